@@ -1,0 +1,3 @@
+//! The program `taskqueue`.
+
+fn main() {}

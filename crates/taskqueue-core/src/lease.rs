@@ -1,0 +1,125 @@
+//! Claims and leases: the proof that a worker may settle a task.
+
+use std::time::Duration;
+
+use crate::new_task::check_limit;
+use crate::{Error, Result, Task, TaskId, TaskType, Timestamp, WorkerId};
+
+/// How long a lease lasts unless configured otherwise.
+pub const VISIBILITY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5 * 60);
+
+/// The random token of one claim. It is drawn anew for each claim and never derived from a counter, which two
+/// workers could share after a failover to a lagging replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseToken(i64);
+
+impl LeaseToken {
+    /// A new token; never 0, which stored rows use for "no lease".
+    pub fn generate() -> Self {
+        loop {
+            let token: i64 = rand::random();
+            if token != 0 {
+                return Self(token);
+            }
+        }
+    }
+
+    /// A token that a backend stored.
+    pub fn from_stored(token: i64) -> Self {
+        Self(token)
+    }
+
+    /// The stored form.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+/// The proof of a claim. Settling consumes it; a copy kept for a retry after a lost reply settles nothing twice.
+/// Backends make leases; nobody else has a reason to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    /// The claimed task.
+    pub task_id: TaskId,
+    /// Its type.
+    pub task_type: TaskType,
+    /// The token that every settle and heartbeat names.
+    pub token: LeaseToken,
+    /// The number of this claim, rising with each claim of the task: hand it to outside systems as a fence.
+    pub number: i64,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// How many attempts the task may have in total.
+    pub max_retries: u32,
+    /// When the lease ends unless a heartbeat extends it, by the queue's clock.
+    pub until: Timestamp,
+}
+
+/// A claimed task and its lease.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The task as it stands after the claim: running, with the attempt counted.
+    pub task: Task,
+    /// The right to settle it.
+    pub lease: Lease,
+}
+
+/// What to claim.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimRequest {
+    /// Who claims.
+    pub worker_id: WorkerId,
+    /// The types that the worker handles; at least one. Paused types are passed over.
+    pub types: Vec<TaskType>,
+    /// The most tasks to claim, in `1..=BATCH_MAX`.
+    pub limit: usize,
+    /// How long the leases last; `None`: the queue's visibility timeout. Not zero.
+    pub visibility_timeout: Option<Duration>,
+}
+
+impl ClaimRequest {
+    /// A request for at most `limit` tasks of `types`, with the queue's visibility timeout.
+    pub fn new(worker_id: WorkerId, types: impl Into<Vec<TaskType>>, limit: usize) -> Self {
+        Self { worker_id, types: types.into(), limit, visibility_timeout: None }
+    }
+
+    /// Sets how long the leases last.
+    #[must_use]
+    pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
+        self.visibility_timeout = Some(timeout);
+        self
+    }
+
+    /// Checks the request; every backend calls this first.
+    ///
+    /// # Errors
+    /// `InvalidInput` for no types, a limit outside `1..=BATCH_MAX`, or a visibility timeout of zero.
+    pub fn validate(&self) -> Result<()> {
+        if self.types.is_empty() {
+            return Err(Error::invalid_input("dequeue", "no task types: name at least one"));
+        }
+        check_limit("dequeue", self.limit)?;
+        self.visibility_timeout.map_or(Ok(()), |timeout| check_visibility_timeout("dequeue", timeout))
+    }
+}
+
+/// Checks a visibility timeout, wherever one is given.
+///
+/// # Errors
+/// `InvalidInput` when it is shorter than a millisecond.
+pub fn check_visibility_timeout(operation: &'static str, timeout: Duration) -> Result<()> {
+    if timeout < Duration::from_millis(1) {
+        let message = format!("visibility timeout {timeout:?} is shorter than 1ms");
+        return Err(Error::invalid_input(operation, message));
+    }
+    Ok(())
+}
+
+/// What a heartbeat found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heartbeat {
+    /// The lease was live and now lasts a visibility timeout from now.
+    Extended,
+    /// The lease is no longer the live one: stop the work.
+    Lost,
+}

@@ -1,0 +1,48 @@
+//! The core of `taskqueue`: the vocabulary, the [`Queue`] contract that every backend keeps, typed payloads,
+//! retry policies and errors. It knows no database and no driver.
+//!
+//! A service depends on one backend crate, which re-exports all of this.
+
+pub mod clock;
+mod error;
+mod id;
+mod lease;
+pub mod metrics;
+pub mod new_task;
+mod observed;
+mod payload;
+pub mod payloads;
+mod query;
+mod queue;
+mod retry;
+mod settle;
+mod state;
+mod task;
+mod wake;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use error::{Error, ErrorKind, Result};
+pub use id::{TASK_TYPE_CHARS_MAX, TaskId, TaskType, WORKER_ID_CHARS_MAX, WorkerId};
+pub use lease::{
+    Claim, ClaimRequest, Heartbeat, Lease, LeaseToken, VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
+};
+pub use new_task::{BATCH_MAX, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX, Schedule};
+pub use observed::Observed;
+pub use payload::{Payload, RawPayload};
+pub use query::{Cancelled, Cleanup, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter, TaskPage};
+pub use queue::{Backend, Enqueued, Queue};
+pub use retry::{BACKOFF_CAP_DEFAULT, JITTER_DEFAULT, RetryPolicy};
+pub use settle::{
+    Decision, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement, Transition, decide_batch, shorten,
+};
+pub use state::State;
+pub use task::{MAX_RETRIES_DEFAULT, Metadata, Priority, Status, Task};
+pub use wake::{WakeListener, WakeUp};
+
+/// How often a worker asks for tasks unless configured otherwise.
+pub const POLL_INTERVAL_DEFAULT: std::time::Duration = std::time::Duration::from_secs(1);
+/// How many tasks a worker handles at once unless configured otherwise.
+pub const CONCURRENCY_DEFAULT: usize = 5;
+/// How often a task may be taken back from dead workers before it becomes a dead letter, unless configured
+/// otherwise.
+pub const MAX_RECLAIMS_DEFAULT: u32 = 5;

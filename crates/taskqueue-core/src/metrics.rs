@@ -1,0 +1,181 @@
+//! Metric names, labels and buckets, and the handles that record them. Labels carry types and outcomes, never
+//! ids. Nothing is recorded until the program installs a `metrics` recorder; install it before the first task.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::{QueueStats, TaskType};
+
+/// The default namespace.
+pub const NAMESPACE_DEFAULT: &str = "zapfs";
+/// The subsystem: the second part of every name.
+pub const SUBSYSTEM: &str = "taskqueue";
+/// The buckets of every duration histogram, in seconds.
+pub const DURATION_BUCKETS: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// How a handled task ended, for `tasks_processed_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processed {
+    /// Its handler finished it.
+    Completed,
+    /// Its attempt failed.
+    Failed,
+    /// It was claimed, but no handler of its type is there.
+    NoHandler,
+}
+
+/// The handles of one queue. Cheap to clone; clones share their handles.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    prefix: String,
+    by_type: RwLock<HashMap<TaskType, TypeHandles>>,
+}
+
+#[derive(Clone)]
+struct TypeHandles {
+    enqueued: Counter,
+    completed: Counter,
+    failed: Counter,
+    no_handler: Counter,
+    retries: Counter,
+    processing: Histogram,
+    wait: Histogram,
+}
+
+impl Metrics {
+    /// Metrics named `<namespace>_taskqueue_…`.
+    pub fn new(namespace: &str) -> Self {
+        Self(Arc::new(Inner { prefix: format!("{namespace}_{SUBSYSTEM}_"), by_type: RwLock::default() }))
+    }
+
+    /// The full name of the metric `name`.
+    pub fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.0.prefix)
+    }
+
+    /// Tasks of a type came in.
+    pub fn enqueued(&self, task_type: &TaskType, tasks: u64) {
+        self.of_type(task_type).enqueued.increment(tasks);
+    }
+
+    /// A claim of a type was settled.
+    pub fn processed(&self, task_type: &TaskType, how: Processed) {
+        let handles = self.of_type(task_type);
+        match how {
+            Processed::Completed => handles.completed.increment(1),
+            Processed::Failed => handles.failed.increment(1),
+            Processed::NoHandler => handles.no_handler.increment(1),
+        }
+    }
+
+    /// A failed task of a type will be tried again.
+    pub fn retried(&self, task_type: &TaskType) {
+        self.of_type(task_type).retries.increment(1);
+    }
+
+    /// A handler of a type ran this long.
+    pub fn processing(&self, task_type: &TaskType, took: Duration) {
+        self.of_type(task_type).processing.record(took);
+    }
+
+    /// A task of a type waited this long from due to start.
+    pub fn waited(&self, task_type: &TaskType, waited: Duration) {
+        self.of_type(task_type).wait.record(waited);
+    }
+
+    /// Claims that failed.
+    pub fn dequeue_error(&self) {
+        self.counter("dequeue_errors_total").increment(1);
+    }
+
+    /// The total of repeated transactions, as the backend counts it.
+    pub fn contention_retries(&self, total: u64) {
+        self.counter("deadlock_retries_total").absolute(total);
+    }
+
+    /// Leases that turned out to be lost at a settle or a heartbeat.
+    pub fn leases_lost(&self, leases: u64) {
+        self.counter("leases_lost_total").increment(leases);
+    }
+
+    /// Tasks taken back from dead workers.
+    pub fn reclaimed(&self, tasks: u64) {
+        self.counter("reclaims_total").increment(tasks);
+    }
+
+    /// The size of one settle batch.
+    #[expect(clippy::cast_precision_loss, reason = "batches are small")]
+    pub fn settle_batch(&self, rows: usize) {
+        histogram!(self.name("settle_batch_size")).record(rows as f64);
+    }
+
+    /// Handlers at work in this process.
+    #[expect(clippy::cast_precision_loss, reason = "concurrency is small")]
+    pub fn workers_active(&self, handlers: usize) {
+        self.gauge("workers_active").set(handlers as f64);
+    }
+
+    /// A sample of what the queue holds, taken `now`.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub fn depth(&self, stats: &QueueStats, now: crate::Timestamp) {
+        for (status, depth) in
+            [("pending", stats.pending), ("running", stats.running), ("failed", stats.failed)]
+        {
+            gauge!(self.name("queue_depth"), "status" => status).set(depth as f64);
+        }
+        let age = stats.oldest_pending.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
+        self.gauge("oldest_pending_age_seconds").set(age.as_secs_f64());
+    }
+
+    fn counter(&self, name: &str) -> Counter {
+        counter!(self.name(name))
+    }
+
+    fn gauge(&self, name: &str) -> Gauge {
+        gauge!(self.name(name))
+    }
+
+    fn of_type(&self, task_type: &TaskType) -> TypeHandles {
+        let known = self.0.by_type.read().unwrap_or_else(PoisonError::into_inner).get(task_type).cloned();
+        known.unwrap_or_else(|| {
+            let mut by_type = self.0.by_type.write().unwrap_or_else(PoisonError::into_inner);
+            by_type.entry(task_type.clone()).or_insert_with(|| self.register(task_type)).clone()
+        })
+    }
+
+    fn register(&self, task_type: &TaskType) -> TypeHandles {
+        let label = task_type.to_string();
+        let counter = |name: &str| counter!(self.name(name), "type" => label.clone());
+        let processed = |status: &'static str| {
+            counter!(self.name("tasks_processed_total"), "type" => label.clone(), "status" => status)
+        };
+        let duration = |name: &str| histogram!(self.name(name), "type" => label.clone());
+        TypeHandles {
+            enqueued: counter("tasks_enqueued_total"),
+            completed: processed("completed"),
+            failed: processed("failed"),
+            no_handler: processed("no_handler"),
+            retries: counter("task_retries_total"),
+            processing: duration("task_processing_duration_seconds"),
+            wait: duration("task_wait_duration_seconds"),
+        }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new(NAMESPACE_DEFAULT)
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Metrics({}*)", self.0.prefix)
+    }
+}

@@ -1,0 +1,298 @@
+//! The task to be enqueued: its builder, and the limits that it is checked against before any backend sees it.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::clock::truncate;
+use crate::task::MAX_RETRIES_DEFAULT;
+use crate::{Error, Metadata, Payload, Priority, RawPayload, Result, TaskId, TaskType, Timestamp};
+
+/// The longest region, in characters.
+pub const REGION_CHARS_MAX: usize = 50;
+/// The longest unique key, in bytes.
+pub const UNIQUE_KEY_BYTES_MAX: usize = 200;
+/// The largest metadata, keys and values added up, in bytes.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// The most attempts a task may ask for.
+pub const MAX_RETRIES_MAX: u32 = 1_000_000;
+/// The largest payload unless configured otherwise: 1 MiB.
+pub const PAYLOAD_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
+/// The most rows that one call may enqueue, claim, settle or list.
+pub const BATCH_MAX: usize = 10_000;
+
+const OPERATION: &str = "enqueue";
+
+/// When a task is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Schedule {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// Not before this time. One in the past runs now, ahead of those scheduled after it.
+    At(Timestamp),
+    /// Not before this long after the enqueue, by the queue's clock.
+    After(Duration),
+}
+
+/// A task to be enqueued.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskqueue_core::{NewTask, Priority};
+///
+/// let task = NewTask::raw("welcome", r#"{"user":7}"#)?
+///     .priority(Priority::HIGH)
+///     .delay(Duration::from_secs(60))
+///     .unique_key(7);
+/// assert_eq!(task.task_type.as_str(), "welcome");
+/// # Ok::<(), taskqueue_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct NewTask {
+    /// The id; enqueue is idempotent by it.
+    pub id: TaskId,
+    /// The type.
+    pub task_type: TaskType,
+    /// The payload.
+    pub payload: RawPayload,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// When it is to run.
+    pub schedule: Schedule,
+    /// How many attempts it may have in total, at least 1.
+    pub max_retries: u32,
+    /// The key that no other unfinished task of this type may have.
+    pub unique_key: Option<String>,
+    /// The region that it belongs to.
+    pub region: Option<String>,
+    /// Trace context and headers.
+    pub metadata: Metadata,
+    id_is_given: bool,
+}
+
+impl NewTask {
+    /// A task of the payload's type, with a new id, priority normal, due now, three attempts.
+    ///
+    /// # Errors
+    /// `InvalidInput` when `P::TYPE` is no valid type name; `InvalidPayload` when the payload has no JSON form.
+    pub fn new<P: Payload>(payload: &P) -> Result<Self> {
+        Ok(Self::of_parts(TaskType::of::<P>()?, RawPayload::encode(payload)?))
+    }
+
+    /// A task of a type and JSON text given by themselves. The text is kept byte for byte.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the type name is not valid; `InvalidPayload` when the text is not JSON.
+    pub fn raw(task_type: impl AsRef<str>, json: impl Into<std::sync::Arc<str>>) -> Result<Self> {
+        Ok(Self::of_parts(TaskType::new(task_type)?, RawPayload::parse(json)?))
+    }
+
+    /// A task of a type and any value that has a JSON form.
+    ///
+    /// # Errors
+    /// As [`NewTask::raw`].
+    pub fn json<T: Serialize + ?Sized>(task_type: impl AsRef<str>, value: &T) -> Result<Self> {
+        Ok(Self::of_parts(TaskType::new(task_type)?, RawPayload::encode(value)?))
+    }
+
+    /// A task of parts that are valid by their types.
+    pub fn of_parts(task_type: TaskType, payload: RawPayload) -> Self {
+        Self {
+            id: TaskId::generate(),
+            task_type,
+            payload,
+            priority: Priority::default(),
+            schedule: Schedule::default(),
+            max_retries: MAX_RETRIES_DEFAULT,
+            unique_key: None,
+            region: None,
+            metadata: Metadata::new(),
+            id_is_given: false,
+        }
+    }
+
+    /// Sets the id. Enqueuing the same id again changes nothing.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<TaskId>) -> Self {
+        self.id = id.into();
+        self.id_is_given = true;
+        self
+    }
+
+    /// Sets how urgent it is.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Runs it not before `time`, truncated to microseconds.
+    #[must_use]
+    pub fn scheduled_at(mut self, time: Timestamp) -> Self {
+        self.schedule = Schedule::At(truncate(time));
+        self
+    }
+
+    /// Runs it not before `delay` after the enqueue, by the queue's clock.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.schedule = Schedule::After(delay);
+        self
+    }
+
+    /// Sets how many attempts it may have in total.
+    #[must_use]
+    pub fn max_retries(mut self, attempts: u32) -> Self {
+        self.max_retries = attempts;
+        self
+    }
+
+    /// Lets no other unfinished task of this type have the same key: enqueue refuses the second one with
+    /// `DuplicateUnique`. A finished task never stands in the way.
+    #[must_use]
+    pub fn unique_key(mut self, key: impl Display) -> Self {
+        let key = key.to_string();
+        if !self.id_is_given {
+            self.id = self.id.with_low_bits(unique_bits(&self.task_type, &key));
+        }
+        self.unique_key = Some(key);
+        self
+    }
+
+    /// Sets the region that it belongs to.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
+        self
+    }
+
+    /// Adds one entry of metadata.
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    /// Checks the task against the limits; every backend calls this before it does anything.
+    ///
+    /// # Errors
+    /// `InvalidPayload` for a payload over `payload_bytes_max`; `InvalidInput` for any other limit.
+    pub fn validate(&self, payload_bytes_max: usize) -> Result<()> {
+        let payload_bytes = self.payload.as_str().len();
+        if payload_bytes > payload_bytes_max {
+            return Err(self.invalid_payload(format!(
+                "invalid task payload: {payload_bytes} bytes, more than the limit of {payload_bytes_max}"
+            )));
+        }
+        if self.max_retries == 0 || self.max_retries > MAX_RETRIES_MAX {
+            let given = self.max_retries;
+            return Err(self.invalid(format!("max_retries {given} is not in 1..={MAX_RETRIES_MAX}")));
+        }
+        if let Some(key) = &self.unique_key
+            && (key.is_empty() || key.len() > UNIQUE_KEY_BYTES_MAX || key.contains('\0'))
+        {
+            return Err(self.invalid(format!(
+                "unique key is not 1 to {UNIQUE_KEY_BYTES_MAX} bytes without NUL; it has {}",
+                key.len()
+            )));
+        }
+        if let Some(region) = &self.region {
+            check_region(OPERATION, region)?;
+        }
+        self.validate_metadata()
+    }
+
+    fn validate_metadata(&self) -> Result<()> {
+        let bytes: usize = self.metadata.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > METADATA_BYTES_MAX {
+            return Err(self.invalid(format!("metadata is {bytes} bytes, more than {METADATA_BYTES_MAX}")));
+        }
+        Ok(())
+    }
+
+    fn invalid(&self, message: String) -> Error {
+        Error::invalid_input(OPERATION, format!("{message} (task type {})", self.task_type)).task(self.id)
+    }
+
+    fn invalid_payload(&self, message: String) -> Error {
+        Error::invalid_payload(OPERATION, format!("{message} (task type {})", self.task_type)).task(self.id)
+    }
+}
+
+/// Checks a region's form, wherever one is given.
+///
+/// # Errors
+/// `InvalidInput` when it is empty, longer than 50 characters or has a control character.
+pub fn check_region(operation: &'static str, region: &str) -> Result<()> {
+    let chars = region.chars().count();
+    if chars == 0 || chars > REGION_CHARS_MAX || region.chars().any(char::is_control) {
+        let message = format!("region is not 1 to {REGION_CHARS_MAX} printable characters; it has {chars}");
+        return Err(Error::invalid_input(operation, message));
+    }
+    Ok(())
+}
+
+/// Checks a whole batch: its size, then each task.
+///
+/// # Errors
+/// `InvalidInput` for more than [`BATCH_MAX`] tasks, and as [`NewTask::validate`].
+pub fn validate_batch(tasks: &[NewTask], payload_bytes_max: usize) -> Result<()> {
+    check_batch(OPERATION, tasks.len())?;
+    tasks.iter().try_for_each(|task| task.validate(payload_bytes_max))
+}
+
+/// Checks the number of rows that one call carries.
+///
+/// # Errors
+/// `InvalidInput` for more than [`BATCH_MAX`].
+pub fn check_batch(operation: &'static str, rows: usize) -> Result<()> {
+    if rows > BATCH_MAX {
+        let message = format!("{rows} rows in one call, more than the limit of {BATCH_MAX}");
+        return Err(Error::invalid_input(operation, message));
+    }
+    Ok(())
+}
+
+/// Checks a limit that a caller gave.
+///
+/// # Errors
+/// `InvalidInput` unless it is in `1..=BATCH_MAX`.
+pub fn check_limit(operation: &'static str, limit: usize) -> Result<()> {
+    if limit == 0 || limit > BATCH_MAX {
+        return Err(Error::invalid_input(operation, format!("limit {limit} is not in 1..={BATCH_MAX}")));
+    }
+    Ok(())
+}
+
+/// What can be enqueued: a [`NewTask`], or any [`Payload`] by value or by reference.
+pub trait IntoTask {
+    /// Makes the task.
+    ///
+    /// # Errors
+    /// As [`NewTask::new`].
+    fn into_task(self) -> Result<NewTask>;
+}
+
+impl IntoTask for NewTask {
+    fn into_task(self) -> Result<NewTask> {
+        Ok(self)
+    }
+}
+
+impl<P: Payload> IntoTask for P {
+    fn into_task(self) -> Result<NewTask> {
+        NewTask::new(&self)
+    }
+}
+
+/// FNV-1a, folded to 16 bits: stable across versions, since stored ids depend on it.
+fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
+    let bytes = task_type.as_str().bytes().chain([0]).chain(key.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
+}

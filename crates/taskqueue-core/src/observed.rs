@@ -1,0 +1,199 @@
+//! `Observed<Q>`: any queue, with metrics. Backends carry none themselves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::metrics::{Metrics, Processed};
+use crate::{
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Heartbeat, Lease, NewTask, Outcome, Queue,
+    QueueStats, Reclaimed, Redrive, Result, Retry, Settled, Settlement, SystemClock, Task, TaskFilter, TaskId,
+    TaskPage, TaskType, WakeUp,
+};
+
+/// A queue whose calls are counted by the metrics of the reference: tasks enqueued, processed and retried, claims
+/// that failed, leases lost, reclaims, and the depth at each [`stats`](Queue::stats).
+#[derive(Debug, Clone)]
+pub struct Observed<Q> {
+    queue: Q,
+    metrics: Metrics,
+    clock: Arc<dyn Clock>,
+}
+
+impl<Q: Queue> Observed<Q> {
+    /// Watches `queue` under the default namespace.
+    pub fn new(queue: Q) -> Self {
+        Self::with_metrics(queue, Metrics::default())
+    }
+
+    /// Watches `queue` with these metrics.
+    pub fn with_metrics(queue: Q, metrics: Metrics) -> Self {
+        Self { queue, metrics, clock: Arc::new(SystemClock) }
+    }
+
+    /// The metrics that are recorded.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The queue itself.
+    pub fn inner(&self) -> &Q {
+        &self.queue
+    }
+}
+
+/// What is needed of a settlement after it has been consumed.
+struct Settling {
+    task_type: TaskType,
+    how: Option<Processed>,
+    retried: bool,
+    follow_ups: Vec<TaskType>,
+}
+
+impl Settling {
+    fn of(settlement: &Settlement) -> Self {
+        let lease = &settlement.lease;
+        let (how, retried) = match &settlement.outcome {
+            Outcome::Complete { .. } => (Some(Processed::Completed), false),
+            Outcome::Fail { retry, .. } => {
+                (Some(Processed::Failed), *retry != Retry::Never && lease.attempt < lease.max_retries)
+            }
+            Outcome::Snooze { .. } | Outcome::Release => (None, false),
+        };
+        let follow_ups = match &settlement.outcome {
+            Outcome::Complete { follow_ups } => follow_ups.iter().map(|task| task.task_type.clone()).collect(),
+            _ => Vec::new(),
+        };
+        Self { task_type: lease.task_type.clone(), how, retried, follow_ups }
+    }
+
+    fn record(&self, metrics: &Metrics) {
+        if let Some(how) = self.how {
+            metrics.processed(&self.task_type, how);
+        }
+        if self.retried {
+            metrics.retried(&self.task_type);
+        }
+        for task_type in &self.follow_ups {
+            metrics.enqueued(task_type, 1);
+        }
+    }
+}
+
+#[async_trait]
+impl<Q: Queue> Queue for Observed<Q> {
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        let types: Vec<TaskType> = tasks.iter().map(|task| task.task_type.clone()).collect();
+        let answers = self.queue.enqueue_many(tasks).await?;
+        let mut created: HashMap<&TaskType, u64> = HashMap::new();
+        for (task_type, answer) in types.iter().zip(&answers) {
+            if matches!(answer, Enqueued::Created(_)) {
+                *created.entry(task_type).or_default() += 1;
+            }
+        }
+        for (task_type, tasks) in created {
+            self.metrics.enqueued(task_type, tasks);
+        }
+        Ok(answers)
+    }
+
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        self.queue.dequeue_many(request).await.inspect_err(|_| self.metrics.dequeue_error())
+    }
+
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
+        let settling: Vec<Settling> = settlements.iter().map(Settling::of).collect();
+        self.metrics.settle_batch(settlements.len());
+        let answers = self.queue.settle_many(settlements).await?;
+        for (settling, answer) in settling.iter().zip(&answers) {
+            if *answer == Settled::Applied {
+                settling.record(&self.metrics);
+            }
+        }
+        let lost = answers.iter().filter(|answer| **answer == Settled::LeaseLost).count();
+        self.metrics.leases_lost(lost as u64);
+        Ok(answers)
+    }
+
+    async fn heartbeat_many(
+        &self,
+        leases: &[Lease],
+        visibility_timeout: Option<Duration>,
+    ) -> Result<Vec<Heartbeat>> {
+        let answers = self.queue.heartbeat_many(leases, visibility_timeout).await?;
+        let lost = answers.iter().filter(|answer| **answer == Heartbeat::Lost).count();
+        self.metrics.leases_lost(lost as u64);
+        Ok(answers)
+    }
+
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
+        self.queue.cancel(id).await
+    }
+
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        self.queue.get(id).await
+    }
+
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        self.queue.list(filter).await
+    }
+
+    async fn stats(&self) -> Result<QueueStats> {
+        let stats = self.queue.stats().await?;
+        self.metrics.depth(&stats, self.clock.now());
+        self.metrics.contention_retries(self.queue.contention_retries());
+        Ok(stats)
+    }
+
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
+        self.queue.cleanup(cleanup).await
+    }
+
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
+        let reclaimed = self.queue.reclaim_stale(limit).await?;
+        self.metrics.reclaimed(reclaimed.total());
+        Ok(reclaimed)
+    }
+
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        self.queue.promote_due(limit).await
+    }
+
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
+        self.queue.redrive(redrive).await
+    }
+
+    async fn pause(&self, task_type: &TaskType) -> Result<()> {
+        self.queue.pause(task_type).await
+    }
+
+    async fn resume(&self, task_type: &TaskType) -> Result<()> {
+        self.queue.resume(task_type).await
+    }
+
+    async fn paused(&self) -> Result<Vec<TaskType>> {
+        self.queue.paused().await
+    }
+
+    async fn backend(&self) -> Result<Backend> {
+        self.queue.backend().await
+    }
+
+    async fn close(&self) {
+        self.queue.close().await;
+    }
+
+    fn visibility_timeout(&self) -> Duration {
+        self.queue.visibility_timeout()
+    }
+
+    fn wake_up(&self) -> WakeUp {
+        self.queue.wake_up()
+    }
+
+    fn contention_retries(&self) -> u64 {
+        self.queue.contention_retries()
+    }
+}

@@ -1,0 +1,102 @@
+//! Payloads: JSON text that comes back byte for byte, and the trait that gives it a type.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use crate::{Error, Result};
+
+/// A typed payload: what is enqueued, and what a handler of this type receives.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use taskqueue_core::Payload;
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Welcome {
+///     user: u64,
+/// }
+/// impl Payload for Welcome {
+///     const TYPE: &'static str = "welcome";
+/// }
+/// ```
+pub trait Payload: Serialize {
+    /// The task type: 1 to 64 characters of `[a-z0-9_.:-]`. It is stored with each task, so it must not
+    /// change while tasks of it exist.
+    const TYPE: &'static str;
+}
+
+impl<P: Payload> Payload for &P {
+    const TYPE: &'static str = P::TYPE;
+}
+
+/// JSON text. Valid by construction; the text that went in comes back byte for byte. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RawPayload(Arc<str>);
+
+impl RawPayload {
+    /// Checks that `json` is one JSON value and keeps its text as it is.
+    ///
+    /// # Errors
+    /// `InvalidPayload`, with the line and column at which it stops being JSON.
+    pub fn parse(json: impl Into<Arc<str>>) -> Result<Self> {
+        let json = json.into();
+        serde_json::from_str::<&RawValue>(&json).map_err(|source| {
+            Error::invalid_payload("payload", format!("invalid task payload: not JSON: {source}"))
+        })?;
+        Ok(Self(json))
+    }
+
+    /// Serializes a value (`MarshalPayload`).
+    ///
+    /// # Errors
+    /// `InvalidPayload` when the value has no JSON form (a map whose keys are not strings, say).
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
+        let json = serde_json::to_string(value).map_err(|source| {
+            Error::invalid_payload("payload", format!("invalid task payload: no JSON form: {source}"))
+        })?;
+        Ok(Self(json.into()))
+    }
+
+    /// Text that a backend stored after it had been checked; it is not checked again.
+    pub fn from_stored(json: impl Into<Arc<str>>) -> Self {
+        Self(json.into())
+    }
+
+    /// Deserializes the text (`UnmarshalPayload`).
+    ///
+    /// # Errors
+    /// `InvalidPayload` when the text is not the JSON form of a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.0)
+            .map_err(|source| Error::invalid_payload("payload", format!("invalid task payload: {source}")))
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RawPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for RawPayload {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawPayload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self(raw.get().into()))
+    }
+}

@@ -1,0 +1,345 @@
+//! The contract of every backend. The batch forms are the primitive; the single forms are written once, here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::wake::WakeUp;
+use crate::{
+    Cancelled, Claim, ClaimRequest, Cleanup, Error, Heartbeat, IntoTask, Lease, NewTask, Outcome, QueueStats,
+    Reclaimed, Redrive, Result, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, WorkerId,
+};
+
+/// How many due tasks a single [`Queue::dequeue`] promotes when it finds nothing ready.
+const PROMOTE_ON_EMPTY_LIMIT: usize = 100;
+
+/// What became of one task of an enqueued batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is in the queue now, under this id.
+    Created(TaskId),
+    /// A task with this id was there before; nothing changed.
+    Repeated(TaskId),
+    /// An unfinished task of its type holds its unique key: this one. Nothing changed.
+    Duplicate(TaskId),
+}
+
+impl Enqueued {
+    /// The task that now stands for the request.
+    pub fn id(self) -> TaskId {
+        match self {
+            Self::Created(id) | Self::Repeated(id) | Self::Duplicate(id) => id,
+        }
+    }
+}
+
+/// Which engine is behind a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// `memory`, `sqlite`, `postgres`, `cockroach`, `mysql`, `mariadb` or `vitess`.
+    pub name: &'static str,
+    /// The version as the engine reports it.
+    pub version: String,
+}
+
+/// A durable task queue.
+///
+/// Guarantees, on every backend: a task whose enqueue returned `Ok` is handled at least once or dead-lettered;
+/// at most one lease of a task can settle it; enqueue is idempotent by id; a failed call leaves the queue as it
+/// was, and its error says whether trying again can help.
+///
+/// # Cancel safety
+/// Dropping a call's future never corrupts the queue and never leaks a transaction: the call either happened or
+/// did not, and enqueue and settle can be repeated safely.
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
+    /// Enqueues all tasks or, on an error, none. Answers one a task, in order.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `InvalidPayload` (before anything is stored), `QueueFull`, `QueueClosed`, and what the
+    /// database says. A taken unique key is not an error here but [`Enqueued::Duplicate`].
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>>;
+
+    /// Claims up to `limit` ready tasks of the given types: higher priority first, then the time at which they
+    /// became ready, then insertion order. With one worker that order is strict within a type and priority;
+    /// with several, claims start in it. Each claim counts an attempt. Tasks that are delayed or wait for a
+    /// retry become ready through [`promote_due`](Queue::promote_due).
+    ///
+    /// # Errors
+    /// `InvalidInput`, `QueueClosed`, and what the database says.
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>>;
+
+    /// Settles claims, each only if its lease is the live one. Answers one a settlement, in order. All that
+    /// are applied, and their follow-up tasks, commit together.
+    ///
+    /// # Errors
+    /// `InvalidInput` or `InvalidPayload` (then nothing was applied), `QueueFull` for follow-ups, `QueueClosed`,
+    /// and what the database says. A lost lease is not an error here but [`Settled::LeaseLost`].
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>>;
+
+    /// Extends leases to a visibility timeout from now, by the queue's clock. Answers one a lease, in order.
+    /// A lease that has ended but was not yet reclaimed is live again.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a zero timeout or too many leases, `QueueClosed`, and what the database says.
+    async fn heartbeat_many(
+        &self,
+        leases: &[Lease],
+        visibility_timeout: Option<Duration>,
+    ) -> Result<Vec<Heartbeat>>;
+
+    /// Cancels a task that is not finished: pending, failed or running. A running one's lease is lost.
+    ///
+    /// # Errors
+    /// `TaskNotFound`, `QueueClosed`, and what the database says.
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled>;
+
+    /// The task with this id.
+    ///
+    /// # Errors
+    /// `TaskNotFound`, `QueueClosed`, and what the database says.
+    async fn get(&self, id: TaskId) -> Result<Task>;
+
+    /// A page of the tasks that pass the filter, by id from the highest to the lowest.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `QueueClosed`, and what the database says.
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage>;
+
+    /// What the queue holds. Its cost grows with the unfinished tasks, not with the finished ones.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    async fn stats(&self) -> Result<QueueStats>;
+
+    /// Removes finished tasks (completed, dead letter, cancelled) that finished longer ago than an age, oldest
+    /// first, at most `limit`. Answers how many.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `QueueClosed`, and what the database says.
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64>;
+
+    /// Takes back running tasks whose lease has ended, at most `limit`: ready again, or dead letter when their
+    /// attempts are used up or they were reclaimed too often.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `QueueClosed`, and what the database says.
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed>;
+
+    /// Makes delayed and failed tasks ready whose time has come, earliest first, at most `limit`. Answers how
+    /// many.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `QueueClosed`, and what the database says.
+    async fn promote_due(&self, limit: usize) -> Result<u64>;
+
+    /// Makes dead letters ready again with no attempts and no reclaims counted. One whose unique key is taken
+    /// by now stays a dead letter. Answers how many were redriven.
+    ///
+    /// # Errors
+    /// `InvalidInput`, `QueueClosed`, and what the database says.
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64>;
+
+    /// Stops claims of a type, for every worker, until [`resume`](Queue::resume). Running tasks go on. A no-op
+    /// when it is paused already.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    async fn pause(&self, task_type: &TaskType) -> Result<()>;
+
+    /// Lets a paused type be claimed again. A no-op when it is not paused.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    async fn resume(&self, task_type: &TaskType) -> Result<()>;
+
+    /// The paused types, in order.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    async fn paused(&self) -> Result<Vec<TaskType>>;
+
+    /// Which engine this is.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    async fn backend(&self) -> Result<Backend>;
+
+    /// Closes this instance: every later call fails with `QueueClosed`. What is stored stays. Idempotent.
+    async fn close(&self);
+
+    /// How long leases last unless a claim says otherwise.
+    fn visibility_timeout(&self) -> Duration;
+
+    /// The signal that is raised when tasks may have become ready: by enqueue, settle, promote, reclaim and
+    /// redrive through this instance, and by a listener where the engine has one.
+    fn wake_up(&self) -> WakeUp;
+
+    /// How often this instance repeated a transaction after a deadlock, a serialization failure or a lock
+    /// timeout.
+    fn contention_retries(&self) -> u64 {
+        0
+    }
+
+    /// Enqueues one task: a payload, or a [`NewTask`].
+    ///
+    /// # Errors
+    /// As [`enqueue_many`](Queue::enqueue_many), and `DuplicateUnique` when its unique key is taken.
+    async fn enqueue<T>(&self, task: T) -> Result<TaskId>
+    where
+        Self: Sized,
+        T: IntoTask + Send,
+    {
+        let task = task.into_task()?;
+        match only("enqueue", self.enqueue_many(vec![task]).await?)? {
+            Enqueued::Created(id) | Enqueued::Repeated(id) => Ok(id),
+            Enqueued::Duplicate(existing) => Err(Error::duplicate_unique("enqueue", existing)),
+        }
+    }
+
+    /// Claims the next task of the types, or none. When nothing is ready, what is due is promoted first, so
+    /// that a plain loop of dequeue and settle needs no maintenance but [`reclaim_stale`](Queue::reclaim_stale).
+    ///
+    /// # Errors
+    /// As [`dequeue_many`](Queue::dequeue_many).
+    async fn dequeue(&self, worker_id: &WorkerId, types: &[TaskType]) -> Result<Option<Claim>> {
+        let request = ClaimRequest::new(worker_id.clone(), types, 1);
+        let mut claims = self.dequeue_many(&request).await?;
+        if claims.is_empty() && self.promote_due(PROMOTE_ON_EMPTY_LIMIT).await? > 0 {
+            claims = self.dequeue_many(&request).await?;
+        }
+        Ok(claims.pop())
+    }
+
+    /// Settles one claim.
+    ///
+    /// # Errors
+    /// As [`settle_many`](Queue::settle_many), and `LeaseLost`.
+    async fn settle(&self, lease: Lease, outcome: Outcome) -> Result<()> {
+        let id = lease.task_id;
+        match only("settle", self.settle_many(vec![Settlement::new(lease, outcome)]).await?)? {
+            Settled::Applied | Settled::Repeated => Ok(()),
+            Settled::LeaseLost => Err(Error::lease_lost("settle", id)),
+        }
+    }
+
+    /// Settles a claim as finished.
+    ///
+    /// # Errors
+    /// As [`settle`](Queue::settle).
+    async fn complete(&self, lease: Lease) -> Result<()> {
+        self.settle(lease, Outcome::done()).await
+    }
+
+    /// Settles a claim as failed; retried by the queue's policy while attempts remain, else dead letter.
+    ///
+    /// # Errors
+    /// As [`settle`](Queue::settle).
+    async fn fail(&self, lease: Lease, error: &str) -> Result<()> {
+        self.settle(lease, Outcome::fail(error)).await
+    }
+
+    /// Puts a claim off by `delay`; the attempt is given back.
+    ///
+    /// # Errors
+    /// As [`settle`](Queue::settle).
+    async fn snooze(&self, lease: Lease, delay: Duration) -> Result<()> {
+        self.settle(lease, Outcome::Snooze { delay }).await
+    }
+
+    /// Hands a claim back unstarted; the attempt is given back.
+    ///
+    /// # Errors
+    /// As [`settle`](Queue::settle).
+    async fn release(&self, lease: Lease) -> Result<()> {
+        self.settle(lease, Outcome::Release).await
+    }
+
+    /// Extends one lease by the queue's visibility timeout.
+    ///
+    /// # Errors
+    /// As [`heartbeat_many`](Queue::heartbeat_many), and `LeaseLost`.
+    async fn heartbeat(&self, lease: &Lease) -> Result<()> {
+        match only("heartbeat", self.heartbeat_many(std::slice::from_ref(lease), None).await?)? {
+            Heartbeat::Extended => Ok(()),
+            Heartbeat::Lost => Err(Error::lease_lost("heartbeat", lease.task_id)),
+        }
+    }
+}
+
+/// The one answer to a batch of one.
+fn only<T>(operation: &'static str, mut answers: Vec<T>) -> Result<T> {
+    let answer = answers.pop().filter(|_| answers.is_empty());
+    answer.ok_or_else(|| {
+        Error::new(crate::ErrorKind::Backend, operation, "the backend did not answer one for one")
+    })
+}
+
+#[async_trait]
+impl<Q: Queue + ?Sized> Queue for Arc<Q> {
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        (**self).enqueue_many(tasks).await
+    }
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        (**self).dequeue_many(request).await
+    }
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
+        (**self).settle_many(settlements).await
+    }
+    async fn heartbeat_many(
+        &self,
+        leases: &[Lease],
+        visibility_timeout: Option<Duration>,
+    ) -> Result<Vec<Heartbeat>> {
+        (**self).heartbeat_many(leases, visibility_timeout).await
+    }
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
+        (**self).cancel(id).await
+    }
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        (**self).get(id).await
+    }
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        (**self).list(filter).await
+    }
+    async fn stats(&self) -> Result<QueueStats> {
+        (**self).stats().await
+    }
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
+        (**self).cleanup(cleanup).await
+    }
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
+        (**self).reclaim_stale(limit).await
+    }
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        (**self).promote_due(limit).await
+    }
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
+        (**self).redrive(redrive).await
+    }
+    async fn pause(&self, task_type: &TaskType) -> Result<()> {
+        (**self).pause(task_type).await
+    }
+    async fn resume(&self, task_type: &TaskType) -> Result<()> {
+        (**self).resume(task_type).await
+    }
+    async fn paused(&self) -> Result<Vec<TaskType>> {
+        (**self).paused().await
+    }
+    async fn backend(&self) -> Result<Backend> {
+        (**self).backend().await
+    }
+    async fn close(&self) {
+        (**self).close().await;
+    }
+    fn visibility_timeout(&self) -> Duration {
+        (**self).visibility_timeout()
+    }
+    fn wake_up(&self) -> WakeUp {
+        (**self).wake_up()
+    }
+    fn contention_retries(&self) -> u64 {
+        (**self).contention_retries()
+    }
+}

@@ -1,0 +1,236 @@
+//! Settling: what a worker says became of a claim, and the pure decision of what the row becomes.
+//! Backends apply a [`Transition`]; none of them decides about retries.
+
+use std::time::Duration;
+
+use crate::clock::DURATION_MAX;
+use crate::{Error, IntoTask, Lease, NewTask, Result, RetryPolicy, State, new_task};
+
+/// The longest error text that is kept, in bytes; the rest is cut off and marked so.
+pub const LAST_ERROR_BYTES_MAX: usize = 8 * 1024;
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It is finished. The follow-up tasks are enqueued in the same transaction, or neither happens; one whose
+    /// id or unique key is taken already is passed over.
+    Complete {
+        /// Tasks to enqueue with the completion.
+        follow_ups: Vec<NewTask>,
+    },
+    /// The attempt failed. Retried while attempts remain, else dead letter.
+    Fail {
+        /// What went wrong.
+        error: String,
+        /// When to try again.
+        retry: Retry,
+    },
+    /// Not now: run it again after `delay`. The attempt is given back.
+    Snooze {
+        /// How long to wait.
+        delay: Duration,
+    },
+    /// It was not started: anyone may claim it at once. The attempt is given back.
+    Release,
+}
+
+impl Outcome {
+    /// Finished.
+    pub fn done() -> Self {
+        Self::Complete { follow_ups: Vec::new() }
+    }
+
+    /// Adds a follow-up task to a completion: it is enqueued in the same transaction, or neither happens. On
+    /// an outcome that is no completion it changes nothing, as nothing then follows. A payload that has no JSON
+    /// form turns the outcome into a permanent failure that says so.
+    #[must_use]
+    pub fn then(mut self, task: impl IntoTask) -> Self {
+        if let Self::Complete { follow_ups } = &mut self {
+            match task.into_task() {
+                Ok(task) => follow_ups.push(task),
+                Err(error) => return Self::permanent(format!("follow-up task: {error}")),
+            }
+        }
+        self
+    }
+
+    /// Not now: again after `delay`, with the attempt given back.
+    pub fn snooze(delay: Duration) -> Self {
+        Self::Snooze { delay }
+    }
+
+    /// Failed; retried by the queue's policy.
+    pub fn fail(error: impl Into<String>) -> Self {
+        Self::Fail { error: error.into(), retry: Retry::ByPolicy }
+    }
+
+    /// Failed; retried after `delay`.
+    pub fn retry_after(error: impl Into<String>, delay: Duration) -> Self {
+        Self::Fail { error: error.into(), retry: Retry::After(delay) }
+    }
+
+    /// Failed for good.
+    pub fn permanent(error: impl Into<String>) -> Self {
+        Self::Fail { error: error.into(), retry: Retry::Never }
+    }
+}
+
+/// When a failed attempt is followed by another, if attempts remain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// After the delay that the queue's retry policy computes.
+    ByPolicy,
+    /// After this long.
+    After(Duration),
+    /// Never: the error is permanent.
+    Never,
+}
+
+/// One settle of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// The claim that is settled.
+    pub lease: Lease,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl Settlement {
+    /// Pairs a lease with its outcome.
+    pub fn new(lease: Lease, outcome: Outcome) -> Self {
+        Self { lease, outcome }
+    }
+}
+
+/// What a settle found, in the order of the batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The lease was live; the task is what the outcome says.
+    Applied,
+    /// This very settle had been applied before (its reply was lost, say); nothing changed.
+    Repeated,
+    /// The lease is no longer the live one; nothing changed.
+    LeaseLost,
+}
+
+/// What a row becomes: an [`Outcome`] after the retry decision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    /// `completed`.
+    Complete,
+    /// `failed`, due again after the delay.
+    Retry {
+        /// How long to wait; zero is allowed, the task is then due at once.
+        delay: Duration,
+        /// The error text, at most 8 KiB.
+        error: String,
+    },
+    /// `dead_letter`.
+    DeadLetter {
+        /// The error text, at most 8 KiB.
+        error: String,
+    },
+    /// `pending`, due after the delay (ready at once when it is zero); the attempt is given back.
+    Snooze {
+        /// How long to wait.
+        delay: Duration,
+    },
+    /// `pending`, ready; the attempt is given back.
+    Release,
+}
+
+impl Transition {
+    /// The state that a row has right after this transition.
+    pub fn state(&self) -> State {
+        match self {
+            Self::Complete => State::Completed,
+            Self::Retry { .. } => State::Failed,
+            Self::DeadLetter { .. } => State::DeadLetter,
+            Self::Snooze { delay } if delay.is_zero() => State::Ready,
+            Self::Snooze { .. } => State::Delayed,
+            Self::Release => State::Ready,
+        }
+    }
+
+    /// Whether a row that still carries this lease's token and stands in `state` shows that the same settle
+    /// had been applied before. (Cancel, reclaim, redrive and each claim change the token.)
+    pub fn is_repeat(&self, state: State) -> bool {
+        state == self.state()
+            || (state == State::Ready && matches!(self, Self::Retry { .. } | Self::Snooze { .. }))
+    }
+}
+
+/// A settlement after its decision: what every backend applies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// The claim that is settled.
+    pub lease: Lease,
+    /// What the row becomes.
+    pub transition: Transition,
+    /// What is enqueued in the same transaction if the settle is applied.
+    pub follow_ups: Vec<NewTask>,
+}
+
+impl Settlement {
+    /// Decides what the row becomes. `random` in `[0, 1)` drives the jitter of the policy.
+    pub fn decide(self, policy: &RetryPolicy, random: f64) -> Decision {
+        let Self { lease, outcome } = self;
+        let (transition, follow_ups) = match outcome {
+            Outcome::Complete { follow_ups } => (Transition::Complete, follow_ups),
+            Outcome::Fail { error, retry } => (after_failure(&lease, error, retry, policy, random), Vec::new()),
+            Outcome::Snooze { delay } => (Transition::Snooze { delay: delay.min(DURATION_MAX) }, Vec::new()),
+            Outcome::Release => (Transition::Release, Vec::new()),
+        };
+        Decision { lease, transition, follow_ups }
+    }
+}
+
+/// Checks a batch of settlements and decides each; every backend calls this first.
+///
+/// # Errors
+/// `InvalidInput` for more than `BATCH_MAX` settlements or a task settled twice in one batch, and as
+/// [`NewTask::validate`](crate::NewTask::validate) for each follow-up: then nothing of the batch is applied.
+pub fn decide_batch(
+    settlements: Vec<Settlement>,
+    policy: &RetryPolicy,
+    payload_bytes_max: usize,
+) -> Result<Vec<Decision>> {
+    new_task::check_batch("settle", settlements.len())?;
+    let mut seen = std::collections::HashSet::with_capacity(settlements.len());
+    let mut decisions = Vec::with_capacity(settlements.len());
+    for settlement in settlements {
+        let id = settlement.lease.task_id;
+        if !seen.insert(id) {
+            let message = format!("task {id} is settled twice in one batch");
+            return Err(Error::invalid_input("settle", message).task(id));
+        }
+        let decision = settlement.decide(policy, rand::random());
+        new_task::validate_batch(&decision.follow_ups, payload_bytes_max)?;
+        decisions.push(decision);
+    }
+    Ok(decisions)
+}
+
+fn after_failure(lease: &Lease, error: String, retry: Retry, policy: &RetryPolicy, random: f64) -> Transition {
+    let error = shorten(error);
+    if retry == Retry::Never || lease.attempt >= lease.max_retries {
+        return Transition::DeadLetter { error };
+    }
+    let delay = match retry {
+        Retry::After(delay) => delay,
+        _ => policy.delay(lease.attempt, random),
+    };
+    Transition::Retry { delay: delay.min(DURATION_MAX), error }
+}
+
+/// Cuts an error text to what is kept. NUL characters, which PostgreSQL's text cannot hold, become U+FFFD.
+pub fn shorten(error: String) -> String {
+    const MARK: &str = " … (cut)";
+    let mut error = if error.contains('\0') { error.replace('\0', "\u{fffd}") } else { error };
+    if error.len() > LAST_ERROR_BYTES_MAX {
+        error.truncate(error.floor_char_boundary(LAST_ERROR_BYTES_MAX - MARK.len()));
+        error.push_str(MARK);
+    }
+    error
+}

@@ -1,0 +1,1 @@
+//! Ready-made task handlers of taskqueue.

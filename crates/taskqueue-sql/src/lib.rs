@@ -1,0 +1,1 @@
+//! What the SQL backends of taskqueue share: portable statements, row mapping, SqlQueue.

@@ -1,0 +1,1 @@
+//! SQLite backend of taskqueue: the embedded durable default.

@@ -1,0 +1,1 @@
+//! Worker of taskqueue: dispatch, execution, settling, heartbeats, maintenance, shutdown.

@@ -1,0 +1,1 @@
+//! The behaviours that every backend of taskqueue must have, as a suite.
