@@ -76,5 +76,7 @@ pub fn subtract(time: Timestamp, by: Duration) -> Timestamp {
 
 fn delta(by: Duration) -> TimeDelta {
     let micros = by.min(DURATION_MAX).as_micros();
-    TimeDelta::microseconds(i64::try_from(micros).expect("DURATION_MAX is within the range of i64 microseconds"))
+    TimeDelta::microseconds(
+        i64::try_from(micros).expect("DURATION_MAX is within the range of i64 microseconds"),
+    )
 }

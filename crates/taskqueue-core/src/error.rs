@@ -80,7 +80,8 @@ impl Error {
 
     /// The lease of this task is no longer the live one.
     pub fn lease_lost(operation: &'static str, id: TaskId) -> Self {
-        Self::new(ErrorKind::LeaseLost, operation, format!("the lease of task {id} is no longer live")).task(id)
+        Self::new(ErrorKind::LeaseLost, operation, format!("the lease of task {id} is no longer live"))
+            .task(id)
     }
 
     /// The queue was closed.

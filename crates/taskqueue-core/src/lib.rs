@@ -14,6 +14,7 @@ mod payload;
 pub mod payloads;
 mod query;
 mod queue;
+mod reclaim;
 mod retry;
 mod settle;
 mod state;
@@ -29,8 +30,11 @@ pub use lease::{
 pub use new_task::{BATCH_MAX, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX, Schedule};
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
-pub use query::{Cancelled, Cleanup, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter, TaskPage};
+pub use query::{
+    Cancelled, Cleanup, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter, TaskPage,
+};
 pub use queue::{Backend, Enqueued, Queue};
+pub use reclaim::{AfterLeaseEnd, EndedLease, after_lease_end, lease_ended_error};
 pub use retry::{BACKOFF_CAP_DEFAULT, JITTER_DEFAULT, RetryPolicy};
 pub use settle::{
     Decision, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement, Transition, decide_batch, shorten,

@@ -152,9 +152,7 @@ impl Metrics {
     fn register(&self, task_type: &TaskType) -> TypeHandles {
         let label = task_type.to_string();
         let counter = |name: &str| counter!(self.name(name), "type" => label.clone());
-        let processed = |status: &'static str| {
-            counter!(self.name("tasks_processed_total"), "type" => label.clone(), "status" => status)
-        };
+        let processed = |status: &'static str| counter!(self.name("tasks_processed_total"), "type" => label.clone(), "status" => status);
         let duration = |name: &str| histogram!(self.name(name), "type" => label.clone());
         TypeHandles {
             enqueued: counter("tasks_enqueued_total"),

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 
 use crate::metrics::{Metrics, Processed};
 use crate::{
-    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Heartbeat, Lease, NewTask, Outcome, Queue,
-    QueueStats, Reclaimed, Redrive, Result, Retry, Settled, Settlement, SystemClock, Task, TaskFilter, TaskId,
-    TaskPage, TaskType, WakeUp,
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Heartbeat, Lease, NewTask, Outcome,
+    Queue, QueueStats, Reclaimed, Redrive, Result, Retry, Settled, Settlement, SystemClock, Task, TaskFilter,
+    TaskId, TaskPage, TaskType, WakeUp,
 };
 
 /// A queue whose calls are counted by the metrics of the reference: tasks enqueued, processed and retried, claims
@@ -63,7 +63,9 @@ impl Settling {
             Outcome::Snooze { .. } | Outcome::Release => (None, false),
         };
         let follow_ups = match &settlement.outcome {
-            Outcome::Complete { follow_ups } => follow_ups.iter().map(|task| task.task_type.clone()).collect(),
+            Outcome::Complete { follow_ups } => {
+                follow_ups.iter().map(|task| task.task_type.clone()).collect()
+            }
             _ => Vec::new(),
         };
         Self { task_type: lease.task_type.clone(), how, retried, follow_ups }

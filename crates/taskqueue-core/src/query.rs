@@ -30,7 +30,14 @@ pub struct TaskFilter {
 
 impl Default for TaskFilter {
     fn default() -> Self {
-        Self { task_type: None, status: None, region: None, limit: LIST_LIMIT_DEFAULT, offset: 0, after: None }
+        Self {
+            task_type: None,
+            status: None,
+            region: None,
+            limit: LIST_LIMIT_DEFAULT,
+            offset: 0,
+            after: None,
+        }
     }
 }
 

@@ -178,7 +178,9 @@ impl Settlement {
         let Self { lease, outcome } = self;
         let (transition, follow_ups) = match outcome {
             Outcome::Complete { follow_ups } => (Transition::Complete, follow_ups),
-            Outcome::Fail { error, retry } => (after_failure(&lease, error, retry, policy, random), Vec::new()),
+            Outcome::Fail { error, retry } => {
+                (after_failure(&lease, error, retry, policy, random), Vec::new())
+            }
             Outcome::Snooze { delay } => (Transition::Snooze { delay: delay.min(DURATION_MAX) }, Vec::new()),
             Outcome::Release => (Transition::Release, Vec::new()),
         };
@@ -212,7 +214,13 @@ pub fn decide_batch(
     Ok(decisions)
 }
 
-fn after_failure(lease: &Lease, error: String, retry: Retry, policy: &RetryPolicy, random: f64) -> Transition {
+fn after_failure(
+    lease: &Lease,
+    error: String,
+    retry: Retry,
+    policy: &RetryPolicy,
+    random: f64,
+) -> Transition {
     let error = shorten(error);
     if retry == Retry::Never || lease.attempt >= lease.max_retries {
         return Transition::DeadLetter { error };
