@@ -1,0 +1,212 @@
+//! The ordered structures over the rows, and the counts that statistics read. It knows where a row of each
+//! state is to be found; it changes no row.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use taskqueue_core::{Priority, State, TaskType, Timestamp};
+
+use crate::row::Row;
+
+/// Where a row is kept.
+pub(crate) type Slot = usize;
+
+/// A time, then the order of insertion.
+pub(crate) type TimeKey = (Timestamp, u64);
+
+/// The order of claims: higher priority, then when it became ready, then the order of insertion.
+pub(crate) type ReadyKey = (Reverse<Priority>, Timestamp, u64);
+
+/// What is kept for each type. Types stay known for good: they are few, since code names them.
+#[derive(Default)]
+pub(crate) struct TypeIndex {
+    pub(crate) ready: BTreeMap<ReadyKey, Slot>,
+    /// The unfinished task that holds each unique key.
+    holders: HashMap<String, Slot>,
+    unfinished: u64,
+}
+
+/// Every structure over the rows. A row is in exactly the ones that its state asks for.
+#[derive(Default)]
+pub(crate) struct Indexes {
+    type_numbers: BTreeMap<TaskType, usize>,
+    types: Vec<TypeIndex>,
+    /// Delayed and failed rows by the time they become due.
+    pub(crate) due: BTreeMap<TimeKey, Slot>,
+    /// Running rows by the end of their lease.
+    pub(crate) leases: BTreeMap<TimeKey, Slot>,
+    /// Completed, dead-letter and cancelled rows by the time they finished.
+    pub(crate) finished: BTreeMap<TimeKey, Slot>,
+    /// The dead letters among them.
+    pub(crate) dead_letters: BTreeMap<TimeKey, Slot>,
+    /// Ready and delayed rows by `scheduled_at`; only its head is read.
+    pending: BTreeSet<TimeKey>,
+    counts: [u64; State::ALL.len()],
+    unfinished: usize,
+    processing_micros: u64,
+}
+
+impl Indexes {
+    /// The number of a type, which is new if need be.
+    pub(crate) fn number_of(&mut self, task_type: &TaskType) -> usize {
+        if let Some(number) = self.type_numbers.get(task_type) {
+            return *number;
+        }
+        self.types.push(TypeIndex::default());
+        self.type_numbers.insert(task_type.clone(), self.types.len() - 1);
+        self.types.len() - 1
+    }
+
+    /// The number of a type, if a task of it was ever enqueued.
+    pub(crate) fn known_number_of(&self, task_type: &TaskType) -> Option<usize> {
+        self.type_numbers.get(task_type).copied()
+    }
+
+    /// What is kept for the type of this number.
+    pub(crate) fn of_type(&self, number: usize) -> &TypeIndex {
+        &self.types[number]
+    }
+
+    /// Puts a row where its state says.
+    pub(crate) fn add(&mut self, row: &Row, slot: Slot) {
+        self.counts[row.state as usize] += 1;
+        match row.state {
+            State::Ready => {
+                self.types[row.type_number].ready.insert(ready_key(row), slot);
+                self.pending.insert(scheduled_key(row));
+            }
+            State::Delayed => {
+                self.due.insert(due_key(row), slot);
+                self.pending.insert(scheduled_key(row));
+            }
+            State::Failed => {
+                self.due.insert(due_key(row), slot);
+            }
+            State::Running => {
+                self.leases.insert(lease_key(row), slot);
+            }
+            State::Completed | State::DeadLetter | State::Cancelled => self.add_finished(row, slot),
+        }
+    }
+
+    /// Takes a row out of where its state put it.
+    pub(crate) fn remove(&mut self, row: &Row) {
+        self.counts[row.state as usize] -= 1;
+        match row.state {
+            State::Ready => {
+                self.types[row.type_number].ready.remove(&ready_key(row));
+                self.pending.remove(&scheduled_key(row));
+            }
+            State::Delayed => {
+                self.due.remove(&due_key(row));
+                self.pending.remove(&scheduled_key(row));
+            }
+            State::Failed => {
+                self.due.remove(&due_key(row));
+            }
+            State::Running => {
+                self.leases.remove(&lease_key(row));
+            }
+            State::Completed | State::DeadLetter | State::Cancelled => self.remove_finished(row),
+        }
+    }
+
+    /// Counts a row as unfinished, and lets it hold its unique key.
+    pub(crate) fn hold(&mut self, row: &Row, slot: Slot) {
+        let of_type = &mut self.types[row.type_number];
+        of_type.unfinished += 1;
+        self.unfinished += 1;
+        if let Some(key) = &row.task.unique_key {
+            of_type.holders.insert(key.clone(), slot);
+        }
+    }
+
+    /// Undoes [`hold`](Self::hold).
+    pub(crate) fn let_go(&mut self, row: &Row) {
+        let of_type = &mut self.types[row.type_number];
+        of_type.unfinished -= 1;
+        self.unfinished -= 1;
+        if let Some(key) = &row.task.unique_key {
+            of_type.holders.remove(key);
+        }
+    }
+
+    /// The unfinished task of a type that holds this key.
+    pub(crate) fn holder(&self, type_number: usize, key: &str) -> Option<Slot> {
+        self.types[type_number].holders.get(key).copied()
+    }
+
+    /// How many rows are unfinished.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished
+    }
+
+    /// How many rows are unfinished, for each type that has any.
+    pub(crate) fn unfinished_by_type(&self) -> BTreeMap<TaskType, u64> {
+        let counts = self.type_numbers.iter().map(|(name, number)| (name, self.types[*number].unfinished));
+        counts.filter(|(_, count)| *count > 0).map(|(name, count)| (name.clone(), count)).collect()
+    }
+
+    /// How many rows are in this state.
+    pub(crate) fn count(&self, state: State) -> u64 {
+        self.counts[state as usize]
+    }
+
+    /// The earliest `scheduled_at` of a pending row.
+    pub(crate) fn oldest_pending(&self) -> Option<Timestamp> {
+        self.pending.first().map(|(scheduled_at, _)| *scheduled_at)
+    }
+
+    /// The time from claim to completion, summed over the completed rows, in microseconds.
+    pub(crate) fn processing_micros(&self) -> u64 {
+        self.processing_micros
+    }
+
+    fn add_finished(&mut self, row: &Row, slot: Slot) {
+        self.finished.insert(finished_key(row), slot);
+        match row.state {
+            State::DeadLetter => {
+                self.dead_letters.insert(finished_key(row), slot);
+            }
+            State::Completed => self.processing_micros += row.processing_micros(),
+            _ => {}
+        }
+    }
+
+    fn remove_finished(&mut self, row: &Row) {
+        self.finished.remove(&finished_key(row));
+        match row.state {
+            State::DeadLetter => {
+                self.dead_letters.remove(&finished_key(row));
+            }
+            State::Completed => self.processing_micros -= row.processing_micros(),
+            _ => {}
+        }
+    }
+}
+
+/// The slots of the rows whose time is at most `now`, earliest first, at most `limit`.
+pub(crate) fn up_to(index: &BTreeMap<TimeKey, Slot>, now: Timestamp, limit: usize) -> Vec<Slot> {
+    index.range(..=(now, u64::MAX)).take(limit).map(|(_, slot)| *slot).collect()
+}
+
+fn ready_key(row: &Row) -> ReadyKey {
+    (Reverse(row.task.priority), row.queue_at, row.sequence)
+}
+
+fn scheduled_key(row: &Row) -> TimeKey {
+    (row.task.scheduled_at, row.sequence)
+}
+
+fn due_key(row: &Row) -> TimeKey {
+    (row.task.retry_after.unwrap_or(row.task.scheduled_at), row.sequence)
+}
+
+fn lease_key(row: &Row) -> TimeKey {
+    (row.lease_until, row.sequence)
+}
+
+fn finished_key(row: &Row) -> TimeKey {
+    let completed_at = row.task.completed_at.expect("completed_at is set exactly while a task is finished");
+    (completed_at, row.sequence)
+}
