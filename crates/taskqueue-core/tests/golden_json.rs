@@ -1,6 +1,8 @@
 //! The JSON of tasks and payloads, byte for byte: what producers in other languages rely on. It knows names,
 //! order and what is left out, and nothing of queues.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

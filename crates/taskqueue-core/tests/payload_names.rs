@@ -1,5 +1,7 @@
 //! The names that payload enums have in JSON, and which restore tier is for which storage class.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::fmt::Debug;
 
 use serde::Serialize;
