@@ -1,0 +1,94 @@
+//! `cargo xtask ci`: the checks that a change must pass, in the order in which they are quick to fail. It ends
+//! with the line `N passed, N failed`, each check counted as one beside the tests.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::counts::Counts;
+use crate::process;
+use crate::suite::{self, Extent};
+use crate::tidy;
+use crate::workspace::Workspace;
+
+/// What became of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    Passed,
+    Failed,
+    /// The tool is not on this machine.
+    NotRun(&'static str),
+}
+
+/// Runs every check and the tests. Answers whether all passed.
+pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
+    let checks = [
+        ("fmt", tool("fmt", FMT_MISSING, &["fmt", "--all", "--check"])?),
+        ("tidy", Check::of(tidy::run(workspace)?)),
+        ("clippy", tool("clippy", CLIPPY_MISSING, &CLIPPY)?),
+        ("doc", documentation()?),
+        ("deny", tool("deny", DENY_MISSING, &["deny", "--workspace", "check"])?),
+    ];
+    let tests = suite::report(workspace, Extent::Whole);
+    println!("\n{}Checks:", tests.summary());
+    for (name, check) in checks {
+        println!("  {name:<8} {}", check.said());
+    }
+    let total: Counts = checks.into_iter().map(|(_, check)| check.counts()).chain([tests.total()]).sum();
+    println!("\n{total}");
+    Ok(total.failed == 0)
+}
+
+const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const FMT_MISSING: &str = "rustfmt is not installed: rustup component add rustfmt";
+const CLIPPY_MISSING: &str = "clippy is not installed: rustup component add clippy";
+const DENY_MISSING: &str = "cargo-deny is not installed: cargo install cargo-deny";
+
+impl Check {
+    fn of(passed: bool) -> Self {
+        if passed { Self::Passed } else { Self::Failed }
+    }
+
+    fn counts(self) -> Counts {
+        match self {
+            Self::NotRun(_) => Counts { not_run: 1, ..Counts::default() },
+            ran => Counts::of_check(ran == Self::Passed),
+        }
+    }
+
+    fn said(self) -> String {
+        match self {
+            Self::Passed => "passed".to_owned(),
+            Self::Failed => "FAILED".to_owned(),
+            Self::NotRun(reason) => format!("not run: {reason}"),
+        }
+    }
+}
+
+fn tool(name: &str, missing: &'static str, arguments: &[&str]) -> Result<Check> {
+    if !process::cargo_has(name) {
+        return Ok(Check::NotRun(missing));
+    }
+    run_check(process::cargo().args(arguments))
+}
+
+fn documentation() -> Result<Check> {
+    run_check(process::cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn run_check(command: &mut Command) -> Result<Check> {
+    Ok(Check::of(process::succeeds(command)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_did_not_run_has_neither_passed_nor_failed() {
+        let counts = Check::NotRun(DENY_MISSING).counts();
+        assert_eq!((counts.passed, counts.failed, counts.not_run), (0, 0, 1));
+        assert_eq!(Check::Failed.counts().failed, 1);
+        assert_eq!(Check::Passed.counts().passed, 1);
+    }
+}

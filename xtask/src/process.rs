@@ -1,0 +1,89 @@
+//! Running programs: what they print is passed on, kept, or both. It knows no task.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// A test program that prints nothing for this long hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(300);
+
+/// What a watched program did.
+pub(crate) struct Watched {
+    /// What it wrote to stdout.
+    pub(crate) stdout: String,
+    /// Whether it ended by itself and said that all is well.
+    pub(crate) success: bool,
+}
+
+/// The cargo that runs this program, or the one on the path.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Whether cargo has this subcommand.
+pub(crate) fn cargo_has(subcommand: &str) -> bool {
+    let mut command = cargo();
+    command.args([subcommand, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Runs a command whose stdout is wanted; stderr is shown only when it fails.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("{command:?} printed something that is not UTF-8"))
+}
+
+/// Runs a command that prints for people. Answers whether it succeeded.
+pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
+    Ok(status(command)?.success())
+}
+
+/// Runs a command and keeps what it writes to stdout; lines that are `shown` are passed on. A command that falls
+/// silent is killed.
+pub(crate) fn watched(command: &mut Command, mut shown: impl FnMut(&str) -> bool) -> Result<Watched> {
+    let described = format!("{command:?}");
+    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start {described}"))?;
+    let pipe = child.stdout.take().expect("stdout is piped");
+    let (sender, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        BufReader::new(pipe).lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut stdout = String::new();
+    loop {
+        match lines.recv_timeout(SILENCE_MAX) {
+            Ok(line) => {
+                if shown(&line) {
+                    println!("{line}");
+                }
+                stdout.push_str(&line);
+                stdout.push('\n');
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                eprintln!("killed: it printed nothing for {} seconds: {described}", SILENCE_MAX.as_secs());
+                child.kill().with_context(|| format!("kill {described}"))?;
+                break;
+            }
+        }
+    }
+    drop(lines);
+    let status = child.wait().with_context(|| format!("wait for {described}"))?;
+    // A killed program's children may hold the pipe open; then the reader is left behind, it ends with us.
+    if reader.is_finished() {
+        reader.join().ok();
+    }
+    Ok(Watched { stdout, success: status.success() })
+}
+
+fn status(command: &mut Command) -> Result<ExitStatus> {
+    command.status().with_context(|| format!("start {command:?}"))
+}

@@ -1,0 +1,199 @@
+//! The pages: links that lead somewhere, an index that is whole, an example that compiles.
+
+use std::collections::BTreeSet;
+
+use super::Violation;
+use crate::workspace::{File, Files};
+
+/// The program that the README's first Rust block shows; cargo compiles it.
+const EXAMPLE: &str = "crates/taskqueue-cli/examples/welcome.rs";
+
+/// `changelog`: users read there what changed for them.
+pub(super) fn changelog(files: &Files) -> Vec<Violation> {
+    let is_there = files
+        .get("CHANGELOG.md")
+        .is_some_and(|file| file.text.lines().any(|line| line.trim_end() == "## [Unreleased]"));
+    let message = "no section `## [Unreleased]`";
+    if is_there { Vec::new() } else { vec![Violation::new("changelog", "CHANGELOG.md", 1, message)] }
+}
+
+/// `licences`: a crate that says MIT OR Apache-2.0 comes with both texts.
+pub(super) fn licences(files: &Files) -> Vec<Violation> {
+    let texts = [("LICENSE-MIT", "MIT License"), ("LICENSE-APACHE", "Apache License")];
+    let missing = texts.into_iter().filter(|(path, title)| {
+        !files.get(path).is_some_and(|file| file.text.trim_start().starts_with(title))
+    });
+    missing
+        .map(|(path, _)| Violation::new("licences", path, 1, "the text of the licence is missing"))
+        .collect()
+}
+
+/// `docs-index`: every page under docs/ can be found from docs/README.md.
+pub(super) fn index(files: &Files) -> Vec<Violation> {
+    const INDEX: &str = "docs/README.md";
+    let linked: BTreeSet<String> = files.get(INDEX).map(targets).unwrap_or_default();
+    let pages = files.markdown().filter(|file| file.path.starts_with("docs/") && file.path != INDEX);
+    let unlinked = pages.filter(|page| !linked.contains(&page.path));
+    unlinked
+        .map(|page| {
+            Violation::new("docs-index", &page.path, 1, format!("{INDEX} does not link to this page"))
+        })
+        .collect()
+}
+
+/// `links`: a link to a file of ours leads to a file, and to a heading where it names one.
+pub(super) fn links(files: &Files) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for file in files.markdown() {
+        for (line, target) in destinations(&file.text) {
+            if let Some(message) = broken(files, file, target) {
+                violations.push(Violation::new("links", &file.path, line, message));
+            }
+        }
+    }
+    violations
+}
+
+/// `readme-example`: the README's first Rust block is the example that cargo compiles, without its opening
+/// comment.
+pub(super) fn readme_example(files: &Files) -> Vec<Violation> {
+    let (readme, example) = (files.get("README.md"), files.get(EXAMPLE));
+    let shown = readme.and_then(|file| rust_block(&file.text));
+    let compiled = example.map(|file| {
+        let code = file.text.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
+        code.collect::<Vec<_>>().join("\n")
+    });
+    match (shown, compiled) {
+        (Some((_, shown)), Some(compiled)) if shown == compiled => Vec::new(),
+        (shown, _) => {
+            let line = shown.map_or(1, |(line, _)| line);
+            let message = format!("the first Rust block is not the code of {EXAMPLE}");
+            vec![Violation::new("readme-example", "README.md", line, message)]
+        }
+    }
+}
+
+/// The first block of Rust and the line on which its code begins.
+fn rust_block(text: &str) -> Option<(usize, String)> {
+    let begin = text.lines().position(|line| line == "```rust")? + 1;
+    let code: Vec<&str> = text.lines().skip(begin).take_while(|line| *line != "```").collect();
+    Some((begin + 1, code.join("\n")))
+}
+
+/// The files that a page links to, as paths from the root.
+fn targets(file: &File) -> BTreeSet<String> {
+    let paths = destinations(&file.text).map(|(_, target)| target.split('#').next().unwrap_or_default());
+    paths.map(|path| resolve(&file.path, path)).collect()
+}
+
+/// The destinations `](…)` of a page with their lines; blocks of code have none.
+fn destinations(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_block = false;
+    let lines = (1..).zip(text.lines()).filter(move |(_, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_block ^= is_fence;
+        !in_block && !is_fence
+    });
+    lines.flat_map(|(number, line)| {
+        line.split("](").skip(1).filter_map(move |rest| Some((number, rest.split_once(')')?.0)))
+    })
+}
+
+fn broken(files: &Files, from: &File, target: &str) -> Option<String> {
+    if target.contains("://") || target.starts_with("mailto:") {
+        return None;
+    }
+    let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+    let path = if path.is_empty() { from.path.clone() } else { resolve(&from.path, path) };
+    if !files.holds(&path) {
+        return Some(format!("{target} leads nowhere: there is no {path}"));
+    }
+    let has_heading =
+        |file: &File| file.text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+    let is_found = heading.is_empty() || files.get(&path).is_some_and(has_heading);
+    (!is_found).then(|| format!("{target} leads nowhere: {path} has no such heading"))
+}
+
+/// `path` as seen from the page `from`, as a path from the root.
+fn resolve(from: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = from.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// A heading's anchor: lower case, spaces as hyphens, other punctuation gone.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().chars().filter_map(|c| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        c if c.is_alphanumeric() => Some(c),
+        _ => None,
+    });
+    kept.collect::<String>().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(violations: Vec<Violation>) -> Vec<String> {
+        violations.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_changelog_needs_its_unreleased_section() {
+        assert_eq!(changelog(&Files::of([("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n")])), []);
+        assert_eq!(changelog(&Files::of([("CHANGELOG.md", "# Changelog\n")])).len(), 1);
+        assert_eq!(changelog(&Files::of([])).len(), 1);
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_found() {
+        let page = "# A page\n[ok](../README.md) [ok](#a-page) [ok](https://example.org/x) [ok](../crates)\n\
+            [gone](gone.md)\n[gone](../README.md#no)\n```\n[code](not-a-link)\n```\n[ok](../README.md#what-it-is)\n";
+        let files =
+            Files::of([("README.md", "## What it is?\n"), ("docs/page.md", page), ("crates/a.rs", "")]);
+        assert_eq!(
+            messages(links(&files)),
+            [
+                "docs/page.md:3: links: gone.md leads nowhere: there is no docs/gone.md",
+                "docs/page.md:4: links: ../README.md#no leads nowhere: README.md has no such heading",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_page_that_the_index_forgets_is_found() {
+        let files = Files::of([("docs/README.md", "[a](a.md#x)\n"), ("docs/a.md", ""), ("docs/b.md", "")]);
+        assert_eq!(
+            messages(index(&files)),
+            ["docs/b.md:1: docs-index: docs/README.md does not link to this page"]
+        );
+    }
+
+    #[test]
+    fn a_readme_that_shows_other_code_than_the_example_is_found() {
+        let example = (EXAMPLE, "//! An example.\n\nfn main() {}\n");
+        assert_eq!(
+            readme_example(&Files::of([("README.md", "# x\n```rust\nfn main() {}\n```\n"), example])),
+            []
+        );
+        let found = readme_example(&Files::of([("README.md", "# x\n```rust\nfn old() {}\n```\n"), example]));
+        assert_eq!(found[0].line, 3);
+        assert_eq!(readme_example(&Files::of([("README.md", "# x\n"), example])).len(), 1);
+    }
+
+    #[test]
+    fn a_missing_licence_is_found() {
+        let files = Files::of([("LICENSE-MIT", "MIT License\n"), ("LICENSE-APACHE", "\n  Apache License\n")]);
+        assert_eq!(licences(&files), []);
+        assert_eq!(licences(&Files::of([("LICENSE-MIT", "MIT License\n")]))[0].path, "LICENSE-APACHE");
+    }
+}

@@ -1,0 +1,166 @@
+//! The checkout: where it is, which of its files the rules read, and what cargo says about its packages.
+//! It judges nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::process;
+
+/// The folders that hold no sources of ours.
+const FOLDERS_SKIPPED: [&str; 2] = [".git", "target"];
+/// What a file must end in to be read.
+const ENDINGS_READ: [&str; 7] = ["rs", "md", "toml", "yml", "sql", "json", "run"];
+/// Written by tools, not by us.
+const FILES_SKIPPED: [&str; 1] = ["Cargo.lock"];
+
+/// A workspace on disk.
+pub(crate) struct Workspace {
+    /// Its root folder.
+    pub(crate) root: PathBuf,
+    /// What `cargo metadata` says.
+    pub(crate) metadata: Metadata,
+}
+
+/// The part of `cargo metadata` that is used here.
+#[derive(Deserialize)]
+pub(crate) struct Metadata {
+    /// The members.
+    pub(crate) packages: Vec<Package>,
+    /// Where cargo builds.
+    pub(crate) target_directory: PathBuf,
+    workspace_root: PathBuf,
+}
+
+/// A member.
+#[derive(Deserialize)]
+pub(crate) struct Package {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where its manifest is.
+    pub(crate) manifest_path: PathBuf,
+    /// What it builds.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// One library, program, test, example or bench.
+#[derive(Deserialize)]
+pub(crate) struct Target {
+    /// Its name.
+    pub(crate) name: String,
+    /// `lib`, `bin`, `test`, `example` or `bench`.
+    pub(crate) kind: Vec<String>,
+}
+
+/// A text file of the workspace.
+pub(crate) struct File {
+    /// Its path from the root, with `/`.
+    pub(crate) path: String,
+    /// What it holds.
+    pub(crate) text: String,
+}
+
+/// The files that the rules read.
+pub(crate) struct Files(pub(crate) Vec<File>);
+
+impl Workspace {
+    /// The workspace of the current folder.
+    pub(crate) fn find() -> Result<Self> {
+        let json = process::output(process::cargo().args([
+            "metadata",
+            "--no-deps",
+            "--format-version",
+            "1",
+            "--offline",
+        ]))
+        .or_else(|_| {
+            process::output(process::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))
+        })?;
+        let metadata: Metadata = serde_json::from_str(&json).context("read cargo metadata")?;
+        Ok(Self { root: metadata.workspace_root.clone(), metadata })
+    }
+
+    /// Every text file of ours, in the order of the paths.
+    pub(crate) fn files(&self) -> Result<Files> {
+        let mut files = Vec::new();
+        collect(&self.root, &self.root, &mut files)?;
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Files(files))
+    }
+
+    /// The names of the integration tests of all members but `excepted`.
+    pub(crate) fn test_targets(&self, excepted: &str) -> BTreeSet<&str> {
+        let targets = self.metadata.packages.iter().flat_map(|package| &package.targets);
+        let tests = targets.filter(|target| target.kind.iter().any(|kind| kind == "test"));
+        tests.map(|target| target.name.as_str()).filter(|name| *name != excepted).collect()
+    }
+
+    /// The member of this name, if there is one.
+    pub(crate) fn package(&self, name: &str) -> Option<&Package> {
+        self.metadata.packages.iter().find(|package| package.name == name)
+    }
+}
+
+impl Package {
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Path {
+        self.manifest_path.parent().expect("a manifest is in a folder")
+    }
+}
+
+impl Files {
+    /// The Rust sources.
+    pub(crate) fn rust(&self) -> impl Iterator<Item = &File> {
+        self.0.iter().filter(|file| file.path.ends_with(".rs"))
+    }
+
+    /// The pages.
+    pub(crate) fn markdown(&self) -> impl Iterator<Item = &File> {
+        self.0.iter().filter(|file| file.path.ends_with(".md"))
+    }
+
+    /// The file at a path from the root.
+    pub(crate) fn get(&self, path: &str) -> Option<&File> {
+        self.0.iter().find(|file| file.path == path)
+    }
+
+    /// Whether there is a file or a folder at a path from the root.
+    pub(crate) fn holds(&self, path: &str) -> bool {
+        let folder = format!("{path}/");
+        path.is_empty() || self.0.iter().any(|file| file.path == path || file.path.starts_with(&folder))
+    }
+}
+
+#[cfg(test)]
+impl Files {
+    /// Made-up files, for the tests of the rules.
+    pub(crate) fn of<const N: usize>(files: [(&str, &str); N]) -> Self {
+        Self(files.map(|(path, text)| File { path: path.to_owned(), text: text.to_owned() }).into())
+    }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if entry.file_type()?.is_dir() {
+            if !FOLDERS_SKIPPED.contains(&name.as_str()) {
+                collect(root, &path, files)?;
+            }
+        } else if is_read(&name) {
+            let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+            let path = path.strip_prefix(root).expect("the walk starts at the root");
+            files.push(File { path: path.to_string_lossy().replace('\\', "/"), text });
+        }
+    }
+    Ok(())
+}
+
+fn is_read(name: &str) -> bool {
+    let ending = name.rsplit('.').next().unwrap_or_default();
+    let known = ENDINGS_READ.contains(&ending) || name.starts_with("LICENSE-");
+    known && !FILES_SKIPPED.contains(&name)
+}
