@@ -1,0 +1,227 @@
+//! Builds a worker: collects handlers and settings, and says at `build` what is missing or contradictory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskqueue_core::metrics::Metrics;
+use taskqueue_core::{Error, Observed, Payload, Queue, Result, RetryPolicy, TaskType, WorkerId};
+
+use crate::pipe::{Pipe, Registered};
+use crate::settings::Settings;
+use crate::slots::Slots;
+use crate::task_fn::Typed;
+use crate::{DataMap, Handler, HandlerOptions, MaintenanceConfig, TaskFn, Worker};
+
+type Check = fn(&DataMap) -> Result<(), String>;
+
+/// A handler as it was given to the builder.
+struct Given {
+    task_type: Result<TaskType>,
+    handler: Arc<dyn Handler>,
+    check: Check,
+}
+
+/// Builds a [`Worker`]. Nothing but a handler is needed; each method says what its setting costs.
+#[must_use = "a builder does nothing until it is built"]
+pub struct WorkerBuilder {
+    queue: Arc<dyn Queue>,
+    metrics: Metrics,
+    settings: Settings,
+    data: DataMap,
+    given: Vec<Given>,
+}
+
+impl WorkerBuilder {
+    pub(crate) fn new(queue: Arc<dyn Queue>) -> Self {
+        Self {
+            queue,
+            metrics: Metrics::default(),
+            settings: Settings::default(),
+            data: DataMap::default(),
+            given: Vec::new(),
+        }
+    }
+
+    /// The name that the worker's id starts with; the id is `<name>-<random>`. Default: `worker`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// Gives handlers shared state: they take it as [`Data<T>`](crate::Data). One value a type; a second one of
+    /// the same type replaces the first.
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.data.insert(Arc::new(value));
+        self
+    }
+
+    /// As [`data`](Self::data), for a value that is shared already.
+    pub fn data_arc<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
+        self.data.insert(value);
+        self
+    }
+
+    /// Handles tasks of the function's payload type. The function may carry options:
+    /// `import.concurrency(4).timeout(ten_minutes)`, see [`Configure`](crate::Configure).
+    pub fn handler<M: 'static>(mut self, function: impl TaskFn<M>) -> Self {
+        self.given.push(given_function(function));
+        self
+    }
+
+    /// Handles tasks of a type that is named at run time. The handler may carry options, as in
+    /// [`handler`](Self::handler).
+    pub fn handle(mut self, task_type: TaskType, handler: impl Handler) -> Self {
+        self.given.push(Given { task_type: Ok(task_type), handler: Arc::new(handler), check: |_| Ok(()) });
+        self
+    }
+
+    /// The most tasks that run at once. Default: 5.
+    pub fn concurrency(mut self, tasks: usize) -> Self {
+        self.settings.concurrency = tasks;
+        self
+    }
+
+    /// The most tasks that are claimed ahead of a free slot. More of it hides the store's round trip; but what
+    /// this worker holds, no idle worker can take, so for tasks of minutes it is best 0. Types with a
+    /// concurrency limit are never prefetched. Default: as many as run at once, at most 500.
+    pub fn prefetch(mut self, tasks: usize) -> Self {
+        self.settings.prefetch = Some(tasks);
+        self
+    }
+
+    /// The longest wait between two looks at an idle queue: how late a task starts that another process has
+    /// enqueued. After work it starts with an eighth of it and doubles. Enqueues through this queue instance
+    /// are seen at once. Default: 1 s.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.settings.poll_interval = interval;
+        self
+    }
+
+    /// How long handlers may go on when the worker stops, before their tokens are cancelled. Default: 30 s.
+    pub fn grace_period(mut self, period: Duration) -> Self {
+        self.settings.grace_period = period;
+        self
+    }
+
+    /// How long handlers may go on after their tokens were cancelled, before they are dropped and their tasks
+    /// released. Default: 5 s.
+    pub fn cancel_period(mut self, period: Duration) -> Self {
+        self.settings.cancel_period = period;
+        self
+    }
+
+    /// How often leases are extended, in one call for all; at most half the visibility timeout. It is also how
+    /// soon a handler learns that its task was cancelled. Default: a third of the visibility timeout.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat_interval = Some(interval);
+        self
+    }
+
+    /// How long leases last without a heartbeat: how late the tasks of a killed worker start anew. Default: the
+    /// queue's.
+    pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.visibility_timeout = Some(timeout);
+        self
+    }
+
+    /// How long an outcome waits for others to be settled with it while more tasks run. Zero settles at once,
+    /// at the price of more statements. Default: 2 ms.
+    pub fn settle_delay(mut self, delay: Duration) -> Self {
+        self.settings.settle_delay = delay;
+        self
+    }
+
+    /// How long tasks wait after a failed attempt, for types without a policy of their own. Default: the
+    /// queue's policy.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.settings.retry = Some(policy);
+        self
+    }
+
+    /// What the worker does for the queue beside handling tasks. Default: promote, reclaim and sample depths;
+    /// remove nothing.
+    pub fn maintenance(mut self, config: MaintenanceConfig) -> Self {
+        self.settings.maintenance = config;
+        self
+    }
+
+    /// The metrics that are recorded. Default: those of the namespace `zapfs`.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Checks everything and makes the worker; it claims nothing before it is started.
+    ///
+    /// # Errors
+    /// `InvalidInput`, naming it: no handler, two handlers of one type, a malformed type or name, data that a
+    /// handler asks for and that was not given, a concurrency of zero, settings that contradict each other.
+    pub fn build(self) -> Result<Worker> {
+        let worker_id = WorkerId::unique(&self.settings.name)?;
+        let visibility_timeout = self.settings.visibility_timeout.unwrap_or(self.queue.visibility_timeout());
+        self.settings.validate(visibility_timeout).map_err(invalid)?;
+        let handlers = resolve(self.given, &self.data, self.settings.retry.as_ref())?;
+        let by_type = index(&handlers)?;
+        let limits = handlers.iter().map(|handler| handler.concurrency).collect();
+        let slots = Slots::new(self.settings.concurrency, self.settings.prefetch(), limits);
+        Ok(Worker::new(Pipe {
+            queue: Arc::new(Observed::with_metrics(self.queue, self.metrics.clone())),
+            metrics: self.metrics,
+            worker_id,
+            heartbeat_interval: self.settings.heartbeat_interval.unwrap_or(visibility_timeout / 3),
+            settings: self.settings,
+            visibility_timeout,
+            handlers,
+            by_type,
+            data: self.data,
+            slots,
+            leases: Default::default(),
+            tally: Default::default(),
+            tokens: Default::default(),
+            tracker: Default::default(),
+        }))
+    }
+}
+
+fn given_function<M: 'static, F: TaskFn<M>>(function: F) -> Given {
+    let name = <F::Payload as Payload>::TYPE;
+    Given { task_type: TaskType::new(name), handler: Arc::new(Typed::<F, M>::new(function)), check: F::check }
+}
+
+fn resolve(given: Vec<Given>, data: &DataMap, retry: Option<&RetryPolicy>) -> Result<Vec<Registered>> {
+    given.into_iter().map(|given| register(given, data, retry)).collect()
+}
+
+fn register(given: Given, data: &DataMap, retry: Option<&RetryPolicy>) -> Result<Registered> {
+    let task_type = given.task_type?;
+    let options = given.handler.options();
+    let of_type = |text: String| invalid(format!("handler of {task_type}: {text}"));
+    (given.check)(data).map_err(of_type)?;
+    options.validate().map_err(of_type)?;
+    let HandlerOptions { concurrency, timeout, retry: own } = options;
+    Ok(Registered { task_type, handler: given.handler, concurrency, timeout, retry: own.or(retry.cloned()) })
+}
+
+fn index(handlers: &[Registered]) -> Result<HashMap<TaskType, usize>> {
+    if handlers.is_empty() {
+        return Err(invalid("no handler: give at least one".to_owned()));
+    }
+    let mut by_type = HashMap::with_capacity(handlers.len());
+    for (index, handler) in handlers.iter().enumerate() {
+        if by_type.insert(handler.task_type.clone(), index).is_some() {
+            return Err(invalid(format!("two handlers of type {}", handler.task_type)));
+        }
+    }
+    Ok(by_type)
+}
+
+fn invalid(message: String) -> Error {
+    Error::invalid_input("worker", message)
+}
+
+impl std::fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

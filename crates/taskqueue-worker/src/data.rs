@@ -1,0 +1,65 @@
+//! Shared state of handlers: the map that the builder fills, and the extractor that reads it.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::{FromContext, TaskContext, TaskError};
+
+/// Shared state that handlers are given: `mailer: Data<Mailer>`. One value a type, given to the builder with
+/// [`data`](crate::WorkerBuilder::data); a handler that asks for a type that was not given is refused at
+/// [`build`](crate::WorkerBuilder::build).
+#[derive(Debug)]
+pub struct Data<T>(pub Arc<T>);
+
+impl<T> Clone for Data<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Data<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// The values that the builder was given, by type.
+#[derive(Default, Clone)]
+pub struct DataMap(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
+
+impl DataMap {
+    /// Keeps `value`; it replaces one of the same type.
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: Arc<T>) {
+        self.0.insert(TypeId::of::<T>(), value);
+    }
+
+    /// The value of this type, if it was given.
+    pub fn get<T: Send + Sync + 'static>(&self) -> Option<Data<T>> {
+        let value = Arc::clone(self.0.get(&TypeId::of::<T>())?);
+        value.downcast().ok().map(Data)
+    }
+}
+
+impl std::fmt::Debug for DataMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataMap({} types)", self.0.len())
+    }
+}
+
+fn missing<T>() -> String {
+    format!("Data<{0}> was not given: call .data(value) with a {0}", type_name::<T>())
+}
+
+impl<T: Send + Sync + 'static> FromContext for Data<T> {
+    fn from_context(cx: &TaskContext) -> Result<Self, TaskError> {
+        cx.data().get().ok_or_else(|| TaskError::permanent(missing::<T>()))
+    }
+
+    fn check(data: &DataMap) -> Result<(), String> {
+        data.get::<T>().map(drop).ok_or_else(missing::<T>)
+    }
+}

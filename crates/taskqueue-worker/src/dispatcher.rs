@@ -1,0 +1,219 @@
+//! The first stage: claims as many tasks as fit and hands them to slots. It owns when to claim and how much; it
+//! knows nothing of what handlers do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Outcome, Result, Settlement, WakeListener};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::executor;
+use crate::pipe::Pipe;
+use crate::slots::{Ask, Claimed};
+
+/// The longest wait after failed claims.
+const ERROR_WAIT_MAX: Duration = Duration::from_secs(5);
+const ERROR_WAIT_MIN: Duration = Duration::from_millis(100);
+/// How many due tasks one promotion of a drain makes ready.
+const PROMOTE_LIMIT: usize = 1000;
+
+/// When the dispatcher ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// When the worker is stopped.
+    Serve,
+    /// When nothing is ready, due or running.
+    Drain,
+}
+
+/// The dispatcher's own state.
+struct Dispatcher<'a> {
+    pipe: &'a Arc<Pipe>,
+    settle: &'a mpsc::Sender<Settlement>,
+    wake: WakeListener,
+    poll: Poll,
+    errors: u32,
+    /// A drain found nothing running and promoted what was due, and nothing was claimed since.
+    is_drained: bool,
+}
+
+/// Claims until the worker is stopped, or until a drain is done.
+///
+/// # Errors
+/// `QueueClosed`: nothing can be claimed ever again. A drain ends at any error that is not transient.
+pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Settlement>, mode: Mode) -> Result<()> {
+    let wake = pipe.queue.wake_up().listen();
+    let poll = Poll::new(pipe.settings.poll_interval);
+    let mut dispatcher = Dispatcher { pipe, settle, wake, poll, errors: 0, is_drained: false };
+    while !pipe.tokens.stop.is_cancelled() {
+        dispatcher.look_for_news();
+        let asks = pipe.slots.plan();
+        let result = match (asks.is_empty(), mode) {
+            (false, _) => dispatcher.claim_all(asks).await,
+            (true, Mode::Drain) if pipe.slots.all_dry() => {
+                if dispatcher.is_drained {
+                    return Ok(());
+                }
+                dispatcher.settle_down().await
+            }
+            (true, _) => {
+                dispatcher.wait().await;
+                continue;
+            }
+        };
+        match result {
+            Ok(()) => dispatcher.errors = 0,
+            Err(error) if ends(&error, mode) => return Err(error),
+            Err(error) => dispatcher.back_off(&error).await,
+        }
+    }
+    Ok(())
+}
+
+/// Whether claiming again is of no use.
+fn ends(error: &Error, mode: Mode) -> bool {
+    error.kind() == ErrorKind::QueueClosed || (mode == Mode::Drain && !error.is_transient())
+}
+
+impl Dispatcher<'_> {
+    /// Takes notice of a wake-up or of the poll's time without waiting: a busy type must not keep the others
+    /// from being looked at.
+    fn look_for_news(&mut self) {
+        let is_woken = self.wake.notified().now_or_never().is_some();
+        if is_woken || self.poll.is_due() {
+            self.poll.step(is_woken);
+            self.pipe.slots.refresh();
+        }
+    }
+
+    /// Waits until a claim may be of use.
+    async fn wait(&mut self) {
+        let pipe = self.pipe;
+        let is_woken = tokio::select! {
+            () = pipe.tokens.stop.cancelled() => return,
+            () = pipe.slots.freed() => return,
+            () = self.wake.notified() => true,
+            () = tokio::time::sleep_until(self.poll.at) => false,
+        };
+        self.poll.step(is_woken);
+        pipe.slots.refresh();
+    }
+
+    async fn claim_all(&mut self, asks: Vec<Ask>) -> Result<()> {
+        for ask in asks {
+            let limit = ask.limit.min(self.pipe.slots.room());
+            if limit > 0 && self.claim(Ask { limit, ..ask }).await? > 0 {
+                self.is_drained = false;
+                self.poll.quicken();
+            }
+        }
+        Ok(())
+    }
+
+    async fn claim(&self, ask: Ask) -> Result<usize> {
+        let pipe = self.pipe;
+        let types: Vec<_> =
+            ask.handlers.iter().map(|&handler| pipe.handlers[handler].task_type.clone()).collect();
+        let mut request = ClaimRequest::new(pipe.worker_id.clone(), types, ask.limit);
+        request.visibility_timeout = pipe.settings.visibility_timeout;
+        let queue = Arc::clone(&pipe.queue);
+        // Before the call: no lease of it can end earlier than a visibility timeout from here.
+        let claimed_at = Instant::now();
+        let claims = pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await?;
+        pipe.slots.mark(&ask.handlers, claims.len() < ask.limit);
+        let claimed = claims.len();
+        self.admit(claims, claimed_at).await;
+        Ok(claimed)
+    }
+
+    async fn admit(&self, claims: Vec<Claim>, claimed_at: Instant) {
+        let pipe = self.pipe;
+        let mut admitted = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let cancel = CancellationToken::new();
+            pipe.leases.add(claim.lease.clone(), cancel.clone(), claimed_at);
+            match pipe.by_type.get(&claim.task.task_type) {
+                Some(&handler) => admitted.push(Claimed { claim, handler, cancel, claimed_at }),
+                None => self.hand_back(claim).await,
+            }
+        }
+        for claimed in pipe.slots.admit(admitted) {
+            pipe.tracker.spawn(executor::run_slot(Arc::clone(pipe), self.settle.clone(), claimed));
+        }
+    }
+
+    /// A backend gave a task that was not asked for: it goes back untouched, never discarded.
+    async fn hand_back(&self, claim: Claim) {
+        let task_type = &claim.task.task_type;
+        warn!(id = %claim.task.id, r#type = %task_type, "claimed a task without a handler; it is released");
+        self.pipe.metrics.processed(task_type, taskqueue_core::metrics::Processed::NoHandler);
+        let _ = self.settle.send(Settlement::new(claim.lease, Outcome::Release)).await;
+    }
+
+    /// Waits until all that was claimed is settled, and makes ready what is due by now.
+    async fn settle_down(&mut self) -> Result<()> {
+        self.pipe.leases.none_held().await;
+        let queue = Arc::clone(&self.pipe.queue);
+        self.pipe.call("promote", async move { queue.promote_due(PROMOTE_LIMIT).await }).await?;
+        self.pipe.slots.refresh();
+        self.is_drained = true;
+        Ok(())
+    }
+
+    async fn back_off(&mut self, error: &Error) {
+        self.errors = self.errors.saturating_add(1);
+        let wait = backoff(self.errors, ERROR_WAIT_MIN, ERROR_WAIT_MAX);
+        warn!(error = %error, attempt = self.errors, "claiming failed; trying again in {wait:?}");
+        let _ = tokio::time::timeout(wait, self.pipe.tokens.stop.cancelled()).await;
+    }
+}
+
+/// The wait after the n-th failure in a row: doubling, at most `max`, jittered down by up to a fifth.
+pub(crate) fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
+    let doubled = min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    jittered(doubled.min(max))
+}
+
+/// `interval`, shortened by a random part of up to a fifth, so that workers spread.
+pub(crate) fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 - 0.2 * rand::random::<f64>())
+}
+
+/// When to look at an idle queue again.
+struct Poll {
+    at: Instant,
+    wait: Duration,
+    longest: Duration,
+}
+
+impl Poll {
+    /// After work the first wait is this part of the longest.
+    const QUICK: u32 = 8;
+
+    fn new(longest: Duration) -> Self {
+        let wait = longest / Self::QUICK;
+        Self { at: Instant::now() + jittered(wait), wait, longest }
+    }
+
+    fn is_due(&self) -> bool {
+        self.at <= Instant::now()
+    }
+
+    /// A look is being taken: sets the time of the next one.
+    fn step(&mut self, is_woken: bool) {
+        if !is_woken {
+            self.wait = self.wait.saturating_mul(2).min(self.longest);
+        }
+        self.at = Instant::now() + jittered(self.wait);
+        debug!(wait = ?self.wait, "next poll");
+    }
+
+    /// There was work: more may follow soon.
+    fn quicken(&mut self) {
+        self.wait = self.longest / Self::QUICK;
+    }
+}

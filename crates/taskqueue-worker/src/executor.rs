@@ -1,0 +1,121 @@
+//! The second stage: runs handlers. It owns deadlines, cancellation, panics and the retry decision; it never
+//! touches the store.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use taskqueue_core::{Lease, Outcome, Retry, Settlement, Task};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::pipe::{Pipe, Registered};
+use crate::slots::Claimed;
+use crate::{TaskContext, TaskError};
+
+/// Runs tasks in one slot until none is waiting. A slot takes over the next task by itself, so a busy worker
+/// spawns nothing for a task.
+pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Settlement>, first: Claimed) {
+    pipe.metrics.workers_active(pipe.slots.running());
+    let mut next = Some(first);
+    while let Some(claimed) = next {
+        let handler = claimed.handler;
+        if let Some(settlement) = work(&pipe, claimed).await {
+            let token = settlement.lease.token;
+            if settle.send(settlement).await.is_err() {
+                pipe.leases.remove([token]);
+            }
+        }
+        next = pipe.slots.finish(handler);
+        // Handlers that never wait must not keep this thread from its other tasks.
+        tokio::task::coop::consume_budget().await;
+    }
+    pipe.metrics.workers_active(pipe.slots.running());
+}
+
+/// Runs one task. Answers what is to be settled; nothing when the lease was lost.
+async fn work(pipe: &Arc<Pipe>, claimed: Claimed) -> Option<Settlement> {
+    let Claimed { claim, handler, cancel, claimed_at } = claimed;
+    if cancel.is_cancelled() {
+        debug!(id = %claim.task.id, "lost before it started");
+        return None;
+    }
+    let registered = &pipe.handlers[handler];
+    let (task, lease) = (claim.task, claim.lease);
+    let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
+    let started_at = Instant::now();
+    record_wait(pipe, &task, started_at - claimed_at);
+    let deadline = registered.timeout.map(|timeout| started_at + timeout);
+    let cx = TaskContext::new(task, lease.clone(), deadline, cancel.clone(), Arc::clone(pipe));
+    let run = pipe.tokens.kill.run_until_cancelled(attempt(registered, cx)).instrument(span.clone());
+    let outcome = run.await.map_or(Outcome::Release, |result| decide(registered, &lease, result));
+    pipe.metrics.processing(&registered.task_type, started_at.elapsed());
+    let _entered = span.entered();
+    if cancel.is_cancelled() && !pipe.leases.holds(lease.token) {
+        warn!("the lease was lost while the handler ran; what it returned is dropped");
+        return None;
+    }
+    log_failure(&lease, &outcome);
+    Some(Settlement::new(lease, outcome))
+}
+
+/// One attempt, with its deadline and its panics.
+async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, TaskError> {
+    let (deadline, cancel) = (cx.deadline(), cx.cancelled().clone());
+    // In an async block, so that a handler that panics before its first await is caught, too.
+    let run = AssertUnwindSafe(async { registered.handler.handle(cx).await }).catch_unwind();
+    let finished = match deadline {
+        None => run.await,
+        Some(deadline) => match tokio::time::timeout_at(deadline, run).await {
+            Ok(finished) => finished,
+            Err(_) => {
+                cancel.cancel();
+                let timeout = registered.timeout.unwrap_or_default();
+                return Err(TaskError::from(format!("timed out after {timeout:?}")));
+            }
+        },
+    };
+    finished
+        .unwrap_or_else(|panic| Err(TaskError::from(format!("handler panicked: {}", panic_text(&*panic)))))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
+}
+
+/// What becomes of the task: a failure without a decision of its own takes the type's policy.
+fn decide(registered: &Registered, lease: &Lease, result: Result<Outcome, TaskError>) -> Outcome {
+    let outcome = result.unwrap_or_else(TaskError::into_outcome);
+    match (outcome, &registered.retry) {
+        (Outcome::Fail { error, retry: Retry::ByPolicy }, Some(policy)) => {
+            Outcome::retry_after(error, policy.delay(lease.attempt, rand::random()))
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+/// How long a first attempt waited from due to start. Of later ones the queue does not tell when they were due.
+fn record_wait(pipe: &Pipe, task: &Task, held: std::time::Duration) {
+    if task.attempts == 1
+        && task.reclaims == 0
+        && let Some(claimed_at) = task.started_at
+    {
+        let queued = (claimed_at - task.scheduled_at).to_std().unwrap_or_default();
+        pipe.metrics.waited(&task.task_type, queued + held);
+    }
+}
+
+/// One line that tells what went wrong and what happens next; the span tells of which task.
+fn log_failure(lease: &Lease, outcome: &Outcome) {
+    let Outcome::Fail { error, retry } = outcome else { return };
+    let (attempt, max) = (lease.attempt, lease.max_retries);
+    match retry {
+        Retry::Never => warn!(%error, "failed permanently; now a dead letter"),
+        _ if attempt >= max => warn!(%error, "failed at attempt {attempt} of {max}; now a dead letter"),
+        Retry::After(delay) => warn!(%error, "failed at attempt {attempt} of {max}; next in {delay:?}"),
+        Retry::ByPolicy => warn!(%error, "failed at attempt {attempt} of {max}; next by the queue's policy"),
+    }
+}

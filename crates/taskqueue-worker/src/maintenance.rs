@@ -1,0 +1,74 @@
+//! What a worker does for the queue on timers: promote, reclaim, clean up, sample depths. Each step is safe when
+//! every worker runs it, and jittered, so that they spread.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskqueue_core::{Cleanup, Queue, Result};
+use tracing::{info, warn};
+
+use crate::dispatcher::jittered;
+use crate::pipe::Pipe;
+
+/// The most rows of one maintenance call. A full one is followed by the next at once.
+const ROWS_MAX: usize = 1000;
+
+/// Starts the loops that the settings ask for. They end when the worker is stopped.
+pub(crate) fn start(pipe: &Arc<Pipe>) {
+    let config = &pipe.settings.maintenance;
+    if let Some(interval) = config.promote_interval {
+        every(pipe, "promote", interval, |queue| async move { queue.promote_due(ROWS_MAX).await });
+    }
+    if let Some(interval) = config.reclaim_interval {
+        every(pipe, "reclaim", interval, |queue| async move {
+            let reclaimed = queue.reclaim_stale(ROWS_MAX).await?;
+            if reclaimed.total() > 0 {
+                info!(
+                    released = reclaimed.released,
+                    dead_lettered = reclaimed.dead_lettered,
+                    "leases had ended"
+                );
+            }
+            Ok(reclaimed.total())
+        });
+    }
+    if let Some(older_than) = config.retention {
+        every(pipe, "cleanup", config.cleanup_interval, move |queue| async move {
+            queue.cleanup(Cleanup { older_than, limit: ROWS_MAX }).await
+        });
+    }
+    if let Some(interval) = config.depth_interval {
+        every(pipe, "stats", interval, |queue| async move {
+            // The observed queue takes the sample down.
+            queue.stats().await.map(|_| 0)
+        });
+    }
+}
+
+/// Runs `step` at a jittered interval, and again at once while it finds as many rows as it may.
+fn every<S, F>(pipe: &Arc<Pipe>, operation: &'static str, interval: Duration, step: S)
+where
+    S: Fn(Arc<dyn Queue>) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<u64>> + Send + 'static,
+{
+    let pipe_of_loop = Arc::clone(pipe);
+    pipe.tracker.spawn(async move {
+        let pipe = pipe_of_loop;
+        let mut rows = 0;
+        loop {
+            if rows < ROWS_MAX as u64 {
+                tokio::select! {
+                    () = pipe.tokens.stop.cancelled() => return,
+                    () = tokio::time::sleep(jittered(interval)) => {}
+                }
+            } else if pipe.tokens.stop.is_cancelled() {
+                return;
+            }
+            rows = pipe.call(operation, step(Arc::clone(&pipe.queue))).await.unwrap_or_else(|error| {
+                warn!(%error, "maintenance failed; it is repeated at its next time");
+                0
+            });
+        }
+    });
+}

@@ -1,0 +1,87 @@
+//! What the stages of one worker share. It owns the calls to the store that must run to completion; the stages
+//! own what they do with the answers.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskqueue_core::metrics::Metrics;
+use taskqueue_core::{Error, ErrorKind, Heartbeat, Lease, Queue, Result, RetryPolicy, TaskType, WorkerId};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::leases::Leases;
+use crate::report::Tally;
+use crate::settings::Settings;
+use crate::slots::Slots;
+use crate::{DataMap, Handler};
+
+/// The handler of one type, with its options resolved.
+pub(crate) struct Registered {
+    pub(crate) task_type: TaskType,
+    pub(crate) handler: Arc<dyn Handler>,
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Option<RetryPolicy>,
+}
+
+/// The stages of a shutdown, in the order in which they are cancelled.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    /// Claim nothing more.
+    pub(crate) stop: CancellationToken,
+    /// Drop handlers that have not returned.
+    pub(crate) kill: CancellationToken,
+    /// Settle what has arrived, once, then stop trying.
+    pub(crate) give_up: CancellationToken,
+    /// End the loops beside the pipe.
+    pub(crate) end: CancellationToken,
+}
+
+/// One worker: what all its stages see.
+pub(crate) struct Pipe {
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) metrics: Metrics,
+    pub(crate) worker_id: WorkerId,
+    pub(crate) settings: Settings,
+    pub(crate) visibility_timeout: Duration,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) handlers: Vec<Registered>,
+    pub(crate) by_type: HashMap<TaskType, usize>,
+    pub(crate) data: DataMap,
+    pub(crate) slots: Slots,
+    pub(crate) leases: Leases,
+    pub(crate) tally: Tally,
+    pub(crate) tokens: Tokens,
+    pub(crate) tracker: TaskTracker,
+}
+
+impl Pipe {
+    /// Runs a store call to completion, whatever becomes of the caller: a dropped one can leave an open
+    /// transaction in the pool of its backend.
+    pub(crate) async fn call<T, F>(&self, operation: &'static str, call: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        self.tracker.spawn(call).await.unwrap_or_else(|source| {
+            Err(Error::new(ErrorKind::Backend, operation, "the backend panicked").with_source(source))
+        })
+    }
+
+    /// Extends leases and takes down what was found.
+    pub(crate) async fn extend(&self, leases: Vec<Lease>) -> Result<Vec<Heartbeat>> {
+        let sent_at = Instant::now();
+        let (queue, timeout) = (Arc::clone(&self.queue), self.settings.visibility_timeout);
+        let (leases, answers) = self
+            .call("heartbeat", async move {
+                let answers = queue.heartbeat_many(&leases, timeout).await?;
+                Ok((leases, answers))
+            })
+            .await?;
+        self.leases.record(&leases, &answers, sent_at);
+        Ok(answers)
+    }
+}

@@ -1,0 +1,152 @@
+//! The settings of a worker, their defaults and their checks.
+
+use std::time::Duration;
+
+use taskqueue_core::{CONCURRENCY_DEFAULT, POLL_INTERVAL_DEFAULT, RetryPolicy, check_visibility_timeout};
+
+/// The most tasks of one claim, and of one settle: larger batches gained nothing and hold locks for longer.
+pub(crate) const STORE_BATCH_MAX: usize = 500;
+
+/// What a worker does for the queue beside handling tasks. Every worker may run it: each step is safe when many
+/// do, and jittered, so that they spread.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MaintenanceConfig {
+    /// How often due tasks (delayed ones, retries) are made ready; this bounds how late they start. `None`:
+    /// never by this worker. Default: 250 ms.
+    pub promote_interval: Option<Duration>,
+    /// How often tasks of dead workers are taken back. `None`: never by this worker. Default: 5 s.
+    pub reclaim_interval: Option<Duration>,
+    /// How long finished tasks are kept. `None`: for ever, as only their owner can say that a history may go.
+    /// Default: `None`.
+    pub retention: Option<Duration>,
+    /// How often tasks past the retention are removed. Without a retention it has no effect. Default: 1 min.
+    pub cleanup_interval: Duration,
+    /// How often the depth gauges are sampled; each sample costs one `stats` call. `None`: never by this
+    /// worker. Default: 15 s.
+    pub depth_interval: Option<Duration>,
+}
+
+impl Default for MaintenanceConfig {
+    fn default() -> Self {
+        Self {
+            promote_interval: Some(Duration::from_millis(250)),
+            reclaim_interval: Some(Duration::from_secs(5)),
+            retention: None,
+            cleanup_interval: Duration::from_secs(60),
+            depth_interval: Some(Duration::from_secs(15)),
+        }
+    }
+}
+
+impl MaintenanceConfig {
+    /// No maintenance: another process must do it, or delayed tasks and retries never start.
+    pub fn off() -> Self {
+        Self { promote_interval: None, reclaim_interval: None, depth_interval: None, ..Self::default() }
+    }
+
+    /// Removes finished tasks that are older than `age`.
+    #[must_use]
+    pub fn retention(mut self, age: Duration) -> Self {
+        self.retention = Some(age);
+        self
+    }
+
+    /// Sets how often due tasks are made ready.
+    #[must_use]
+    pub fn promote_interval(mut self, interval: Duration) -> Self {
+        self.promote_interval = Some(interval);
+        self
+    }
+
+    /// Sets how often tasks of dead workers are taken back.
+    #[must_use]
+    pub fn reclaim_interval(mut self, interval: Duration) -> Self {
+        self.reclaim_interval = Some(interval);
+        self
+    }
+
+    /// Sets how often tasks past the retention are removed.
+    #[must_use]
+    pub fn cleanup_interval(mut self, interval: Duration) -> Self {
+        self.cleanup_interval = interval;
+        self
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        let intervals = [
+            ("promote interval", self.promote_interval),
+            ("reclaim interval", self.reclaim_interval),
+            ("cleanup interval", Some(self.cleanup_interval)),
+            ("depth interval", self.depth_interval),
+        ];
+        intervals.into_iter().try_for_each(|(name, interval)| not_zero(name, interval))
+    }
+}
+
+/// What the builder collects; each field's meaning and default is told at its method there.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) concurrency: usize,
+    pub(crate) prefetch: Option<usize>,
+    pub(crate) poll_interval: Duration,
+    pub(crate) grace_period: Duration,
+    pub(crate) cancel_period: Duration,
+    pub(crate) heartbeat_interval: Option<Duration>,
+    pub(crate) visibility_timeout: Option<Duration>,
+    pub(crate) settle_delay: Duration,
+    pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) maintenance: MaintenanceConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: "worker".to_owned(),
+            concurrency: CONCURRENCY_DEFAULT,
+            prefetch: None,
+            poll_interval: POLL_INTERVAL_DEFAULT,
+            grace_period: Duration::from_secs(30),
+            cancel_period: Duration::from_secs(5),
+            heartbeat_interval: None,
+            visibility_timeout: None,
+            settle_delay: Duration::from_millis(2),
+            retry: None,
+            maintenance: MaintenanceConfig::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The prefetch that was set, or as many as run at once.
+    pub(crate) fn prefetch(&self) -> usize {
+        self.prefetch.unwrap_or_else(|| self.concurrency.min(STORE_BATCH_MAX))
+    }
+
+    /// Checks what contradicts itself, given how long leases last.
+    pub(crate) fn validate(&self, visibility_timeout: Duration) -> Result<(), String> {
+        if self.concurrency == 0 {
+            return Err("concurrency is 0: such a worker would never run a task".to_owned());
+        }
+        not_zero("poll interval", Some(self.poll_interval))?;
+        not_zero("heartbeat interval", self.heartbeat_interval)?;
+        check_visibility_timeout("worker", visibility_timeout).map_err(|error| error.to_string())?;
+        if let Some(interval) = self.heartbeat_interval
+            && interval.saturating_mul(2) > visibility_timeout
+        {
+            return Err(format!(
+                "heartbeat interval {interval:?} is more than half the visibility timeout of \
+                 {visibility_timeout:?}: one late heartbeat would lose every lease"
+            ));
+        }
+        self.maintenance.validate()
+    }
+}
+
+fn not_zero(name: &str, interval: Option<Duration>) -> Result<(), String> {
+    match interval {
+        Some(Duration::ZERO) => Err(format!("{name} is zero: it would spin")),
+        _ => Ok(()),
+    }
+}
