@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 use crate::workspace::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Development tasks of taskqueue")]
+#[command(bin_name = "cargo xtask", about = "Development tasks of taskqueue")]
 struct Arguments {
     #[command(subcommand)]
     task: Task,

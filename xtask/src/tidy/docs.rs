@@ -8,6 +8,12 @@ use crate::workspace::{File, Files};
 /// The program that the README's first Rust block shows; cargo compiles it.
 const EXAMPLE: &str = "crates/taskqueue-cli/examples/welcome.rs";
 
+/// Where metrics are named, and where they are explained.
+const METRICS_SOURCE: &str = "crates/taskqueue-core/src/metrics.rs";
+const METRICS_PAGE: &str = "docs/metrics.md";
+/// What a metric's name ends in.
+const METRIC_ENDINGS: [&str; 5] = ["_total", "_seconds", "_size", "_depth", "_active"];
+
 /// `changelog`: users read there what changed for them.
 pub(super) fn changelog(files: &Files) -> Vec<Violation> {
     let is_there = files
@@ -41,6 +47,22 @@ pub(super) fn index(files: &Files) -> Vec<Violation> {
         .collect()
 }
 
+/// `metrics-page`: every metric that the core records is explained.
+pub(super) fn metrics_page(files: &Files) -> Vec<Violation> {
+    let page = files.get(METRICS_PAGE).map_or("", |file| &file.text);
+    let recorded = files.get(METRICS_SOURCE).map_or("", |file| &file.text);
+    let mut violations = Vec::new();
+    for (line, text) in (1..).zip(recorded.lines()).filter(|(_, text)| !text.trim_start().starts_with("//")) {
+        let quoted = text.split('"').skip(1).step_by(2);
+        let unexplained = quoted.filter(|name| is_metric(name) && !page.contains(&format!("`{name}`")));
+        violations.extend(unexplained.map(|name| {
+            let message = format!("{METRICS_PAGE} does not explain `{name}`");
+            Violation::new("metrics-page", METRICS_SOURCE, line, message)
+        }));
+    }
+    violations
+}
+
 /// `links`: a link to a file of ours leads to a file, and to a heading where it names one.
 pub(super) fn links(files: &Files) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -71,6 +93,10 @@ pub(super) fn readme_example(files: &Files) -> Vec<Violation> {
             vec![Violation::new("readme-example", "README.md", line, message)]
         }
     }
+}
+
+fn is_metric(name: &str) -> bool {
+    METRIC_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// The first block of Rust and the line on which its code begins.
@@ -175,6 +201,17 @@ mod tests {
         assert_eq!(
             messages(index(&files)),
             ["docs/b.md:1: docs-index: docs/README.md does not link to this page"]
+        );
+    }
+
+    #[test]
+    fn a_metric_without_an_explanation_is_found() {
+        let source = "// \"old_total\"\ncounter(\"a_total\", \"type\");\ngauge(\"b_depth\");\n";
+        let files = Files::of([(METRICS_SOURCE, source), (METRICS_PAGE, "| `a_total` |\n")]);
+        let found = messages(metrics_page(&files));
+        assert_eq!(
+            found,
+            [format!("{METRICS_SOURCE}:3: metrics-page: {METRICS_PAGE} does not explain `b_depth`")]
         );
     }
 

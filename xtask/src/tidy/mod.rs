@@ -28,7 +28,7 @@ pub(crate) struct Violation {
 type Rule = fn(&Files) -> Vec<Violation>;
 
 /// Every rule but the layers, which reads `cargo tree` as well.
-const RULES: [(&str, Rule); 13] = [
+const RULES: [(&str, Rule); 14] = [
     ("file-length", lengths::files),
     ("function-length", lengths::functions),
     ("module-docs", words::module_docs),
@@ -40,6 +40,7 @@ const RULES: [(&str, Rule); 13] = [
     ("changelog", docs::changelog),
     ("links", docs::links),
     ("docs-index", docs::index),
+    ("metrics-page", docs::metrics_page),
     ("readme-example", docs::readme_example),
     ("licences", docs::licences),
 ];
@@ -90,6 +91,7 @@ mod tests {
             ("docs/README.md", "[gone](gone.md)\n"),
             ("docs/alone.md", "[host](https://index.crates.io)\n"),
             ("README.md", "no example\n"),
+            ("crates/taskqueue-core/src/metrics.rs", "//! Metrics.\ncounter(\"a_total\");\n"),
             ("crates/long/src/long.rs", &format!("//! Long.\nfn long() {{\n{}}}\n", "a();\n".repeat(500))),
         ]);
         for (name, rule) in RULES {
