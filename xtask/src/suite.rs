@@ -106,7 +106,6 @@ impl Report {
 fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
     let mut kinds = vec!["--workspace", "--lib", "--bins"];
     if extent == Extent::Whole {
-        kinds.push("--examples");
         kinds.extend(workspace.test_targets(conformance::TARGET).iter().flat_map(|name| ["--test", name]));
     }
     if process::cargo_has("nextest") { by_nextest(workspace, &kinds) } else { by_cargo(&kinds) }

@@ -69,16 +69,8 @@ pub(crate) struct Files(pub(crate) Vec<File>);
 impl Workspace {
     /// The workspace of the current folder.
     pub(crate) fn find() -> Result<Self> {
-        let json = process::output(process::cargo().args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--offline",
-        ]))
-        .or_else(|_| {
-            process::output(process::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))
-        })?;
+        let json =
+            process::output(process::cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
         let metadata: Metadata = serde_json::from_str(&json).context("read cargo metadata")?;
         Ok(Self { root: metadata.workspace_root.clone(), metadata })
     }
