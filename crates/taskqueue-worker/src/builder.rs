@@ -83,8 +83,8 @@ impl WorkerBuilder {
     }
 
     /// The most tasks that are claimed ahead of a free slot. More of it hides the store's round trip; but what
-    /// this worker holds, no idle worker can take, so for tasks of minutes it is best 0. Types with a
-    /// concurrency limit are never prefetched. Default: as many as run at once, at most 500.
+    /// this worker holds, no idle worker can take, so for tasks of minutes it is best 0. Of a type with a
+    /// concurrency limit no more than the limit is ever held. Default: as many as run at once, at most 500.
     pub fn prefetch(mut self, tasks: usize) -> Self {
         self.settings.prefetch = Some(tasks);
         self

@@ -9,11 +9,12 @@ use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Outcome, Result, Set
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::executor;
 use crate::pipe::Pipe;
 use crate::slots::{Ask, Claimed};
+use crate::timing::{Poll, backoff};
 
 /// The longest wait after failed claims.
 const ERROR_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -84,8 +85,8 @@ impl Dispatcher<'_> {
     /// from being looked at.
     fn look_for_news(&mut self) {
         let is_woken = self.wake.notified().now_or_never().is_some();
-        if is_woken || self.poll.is_due() {
-            self.poll.step(is_woken);
+        if is_woken || self.poll.at() <= Instant::now() {
+            self.poll.restart();
             self.pipe.slots.refresh();
         }
     }
@@ -93,13 +94,12 @@ impl Dispatcher<'_> {
     /// Waits until a claim may be of use.
     async fn wait(&mut self) {
         let pipe = self.pipe;
-        let is_woken = tokio::select! {
+        tokio::select! {
             () = pipe.tokens.stop.cancelled() => return,
             () = pipe.slots.freed() => return,
-            () = self.wake.notified() => true,
-            () = tokio::time::sleep_until(self.poll.at) => false,
-        };
-        self.poll.step(is_woken);
+            () = self.wake.notified() => self.poll.restart(),
+            () = tokio::time::sleep_until(self.poll.at()) => self.poll.slow_down(),
+        }
         pipe.slots.refresh();
     }
 
@@ -132,13 +132,15 @@ impl Dispatcher<'_> {
 
     async fn admit(&self, claims: Vec<Claim>, claimed_at: Instant) {
         let pipe = self.pipe;
+        let is_stopped = pipe.tokens.stop.is_cancelled();
         let mut admitted = Vec::with_capacity(claims.len());
         for claim in claims {
             let cancel = CancellationToken::new();
             pipe.leases.add(claim.lease.clone(), cancel.clone(), claimed_at);
             match pipe.by_type.get(&claim.task.task_type) {
+                Some(_) if is_stopped => self.release(claim).await,
                 Some(&handler) => admitted.push(Claimed { claim, handler, cancel, claimed_at }),
-                None => self.hand_back(claim).await,
+                None => self.refuse(claim).await,
             }
         }
         for claimed in pipe.slots.admit(admitted) {
@@ -147,18 +149,27 @@ impl Dispatcher<'_> {
     }
 
     /// A backend gave a task that was not asked for: it goes back untouched, never discarded.
-    async fn hand_back(&self, claim: Claim) {
+    async fn refuse(&self, claim: Claim) {
         let task_type = &claim.task.task_type;
         warn!(id = %claim.task.id, r#type = %task_type, "claimed a task without a handler; it is released");
         self.pipe.metrics.processed(task_type, taskqueue_core::metrics::Processed::NoHandler);
+        self.release(claim).await;
+    }
+
+    async fn release(&self, claim: Claim) {
+        // The settler ends after its senders, of which this is one.
         let _ = self.settle.send(Settlement::new(claim.lease, Outcome::Release)).await;
     }
 
     /// Waits until all that was claimed is settled, and makes ready what is due by now.
     async fn settle_down(&mut self) -> Result<()> {
         self.pipe.leases.none_held().await;
-        let queue = Arc::clone(&self.pipe.queue);
-        self.pipe.call("promote", async move { queue.promote_due(PROMOTE_LIMIT).await }).await?;
+        let mut promoted = PROMOTE_LIMIT as u64;
+        while promoted == PROMOTE_LIMIT as u64 {
+            let queue = Arc::clone(&self.pipe.queue);
+            let promote = async move { queue.promote_due(PROMOTE_LIMIT).await };
+            promoted = self.pipe.call("promote", promote).await?;
+        }
         self.pipe.slots.refresh();
         self.is_drained = true;
         Ok(())
@@ -169,51 +180,5 @@ impl Dispatcher<'_> {
         let wait = backoff(self.errors, ERROR_WAIT_MIN, ERROR_WAIT_MAX);
         warn!(error = %error, attempt = self.errors, "claiming failed; trying again in {wait:?}");
         let _ = tokio::time::timeout(wait, self.pipe.tokens.stop.cancelled()).await;
-    }
-}
-
-/// The wait after the n-th failure in a row: doubling, at most `max`, jittered down by up to a fifth.
-pub(crate) fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
-    let doubled = min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    jittered(doubled.min(max))
-}
-
-/// `interval`, shortened by a random part of up to a fifth, so that workers spread.
-pub(crate) fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(1.0 - 0.2 * rand::random::<f64>())
-}
-
-/// When to look at an idle queue again.
-struct Poll {
-    at: Instant,
-    wait: Duration,
-    longest: Duration,
-}
-
-impl Poll {
-    /// After work the first wait is this part of the longest.
-    const QUICK: u32 = 8;
-
-    fn new(longest: Duration) -> Self {
-        let wait = longest / Self::QUICK;
-        Self { at: Instant::now() + jittered(wait), wait, longest }
-    }
-
-    fn is_due(&self) -> bool {
-        self.at <= Instant::now()
-    }
-
-    /// A look is being taken: sets the time of the next one.
-    fn step(&mut self, is_woken: bool) {
-        if !is_woken {
-            self.wait = self.wait.saturating_mul(2).min(self.longest);
-        }
-        self.at = Instant::now() + jittered(self.wait);
-        debug!(wait = ?self.wait, "next poll");
-    }
-
-    /// There was work: more may follow soon.
-    fn quicken(&mut self) {
-        self.wait = self.longest / Self::QUICK;
     }
 }

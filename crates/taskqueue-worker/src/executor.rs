@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info_span, warn};
 
+use crate::leases::LeaseKey;
 use crate::pipe::{Pipe, Registered};
 use crate::slots::Claimed;
+use crate::timing::later;
 use crate::{TaskContext, TaskError};
 
 /// Runs tasks in one slot until none is waiting. A slot takes over the next task by itself, so a busy worker
@@ -22,11 +24,10 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Settlement>, 
     let mut next = Some(first);
     while let Some(claimed) = next {
         let handler = claimed.handler;
-        if let Some(settlement) = work(&pipe, claimed).await {
-            let token = settlement.lease.token;
-            if settle.send(settlement).await.is_err() {
-                pipe.leases.remove([token]);
-            }
+        if let Some(settlement) = work(&pipe, claimed).await
+            && let Err(unsent) = settle.send(settlement).await
+        {
+            pipe.leases.remove([LeaseKey::from(&unsent.0.lease)]);
         }
         next = pipe.slots.finish(handler);
         // Handlers that never wait must not keep this thread from its other tasks.
@@ -39,21 +40,22 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Settlement>, 
 async fn work(pipe: &Arc<Pipe>, claimed: Claimed) -> Option<Settlement> {
     let Claimed { claim, handler, cancel, claimed_at } = claimed;
     if cancel.is_cancelled() {
-        debug!(id = %claim.task.id, "lost before it started");
-        return None;
+        debug!(id = %claim.task.id, "cancelled before it started");
+        let is_held = pipe.leases.holds(&claim.lease);
+        return is_held.then(|| Settlement::new(claim.lease, Outcome::Release));
     }
     let registered = &pipe.handlers[handler];
     let (task, lease) = (claim.task, claim.lease);
     let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
     let started_at = Instant::now();
     record_wait(pipe, &task, started_at - claimed_at);
-    let deadline = registered.timeout.map(|timeout| started_at + timeout);
+    let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
     let cx = TaskContext::new(task, lease.clone(), deadline, cancel.clone(), Arc::clone(pipe));
     let run = pipe.tokens.kill.run_until_cancelled(attempt(registered, cx)).instrument(span.clone());
     let outcome = run.await.map_or(Outcome::Release, |result| decide(registered, &lease, result));
     pipe.metrics.processing(&registered.task_type, started_at.elapsed());
     let _entered = span.entered();
-    if cancel.is_cancelled() && !pipe.leases.holds(lease.token) {
+    if cancel.is_cancelled() && !pipe.leases.holds(&lease) {
         warn!("the lease was lost while the handler ran; what it returned is dropped");
         return None;
     }

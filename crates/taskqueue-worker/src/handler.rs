@@ -68,7 +68,7 @@ impl<H: Handler> Handler for Configured<H> {
 #[non_exhaustive]
 pub struct HandlerOptions {
     /// The most tasks of this type at once in this worker; `None`: only the worker's concurrency bounds it. At
-    /// least 1. A limited type is not prefetched, so each of its slots waits for a claim after each task.
+    /// least 1. No more than this are claimed, either: they are not prefetched beyond it.
     pub concurrency: Option<usize>,
     /// How long one attempt may take before it is stopped and counts as failed; `None`: for ever. Not zero.
     pub timeout: Option<Duration>,

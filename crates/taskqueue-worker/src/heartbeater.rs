@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::Heartbeat;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -26,23 +25,15 @@ pub(crate) async fn run(pipe: Arc<Pipe>) {
 /// Extends what is due, and answers how long to wait for the next beat.
 async fn beat(pipe: &Pipe) -> Duration {
     // Younger leases can wait for the next beat: they are then at most one and a half intervals old.
-    let due = pipe.leases.not_extended_since(Instant::now() - pipe.heartbeat_interval / 2);
+    let Some(since) = Instant::now().checked_sub(pipe.heartbeat_interval / 2) else {
+        return pipe.heartbeat_interval;
+    };
+    let due = pipe.leases.not_extended_since(since);
     for leases in due.chunks(STORE_BATCH_MAX) {
-        match pipe.extend(leases.to_vec()).await {
-            Ok(answers) => count_lost(pipe, &answers),
-            Err(error) => {
-                warn!(%error, leases = leases.len(), "a heartbeat failed");
-                return pipe.heartbeat_interval / 8;
-            }
+        if let Err(error) = pipe.extend(leases.to_vec()).await {
+            warn!(%error, leases = leases.len(), "a heartbeat failed; it is repeated soon");
+            return pipe.heartbeat_interval / 8;
         }
     }
     pipe.heartbeat_interval
-}
-
-fn count_lost(pipe: &Pipe, answers: &[Heartbeat]) {
-    let lost = answers.iter().filter(|answer| **answer == Heartbeat::Lost).count();
-    if lost > 0 {
-        warn!(leases = lost, "leases were lost: their tasks were cancelled or taken back");
-    }
-    (0..lost).for_each(|_| pipe.tally.lease_lost());
 }

@@ -5,10 +5,23 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskqueue_core::{Heartbeat, Lease, LeaseToken};
+use taskqueue_core::{Heartbeat, Lease, LeaseToken, TaskId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::timing::later;
+
+/// What tells leases apart. Tasks of one claim may share their token; a task that was lost and claimed anew has
+/// another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct LeaseKey(TaskId, LeaseToken);
+
+impl From<&Lease> for LeaseKey {
+    fn from(lease: &Lease) -> Self {
+        Self(lease.task_id, lease.token)
+    }
+}
 
 /// A lease that is held, and how its handler is told to stop.
 struct Held {
@@ -20,28 +33,28 @@ struct Held {
 /// Every claim enters here once and leaves here once: settled, lost, or given up.
 #[derive(Default)]
 pub(crate) struct Leases {
-    held: Mutex<HashMap<LeaseToken, Held>>,
+    held: Mutex<HashMap<LeaseKey, Held>>,
     emptied: Notify,
 }
 
 impl Leases {
     /// Holds a lease that was claimed `now`.
     pub(crate) fn add(&self, lease: Lease, cancel: CancellationToken, now: Instant) {
-        self.lock().insert(lease.token, Held { lease, cancel, extended_at: now });
+        self.lock().insert(LeaseKey::from(&lease), Held { lease, cancel, extended_at: now });
     }
 
     /// Lets go of leases that were settled or given up.
-    pub(crate) fn remove(&self, tokens: impl IntoIterator<Item = LeaseToken>) {
+    pub(crate) fn remove(&self, keys: impl IntoIterator<Item = LeaseKey>) {
         let mut held = self.lock();
-        for token in tokens {
-            held.remove(&token);
+        for key in keys {
+            held.remove(&key);
         }
         self.tell_if_empty(&held);
     }
 
     /// Whether the lease is held still.
-    pub(crate) fn holds(&self, token: LeaseToken) -> bool {
-        self.lock().contains_key(&token)
+    pub(crate) fn holds(&self, lease: &Lease) -> bool {
+        self.lock().contains_key(&LeaseKey::from(lease))
     }
 
     /// How many are held.
@@ -56,28 +69,27 @@ impl Leases {
     }
 
     /// Whether the lease has ended, as far as this worker knows.
-    pub(crate) fn has_ended(&self, token: LeaseToken, visibility_timeout: Duration, now: Instant) -> bool {
-        self.lock().get(&token).is_none_or(|held| held.extended_at + visibility_timeout <= now)
+    pub(crate) fn has_ended(&self, lease: &Lease, visibility_timeout: Duration, now: Instant) -> bool {
+        let held = self.lock();
+        held.get(&LeaseKey::from(lease)).is_none_or(|held| later(held.extended_at, visibility_timeout) <= now)
     }
 
     /// Takes down what a heartbeat that was sent `now` found. A lost lease is let go and its handler told.
-    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], now: Instant) {
+    /// Answers how many were lost.
+    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], now: Instant) -> usize {
         let mut held = self.lock();
+        let mut lost = 0;
         for (lease, answer) in leases.iter().zip(answers) {
-            match answer {
-                Heartbeat::Extended => {
-                    if let Some(held) = held.get_mut(&lease.token) {
-                        held.extended_at = now;
-                    }
-                }
-                Heartbeat::Lost => {
-                    if let Some(held) = held.remove(&lease.token) {
-                        held.cancel.cancel();
-                    }
-                }
+            let key = LeaseKey::from(lease);
+            if *answer == Heartbeat::Extended {
+                held.entry(key).and_modify(|held| held.extended_at = now);
+            } else if let Some(held) = held.remove(&key) {
+                held.cancel.cancel();
+                lost += 1;
             }
         }
         self.tell_if_empty(&held);
+        lost
     }
 
     /// Tells every handler to stop. Their leases are held on, so that what they return can be settled.
@@ -96,13 +108,13 @@ impl Leases {
         }
     }
 
-    fn tell_if_empty(&self, held: &HashMap<LeaseToken, Held>) {
+    fn tell_if_empty(&self, held: &HashMap<LeaseKey, Held>) {
         if held.is_empty() {
             self.emptied.notify_waiters();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseToken, Held>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseKey, Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,6 +60,7 @@ mod slots;
 mod task_error;
 mod task_fn;
 pub mod testing;
+mod timing;
 mod worker;
 
 pub use taskqueue_core as core;

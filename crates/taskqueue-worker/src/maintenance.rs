@@ -8,8 +8,8 @@ use std::time::Duration;
 use taskqueue_core::{Cleanup, Queue, Result};
 use tracing::{info, warn};
 
-use crate::dispatcher::jittered;
 use crate::pipe::Pipe;
+use crate::timing::jittered;
 
 /// The most rows of one maintenance call. A full one is followed by the next at once.
 const ROWS_MAX: usize = 1000;

@@ -11,6 +11,7 @@ use taskqueue_core::{Error, ErrorKind, Heartbeat, Lease, Queue, Result, RetryPol
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::leases::Leases;
 use crate::report::Tally;
@@ -81,7 +82,11 @@ impl Pipe {
                 Ok((leases, answers))
             })
             .await?;
-        self.leases.record(&leases, &answers, sent_at);
+        let lost = self.leases.record(&leases, &answers, sent_at);
+        if lost > 0 {
+            warn!(leases = lost, "leases were lost: their tasks were cancelled or taken back");
+            self.tally.leases_lost(lost as u64);
+        }
         Ok(answers)
     }
 }

@@ -73,9 +73,9 @@ impl Tally {
         count.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a lease that a heartbeat found lost.
-    pub(crate) fn lease_lost(&self) {
-        self.leases_lost.fetch_add(1, Ordering::Relaxed);
+    /// Counts leases that a heartbeat found lost.
+    pub(crate) fn leases_lost(&self, leases: u64) {
+        self.leases_lost.fetch_add(leases, Ordering::Relaxed);
     }
 
     /// The counts so far.

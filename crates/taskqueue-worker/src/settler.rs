@@ -4,15 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::{Error, ErrorKind, LeaseToken, Outcome, Settled, Settlement};
+use taskqueue_core::{Error, ErrorKind, Lease, Outcome, Settled, Settlement};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use crate::dispatcher::backoff;
+use crate::leases::LeaseKey;
 use crate::pipe::Pipe;
 use crate::report::Kind;
 use crate::settings::STORE_BATCH_MAX;
+use crate::timing::{backoff, later};
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -40,7 +41,7 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Settlement>) -> Vec<
             outcomes.recv_many(&mut batch, STORE_BATCH_MAX).await;
         }
     }
-    let until = Instant::now() + pipe.settings.settle_delay;
+    let until = later(Instant::now(), pipe.settings.settle_delay);
     while !batch.is_empty() && batch.len() < STORE_BATCH_MAX && batch.len() < pipe.leases.len() {
         let room = STORE_BATCH_MAX - batch.len();
         match tokio::time::timeout_at(until, outcomes.recv_many(&mut batch, room)).await {
@@ -56,15 +57,13 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Settlement>) -> Vec<
 async fn settle(pipe: &Pipe, batch: Vec<Settlement>) {
     let mut batches = vec![batch];
     while let Some(batch) = batches.pop() {
-        match settle_until_answered(pipe, batch).await {
-            Ok(()) => {}
-            Err((mut batch, refusal)) if batch.len() > 1 => {
-                debug!(error = %refusal, rows = batch.len(), "a settle was refused; it is split");
-                let second = batch.split_off(batch.len() / 2);
-                batches.extend([second, batch]);
-            }
-            Err((batch, refusal)) => batches
-                .extend(batch.into_iter().filter_map(|row| fail(pipe, row, &refusal)).map(|row| vec![row])),
+        let Err((mut batch, refusal)) = settle_until_answered(pipe, batch).await else { continue };
+        if batch.len() > 1 {
+            debug!(error = %refusal, rows = batch.len(), "a settle was refused; it is split");
+            let second = batch.split_off(batch.len() / 2);
+            batches.extend([second, batch]);
+        } else {
+            batches.extend(batch.pop().and_then(|row| fail(pipe, row, &refusal)).map(|row| vec![row]));
         }
     }
 }
@@ -77,7 +76,7 @@ fn fail(pipe: &Pipe, row: Settlement, refusal: &Error) -> Option<Settlement> {
         warn!(id = %lease.task_id, error = %refusal, "the completion was refused; the attempt is failed");
         return Some(Settlement::new(lease, Outcome::fail(format!("settling: {refusal}"))));
     }
-    give_up(pipe, &[lease.token], refusal);
+    give_up(pipe, &[LeaseKey::from(&lease)], refusal);
     None
 }
 
@@ -87,7 +86,7 @@ async fn settle_until_answered(
     mut batch: Vec<Settlement>,
 ) -> Result<(), (Vec<Settlement>, Error)> {
     let mut failures = 0;
-    loop {
+    while !batch.is_empty() {
         let (queue, rows) = (Arc::clone(&pipe.queue), batch.clone());
         let failure = match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
             Ok(answers) => {
@@ -97,8 +96,7 @@ async fn settle_until_answered(
             Err(failure) => failure,
         };
         if failure.kind() == ErrorKind::QueueClosed || pipe.tokens.give_up.is_cancelled() {
-            let tokens: Vec<LeaseToken> = batch.iter().map(|row| row.lease.token).collect();
-            give_up(pipe, &tokens, &failure);
+            give_up(pipe, &keys(&batch), &failure);
             return Ok(());
         }
         if is_refusal(&failure) {
@@ -108,11 +106,9 @@ async fn settle_until_answered(
         let wait = backoff(failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
         warn!(error = %failure, rows = batch.len(), "settling failed; trying again in {wait:?}");
         let _ = tokio::time::timeout(wait, pipe.tokens.give_up.cancelled()).await;
-        drop_ended(pipe, &mut batch, &failure);
-        if batch.is_empty() {
-            return Ok(());
-        }
+        batch = drop_ended(pipe, batch, &failure);
     }
+    Ok(())
 }
 
 /// Whether the same batch would fail again. A full queue has no room for follow-ups before tasks are settled,
@@ -122,20 +118,19 @@ fn is_refusal(failure: &Error) -> bool {
 }
 
 /// Gives up rows whose lease has ended meanwhile: their tasks are handled again.
-fn drop_ended(pipe: &Pipe, batch: &mut Vec<Settlement>, failure: &Error) {
+fn drop_ended(pipe: &Pipe, batch: Vec<Settlement>, failure: &Error) -> Vec<Settlement> {
     let now = Instant::now();
-    let has_ended = |row: &Settlement| pipe.leases.has_ended(row.lease.token, pipe.visibility_timeout, now);
-    let ended: Vec<LeaseToken> =
-        batch.iter().filter(|row| has_ended(row)).map(|row| row.lease.token).collect();
+    let has_ended = |lease: &Lease| pipe.leases.has_ended(lease, pipe.visibility_timeout, now);
+    let (ended, live): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| has_ended(&row.lease));
     if !ended.is_empty() {
-        batch.retain(|row| !ended.contains(&row.lease.token));
-        give_up(pipe, &ended, failure);
+        give_up(pipe, &keys(&ended), failure);
     }
+    live
 }
 
-fn give_up(pipe: &Pipe, tokens: &[LeaseToken], failure: &Error) {
-    error!(error = %failure, rows = tokens.len(), "outcomes could not be settled; their tasks are handled again");
-    pipe.leases.remove(tokens.iter().copied());
+fn give_up(pipe: &Pipe, keys: &[LeaseKey], failure: &Error) {
+    error!(error = %failure, rows = keys.len(), "outcomes could not be settled; their tasks are handled again");
+    pipe.leases.remove(keys.iter().copied());
 }
 
 fn record(pipe: &Pipe, batch: &[Settlement], answers: &[Settled]) {
@@ -145,5 +140,9 @@ fn record(pipe: &Pipe, batch: &[Settlement], answers: &[Settled]) {
             warn!(id = %row.lease.task_id, r#type = %row.lease.task_type, "the lease was lost before the settle");
         }
     }
-    pipe.leases.remove(batch.iter().map(|row| row.lease.token));
+    pipe.leases.remove(keys(batch));
+}
+
+fn keys(batch: &[Settlement]) -> Vec<LeaseKey> {
+    batch.iter().map(|row| LeaseKey::from(&row.lease)).collect()
 }

@@ -35,7 +35,8 @@ pub(crate) async fn supervise(pipe: Arc<Pipe>, mode: Mode) -> Result<Report> {
     info!(worker = %pipe.worker_id, types = pipe.handlers.len(), "worker started");
     let dispatched = dispatcher::run(&pipe, &settle, mode).await;
     pipe.tokens.stop.cancel();
-    release_waiting(&pipe, &settle).await;
+    // Bounded, as a store that does not answer keeps the settler's queue full.
+    within(SETTLE_PERIOD, release_waiting(&pipe, &settle)).await;
     drop(settle);
     let is_quiet = quiet_handlers(&pipe).await;
     if !is_quiet || !within(SETTLE_PERIOD, &mut settler).await {

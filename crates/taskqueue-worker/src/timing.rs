@@ -1,0 +1,97 @@
+//! How long to wait: how waits grow after failures and while idle, and how they spread. It knows no stage.
+
+use std::time::Duration;
+
+use taskqueue_core::clock::DURATION_MAX;
+use tokio::time::Instant;
+
+/// The wait after the n-th failure in a row: doubling, at most `max`, jittered.
+pub(crate) fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
+    let doubled = min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
+    jittered(doubled.min(max))
+}
+
+/// `interval`, shortened by a random part of up to a fifth, so that workers spread.
+pub(crate) fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 - 0.2 * rand::random::<f64>())
+}
+
+/// `time` plus `by`, which is taken as at most [`DURATION_MAX`], so that it cannot overflow.
+pub(crate) fn later(time: Instant, by: Duration) -> Instant {
+    time + by.min(DURATION_MAX)
+}
+
+/// When to look at an idle queue again.
+pub(crate) struct Poll {
+    at: Instant,
+    wait: Duration,
+    longest: Duration,
+}
+
+impl Poll {
+    /// After work the first wait is this part of the longest.
+    const QUICK: u32 = 8;
+
+    /// Waits that grow to `longest`.
+    pub(crate) fn new(longest: Duration) -> Self {
+        let wait = longest / Self::QUICK;
+        Self { at: later(Instant::now(), jittered(wait)), wait, longest }
+    }
+
+    /// When the next look is due.
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Nothing was there and nothing roused us: the next wait is twice as long.
+    pub(crate) fn slow_down(&mut self) {
+        self.wait = self.wait.saturating_mul(2).min(self.longest);
+        self.restart();
+    }
+
+    /// There was work: more may follow soon.
+    pub(crate) fn quicken(&mut self) {
+        self.wait = self.longest / Self::QUICK;
+        self.restart();
+    }
+
+    /// Starts the current wait anew.
+    pub(crate) fn restart(&mut self) {
+        self.at = later(Instant::now(), jittered(self.wait));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn waits_after_failures_double_up_to_the_longest_and_are_jittered_by_at_most_a_fifth() {
+        for (failures, whole) in [(1, 1), (2, 2), (3, 4), (4, 5), (400, 5)] {
+            let wait = backoff(failures, SECOND, 5 * SECOND);
+            assert!(wait <= whole * SECOND && wait >= (whole * SECOND).mul_f64(0.8), "{failures}: {wait:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_poll_slows_down_to_its_interval_and_work_quickens_it() {
+        let mut poll = Poll::new(8 * SECOND);
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            waits.push(poll.wait.as_secs());
+            assert!(poll.at() <= Instant::now() + poll.wait);
+            poll.slow_down();
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 8]);
+        poll.quicken();
+        assert_eq!(poll.wait, SECOND);
+    }
+
+    #[tokio::test]
+    async fn no_wait_is_too_long_to_be_added() {
+        assert!(later(Instant::now(), Duration::MAX) > Instant::now());
+        assert!(Poll::new(Duration::MAX).at() > Instant::now());
+    }
+}
