@@ -1,3 +1,38 @@
-//! The program `taskqueue`.
+//! The program `taskqueue`: it reads the command line, runs one command, and says by its exit code how that went.
+//! What each command does is in `commands`; what the demo does is in `demo`.
 
-fn main() {}
+mod args;
+mod commands;
+mod connect;
+mod demo;
+mod failure;
+mod input;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+use crate::args::Cli;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::read();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::io("cannot start the runtime", &error)),
+    };
+    let outcome = runtime.block_on(commands::run(cli));
+    // A read of standard input that never ends must not keep the process alive.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    if let Some(message) = failure.message() {
+        output::note(format!("taskqueue: {message}"));
+    }
+    failure.code().into()
+}

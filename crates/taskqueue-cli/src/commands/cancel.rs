@@ -1,0 +1,55 @@
+//! `cancel`: cancels tasks that are not finished.
+
+use taskqueue_core::{Cancelled, Queue, Status, TaskId};
+
+use crate::connect;
+use crate::failure::{Code, Failure, Outcome};
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  taskqueue cancel 0198c5d0-0000-7000-8000-000000000001
+  taskqueue list --type mail --status pending --json | jq -r '.tasks[].id' | xargs taskqueue cancel
+
+A running task's worker finds out at its next heartbeat; what it reports then changes nothing.";
+
+/// Cancels tasks that are pending, waiting for a retry, or running.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The tasks' ids
+    #[arg(required = true)]
+    ids: Vec<TaskId>,
+}
+
+/// Cancels each task; one that cannot be cancelled does not stop the others, and the first such is what the
+/// exit code tells.
+pub(crate) async fn run(database: &str, args: Args) -> Outcome {
+    let queue = connect::existing(database).await?;
+    let mut refused: Vec<Failure> = Vec::new();
+    for id in args.ids {
+        match queue.cancel(id).await.map_err(Failure::from).and_then(|found| judge(id, found)) {
+            Ok(text) => output::line(text)?,
+            Err(failure) => refused.push(failure),
+        }
+    }
+    queue.close().await;
+    let mut refused = refused.into_iter();
+    let first = refused.next();
+    for failure in refused {
+        output::note(format!("taskqueue: {}", failure.message().unwrap_or_default()));
+    }
+    first.map_or(Ok(()), Err)
+}
+
+fn judge(id: TaskId, found: Cancelled) -> Outcome<String> {
+    match found {
+        Cancelled::From(Status::Running) => {
+            Ok(format!("cancelled {id} (was running; its worker loses the lease)"))
+        }
+        Cancelled::From(status) => Ok(format!("cancelled {id} (was {status})")),
+        Cancelled::AlreadyFinished(status) => {
+            Err(Failure::new(Code::Conflict, format!("task {id} is finished already: {status}")))
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `enqueue`: puts tasks into the queue, one from an argument, a file or standard input, or many from JSON lines.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use taskqueue_core::{Enqueued, Error, NewTask, Priority, Queue, RawPayload, TaskId, TaskType, Timestamp};
+
+use crate::args;
+use crate::connect;
+use crate::failure::{Failure, Outcome};
+use crate::input::{Defaults, Line, LineForm, Lines};
+use crate::output::{self, count};
+use crate::progress::{Progress, Unit};
+
+/// One transaction each: long enough to share a commit, short enough to let workers in between.
+const BATCH: usize = 1000;
+
+const EXAMPLES: &str = r#"Examples:
+  taskqueue enqueue --type mail '{"to":"ada@example.org"}'
+  taskqueue enqueue --type mail --priority high --delay 10m --unique-key ada '{"to":"ada@example.org"}'
+  taskqueue enqueue --type report --file payload.json
+  produce-payload | taskqueue enqueue --type report -
+  taskqueue enqueue --json-lines --file tasks.jsonl           each line {"type": …, "payload": …, "priority": …}
+  taskqueue enqueue --json-lines --type event --file events.jsonl       each line is a payload
+
+Fields of a task object: type, payload; and if you like id, priority, scheduled_at, delay ("10m"), max_retries,
+unique_key, region, metadata. A file is checked to its end before anything is enqueued; standard input is enqueued
+as it comes, and a bad line stops it and says what was enqueued before. A line whose id or unique key is taken is
+passed over and counted.
+
+A SQLite file that does not exist yet is created."#;
+
+/// Puts tasks into the queue: prints the id of one, or how many.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The payload: any JSON value, or - to read it from standard input
+    #[arg(required_unless_present_any = ["file", "json_lines"], conflicts_with = "file")]
+    payload: Option<String>,
+    /// Read the payload, or the JSON lines, from this file
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Enqueue many: one task a line, from --file or standard input
+    #[arg(long, conflicts_with_all = ["id", "unique_key"])]
+    json_lines: bool,
+    /// The task type; with --json-lines it says that each line is a payload
+    #[arg(long = "type", value_name = "TYPE", required_unless_present = "json_lines")]
+    task_type: Option<TaskType>,
+    /// How urgent: low (0), normal (5), high (10), urgent (20) or any number
+    #[arg(long, value_parser = args::priority, allow_negative_numbers = true)]
+    priority: Option<Priority>,
+    /// Run it not before this time, as 2026-12-31T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = args::time, conflicts_with = "delay")]
+    at: Option<Timestamp>,
+    /// Run it not before this long from now, as 30s or 2h
+    #[arg(long, value_parser = args::duration)]
+    delay: Option<Duration>,
+    /// How many attempts it may have in total [default: 3]
+    #[arg(long, value_name = "ATTEMPTS")]
+    max_retries: Option<u32>,
+    /// Let no other unfinished task of this type have the same key
+    #[arg(long, value_name = "KEY")]
+    unique_key: Option<String>,
+    /// The region that it belongs to
+    #[arg(long)]
+    region: Option<String>,
+    /// Its id, a UUID: enqueueing the same id again changes nothing
+    #[arg(long)]
+    id: Option<TaskId>,
+    /// With --json-lines: begin at this line, counted from 1
+    #[arg(long, value_name = "LINE", requires = "json_lines", default_value_t = 1)]
+    from_line: u64,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of many.
+#[derive(Debug, Default, Serialize)]
+struct Tally {
+    enqueued: u64,
+    repeated: u64,
+    duplicates: u64,
+    #[serde(skip)]
+    last_line: u64,
+}
+
+/// Enqueues what was given.
+pub(crate) async fn run(database: &str, args: Args) -> Outcome {
+    if args.json_lines { many(database, &args).await } else { one(database, &args).await }
+}
+
+async fn one(database: &str, args: &Args) -> Outcome {
+    let task = args.task()?;
+    let queue = connect::existing_or_new(database).await?;
+    let answer = queue.enqueue_many(vec![task]).await?.pop();
+    queue.close().await;
+    match answer {
+        Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", existing).into()),
+        Some(answer) if args.json => {
+            let repeated = matches!(answer, Enqueued::Repeated(_));
+            output::json(&serde_json::json!({ "id": answer.id(), "repeated": repeated }))
+        }
+        Some(answer) => output::line(answer.id().to_string()),
+        None => Err(Failure::failed("enqueue: the backend gave no answer")),
+    }
+}
+
+impl Args {
+    fn defaults(&self) -> Defaults {
+        Defaults {
+            priority: self.priority,
+            scheduled_at: self.at,
+            delay: self.delay,
+            max_retries: self.max_retries,
+            region: self.region.clone(),
+        }
+    }
+
+    fn task(&self) -> Outcome<NewTask> {
+        let task_type = self.task_type.clone().ok_or_else(|| Failure::usage("name the task's --type"))?;
+        let payload = RawPayload::parse(self.payload_text()?.trim())?;
+        let mut task = self.defaults().apply(NewTask::of_parts(task_type, payload));
+        if let Some(id) = self.id {
+            task = task.id(id);
+        }
+        if let Some(key) = &self.unique_key {
+            task = task.unique_key(key);
+        }
+        Ok(task)
+    }
+
+    fn payload_text(&self) -> Outcome<String> {
+        match (&self.file, &self.payload) {
+            (Some(path), _) => std::fs::read_to_string(path)
+                .map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error)),
+            (None, Some(text)) if text != "-" => Ok(text.clone()),
+            _ => {
+                let mut text = String::new();
+                let read = std::io::stdin().lock().read_to_string(&mut text);
+                read.map(|_| text).map_err(|error| Failure::io("cannot read standard input", &error))
+            }
+        }
+    }
+
+    fn lines<R: Read>(&self, reader: R) -> Lines<R> {
+        let form = self.task_type.clone().map_or(LineForm::TaskObjects, LineForm::Payloads);
+        Lines::new(reader, form, self.defaults(), self.from_line)
+    }
+}
+
+async fn many(database: &str, args: &Args) -> Outcome {
+    let tally = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
+        Some(path) => from_file(database, args, path).await?,
+        None => from_standard_input(database, args).await?,
+    };
+    if args.json { output::json(&tally) } else { output::line(tally.text()) }
+}
+
+async fn from_standard_input(database: &str, args: &Args) -> Outcome<Tally> {
+    let queue = connect::existing_or_new(database).await?;
+    let mut feed = Feed {
+        lines: args.lines(std::io::stdin()),
+        progress: Progress::quiet("enqueueing", Unit::Things("bytes"), 0),
+        waits: true,
+        tally: Tally::default(),
+    };
+    let outcome = feed.enqueue_all(&queue).await;
+    queue.close().await;
+    outcome.map(|()| feed.tally)
+}
+
+async fn from_file(database: &str, args: &Args, path: &Path) -> Outcome<Tally> {
+    let name = path.display();
+    let (file, bytes) = open(path)?;
+    if bytes.is_some() {
+        check(args.lines(open(path)?.0))
+            .map_err(|failure| failure.context(&name).note("nothing was enqueued"))?;
+    }
+    let queue = connect::existing_or_new(database).await?;
+    let mut feed = Feed {
+        lines: args.lines(file),
+        progress: Progress::quiet("enqueueing", Unit::Bytes, bytes.unwrap_or_default()),
+        waits: bytes.is_none(),
+        tally: Tally::default(),
+    };
+    let outcome = feed.enqueue_all(&queue).await;
+    queue.close().await;
+    outcome.map(|()| feed.tally).map_err(|failure| failure.context(name))
+}
+
+/// The file, and its size when it is a plain file, which can be read twice.
+fn open(path: &Path) -> Outcome<(File, Option<u64>)> {
+    let failed = |error| Failure::io(format!("cannot read {}", path.display()), &error);
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(Failure::usage(format!("{} is a folder, not a file", path.display())));
+    }
+    Ok((file, metadata.is_file().then_some(metadata.len())))
+}
+
+fn check(mut lines: Lines<File>) -> Outcome {
+    while lines.next_task()?.is_some() {}
+    Ok(())
+}
+
+/// Lines on their way into a queue.
+struct Feed<R> {
+    lines: Lines<R>,
+    progress: Progress,
+    /// Whether somebody writes the input while it is read: then what has come is not kept waiting for a full batch.
+    waits: bool,
+    tally: Tally,
+}
+
+impl<R: Read> Feed<R> {
+    /// Enqueues all lines. An error says how far it came, since batches commit one by one.
+    async fn enqueue_all(&mut self, queue: &impl Queue) -> Outcome {
+        loop {
+            let (batch, end) = self.next_batch();
+            if let Some(last) = batch.last().map(|line| (line.number, line.bytes)) {
+                let tasks = batch.into_iter().map(|line| line.task).collect();
+                let answers = queue.enqueue_many(tasks).await;
+                self.tally.add(answers.map_err(|error| self.tally.explain(error.into()))?, last.0);
+                self.progress.set(last.1, "")?;
+            }
+            match end {
+                None => {}
+                Some(Ok(())) => return Ok(()),
+                Some(Err(failure)) => return Err(self.tally.explain(failure)),
+            }
+        }
+    }
+
+    /// The next lines, and how the input ended if it did. What comes before a bad line is good and is enqueued,
+    /// so that there is one simple thing to say: up to which line.
+    fn next_batch(&mut self) -> (Vec<Line>, Option<Outcome>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while batch.len() < BATCH {
+            match self.lines.next_task() {
+                Ok(Some(line)) => batch.push(line),
+                Ok(None) => return (batch, Some(Ok(()))),
+                Err(failure) => return (batch, Some(Err(failure))),
+            }
+            if self.waits && !self.lines.next_is_here() {
+                break;
+            }
+        }
+        (batch, None)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, answers: Vec<Enqueued>, last_line: u64) {
+        for answer in answers {
+            match answer {
+                Enqueued::Created(_) => self.enqueued += 1,
+                Enqueued::Repeated(_) => self.repeated += 1,
+                Enqueued::Duplicate(_) => self.duplicates += 1,
+            }
+        }
+        self.last_line = last_line;
+    }
+
+    fn explain(&self, failure: Failure) -> Failure {
+        match self.last_line {
+            0 => failure.note("nothing was enqueued"),
+            line => failure.partly().note(format!(
+                "{} up to line {line}; go on with --from-line {}",
+                count(self.enqueued, "task was enqueued", "tasks were enqueued"),
+                line + 1
+            )),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("enqueued {}", count(self.enqueued, "task", "tasks"));
+        if self.repeated > 0 {
+            text.push_str(&format!(
+                ", passed over {} whose id was there before",
+                output::thousands(self.repeated)
+            ));
+        }
+        if self.duplicates > 0 {
+            text.push_str(&format!(
+                ", passed over {} whose unique key is taken",
+                output::thousands(self.duplicates)
+            ));
+        }
+        text
+    }
+}

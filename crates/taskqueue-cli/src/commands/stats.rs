@@ -1,0 +1,111 @@
+//! `stats`: shows what the queue holds.
+
+use serde::Serialize;
+use taskqueue_core::{Queue, QueueStats, TaskType};
+
+use super::shown;
+use crate::connect;
+use crate::failure::Outcome;
+use crate::output::{self, Align, Table, thousands};
+
+const EXAMPLES: &str = "\
+Examples:
+  taskqueue stats
+  taskqueue stats --json | jq .dead_letter";
+
+/// Shows how many tasks the queue holds in each status and type.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Print the numbers as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    stats: QueueStats,
+    paused: Vec<TaskType>,
+}
+
+/// Prints the numbers.
+pub(crate) async fn run(database: &str, args: Args) -> Outcome {
+    let queue = connect::existing(database).await?;
+    let shown = Shown { stats: queue.stats().await?, paused: queue.paused().await? };
+    queue.close().await;
+    if args.json { output::json(&shown) } else { output::write(&text(&shown)) }
+}
+
+fn text(shown: &Shown) -> String {
+    let Shown { stats, paused } = shown;
+    let mut table = Table::plain([Align::Left, Align::Right, Align::Left]);
+    let mut row = |name: &str, tasks: u64, note: String| table.row([name.to_owned(), thousands(tasks), note]);
+    let oldest = stats.oldest_pending.map(|time| format!("oldest due since {}", self::shown(time)));
+    row("pending", stats.pending, oldest.unwrap_or_default());
+    row("running", stats.running, String::new());
+    row("failed", stats.failed, note(stats.failed, "waiting for a retry"));
+    row("completed", stats.completed, average(stats));
+    row(
+        "dead_letter",
+        stats.dead_letter,
+        note(stats.dead_letter, "look: taskqueue list --status dead_letter"),
+    );
+    row("cancelled", stats.cancelled, String::new());
+    let mut text = table.render(0);
+    if !stats.by_type.is_empty() || !paused.is_empty() {
+        text.push_str("\nunfinished, by type\n");
+        text.push_str(&by_type(stats, paused));
+    }
+    text
+}
+
+fn by_type(stats: &QueueStats, paused: &[TaskType]) -> String {
+    let idle = paused.iter().filter(|task_type| !stats.by_type.contains_key(task_type)).map(|idle| (idle, 0));
+    let mut table = Table::plain([Align::Left, Align::Right, Align::Left]);
+    for (task_type, tasks) in stats.by_type.iter().map(|(task_type, tasks)| (task_type, *tasks)).chain(idle) {
+        let note = if paused.contains(task_type) { "paused" } else { "" };
+        table.row([task_type.to_string(), thousands(tasks), note.to_owned()]);
+    }
+    table.render(2)
+}
+
+fn note(tasks: u64, text: &str) -> String {
+    if tasks == 0 { String::new() } else { text.to_owned() }
+}
+
+fn average(stats: &QueueStats) -> String {
+    note(
+        stats.completed,
+        &format!("{:.1} ms from claim to completion on average", stats.avg_processing_time_ms),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task_type(name: &str) -> TaskType {
+        TaskType::new(name).expect("a valid type")
+    }
+
+    #[test]
+    fn a_paused_type_is_shown_with_and_without_tasks() {
+        let mut stats = QueueStats::default();
+        stats.by_type.insert(task_type("event"), 1200);
+        let text = text(&Shown { stats, paused: vec![task_type("event"), task_type("mail")] });
+        assert!(text.contains("  event  1,200  paused\n"), "{text}");
+        assert!(text.contains("  mail       0  paused\n"), "{text}");
+    }
+
+    #[test]
+    fn the_json_keeps_the_shared_names() {
+        let shown = Shown { stats: QueueStats::default(), paused: Vec::new() };
+        let json = serde_json::to_value(&shown).expect("it has a JSON form");
+        for name in
+            ["pending", "dead_letter", "by_type", "avg_processing_time_ms", "oldest_pending", "paused"]
+        {
+            assert!(json.get(name).is_some(), "{name} is missing");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What the program writes to standard output: lines, JSON, aligned tables. It owns the answer to a reader that
+//! has gone (stop quietly); it knows no queue.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use crate::failure::{Failure, Outcome};
+
+/// Writes `text` and a line end.
+pub(crate) fn line(text: impl AsRef<str>) -> Outcome {
+    write(&format!("{}\n", text.as_ref()))
+}
+
+/// Writes `text` as it is, and flushes it.
+pub(crate) fn write(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::reader_gone(),
+        _ => Failure::io("cannot write to standard output", &error),
+    })
+}
+
+/// Writes a value as indented JSON.
+pub(crate) fn json(value: &impl Serialize) -> Outcome {
+    line(
+        serde_json::to_string_pretty(value)
+            .map_err(|error| Failure::failed(format!("no JSON form: {error}")))?,
+    )
+}
+
+/// Writes one line to standard error. Nobody to read it is no reason to fail.
+pub(crate) fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// How a column is aligned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// For words.
+    Left,
+    /// For numbers.
+    Right,
+}
+
+/// Rows whose columns line up.
+#[derive(Debug)]
+pub(crate) struct Table {
+    align: Vec<Align>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table without a heading.
+    pub(crate) fn plain(align: impl Into<Vec<Align>>) -> Self {
+        Self { align: align.into(), rows: Vec::new() }
+    }
+
+    /// A table with a heading.
+    pub(crate) fn new(columns: &[(&str, Align)]) -> Self {
+        let mut table = Self::plain(columns.iter().map(|column| column.1).collect::<Vec<_>>());
+        table.row(columns.iter().map(|column| column.0.to_owned()));
+        table
+    }
+
+    /// Adds a row. Control characters in it are shown, never sent to the terminal.
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| printable(&cell)).collect());
+    }
+
+    /// The text, each line indented by `indent` spaces, with no spaces at line ends.
+    pub(crate) fn render(&self, indent: usize) -> String {
+        let widths: Vec<usize> = (0..self.align.len())
+            .map(|column| self.rows.iter().map(|row| width(row, column)).max().unwrap_or_default())
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let cells = row.iter().zip(&self.align).zip(&widths).map(|((cell, align), &width)| match align {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            text.push_str(&" ".repeat(indent));
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn width(row: &[String], column: usize) -> usize {
+    row.get(column).map_or(0, |cell| cell.chars().count())
+}
+
+/// `text` with control characters escaped: what a task carries must not drive the reader's terminal.
+pub(crate) fn printable(text: &str) -> String {
+    if text.chars().any(char::is_control) {
+        text.chars()
+            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+            .collect()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// The first `chars_max` characters of `text`, marked where it was cut.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// `number` with its thousands set apart: 1,234,567.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `number` things, in words: "1 task", "2,000 tasks".
+pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_its_columns_up() {
+        let mut table = Table::new(&[("TYPE", Align::Left), ("TASKS", Align::Right)]);
+        table.row(["event".to_owned(), "12".to_owned()]);
+        table.row(["a".to_owned(), "1000".to_owned()]);
+        assert_eq!(table.render(1), " TYPE   TASKS\n event     12\n a       1000\n");
+    }
+
+    #[test]
+    fn a_tasks_text_cannot_drive_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(printable("größe"), "größe");
+    }
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(count(1, "task", "tasks"), "1 task");
+        assert_eq!(count(0, "task", "tasks"), "0 tasks");
+    }
+
+    #[test]
+    fn a_cut_text_says_that_it_was_cut() {
+        assert_eq!(cut("größer", 4), "grö…");
+        assert_eq!(cut("größe", 5), "größe");
+    }
+}
