@@ -9,12 +9,14 @@ pub(super) const TREE: [&str; 9] =
     ["tree", "--workspace", "--edges", "normal", "--depth", "1", "--prefix", "depth", "--no-dedupe"];
 
 /// Each crate of ours with those of ours that it may depend on. A new edge is its own commit, with its reason.
-const LAYERS: [(&str, &[&str]); 11] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("taskqueue-core", &[]),
     ("taskqueue-migrations", &[]),
     ("taskqueue-memory", &["taskqueue-core"]),
     ("taskqueue-sql", &["taskqueue-core"]),
-    ("taskqueue-sqlite", &["taskqueue-core", "taskqueue-sql", "taskqueue-migrations"]),
+    ("taskqueue-sqlite", &SQL_BACKEND),
+    ("taskqueue-postgres", &SQL_BACKEND),
+    ("taskqueue-mysql", &SQL_BACKEND),
     ("taskqueue-worker", &["taskqueue-core"]),
     ("taskqueue-handlers", &["taskqueue-core", "taskqueue-worker"]),
     ("taskqueue-conformance", &["taskqueue-core"]),
@@ -25,10 +27,13 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("taskqueue-bench", &["taskqueue-core", "taskqueue-memory", "taskqueue-sqlite", "taskqueue-worker"]),
     ("xtask", &[]),
 ];
+/// What a backend stands on.
+const SQL_BACKEND: [&str; 3] = ["taskqueue-core", "taskqueue-sql", "taskqueue-migrations"];
 /// Crates that talk to a database, by how their names begin.
 const DRIVERS: [&str; 4] = ["sqlx", "sea-query-sqlx", "rusqlite", "libsqlite3-sys"];
 /// Who may depend on them: the backends, and the bench that compares with a bare driver.
-const DRIVER_USERS: [&str; 2] = ["taskqueue-sqlite", "taskqueue-bench"];
+const DRIVER_USERS: [&str; 4] =
+    ["taskqueue-sqlite", "taskqueue-postgres", "taskqueue-mysql", "taskqueue-bench"];
 
 /// `layers`: checks what [`TREE`] printed. The manifests say on which line a dependency stands.
 pub(super) fn check(tree: &str, manifests: &Files) -> Vec<Violation> {
