@@ -176,6 +176,7 @@ task_fn!(E1 E2 E3 E4 E5 E6);
 #[derive(Debug)]
 pub struct ConfiguredSignature<M>(PhantomData<M>);
 
+#[diagnostic::do_not_recommend]
 impl<M, F: TaskFn<M>> TaskFn<ConfiguredSignature<M>> for Configured<F> {
     type Payload = F::Payload;
 

@@ -1,0 +1,129 @@
+//! A queue around a memory queue that counts the calls of the hot path and fails them on demand.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use taskqueue_memory::MemoryQueue;
+use taskqueue_worker::async_trait;
+use taskqueue_worker::core::*;
+
+/// A call that is counted and can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Dequeue,
+    Settle,
+    Heartbeat,
+}
+
+#[derive(Default)]
+struct Log {
+    /// The calls, each with its rows: the tasks claimed, settled or extended.
+    calls: Mutex<Vec<(Call, usize)>>,
+    failures: [AtomicUsize; 3],
+    wake_up: WakeUp,
+    is_deaf: bool,
+}
+
+/// The spy. Clones share what they saw.
+#[derive(Clone)]
+pub struct Spy {
+    pub queue: MemoryQueue,
+    log: Arc<Log>,
+}
+
+impl Spy {
+    pub fn on(queue: MemoryQueue) -> Self {
+        Self { queue, log: Arc::default() }
+    }
+
+    /// A spy that passes no wake-up on, as if all enqueues came from other processes.
+    pub fn deaf(queue: MemoryQueue) -> Self {
+        Self { queue, log: Arc::new(Log { is_deaf: true, ..Log::default() }) }
+    }
+
+    /// Lets the next `times` calls of this kind fail as a database does that cannot be reached.
+    pub fn fail(&self, call: Call, times: usize) {
+        self.log.failures[call as usize].store(times, Ordering::SeqCst);
+    }
+
+    /// The calls of this kind so far, failed ones included: the rows of each.
+    pub fn calls(&self, call: Call) -> Vec<usize> {
+        let calls = self.log.calls.lock().unwrap();
+        calls.iter().filter(|(kind, _)| *kind == call).map(|(_, rows)| *rows).collect()
+    }
+
+    fn pass(&self, call: Call, rows: usize) -> Result<()> {
+        self.log.calls.lock().unwrap().push((call, rows));
+        let failures = &self.log.failures[call as usize];
+        let left = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => Err(Error::new(ErrorKind::Unavailable, "spy", "the database is away")),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Queue for Spy {
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        self.queue.enqueue_many(tasks).await
+    }
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        self.pass(Call::Dequeue, request.limit)?;
+        self.queue.dequeue_many(request).await
+    }
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
+        self.pass(Call::Settle, settlements.len())?;
+        self.queue.settle_many(settlements).await
+    }
+    async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
+        self.pass(Call::Heartbeat, leases.len())?;
+        self.queue.heartbeat_many(leases, timeout).await
+    }
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
+        self.queue.cancel(id).await
+    }
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        self.queue.get(id).await
+    }
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        self.queue.list(filter).await
+    }
+    async fn stats(&self) -> Result<QueueStats> {
+        self.queue.stats().await
+    }
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
+        self.queue.cleanup(cleanup).await
+    }
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
+        self.queue.reclaim_stale(limit).await
+    }
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        self.queue.promote_due(limit).await
+    }
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
+        self.queue.redrive(redrive).await
+    }
+    async fn pause(&self, task_type: &TaskType) -> Result<()> {
+        self.queue.pause(task_type).await
+    }
+    async fn resume(&self, task_type: &TaskType) -> Result<()> {
+        self.queue.resume(task_type).await
+    }
+    async fn paused(&self) -> Result<Vec<TaskType>> {
+        self.queue.paused().await
+    }
+    async fn backend(&self) -> Result<Backend> {
+        self.queue.backend().await
+    }
+    async fn close(&self) {
+        self.queue.close().await;
+    }
+    fn visibility_timeout(&self) -> Duration {
+        self.queue.visibility_timeout()
+    }
+    fn wake_up(&self) -> WakeUp {
+        if self.log.is_deaf { self.log.wake_up.clone() } else { self.queue.wake_up() }
+    }
+}
