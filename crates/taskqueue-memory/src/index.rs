@@ -2,7 +2,7 @@
 //! state is to be found; it changes no row.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use taskqueue_core::{Priority, State, TaskType, Timestamp};
 
@@ -11,11 +11,11 @@ use crate::row::Row;
 /// Where a row is kept.
 pub(crate) type Slot = usize;
 
-/// A time, then the order of insertion.
-pub(crate) type TimeKey = (Timestamp, u64);
+/// A time in microseconds, which compares faster than a `Timestamp`, then the order of insertion.
+pub(crate) type TimeKey = (i64, u64);
 
 /// The order of claims: higher priority, then when it became ready, then the order of insertion.
-pub(crate) type ReadyKey = (Reverse<Priority>, Timestamp, u64);
+pub(crate) type ReadyKey = (Reverse<Priority>, i64, u64);
 
 /// What is kept for each type. Types stay known for good: they are few, since code names them.
 #[derive(Default)]
@@ -40,7 +40,7 @@ pub(crate) struct Indexes {
     /// The dead letters among them.
     pub(crate) dead_letters: BTreeMap<TimeKey, Slot>,
     /// Ready and delayed rows by `scheduled_at`; only its head is read.
-    pending: BTreeSet<TimeKey>,
+    pending: BTreeMap<TimeKey, Timestamp>,
     counts: [u64; State::ALL.len()],
     unfinished: usize,
     processing_micros: u64,
@@ -62,6 +62,11 @@ impl Indexes {
         self.type_numbers.get(task_type).copied()
     }
 
+    /// How many rows of a type are ready.
+    pub(crate) fn ready_count(&self, number: usize) -> usize {
+        self.types[number].ready.len()
+    }
+
     /// What is kept for the type of this number.
     pub(crate) fn of_type(&self, number: usize) -> &TypeIndex {
         &self.types[number]
@@ -73,11 +78,11 @@ impl Indexes {
         match row.state {
             State::Ready => {
                 self.types[row.type_number].ready.insert(ready_key(row), slot);
-                self.pending.insert(scheduled_key(row));
+                self.pending.insert(scheduled_key(row), row.task.scheduled_at);
             }
             State::Delayed => {
                 self.due.insert(due_key(row), slot);
-                self.pending.insert(scheduled_key(row));
+                self.pending.insert(scheduled_key(row), row.task.scheduled_at);
             }
             State::Failed => {
                 self.due.insert(due_key(row), slot);
@@ -154,7 +159,7 @@ impl Indexes {
 
     /// The earliest `scheduled_at` of a pending row.
     pub(crate) fn oldest_pending(&self) -> Option<Timestamp> {
-        self.pending.first().map(|(scheduled_at, _)| *scheduled_at)
+        self.pending.first_key_value().map(|(_, scheduled_at)| *scheduled_at)
     }
 
     /// The time from claim to completion, summed over the completed rows, in microseconds.
@@ -187,26 +192,29 @@ impl Indexes {
 
 /// The slots of the rows whose time is at most `now`, earliest first, at most `limit`.
 pub(crate) fn up_to(index: &BTreeMap<TimeKey, Slot>, now: Timestamp, limit: usize) -> Vec<Slot> {
-    index.range(..=(now, u64::MAX)).take(limit).map(|(_, slot)| *slot).collect()
+    index.range(..=(now.timestamp_micros(), u64::MAX)).take(limit).map(|(_, slot)| *slot).collect()
 }
 
 fn ready_key(row: &Row) -> ReadyKey {
-    (Reverse(row.task.priority), row.queue_at, row.sequence)
+    (Reverse(row.task.priority), row.queue_at.timestamp_micros(), row.sequence)
 }
 
 fn scheduled_key(row: &Row) -> TimeKey {
-    (row.task.scheduled_at, row.sequence)
+    time_key(row.task.scheduled_at, row)
 }
 
 fn due_key(row: &Row) -> TimeKey {
-    (row.task.retry_after.unwrap_or(row.task.scheduled_at), row.sequence)
+    time_key(row.task.retry_after.unwrap_or(row.task.scheduled_at), row)
 }
 
 fn lease_key(row: &Row) -> TimeKey {
-    (row.lease_until, row.sequence)
+    time_key(row.lease_until, row)
 }
 
 fn finished_key(row: &Row) -> TimeKey {
-    let completed_at = row.task.completed_at.expect("completed_at is set exactly while a task is finished");
-    (completed_at, row.sequence)
+    time_key(row.task.completed_at.expect("completed_at is set exactly while a task is finished"), row)
+}
+
+fn time_key(time: Timestamp, row: &Row) -> TimeKey {
+    (time.timestamp_micros(), row.sequence)
 }

@@ -38,15 +38,16 @@ impl Moment {
         Self { now, ready: 0 }
     }
 
-    /// `base` plus the place of the next task that this call brings.
-    pub(crate) fn next_place(&mut self, base: Timestamp) -> Timestamp {
+    /// The place of the next task that this call brings.
+    pub(crate) fn take_place(&mut self) -> Duration {
         let place = Duration::from_micros(self.ready);
         self.ready += 1;
-        clock::add(base, place)
+        place
     }
 
     fn next_queue_at(&mut self) -> Timestamp {
-        self.next_place(self.now)
+        let place = self.take_place();
+        clock::add(self.now, place)
     }
 }
 
@@ -59,10 +60,14 @@ pub(crate) struct ClaimTerms {
 }
 
 impl Row {
-    /// The row of a task that arrives. It takes a place of the moment even when it is delayed: its place is the
-    /// one it has in its batch.
-    pub(crate) fn new(new: NewTask, type_number: usize, sequence: u64, moment: &mut Moment) -> Self {
-        let now = moment.now;
+    /// The row of a task that arrives `now`, at this place of its batch.
+    pub(crate) fn new(
+        new: NewTask,
+        type_number: usize,
+        sequence: u64,
+        now: Timestamp,
+        place: Duration,
+    ) -> Self {
         let scheduled_at = match new.schedule {
             Schedule::Now => now,
             Schedule::At(time) => clock::truncate(time),
@@ -90,7 +95,7 @@ impl Row {
             reclaims: 0,
             metadata: new.metadata,
         };
-        let queue_at = moment.next_place(scheduled_at);
+        let queue_at = clock::add(scheduled_at, place);
         Self { task, state, type_number, sequence, queue_at, lease_until: now, token: None, lease_number: 0 }
     }
 

@@ -1,6 +1,7 @@
 //! Where rows are kept: slots that are used again, and the order by id. It knows nothing of states.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::{Index, IndexMut};
 
 use taskqueue_core::TaskId;
@@ -8,24 +9,55 @@ use taskqueue_core::TaskId;
 use crate::index::Slot;
 use crate::row::Row;
 
-/// Every row. Slots, not ids, are what the other structures keep: a slot is an array access, and settling a row
-/// in the middle of an id-ordered tree moved its neighbours about.
+/// Every row. Slots, not ids, are what the other structures keep: a slot is an array access.
 #[derive(Default)]
 pub(crate) struct Rows {
     slots: Vec<Option<Row>>,
     free: Vec<Slot>,
-    by_id: BTreeMap<TaskId, Slot>,
+    by_id: BTreeMap<u128, Slot>,
+}
+
+/// Where a row with a new id goes.
+pub(crate) struct Vacancy<'a> {
+    entry: std::collections::btree_map::VacantEntry<'a, u128, Slot>,
+    slots: &'a mut Vec<Option<Row>>,
+    free: &'a mut Vec<Slot>,
 }
 
 impl Rows {
     /// The row with this id.
     pub(crate) fn find(&self, id: TaskId) -> Option<Slot> {
-        self.by_id.get(&id).copied()
+        self.by_id.get(&id_key(id)).copied()
     }
 
-    /// Keeps a row whose id is new.
-    pub(crate) fn insert(&mut self, row: Row) -> Slot {
-        let id = row.task.id;
+    /// Where a row with this id would go, if there is none yet. One search by id then serves both the look and
+    /// the insertion; with a million rows it is a tenth of what a task costs.
+    pub(crate) fn vacancy(&mut self, id: TaskId) -> Option<Vacancy<'_>> {
+        let Entry::Vacant(entry) = self.by_id.entry(id_key(id)) else { return None };
+        Some(Vacancy { entry, slots: &mut self.slots, free: &mut self.free })
+    }
+
+    /// Forgets a row.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        let row = self.slots[slot].take().expect(OCCUPIED);
+        self.by_id.remove(&id_key(row.task.id));
+        self.free.push(slot);
+    }
+
+    /// The rows by id from the highest down, those below `after` if it is given.
+    pub(crate) fn descending(&self, after: Option<TaskId>) -> impl Iterator<Item = &Row> {
+        let range = match after {
+            Some(after) => self.by_id.range(..id_key(after)),
+            None => self.by_id.range(..),
+        };
+        range.rev().map(|(_, slot)| &self[*slot])
+    }
+}
+
+impl Vacancy<'_> {
+    /// Keeps the row, whose id is the one that was asked for.
+    pub(crate) fn fill(self, row: Row) -> Slot {
+        debug_assert_eq!(*self.entry.key(), id_key(row.task.id), "the vacancy is this row's");
         let slot = if let Some(slot) = self.free.pop() {
             self.slots[slot] = Some(row);
             slot
@@ -33,26 +65,13 @@ impl Rows {
             self.slots.push(Some(row));
             self.slots.len() - 1
         };
-        let before = self.by_id.insert(id, slot);
-        debug_assert!(before.is_none(), "the caller has looked for the id");
-        slot
+        *self.entry.insert(slot)
     }
+}
 
-    /// Forgets a row.
-    pub(crate) fn remove(&mut self, slot: Slot) {
-        let row = self.slots[slot].take().expect(OCCUPIED);
-        self.by_id.remove(&row.task.id);
-        self.free.push(slot);
-    }
-
-    /// The rows by id from the highest down, those below `after` if it is given.
-    pub(crate) fn descending(&self, after: Option<TaskId>) -> impl Iterator<Item = &Row> {
-        let range = match after {
-            Some(after) => self.by_id.range(..after),
-            None => self.by_id.range(..),
-        };
-        range.rev().map(|(_, slot)| &self[*slot])
-    }
+/// The key of an id: the same order, compared in a few instructions instead of a call for each.
+fn id_key(id: TaskId) -> u128 {
+    id.as_uuid().as_u128()
 }
 
 const OCCUPIED: &str = "indexes hold slots of kept rows only";

@@ -41,7 +41,8 @@ impl Store {
         let types: BTreeSet<&TaskType> = types.iter().filter(|name| !self.paused.contains(*name)).collect();
         let numbers: Vec<usize> =
             types.into_iter().filter_map(|name| self.indexes.known_number_of(name)).collect();
-        let mut claims = Vec::new();
+        let ready: usize = numbers.iter().map(|number| self.indexes.ready_count(*number)).sum();
+        let mut claims = Vec::with_capacity(ready.min(limit));
         while claims.len() < limit
             && let Some(slot) = self.first_ready(&numbers)
         {
@@ -104,17 +105,15 @@ impl Store {
 
     fn add(&mut self, task: NewTask, moment: &mut Moment) -> Enqueued {
         let id = task.id;
+        let place = moment.take_place();
         let type_number = self.indexes.number_of(&task.task_type);
         let holder = task.unique_key.as_deref().and_then(|key| self.indexes.holder(type_number, key));
-        let row = Row::new(task, type_number, self.next_sequence, moment);
-        if self.rows.find(id).is_some() {
-            return Enqueued::Repeated(id);
-        }
+        let Some(vacancy) = self.rows.vacancy(id) else { return Enqueued::Repeated(id) };
         if let Some(holder) = holder {
             return Enqueued::Duplicate(self.rows[holder].task.id);
         }
+        let slot = vacancy.fill(Row::new(task, type_number, self.next_sequence, moment.now, place));
         self.next_sequence += 1;
-        let slot = self.rows.insert(row);
         let row = &self.rows[slot];
         self.indexes.add(row, slot);
         self.indexes.hold(row, slot);
