@@ -1,1 +1,35 @@
-//! What the SQL backends of taskqueue share: portable statements, row mapping, SqlQueue.
+//! What the SQL backends of taskqueue share: portable statements, the neutral row, and [`SqlQueue`], which keeps
+//! the whole [`Queue`](taskqueue_core::Queue) contract over a [`Dialect`]. It knows no driver and no engine.
+//!
+//! A backend crate supplies a [`Dialect`] (connections, transactions, the literal claims and settles), maps its
+//! driver's errors to [`Failure`], and wraps the queue with [`delegate_queue!`].
+
+mod delegate;
+mod dialect;
+mod enqueue;
+mod failure;
+mod finish;
+mod flavour;
+mod look;
+mod operation;
+mod options;
+mod queue;
+mod row;
+mod settle;
+pub mod statements;
+mod table;
+mod upkeep;
+
+#[doc(hidden)]
+pub use async_trait::async_trait;
+#[doc(hidden)]
+pub use taskqueue_core as core;
+
+pub use dialect::{Access, Applied, Claiming, Dialect, Now};
+pub use failure::{Attempt, Failure};
+pub use flavour::{Flavour, Statement};
+pub use options::Options;
+pub use queue::SqlQueue;
+pub use row::{Field, Row, TASK_COLUMNS, stored_metadata};
+pub use statements::{Delta, SHARD, Statements};
+pub use table::{Column, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};

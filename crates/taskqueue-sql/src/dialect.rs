@@ -1,0 +1,149 @@
+//! What a backend supplies: connections, transactions, and the operations whose SQL is each engine's own. It
+//! decides nothing: which retry, which state and what an answer means is settled before or after, once for all.
+
+use std::collections::HashSet;
+use std::ops::DerefMut;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WorkerId};
+
+use crate::{Attempt, Flavour, Options, Row, Statement};
+
+/// The current time as a dialect's statements carry it.
+pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// One statement that changes nothing.
+    Read,
+    /// Several statements that change nothing and see the same state.
+    Snapshot,
+    /// Changes.
+    Write,
+}
+
+/// What a claim asks of the database.
+#[derive(Debug, Clone)]
+pub struct Claiming {
+    /// The types, each once. Paused ones are passed over.
+    pub types: Vec<TaskType>,
+    /// The most tasks to claim.
+    pub limit: usize,
+    /// The token of the leases.
+    pub token: LeaseToken,
+    /// Who claims.
+    pub worker_id: WorkerId,
+    /// How long the leases last.
+    pub visibility_timeout: Duration,
+}
+
+/// A settle that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The task.
+    pub id: TaskId,
+    /// How long it ran, in microseconds, from claim to settle.
+    pub busy_us: i64,
+}
+
+/// One database engine behind [`SqlQueue`](crate::SqlQueue). The operations run inside a transaction that the
+/// caller commits; what `docs/lifecycle.md` says of each verb is what they do to a row.
+#[async_trait]
+pub trait Dialect: Send + Sync + 'static {
+    /// How the engine writes what the portable statements leave open.
+    type Flavour: Flavour;
+    /// The driver's connection, also where callers bring their own transaction.
+    type Connection: Send;
+    /// An open transaction. Dropping it rolls back.
+    type Transaction: DerefMut<Target = Self::Connection> + Send;
+
+    /// How the engine writes what the portable statements leave open.
+    fn flavour(&self) -> &Self::Flavour;
+
+    /// The shared settings.
+    fn options(&self) -> &Options;
+
+    /// Now, read once a transaction, after it has begun.
+    fn now(&self) -> Now<Self>;
+
+    /// How often a transaction is repeated when others are in the way.
+    fn contention_retries_max(&self) -> u32;
+
+    /// Begins a transaction.
+    async fn begin(&self, access: Access) -> Attempt<Self::Transaction>;
+
+    /// Commits it.
+    async fn commit(&self, transaction: Self::Transaction) -> Attempt<()>;
+
+    /// Ends it without a trace.
+    async fn rollback(&self, transaction: Self::Transaction);
+
+    /// Runs a statement; answers how many rows it matched.
+    async fn execute(&self, connection: &mut Self::Connection, statement: Statement) -> Attempt<u64>;
+
+    /// Runs a query.
+    async fn fetch(&self, connection: &mut Self::Connection, statement: Statement) -> Attempt<Vec<Row>>;
+
+    /// Inserts what collides with no stored or earlier task, by id or by held unique key; answers the ids that
+    /// are in. Ids within `tasks` differ. `place` is what the first one adds to `queue_at` when it is ready, in
+    /// microseconds; the next ones add one more each.
+    async fn insert(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        tasks: &[&NewTask],
+        place: usize,
+    ) -> Attempt<HashSet<TaskId>>;
+
+    /// Claims; answers rows of [`TASK_COLUMNS`](crate::TASK_COLUMNS) in claim order.
+    async fn claim(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        claiming: &Claiming,
+    ) -> Attempt<Vec<Row>>;
+
+    /// Applies the transitions whose lease is live; answers those.
+    async fn settle(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        decisions: &[Decision],
+    ) -> Attempt<Vec<Applied>>;
+
+    /// Extends the leases that are live; answers those.
+    async fn heartbeat(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        leases: &[Lease],
+        visibility_timeout: Duration,
+    ) -> Attempt<HashSet<(TaskId, LeaseToken)>>;
+
+    /// Takes back what has outlived its lease; answers the type and the new state (ready or dead letter) of each.
+    async fn reclaim(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        limit: usize,
+    ) -> Attempt<Vec<(TaskType, State)>>;
+
+    /// Makes ready what is due; answers how many.
+    async fn promote(&self, connection: &mut Self::Connection, now: Now<Self>, limit: usize) -> Attempt<u64>;
+
+    /// Makes these dead letters ready, in this order, with their unique keys held; answers those that were.
+    async fn redrive(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        ids: &[TaskId],
+    ) -> Attempt<HashSet<TaskId>>;
+
+    /// The engine and its version.
+    async fn backend(&self, connection: &mut Self::Connection) -> Attempt<Backend>;
+
+    /// Closes the connections once the calls under way have ended.
+    async fn close(&self);
+}

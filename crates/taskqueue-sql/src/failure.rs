@@ -1,0 +1,68 @@
+//! What can go wrong below a queue's call, before it has an operation's name. It knows no driver: a backend's
+//! `error.rs` makes these of what its driver says.
+
+use std::borrow::Cow;
+
+use taskqueue_core::{Error, ErrorKind};
+
+type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// The result of one attempt at a transaction.
+pub type Attempt<T> = Result<T, Failure>;
+
+/// Why an attempt at a transaction failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Others were in the way (a deadlock, a serialization failure, a lock timeout): the transaction is repeated,
+    /// and if that does not help the call fails as `Unavailable`.
+    Contention {
+        /// What the driver said, if it was the driver.
+        source: Option<Source>,
+    },
+    /// The database failed.
+    Database {
+        /// The kind of the error that the caller gets. `Unavailable` is transient.
+        kind: ErrorKind,
+        /// What happened and, where it can be said, what to do about it.
+        message: Cow<'static, str>,
+        /// What the driver said.
+        source: Option<Source>,
+    },
+    /// The call itself was refused.
+    Refused(Error),
+}
+
+impl Failure {
+    /// A stored value that no version of this crate writes.
+    pub fn malformed(message: String) -> Self {
+        Self::Database { kind: ErrorKind::Backend, message: message.into(), source: None }
+    }
+
+    /// Whether repeating the transaction at once can help.
+    pub fn is_contention(&self) -> bool {
+        matches!(self, Self::Contention { .. })
+    }
+
+    /// The error of the operation that failed.
+    pub fn into_error(self, operation: &'static str) -> Error {
+        let (kind, message, source) = match self {
+            Self::Refused(error) => return error,
+            Self::Contention { source } => {
+                let message = "the database is locked by others; trying again later can help";
+                (ErrorKind::Unavailable, message.into(), source)
+            }
+            Self::Database { kind, message, source } => (kind, message, source),
+        };
+        let error = Error::new(kind, operation, message);
+        match source {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}

@@ -1,0 +1,44 @@
+//! The sums over finished tasks: whoever finishes or removes a task says so here, in the same transaction.
+
+use std::collections::BTreeMap;
+
+use taskqueue_core::{State, TaskType};
+
+use crate::operation::statements;
+use crate::{Attempt, Delta, Dialect};
+
+/// What the sums change by, for each type and status. Written in key order, so that two transactions that touch the
+/// same sums wait for each other instead of deadlocking.
+#[derive(Debug, Default)]
+pub(crate) struct Deltas(BTreeMap<(TaskType, i16), (State, Delta)>);
+
+impl Deltas {
+    /// Counts one task more in `state` if that is a finished one.
+    pub(crate) fn add(&mut self, task_type: &TaskType, state: State, busy_us: i64) {
+        self.change(task_type, state, Delta { tasks: 1, busy_us });
+    }
+
+    /// Counts one task less in `state`.
+    pub(crate) fn subtract(&mut self, task_type: &TaskType, state: State, busy_us: i64) {
+        self.change(task_type, state, Delta { tasks: -1, busy_us: -busy_us });
+    }
+
+    /// Writes the changes.
+    pub(crate) async fn apply<D: Dialect>(self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
+        for ((task_type, _), (state, delta)) in self.0 {
+            dialect.execute(connection, statements(dialect).add_total(&task_type, state, delta)).await?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, task_type: &TaskType, state: State, by: Delta) {
+        if !state.status().is_finished() {
+            return;
+        }
+        let (_, delta) = self.0.entry((task_type.clone(), state.code())).or_insert((state, Delta::default()));
+        delta.tasks += by.tasks;
+        if state == State::Completed {
+            delta.busy_us += by.busy_us;
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What changes nothing: get, list, stats, the paused types, the engine's version.
+
+use async_trait::async_trait;
+use taskqueue_core::{Backend, Error, QueueStats, State, Task, TaskFilter, TaskId, TaskPage, TaskType};
+
+use crate::operation::{Operation, kind_of, statements};
+use crate::{Access, Attempt, Dialect, Row};
+
+/// Reads one task.
+pub(crate) struct Get(pub(crate) TaskId);
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Get {
+    type Answer = Task;
+    const NAME: &'static str = "get";
+    const ACCESS: Access = Access::Read;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Task> {
+        let mut rows = dialect.fetch(connection, statements(dialect).task(self.0)).await?;
+        match rows.pop() {
+            Some(row) => row.task(),
+            None => Err(Error::task_not_found("get", self.0).into()),
+        }
+    }
+}
+
+/// Reads a page of tasks.
+pub(crate) struct List(pub(crate) TaskFilter);
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for List {
+    type Answer = TaskPage;
+    const NAME: &'static str = "list";
+    const ACCESS: Access = Access::Read;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<TaskPage> {
+        let rows = dialect.fetch(connection, statements(dialect).list(&self.0)).await?;
+        let tasks: Vec<Task> = rows.into_iter().map(Row::task).collect::<Attempt<_>>()?;
+        Ok(TaskPage::new(tasks, self.0.limit))
+    }
+}
+
+/// Reads what the queue holds: unfinished tasks from the index, finished ones from their sums.
+pub(crate) struct Stats;
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Stats {
+    type Answer = QueueStats;
+    const NAME: &'static str = "stats";
+    const ACCESS: Access = Access::Snapshot;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<QueueStats> {
+        let statements = statements(dialect);
+        let mut stats = QueueStats::default();
+        for row in dialect.fetch(connection, statements.open_counts()).await? {
+            count_open(&mut stats, row)?;
+        }
+        if stats.pending > 0 {
+            let mut rows = dialect.fetch(connection, statements.oldest_pending()).await?;
+            stats.oldest_pending = rows.pop().map(|mut row| row.time_opt(0)).transpose()?.flatten();
+        }
+        let mut busy_us = 0;
+        for row in dialect.fetch(connection, statements.totals()).await? {
+            busy_us += count_finished(&mut stats, row)?;
+        }
+        if stats.completed > 0 {
+            stats.avg_processing_time_ms = busy_us as f64 / 1_000.0 / stats.completed as f64;
+        }
+        Ok(stats)
+    }
+}
+
+fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
+    let (state, task_type) = (row.state(0)?, row.task_type(1)?);
+    let tasks = u64::try_from(row.integer(2)?).unwrap_or_default();
+    match state {
+        State::Ready | State::Delayed => stats.pending += tasks,
+        State::Running => stats.running += tasks,
+        State::Failed => stats.failed += tasks,
+        State::Completed | State::DeadLetter | State::Cancelled => return Ok(()),
+    }
+    *stats.by_type.entry(task_type).or_default() += tasks;
+    Ok(())
+}
+
+/// Counts one sum; answers its busy microseconds. A slot of its own can be negative, their sum is not.
+fn count_finished(stats: &mut QueueStats, mut row: Row) -> Attempt<i64> {
+    let (_, state) = kind_of(&mut row)?;
+    let (tasks, busy_us) = (row.integer(2)?, row.integer(3)?);
+    let sum = match state {
+        State::Completed => &mut stats.completed,
+        State::DeadLetter => &mut stats.dead_letter,
+        State::Cancelled => &mut stats.cancelled,
+        State::Ready | State::Delayed | State::Running | State::Failed => return Ok(0),
+    };
+    *sum = sum.wrapping_add_signed(tasks);
+    Ok(busy_us)
+}
+
+/// Reads the paused types.
+pub(crate) struct Paused;
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Paused {
+    type Answer = Vec<TaskType>;
+    const NAME: &'static str = "paused";
+    const ACCESS: Access = Access::Read;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<TaskType>> {
+        let rows = dialect.fetch(connection, statements(dialect).paused()).await?;
+        rows.into_iter().map(|mut row| row.task_type(0)).collect()
+    }
+}
+
+/// Reads the engine's version.
+pub(crate) struct Version;
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Version {
+    type Answer = Backend;
+    const NAME: &'static str = "backend";
+    const ACCESS: Access = Access::Read;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Backend> {
+        dialect.backend(connection).await
+    }
+}

@@ -1,0 +1,30 @@
+//! One call on the database: what runs inside its transaction. Running it is the queue's business.
+
+use async_trait::async_trait;
+
+use crate::{Access, Attempt, Dialect, Row, Statements};
+
+/// What runs inside one transaction. It may run again from the start when the transaction is repeated, so it
+/// changes nothing but the database.
+#[async_trait]
+pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
+    /// What it answers.
+    type Answer: Send + 'static;
+    /// The verb, for errors.
+    const NAME: &'static str;
+    /// What its transaction is for.
+    const ACCESS: Access;
+
+    /// Does it.
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Self::Answer>;
+}
+
+/// The portable statements of a dialect's table.
+pub(crate) fn statements<D: Dialect>(dialect: &D) -> Statements<'_, D::Flavour> {
+    Statements::new(dialect.flavour(), &dialect.options().table)
+}
+
+/// The task type and the status in the first two fields.
+pub(crate) fn kind_of(row: &mut Row) -> Attempt<(taskqueue_core::TaskType, taskqueue_core::State)> {
+    Ok((row.task_type(0)?, row.state(1)?))
+}

@@ -1,0 +1,320 @@
+//! `SqlQueue`: the whole `Queue` contract over a [`Dialect`], once. Each call is validated, runs as one transaction
+//! in a task of its own, and is repeated when others were in the way. It knows no SQL.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
+use taskqueue_core::{
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
+    LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Task,
+    TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
+};
+
+use crate::enqueue::Enqueue;
+use crate::look::{Get, List, Paused, Stats, Version};
+use crate::operation::Operation;
+use crate::settle::{Extend, Settle};
+use crate::upkeep::{Cancel, Pause, Promote, Reclaim, Resume};
+use crate::{Attempt, Claiming, Dialect, Options};
+
+/// The wait before a transaction is repeated for the first time; it doubles each time.
+const BACKOFF_FIRST: Duration = Duration::from_millis(2);
+
+/// A queue in a SQL database. Cheap to clone; clones share their connections.
+#[derive(Debug)]
+pub struct SqlQueue<D>(Arc<Shared<D>>);
+
+#[derive(Debug)]
+struct Shared<D> {
+    dialect: D,
+    wake_up: WakeUp,
+    is_closed: AtomicBool,
+    retries: AtomicU64,
+}
+
+impl<D> Clone for SqlQueue<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D: Dialect> SqlQueue<D> {
+    /// A queue on this dialect's database.
+    pub fn new(dialect: D) -> Self {
+        Self(Arc::new(Shared {
+            dialect,
+            wake_up: WakeUp::new(),
+            is_closed: AtomicBool::new(false),
+            retries: AtomicU64::new(0),
+        }))
+    }
+
+    /// The dialect.
+    pub fn dialect(&self) -> &D {
+        &self.0.dialect
+    }
+
+    /// Enqueues inside the caller's own transaction. Workers find the tasks at their next poll after its commit.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue_many`]. The caller's transaction may then hold a part of the batch: roll it back, at
+    /// least to a savepoint.
+    pub async fn enqueue_in(
+        &self,
+        connection: &mut D::Connection,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Enqueued>> {
+        self.check_open("enqueue")?;
+        validate_batch(&tasks, self.options().payload_bytes_max)?;
+        self.run_in(connection, Enqueue(tasks)).await
+    }
+
+    /// Settles inside the caller's own transaction.
+    ///
+    /// # Errors
+    /// As [`Queue::settle_many`]; for the caller's transaction as [`enqueue_in`](Self::enqueue_in).
+    pub async fn settle_in(
+        &self,
+        connection: &mut D::Connection,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Settled>> {
+        self.check_open("settle")?;
+        let decisions = decide_batch(settlements, &self.options().retry, self.options().payload_bytes_max)?;
+        self.run_in(connection, Settle(decisions)).await
+    }
+
+    async fn run_in<O: Operation<D>>(
+        &self,
+        connection: &mut D::Connection,
+        operation: O,
+    ) -> Result<O::Answer> {
+        operation.run(&self.0.dialect, connection).await.map_err(|failure| failure.into_error(O::NAME))
+    }
+
+    /// Runs an operation to its end, also when the caller's future is dropped: a dropped driver future could leave
+    /// a transaction open in the pool.
+    async fn run<O: Operation<D>>(&self, operation: O) -> Result<O::Answer> {
+        let shared = Arc::clone(&self.0);
+        let task = tokio::spawn(async move { shared.repeat(&operation).await });
+        task.await.unwrap_or_else(|stopped| {
+            let message = format!("the call was stopped: {stopped}");
+            Err(Error::new(ErrorKind::Backend, O::NAME, message).transient(stopped.is_cancelled()))
+        })
+    }
+
+    fn options(&self) -> &Options {
+        self.0.dialect.options()
+    }
+
+    fn check_open(&self, operation: &'static str) -> Result<()> {
+        if self.0.is_closed.load(Ordering::Acquire) { Err(Error::closed(operation)) } else { Ok(()) }
+    }
+
+    fn wake_if(&self, ready: bool) {
+        if ready {
+            self.0.wake_up.notify();
+        }
+    }
+}
+
+impl<D: Dialect> Shared<D> {
+    /// Runs an operation in a transaction, and again while others are in the way.
+    async fn repeat<O: Operation<D>>(&self, operation: &O) -> Result<O::Answer> {
+        let mut repeats = 0;
+        loop {
+            let failure = match self.once(operation).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if !failure.is_contention() || repeats == self.dialect.contention_retries_max() {
+                return Err(failure.into_error(O::NAME));
+            }
+            repeats += 1;
+            self.retries.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(backoff(repeats, rand::random())).await;
+        }
+    }
+
+    async fn once<O: Operation<D>>(&self, operation: &O) -> Attempt<O::Answer> {
+        let mut transaction = self.dialect.begin(O::ACCESS).await?;
+        match operation.run(&self.dialect, &mut transaction).await {
+            Ok(answer) => self.dialect.commit(transaction).await.map(|()| answer),
+            Err(failure) => {
+                self.dialect.rollback(transaction).await;
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// How long to wait before repeat number `repeat` (from 1): doubling, shortened by up to half at random, so that
+/// two who met do not meet again.
+fn backoff(repeat: u32, random: f64) -> Duration {
+    let whole = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(repeat.saturating_sub(1).min(8)));
+    whole.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+}
+
+#[async_trait]
+impl<D: Dialect> Queue for SqlQueue<D> {
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        self.check_open("enqueue")?;
+        validate_batch(&tasks, self.options().payload_bytes_max)?;
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answers = self.run(Enqueue(tasks)).await?;
+        self.wake_if(answers.iter().any(|answer| matches!(answer, Enqueued::Created(_))));
+        Ok(answers)
+    }
+
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        self.check_open("dequeue")?;
+        request.validate()?;
+        let mut types = request.types.clone();
+        types.sort_unstable();
+        types.dedup();
+        let claiming = Claiming {
+            types,
+            limit: request.limit,
+            token: LeaseToken::generate(),
+            worker_id: request.worker_id.clone(),
+            visibility_timeout: request.visibility_timeout.unwrap_or(self.options().visibility_timeout),
+        };
+        self.run(claiming).await
+    }
+
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
+        self.check_open("settle")?;
+        let decisions = decide_batch(settlements, &self.options().retry, self.options().payload_bytes_max)?;
+        if decisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let may_wake = decisions.iter().any(|decision| {
+            !decision.follow_ups.is_empty() || decision.transition.state() == taskqueue_core::State::Ready
+        });
+        let answers = self.run(Settle(decisions)).await?;
+        self.wake_if(may_wake && answers.contains(&Settled::Applied));
+        Ok(answers)
+    }
+
+    async fn heartbeat_many(
+        &self,
+        leases: &[Lease],
+        visibility_timeout: Option<Duration>,
+    ) -> Result<Vec<Heartbeat>> {
+        self.check_open("heartbeat")?;
+        check_batch("heartbeat", leases.len())?;
+        let visibility_timeout = visibility_timeout.unwrap_or(self.options().visibility_timeout);
+        check_visibility_timeout("heartbeat", visibility_timeout)?;
+        if leases.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.run(Extend { leases: leases.to_vec(), visibility_timeout }).await
+    }
+
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
+        self.check_open("cancel")?;
+        self.run(Cancel(id)).await
+    }
+
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        self.check_open("get")?;
+        self.run(Get(id)).await
+    }
+
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        self.check_open("list")?;
+        filter.validate()?;
+        self.run(List(filter.clone())).await
+    }
+
+    async fn stats(&self) -> Result<QueueStats> {
+        self.check_open("stats")?;
+        self.run(Stats).await
+    }
+
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
+        self.check_open("cleanup")?;
+        check_limit("cleanup", cleanup.limit)?;
+        self.run(cleanup).await
+    }
+
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
+        self.check_open("reclaim")?;
+        check_limit("reclaim", limit)?;
+        let reclaimed = self.run(Reclaim { limit }).await?;
+        self.wake_if(reclaimed.released > 0);
+        Ok(reclaimed)
+    }
+
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        self.check_open("promote")?;
+        check_limit("promote", limit)?;
+        let promoted = self.run(Promote { limit }).await?;
+        self.wake_if(promoted > 0);
+        Ok(promoted)
+    }
+
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
+        self.check_open("redrive")?;
+        redrive.validate()?;
+        let redriven = self.run(redrive.clone()).await?;
+        self.wake_if(redriven > 0);
+        Ok(redriven)
+    }
+
+    async fn pause(&self, task_type: &TaskType) -> Result<()> {
+        self.check_open("pause")?;
+        self.run(Pause(task_type.clone())).await
+    }
+
+    async fn resume(&self, task_type: &TaskType) -> Result<()> {
+        self.check_open("resume")?;
+        self.run(Resume(task_type.clone())).await?;
+        self.wake_if(true);
+        Ok(())
+    }
+
+    async fn paused(&self) -> Result<Vec<TaskType>> {
+        self.check_open("paused")?;
+        self.run(Paused).await
+    }
+
+    async fn backend(&self) -> Result<Backend> {
+        self.check_open("backend")?;
+        self.run(Version).await
+    }
+
+    async fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        self.0.dialect.close().await;
+    }
+
+    fn visibility_timeout(&self) -> Duration {
+        self.options().visibility_timeout
+    }
+
+    fn wake_up(&self) -> WakeUp {
+        self.0.wake_up.clone()
+    }
+
+    fn contention_retries(&self) -> u64 {
+        self.0.retries.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_wait_longer_each_time_and_never_together() {
+        assert_eq!(backoff(1, 0.0), BACKOFF_FIRST);
+        assert_eq!(backoff(3, 0.0), BACKOFF_FIRST * 4);
+        assert_eq!(backoff(3, 1.0), BACKOFF_FIRST * 2);
+        assert_eq!(backoff(u32::MAX, 0.0), BACKOFF_FIRST * 256);
+    }
+}

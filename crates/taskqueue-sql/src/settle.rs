@@ -1,0 +1,130 @@
+//! Claim, settle and heartbeat: the hot path's transactions, and what their answers mean.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskqueue_core::{Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, State, TaskId};
+
+use crate::enqueue::enqueue;
+use crate::finish::Deltas;
+use crate::operation::{Operation, statements};
+use crate::statements::LIST_MAX;
+use crate::{Access, Applied, Attempt, Claiming, Dialect, Row};
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Claiming {
+    type Answer = Vec<Claim>;
+    const NAME: &'static str = "dequeue";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Claim>> {
+        let rows = dialect.claim(connection, dialect.now(), self).await?;
+        rows.into_iter().map(Row::claim).collect()
+    }
+}
+
+/// Applies decisions, each if its lease is the live one.
+pub(crate) struct Settle(pub(crate) Vec<Decision>);
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Settle {
+    type Answer = Vec<Settled>;
+    const NAME: &'static str = "settle";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Settled>> {
+        let now = dialect.now();
+        let applied = dialect.settle(connection, now, &self.0).await?;
+        let applied: HashMap<TaskId, i64> =
+            applied.into_iter().map(|Applied { id, busy_us }| (id, busy_us)).collect();
+        self.sum_up(&applied).apply(dialect, connection).await?;
+        let follow_ups = self.follow_ups(&applied);
+        if !follow_ups.is_empty() {
+            enqueue(dialect, connection, now, &follow_ups).await?;
+        }
+        self.answers(dialect, connection, &applied).await
+    }
+}
+
+impl Settle {
+    fn sum_up(&self, applied: &HashMap<TaskId, i64>) -> Deltas {
+        let mut deltas = Deltas::default();
+        for Decision { lease, transition, .. } in &self.0 {
+            if let Some(busy_us) = applied.get(&lease.task_id) {
+                deltas.add(&lease.task_type, transition.state(), *busy_us);
+            }
+        }
+        deltas
+    }
+
+    fn follow_ups(&self, applied: &HashMap<TaskId, i64>) -> Vec<&NewTask> {
+        let applied = self.0.iter().filter(|decision| applied.contains_key(&decision.lease.task_id));
+        applied.flat_map(|decision| &decision.follow_ups).collect()
+    }
+
+    /// Says of each settle what became of it; looks at the tasks of those that were refused.
+    async fn answers<D: Dialect>(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        applied: &HashMap<TaskId, i64>,
+    ) -> Attempt<Vec<Settled>> {
+        let ids = self.0.iter().map(|decision| decision.lease.task_id);
+        let refused: Vec<TaskId> = ids.filter(|id| !applied.contains_key(id)).collect();
+        let standings = standings(dialect, connection, &refused).await?;
+        let answer = |Decision { lease, transition, .. }: &Decision| {
+            if applied.contains_key(&lease.task_id) {
+                return Settled::Applied;
+            }
+            match standings.get(&lease.task_id) {
+                Some((token, state)) if *token == lease.token && transition.is_repeat(*state) => {
+                    Settled::Repeated
+                }
+                _ => Settled::LeaseLost,
+            }
+        };
+        Ok(self.0.iter().map(answer).collect())
+    }
+}
+
+async fn standings<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    ids: &[TaskId],
+) -> Attempt<HashMap<TaskId, (LeaseToken, State)>> {
+    let mut standings = HashMap::new();
+    for chunk in ids.chunks(LIST_MAX) {
+        for mut row in dialect.fetch(connection, statements(dialect).standings(chunk)).await? {
+            standings.insert(row.id(0)?, (LeaseToken::from_stored(row.integer(1)?), row.state(2)?));
+        }
+    }
+    Ok(standings)
+}
+
+/// Extends leases.
+pub(crate) struct Extend {
+    pub(crate) leases: Vec<Lease>,
+    pub(crate) visibility_timeout: Duration,
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Extend {
+    type Answer = Vec<Heartbeat>;
+    const NAME: &'static str = "heartbeat";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Heartbeat>> {
+        let now = dialect.now();
+        let live = dialect.heartbeat(connection, now, &self.leases, self.visibility_timeout).await?;
+        Ok(answers(&self.leases, &live))
+    }
+}
+
+fn answers(leases: &[Lease], live: &HashSet<(TaskId, LeaseToken)>) -> Vec<Heartbeat> {
+    let answer = |lease: &Lease| match live.contains(&(lease.task_id, lease.token)) {
+        true => Heartbeat::Extended,
+        false => Heartbeat::Lost,
+    };
+    leases.iter().map(answer).collect()
+}

@@ -1,0 +1,289 @@
+//! The statements that mean the same in every engine, rendered through sea-query. Golden files in each backend show
+//! what they render. Claims, settles and whatever answers with the rows it changed are not here: those are literal.
+
+use std::time::Duration;
+
+use sea_query::{
+    Cond, Expr, ExprTrait, Func, OnConflict, Order, Query, QueryStatementWriter, SelectStatement, Value,
+};
+use taskqueue_core::{State, Status, TaskFilter, TaskId, TaskType};
+
+use crate::Column::{
+    BusyUs, CompletedAt, DueAt, Id, LeaseToken, LeaseUntil, PausedAt, QueueAt, QueueRank, Region,
+    ScheduledAt, Shard, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
+};
+use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName};
+
+/// The most ids or keys that one statement names, well below every engine's limit of bound values.
+pub(crate) const LIST_MAX: usize = 500;
+
+/// The shard of every task until sharding is configurable; named by every statement, so that it can become so.
+pub const SHARD: i16 = 0;
+
+const OPEN: [State; 4] = [State::Ready, State::Delayed, State::Running, State::Failed];
+
+/// What a sum over finished tasks changes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delta {
+    /// How many tasks more, or fewer.
+    pub tasks: i64,
+    /// How much more time from claim to completion, in microseconds.
+    pub busy_us: i64,
+}
+
+/// The portable statements in one engine's flavour, for one table.
+#[derive(Debug, Clone, Copy)]
+pub struct Statements<'a, F: Flavour> {
+    flavour: &'a F,
+    table: &'a TableName,
+}
+
+impl<'a, F: Flavour> Statements<'a, F> {
+    /// The statements for `table`.
+    pub fn new(flavour: &'a F, table: &'a TableName) -> Self {
+        Self { flavour, table }
+    }
+
+    /// The task with this id, as [`TASK_COLUMNS`].
+    pub fn task(&self, id: TaskId) -> Statement {
+        self.render(self.select(&TASK_COLUMNS).and_where(self.is(id)))
+    }
+
+    /// A page of tasks, highest id first, as [`TASK_COLUMNS`].
+    pub fn list(&self, filter: &TaskFilter) -> Statement {
+        let mut select = self.select(&TASK_COLUMNS);
+        if let Some(status) = filter.status {
+            select.and_where(Expr::col(Column::Status).is_in(codes(State::of_status(status))));
+        }
+        if let Some(task_type) = &filter.task_type {
+            select.and_where(Expr::col(Type).eq(task_type.as_str()));
+        }
+        if let Some(region) = &filter.region {
+            select.and_where(Expr::col(Region).eq(region.as_str()));
+        }
+        if let Some(after) = filter.after {
+            select.and_where(Expr::col(Id).lt(self.flavour.id(after)));
+        }
+        select.order_by(Id, Order::Desc).limit(filter.limit as u64);
+        if filter.offset > 0 {
+            select.offset(filter.offset as u64);
+        }
+        self.render(&select)
+    }
+
+    /// Where tasks stand: id, lease token, status.
+    pub fn standings(&self, ids: &[TaskId]) -> Statement {
+        self.render(self.select(&[Id, LeaseToken, Column::Status]).and_where(self.is_one_of(ids)))
+    }
+
+    /// Who holds unique keys of a type: key, id.
+    pub fn holders(&self, task_type: &TaskType, keys: &[&str]) -> Statement {
+        let mut select = self.select(&[UniqueKey, Id]);
+        select
+            .and_where(Expr::col(Type).eq(task_type.as_str()))
+            .and_where(Expr::col(UniqueKey).is_in(keys.iter().copied()))
+            .and_where(Expr::col(UniqueHeld).eq(Expr::cust("1")));
+        self.render(&select)
+    }
+
+    /// What a cancel must know: type, status.
+    pub fn position(&self, id: TaskId) -> Statement {
+        self.render(self.select(&[Type, Column::Status]).and_where(self.is(id)))
+    }
+
+    /// Cancels a task that stands in `from`.
+    pub fn cancel(&self, now: F::Now, id: TaskId, from: State) -> Statement {
+        let mut update = Query::update();
+        update
+            .table(self.table_name())
+            .value(Column::Status, State::Cancelled.code())
+            .value(QueueRank, self.flavour.rank_off_queue())
+            .value(QueueAt, self.flavour.now(now))
+            .value(CompletedAt, self.flavour.now(now))
+            .value(UpdatedAt, self.flavour.now(now))
+            .value(DueAt, Expr::null())
+            .value(LeaseToken, 0_i64)
+            .value(LeaseUntil, Expr::null())
+            .value(UniqueHeld, Expr::null())
+            .and_where(Expr::col(Shard).eq(SHARD))
+            .and_where(self.is(id))
+            .and_where(Expr::col(Column::Status).eq(from.code()));
+        self.render(&update)
+    }
+
+    /// The oldest finished tasks of one status and type: id, started at, completed at.
+    pub fn finished(
+        &self,
+        status: State,
+        task_type: &TaskType,
+        until: (F::Now, Duration),
+        limit: usize,
+    ) -> Statement {
+        let mut select = self.select(&[Id, StartedAt, CompletedAt]);
+        select
+            .and_where(Expr::col(Column::Status).eq(status.code()))
+            .and_where(Expr::col(Type).eq(task_type.as_str()))
+            .and_where(Expr::col(QueueRank).eq(self.flavour.rank_off_queue()))
+            .and_where(Expr::col(QueueAt).lte(self.flavour.ago(until.0, until.1)))
+            .order_by(QueueAt, Order::Asc)
+            .order_by(Id, Order::Asc)
+            .limit(limit as u64);
+        self.render(&select)
+    }
+
+    /// Removes finished tasks.
+    pub fn remove(&self, ids: &[TaskId]) -> Statement {
+        let mut delete = Query::delete();
+        delete
+            .from_table(self.table_name())
+            .and_where(Expr::col(Shard).eq(SHARD))
+            .and_where(self.is_one_of(ids))
+            .and_where(Expr::col(Column::Status).is_in(codes(&FINISHED)));
+        self.render(&delete)
+    }
+
+    /// Those of the tasks that are dead letters, in no order: id, type, unique key.
+    pub fn dead_letters_of(&self, ids: &[TaskId]) -> Statement {
+        self.render(self.dead_letters_that_can_go().and_where(self.is_one_of(ids)))
+    }
+
+    /// Dead letters, the earliest first: id, type, unique key.
+    pub fn dead_letters(&self, task_type: Option<&TaskType>, limit: usize) -> Statement {
+        let mut select = self.dead_letters_that_can_go();
+        if let Some(task_type) = task_type {
+            select.and_where(Expr::col((self.table_name(), Type)).eq(task_type.as_str()));
+        }
+        let at = |column| (self.table_name(), column);
+        select.order_by(at(QueueAt), Order::Asc).order_by(at(Id), Order::Asc).limit(limit as u64);
+        self.render(&select)
+    }
+
+    /// Stops claims of a type.
+    pub fn pause(&self, now: F::Now, task_type: &TaskType) -> Statement {
+        let mut insert = Query::insert();
+        insert
+            .into_table(self.table.paused())
+            .columns([Type, PausedAt])
+            .values_panic([task_type.as_str().into(), self.flavour.now(now)])
+            .on_conflict(OnConflict::column(Type).value(PausedAt, self.flavour.now(now)).to_owned());
+        self.render(&insert)
+    }
+
+    /// Lets a type be claimed again.
+    pub fn resume(&self, task_type: &TaskType) -> Statement {
+        let mut delete = Query::delete();
+        delete.from_table(self.table.paused()).and_where(Expr::col(Type).eq(task_type.as_str()));
+        self.render(&delete)
+    }
+
+    /// The paused types, in order. At most one a type, so that it needs no limit.
+    pub fn paused(&self) -> Statement {
+        let mut select = Query::select();
+        select.column(Type).from(self.table.paused()).order_by(Type, Order::Asc);
+        self.render(&select)
+    }
+
+    /// How many unfinished tasks there are: status, type, tasks. Read from the index alone.
+    pub fn open_counts(&self) -> Statement {
+        let mut select = self.select(&[Column::Status, Type]);
+        select
+            .expr(Func::count(Expr::cust("*")))
+            .and_where(Expr::col(Column::Status).is_in(codes(&OPEN)))
+            .group_by_columns([Column::Status, Type]);
+        self.render(&select)
+    }
+
+    /// The earliest time for which a pending task is scheduled, or NULL.
+    pub fn oldest_pending(&self) -> Statement {
+        let mut select = Query::select();
+        select
+            .expr(Func::min(Expr::col(ScheduledAt)))
+            .from(self.table_name())
+            .and_where(Expr::col(Shard).eq(SHARD))
+            .and_where(Expr::col(Column::Status).is_in(codes(State::of_status(Status::Pending))));
+        self.render(&select)
+    }
+
+    /// The sums over finished tasks: type, status, tasks, busy microseconds; one row a type, status and slot.
+    pub fn totals(&self) -> Statement {
+        let mut select = Query::select();
+        select.columns([Type, Column::Status, Tasks, BusyUs]).from(self.table.totals());
+        select.order_by(Type, Order::Asc).order_by(Column::Status, Order::Asc);
+        self.render(&select)
+    }
+
+    /// Adds to the sum of one type and status.
+    pub fn add_total(&self, task_type: &TaskType, status: State, delta: Delta) -> Statement {
+        let totals = self.table.totals();
+        let sum = |column, by: i64| Expr::col((totals.clone(), column)).add(by);
+        let mut insert = Query::insert();
+        insert
+            .into_table(totals.clone())
+            .columns([Type, Column::Status, Slot, Tasks, BusyUs])
+            .values_panic([
+                task_type.as_str().into(),
+                status.code().into(),
+                0_i16.into(),
+                delta.tasks.into(),
+                delta.busy_us.into(),
+            ])
+            .on_conflict(
+                OnConflict::columns([Type, Column::Status, Slot])
+                    .value(Tasks, sum(Tasks, delta.tasks))
+                    .value(BusyUs, sum(BusyUs, delta.busy_us))
+                    .to_owned(),
+            );
+        self.render(&insert)
+    }
+
+    /// Dead letters whose unique key, if any, nobody holds.
+    fn dead_letters_that_can_go(&self) -> SelectStatement {
+        let at = |column| Expr::col((self.table_name(), column));
+        let of_holder = |column| Expr::col(("holder", column));
+        let mut holder = Query::select();
+        holder
+            .expr(Expr::cust("1"))
+            .from_as(self.table_name(), "holder")
+            .and_where(of_holder(Shard).eq(SHARD))
+            .and_where(of_holder(Type).eq(at(Type)))
+            .and_where(of_holder(UniqueKey).eq(at(UniqueKey)))
+            .and_where(of_holder(UniqueHeld).eq(Expr::cust("1")));
+        let free = Cond::any().add(at(UniqueKey).is_null()).add(Expr::exists(holder).not());
+        let mut select = self.select(&[Id, Type, UniqueKey]);
+        select.and_where(at(Column::Status).eq(State::DeadLetter.code())).cond_where(free);
+        select
+    }
+
+    fn select(&self, columns: &[Column]) -> SelectStatement {
+        let mut select = Query::select();
+        select
+            .columns(columns.iter().copied())
+            .from(self.table_name())
+            .and_where(Expr::col((self.table_name(), Shard)).eq(SHARD));
+        select
+    }
+
+    fn is(&self, id: TaskId) -> Expr {
+        Expr::col(Id).eq(self.flavour.id(id))
+    }
+
+    fn is_one_of(&self, ids: &[TaskId]) -> Expr {
+        Expr::col(Id).is_in(ids.iter().map(|id| self.flavour.id(*id)))
+    }
+
+    fn table_name(&self) -> String {
+        self.table.as_str().to_owned()
+    }
+
+    fn render(&self, statement: &impl QueryStatementWriter) -> Statement {
+        let (sql, values) = statement.build(F::Builder::default());
+        Statement { sql, values: values.0 }
+    }
+}
+
+/// The finished states.
+pub(crate) const FINISHED: [State; 3] = [State::Completed, State::DeadLetter, State::Cancelled];
+
+fn codes(states: &[State]) -> Vec<Value> {
+    states.iter().map(|state| Value::from(state.code())).collect()
+}

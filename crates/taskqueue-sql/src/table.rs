@@ -1,0 +1,185 @@
+//! Names: of the task table, of what is derived from it, of its columns. It knows no statement.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use sea_query::Iden;
+use taskqueue_core::{Error, Result};
+
+/// The name of the task table unless configured otherwise.
+pub const TABLE_DEFAULT: &str = "tasks";
+/// The longest table name: the derived names must fit into PostgreSQL's 63 bytes.
+pub const TABLE_CHARS_MAX: usize = 48;
+
+/// The name of a task table: `[a-z_][a-z0-9_]*`, at most 48 characters. An identifier by construction, so that it
+/// can stand in SQL text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName(Cow<'static, str>);
+
+impl TableName {
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is not such an identifier.
+    pub fn new(name: impl AsRef<str>) -> Result<Self> {
+        let name = name.as_ref();
+        let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        if !starts || name.len() > TABLE_CHARS_MAX || !name.bytes().all(fits) {
+            let shown: String = name.chars().take(TABLE_CHARS_MAX + 1).collect();
+            return Err(Error::invalid_input(
+                "configure",
+                format!("table name {shown:?} is not 1 to {TABLE_CHARS_MAX} characters of [a-z_][a-z0-9_]*"),
+            ));
+        }
+        Ok(Self(Cow::Owned(name.to_owned())))
+    }
+
+    /// The task table itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The table of the paused types.
+    pub fn paused(&self) -> String {
+        format!("{}_paused", self.0)
+    }
+
+    /// The table of the sums over finished tasks.
+    pub fn totals(&self) -> String {
+        format!("{}_totals", self.0)
+    }
+
+    /// The table of the applied migrations, never the application's own.
+    pub fn migrations(&self) -> String {
+        format!("{}_migrations", self.0)
+    }
+}
+
+impl Default for TableName {
+    fn default() -> Self {
+        Self(Cow::Borrowed(TABLE_DEFAULT))
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for TableName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+/// A column of the task table, the paused table or the totals table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the columns' names; the migrations say what they hold")]
+pub enum Column {
+    Shard,
+    Id,
+    Type,
+    Status,
+    Priority,
+    QueueRank,
+    QueueAt,
+    DueAt,
+    Attempts,
+    MaxRetries,
+    Reclaims,
+    LeaseToken,
+    LeaseNumber,
+    LeaseUntil,
+    ScheduledAt,
+    StartedAt,
+    CompletedAt,
+    CreatedAt,
+    UpdatedAt,
+    WorkerId,
+    Region,
+    UniqueKey,
+    UniqueHeld,
+    Metadata,
+    LastError,
+    Payload,
+    Slot,
+    Tasks,
+    BusyUs,
+    PausedAt,
+}
+
+impl Column {
+    /// The name in every engine.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shard => "shard",
+            Self::Id => "id",
+            Self::Type => "type",
+            Self::Status => "status",
+            Self::Priority => "priority",
+            Self::QueueRank => "queue_rank",
+            Self::QueueAt => "queue_at",
+            Self::DueAt => "due_at",
+            Self::Attempts => "attempts",
+            Self::MaxRetries => "max_retries",
+            Self::Reclaims => "reclaims",
+            Self::LeaseToken => "lease_token",
+            Self::LeaseNumber => "lease_number",
+            Self::LeaseUntil => "lease_until",
+            Self::ScheduledAt => "scheduled_at",
+            Self::StartedAt => "started_at",
+            Self::CompletedAt => "completed_at",
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::WorkerId => "worker_id",
+            Self::Region => "region",
+            Self::UniqueKey => "unique_key",
+            Self::UniqueHeld => "unique_held",
+            Self::Metadata => "metadata",
+            Self::LastError => "last_error",
+            Self::Payload => "payload",
+            Self::Slot => "slot",
+            Self::Tasks => "tasks",
+            Self::BusyUs => "busy_us",
+            Self::PausedAt => "paused_at",
+        }
+    }
+}
+
+impl Iden for Column {
+    fn quoted(&self) -> Cow<'static, str> {
+        Cow::Borrowed(self.name())
+    }
+
+    fn unquoted(&self) -> &str {
+        self.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_no_plain_identifier_is_refused() {
+        for name in ["", "9lives", "Tasks", "tasks;drop", "my tasks", "a.b", "tâches", &"t".repeat(49)] {
+            let error = TableName::new(name).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn derived_names_start_with_the_table() {
+        let table = TableName::new("_outbox2").unwrap();
+        assert_eq!(table.paused(), "_outbox2_paused");
+        assert_eq!(table.totals(), "_outbox2_totals");
+        assert_eq!(table.migrations(), "_outbox2_migrations");
+    }
+}

@@ -1,0 +1,235 @@
+//! What operators and maintenance do: cancel, cleanup, reclaim, promote, redrive, pause, resume.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use async_trait::async_trait;
+use taskqueue_core::{Cancelled, Cleanup, Error, Reclaimed, Redrive, State, TaskId, TaskType, Timestamp};
+
+use crate::finish::Deltas;
+use crate::operation::{Operation, kind_of, statements};
+use crate::statements::LIST_MAX;
+use crate::{Access, Attempt, Dialect, Failure, Row};
+
+/// Cancels a task that is not finished.
+pub(crate) struct Cancel(pub(crate) TaskId);
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Cancel {
+    type Answer = Cancelled;
+    const NAME: &'static str = "cancel";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Cancelled> {
+        let Self(id) = *self;
+        let mut rows = dialect.fetch(connection, statements(dialect).position(id)).await?;
+        let mut row = rows.pop().ok_or_else(|| Error::task_not_found("cancel", id))?;
+        let (task_type, from) = kind_of(&mut row)?;
+        if from.status().is_finished() {
+            return Ok(Cancelled::AlreadyFinished(from.status()));
+        }
+        let cancel = statements(dialect).cancel(dialect.now(), id, from);
+        changed(dialect.execute(connection, cancel).await?, 1)?;
+        let mut deltas = Deltas::default();
+        deltas.add(&task_type, State::Cancelled, 0);
+        deltas.apply(dialect, connection).await?;
+        Ok(Cancelled::From(from.status()))
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Cleanup {
+    type Answer = u64;
+    const NAME: &'static str = "cleanup";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
+        let mut found = finished(dialect, connection, self).await?;
+        found.sort_by_key(|finished| (finished.completed_at, finished.id));
+        found.truncate(self.limit);
+        let mut deltas = Deltas::default();
+        for Finished { task_type, state, busy_us, .. } in &found {
+            deltas.subtract(task_type, *state, *busy_us);
+        }
+        let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
+        for chunk in ids.chunks(LIST_MAX) {
+            changed(dialect.execute(connection, statements(dialect).remove(chunk)).await?, chunk.len())?;
+        }
+        deltas.apply(dialect, connection).await?;
+        Ok(ids.len() as u64)
+    }
+}
+
+/// A finished task that is old enough to go.
+struct Finished {
+    id: TaskId,
+    task_type: TaskType,
+    state: State,
+    completed_at: Timestamp,
+    busy_us: i64,
+}
+
+/// The oldest finished tasks of each status and type. Each is a prefix of the index in its order; which statuses
+/// and types there are, the sums say.
+async fn finished<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    cleanup: &Cleanup,
+) -> Attempt<Vec<Finished>> {
+    let until = (dialect.now(), cleanup.older_than);
+    let mut kinds = BTreeSet::new();
+    for mut row in dialect.fetch(connection, statements(dialect).totals()).await? {
+        let (task_type, state) = kind_of(&mut row)?;
+        if row.integer(2)? != 0 {
+            kinds.insert((task_type, state.code()));
+        }
+    }
+    let mut found = Vec::new();
+    for (task_type, code) in kinds {
+        let state = State::from_code(code).expect("the code came from a state");
+        let oldest = statements(dialect).finished(state, &task_type, until, cleanup.limit);
+        for row in dialect.fetch(connection, oldest).await? {
+            found.push(read_finished(row, state, &task_type)?);
+        }
+    }
+    Ok(found)
+}
+
+fn read_finished(mut row: Row, state: State, task_type: &TaskType) -> Attempt<Finished> {
+    let (id, started_at, completed_at) = (row.id(0)?, row.time_opt(1)?, row.time(2)?);
+    let busy = started_at.map_or(0, |started_at| (completed_at - started_at).num_microseconds().unwrap_or(0));
+    Ok(Finished { id, task_type: task_type.clone(), state, completed_at, busy_us: busy.max(0) })
+}
+
+/// Takes back what has outlived its lease.
+pub(crate) struct Reclaim {
+    pub(crate) limit: usize,
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Reclaim {
+    type Answer = Reclaimed;
+    const NAME: &'static str = "reclaim";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Reclaimed> {
+        let mut reclaimed = Reclaimed::default();
+        let mut deltas = Deltas::default();
+        for (task_type, state) in dialect.reclaim(connection, dialect.now(), self.limit).await? {
+            match state {
+                State::DeadLetter => reclaimed.dead_lettered += 1,
+                _ => reclaimed.released += 1,
+            }
+            deltas.add(&task_type, state, 0);
+        }
+        deltas.apply(dialect, connection).await?;
+        Ok(reclaimed)
+    }
+}
+
+/// Makes ready what is due.
+pub(crate) struct Promote {
+    pub(crate) limit: usize,
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Promote {
+    type Answer = u64;
+    const NAME: &'static str = "promote";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
+        dialect.promote(connection, dialect.now(), self.limit).await
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Redrive {
+    type Answer = u64;
+    const NAME: &'static str = "redrive";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
+        let mut chosen = match self {
+            Self::Tasks(ids) => dead_letters_of(dialect, connection, ids).await?,
+            Self::Any { task_type, limit } => {
+                let any = statements(dialect).dead_letters(task_type.as_ref(), *limit);
+                read_dead_letters(dialect.fetch(connection, any).await?)?
+            }
+        };
+        let mut keys = HashSet::new();
+        chosen.retain(|dead| {
+            dead.unique_key.is_none() || keys.insert((dead.task_type.clone(), dead.unique_key.clone()))
+        });
+        let ids: Vec<TaskId> = chosen.iter().map(|dead| dead.id).collect();
+        let redriven = dialect.redrive(connection, dialect.now(), &ids).await?;
+        let mut deltas = Deltas::default();
+        for dead in chosen.iter().filter(|dead| redriven.contains(&dead.id)) {
+            deltas.subtract(&dead.task_type, State::DeadLetter, 0);
+        }
+        deltas.apply(dialect, connection).await?;
+        Ok(redriven.len() as u64)
+    }
+}
+
+/// A dead letter whose unique key, if any, nobody holds.
+struct DeadLetter {
+    id: TaskId,
+    task_type: TaskType,
+    unique_key: Option<String>,
+}
+
+/// Those of `ids` that are dead letters, in the order of `ids`, each once.
+async fn dead_letters_of<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    ids: &[TaskId],
+) -> Attempt<Vec<DeadLetter>> {
+    let mut found = HashMap::new();
+    for chunk in ids.chunks(LIST_MAX) {
+        let rows = dialect.fetch(connection, statements(dialect).dead_letters_of(chunk)).await?;
+        found.extend(read_dead_letters(rows)?.into_iter().map(|dead| (dead.id, dead)));
+    }
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+fn read_dead_letters(rows: Vec<Row>) -> Attempt<Vec<DeadLetter>> {
+    let read = |mut row: Row| {
+        Ok(DeadLetter { id: row.id(0)?, task_type: row.task_type(1)?, unique_key: row.text_opt(2)? })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Stops claims of a type.
+pub(crate) struct Pause(pub(crate) TaskType);
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Pause {
+    type Answer = ();
+    const NAME: &'static str = "pause";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
+        dialect.execute(connection, statements(dialect).pause(dialect.now(), &self.0)).await?;
+        Ok(())
+    }
+}
+
+/// Lets a type be claimed again.
+pub(crate) struct Resume(pub(crate) TaskType);
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Resume {
+    type Answer = ();
+    const NAME: &'static str = "resume";
+    const ACCESS: Access = Access::Write;
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
+        dialect.execute(connection, statements(dialect).resume(&self.0)).await?;
+        Ok(())
+    }
+}
+
+/// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
+fn changed(rows: u64, expected: usize) -> Attempt<()> {
+    if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
+}

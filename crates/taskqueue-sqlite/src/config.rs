@@ -1,0 +1,231 @@
+//! The settings of the SQLite backend. It opens nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use taskqueue_core::{Clock, Error, Result, RetryPolicy, SystemClock};
+use taskqueue_sql::{Options, TableName};
+
+/// How long a write waits for other processes unless configured otherwise.
+pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// How many connections read unless configured otherwise.
+pub const READERS_DEFAULT: u32 = 4;
+
+/// Rows that the driver's thread may read ahead: a batch of the usual size without a switch of threads.
+const ROWS_AHEAD: usize = 512;
+/// Negative: kibibytes. 16 MiB keep the upper levels of the indexes of ten million tasks.
+const CACHE_SIZE: &str = "-16384";
+
+/// When a commit is safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// `synchronous = FULL`: each commit is on the disk before its call returns. The default.
+    #[default]
+    Full,
+    /// `synchronous = NORMAL`: several times as many commits a second. A crash of the process loses nothing, but a
+    /// power cut can lose the last commits: tasks that were enqueued are gone, tasks that were completed run again.
+    Normal,
+}
+
+/// Where the database is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    File(PathBuf),
+    Memory,
+}
+
+/// The settings of a [`SqliteQueue`](crate::SqliteQueue).
+///
+/// ```
+/// use std::time::Duration;
+/// use taskqueue_sqlite::SqliteConfig;
+///
+/// let config = SqliteConfig::new("sqlite:orders.db")?.visibility_timeout(Duration::from_secs(60)).readers(2);
+/// # Ok::<(), taskqueue_sqlite::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SqliteConfig {
+    pub(crate) place: Place,
+    pub(crate) options: Options,
+    pub(crate) durability: Durability,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) readers: u32,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl SqliteConfig {
+    /// The defaults for a database: `sqlite:PATH`, a plain path, or `sqlite::memory:` for one that lives and dies
+    /// with the queue. A path is taken literally.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is empty, of another scheme, or has URL parameters.
+    pub fn new(database: &str) -> Result<Self> {
+        Ok(Self {
+            place: place(database)?,
+            options: Options::default(),
+            durability: Durability::default(),
+            busy_timeout: BUSY_TIMEOUT_DEFAULT,
+            readers: READERS_DEFAULT,
+            clock: Arc::new(SystemClock),
+        })
+    }
+
+    /// The task table. Default `tasks`; everything else that the queue creates is named after it.
+    pub fn table(mut self, table: TableName) -> Self {
+        self.options.table = table;
+        self
+    }
+
+    /// How long a lease lasts unless a claim says otherwise. At least a millisecond; default 5 minutes.
+    pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
+        self.options.visibility_timeout = timeout;
+        self
+    }
+
+    /// How long a failed task waits when its failure does not say. Default `2^attempt` seconds, at most 5 minutes.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.options.retry = policy;
+        self
+    }
+
+    /// The largest payload, in bytes. Default 1 MiB.
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.payload_bytes_max = bytes;
+        self
+    }
+
+    /// How often a task may be taken back from dead workers before it becomes a dead letter. Default 5.
+    pub fn max_reclaims(mut self, reclaims: u32) -> Self {
+        self.options.max_reclaims = reclaims;
+        self
+    }
+
+    /// When a commit is safe. Default [`Durability::Full`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long a write waits for the writes of other processes before it counts as contention, which is retried
+    /// twice and then an error that says that trying again can help. Default 10 seconds; zero fails at once.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// How many connections read beside the one that writes, at least 1. Default 4.
+    pub fn readers(mut self, connections: u32) -> Self {
+        self.readers = connections;
+        self
+    }
+
+    /// The clock of leases and schedules: the host's unless a test brings its own. Processes that share a file must
+    /// share the clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// `InvalidInput`, naming the setting.
+    pub fn validate(&self) -> Result<()> {
+        self.options.validate()?;
+        if self.readers == 0 {
+            return Err(Error::invalid_input("configure", "readers is 0: nothing could be read"));
+        }
+        Ok(())
+    }
+
+    /// The database as an error names it.
+    pub(crate) fn shown(&self) -> String {
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Memory => ":memory:".to_owned(),
+        }
+    }
+
+    /// The driver's options for the connection that writes.
+    pub(crate) fn writer(&self) -> SqliteConnectOptions {
+        let options = SqliteConnectOptions::new()
+            .busy_timeout(self.busy_timeout)
+            .row_buffer_size(ROWS_AHEAD)
+            .pragma("cache_size", CACHE_SIZE)
+            .foreign_keys(false);
+        match &self.place {
+            Place::Memory => options.filename(":memory:"),
+            Place::File(path) => options
+                .filename(path)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(match self.durability {
+                    Durability::Full => SqliteSynchronous::Full,
+                    Durability::Normal => SqliteSynchronous::Normal,
+                }),
+        }
+    }
+
+    /// The driver's options for connections that read.
+    pub(crate) fn reader(&self) -> SqliteConnectOptions {
+        self.writer().create_if_missing(false).pragma("query_only", "on")
+    }
+}
+
+fn place(database: &str) -> Result<Place> {
+    // The text itself is not shown: a URL of another scheme may hold a password.
+    let invalid = |message: String| Error::invalid_input("connect", message);
+    let is_url = database.starts_with("sqlite:");
+    let rest = database.strip_prefix("sqlite:").unwrap_or(database);
+    let path = if is_url { rest.strip_prefix("//").unwrap_or(rest) } else { rest };
+    if path == ":memory:" {
+        return Ok(Place::Memory);
+    }
+    if !is_url && let Some((scheme, _)) = database.split_once("://") {
+        let scheme: String = scheme.chars().take(20).collect();
+        return Err(invalid(format!(
+            "a database of scheme {scheme:?} is not SQLite: give sqlite:PATH or a path"
+        )));
+    }
+    if is_url && path.contains('?') {
+        return Err(invalid("URL parameters are not supported: use SqliteConfig's settings".to_owned()));
+    }
+    if path.is_empty() || path.contains('\0') {
+        return Err(invalid("the database has no file name: give sqlite:PATH or a path".to_owned()));
+    }
+    Ok(Place::File(Path::new(path).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_url_and_a_plain_path_name_the_same_file() {
+        for database in ["sqlite:a/b.db", "sqlite://a/b.db", "a/b.db"] {
+            assert_eq!(place(database).unwrap(), Place::File("a/b.db".into()), "{database}");
+        }
+        assert_eq!(place("sqlite:///srv/q.db").unwrap(), Place::File("/srv/q.db".into()));
+        assert_eq!(place("sqlite::memory:").unwrap(), Place::Memory);
+    }
+
+    #[test]
+    fn what_names_no_file_is_refused_without_showing_its_password() {
+        for database in ["", "sqlite:", "postgres://ada:secret@host/db", "sqlite:q.db?mode=ro"] {
+            let error = place(database).expect_err(database);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_config_without_readers_is_refused() {
+        let config = SqliteConfig::new("q.db").unwrap().readers(0);
+        assert_eq!(config.validate().expect_err("no readers").kind(), ErrorKind::InvalidInput);
+    }
+}

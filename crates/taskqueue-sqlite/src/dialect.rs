@@ -1,0 +1,316 @@
+//! SQLite as a [`Dialect`]: its connections and transactions, and the operations that `claim.rs` has the text of.
+//! It decides nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_query::{Expr, SqliteQueryBuilder, Value};
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use taskqueue_core::clock::{add, subtract};
+use taskqueue_core::{
+    Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, Timestamp, Transition,
+};
+use taskqueue_sql::{Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Row, Statement};
+
+use crate::claim::{Sql, TYPES_MAX};
+use crate::config::SqliteConfig;
+use crate::encode::{NewRow, ids_json, leases_json, settles_json};
+use crate::error::failure;
+use crate::query::{Query, bind_values, fields};
+
+/// How often a transaction is repeated when others are in the way. Each time has waited out the busy timeout.
+const CONTENTION_RETRIES_MAX: u32 = 2;
+
+/// How SQLite writes what the portable statements leave open: times are integer microseconds of the host's clock,
+/// ids are blobs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SqliteFlavour;
+
+impl Flavour for SqliteFlavour {
+    type Builder = SqliteQueryBuilder;
+    type Now = Timestamp;
+
+    fn now(&self, now: Timestamp) -> Expr {
+        Expr::val(now.timestamp_micros())
+    }
+
+    fn ago(&self, now: Timestamp, age: Duration) -> Expr {
+        Expr::val(subtract(now, age).timestamp_micros())
+    }
+
+    fn id(&self, id: TaskId) -> Value {
+        id.as_uuid().into_bytes().to_vec().into()
+    }
+
+    fn rank_off_queue(&self) -> Expr {
+        Expr::cust("0")
+    }
+}
+
+/// One SQLite database.
+#[derive(Debug)]
+pub(crate) struct SqliteDialect {
+    pub(crate) config: SqliteConfig,
+    pub(crate) writer: SqlitePool,
+    pub(crate) readers: SqlitePool,
+    pub(crate) sql: Sql,
+}
+
+/// A connection with or without an open transaction.
+#[derive(Debug)]
+pub(crate) enum SqliteTransaction {
+    Single(PoolConnection<Sqlite>),
+    Open(Transaction<'static, Sqlite>),
+}
+
+impl Deref for SqliteTransaction {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        match self {
+            Self::Single(connection) => connection,
+            Self::Open(transaction) => transaction,
+        }
+    }
+}
+
+impl DerefMut for SqliteTransaction {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        match self {
+            Self::Single(connection) => connection,
+            Self::Open(transaction) => transaction,
+        }
+    }
+}
+
+#[async_trait]
+impl Dialect for SqliteDialect {
+    type Flavour = SqliteFlavour;
+    type Connection = SqliteConnection;
+    type Transaction = SqliteTransaction;
+
+    fn flavour(&self) -> &SqliteFlavour {
+        &SqliteFlavour
+    }
+
+    fn options(&self) -> &Options {
+        &self.config.options
+    }
+
+    fn now(&self) -> Timestamp {
+        self.config.clock.now()
+    }
+
+    fn contention_retries_max(&self) -> u32 {
+        CONTENTION_RETRIES_MAX
+    }
+
+    async fn begin(&self, access: Access) -> Attempt<SqliteTransaction> {
+        match access {
+            Access::Read => self.readers.acquire().await.map(SqliteTransaction::Single),
+            Access::Snapshot => self.readers.begin().await.map(SqliteTransaction::Open),
+            // A deferred transaction that reads first can never be upgraded once another process has written.
+            Access::Write => self.writer.begin_with("BEGIN IMMEDIATE").await.map(SqliteTransaction::Open),
+        }
+        .map_err(failure)
+    }
+
+    async fn commit(&self, transaction: SqliteTransaction) -> Attempt<()> {
+        match transaction {
+            SqliteTransaction::Single(_) => Ok(()),
+            SqliteTransaction::Open(transaction) => transaction.commit().await.map_err(failure),
+        }
+    }
+
+    async fn rollback(&self, transaction: SqliteTransaction) {
+        if let SqliteTransaction::Open(transaction) = transaction {
+            // The transaction has failed already, and a connection on which even this fails is not used again.
+            let _ = transaction.rollback().await;
+        }
+    }
+
+    async fn execute(&self, connection: &mut SqliteConnection, statement: Statement) -> Attempt<u64> {
+        let query = bind_values(Query::rendered(&statement.sql), statement.values)?;
+        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+    }
+
+    async fn fetch(&self, connection: &mut SqliteConnection, statement: Statement) -> Attempt<Vec<Row>> {
+        let query = bind_values(Query::rendered(&statement.sql), statement.values)?;
+        let rows = query.fetch_all(connection).await.map_err(failure)?;
+        rows.iter().map(fields).collect()
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        tasks: &[&NewTask],
+        place: usize,
+    ) -> Attempt<HashSet<TaskId>> {
+        let mut inserted = HashSet::with_capacity(tasks.len());
+        let mut done = 0;
+        while done < tasks.len() {
+            let (sql, rows) = self.sql.insert(tasks.len() - done);
+            let mut query = Query::constant(&sql).bind(now.timestamp_micros());
+            for (offset, task) in tasks[done..done + rows].iter().enumerate() {
+                query = NewRow::of(task, now, place + done + offset).bind(query);
+            }
+            for row in query.fetch_all(&mut *connection).await.map_err(failure)? {
+                inserted.insert(fields(&row)?.id(0)?);
+            }
+            done += rows;
+        }
+        Ok(inserted)
+    }
+
+    async fn claim(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        claiming: &Claiming,
+    ) -> Attempt<Vec<Row>> {
+        let candidates = self.candidates(connection, claiming).await?;
+        if candidates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: HashMap<i64, usize> =
+            candidates.iter().enumerate().map(|(place, seq)| (*seq, place)).collect();
+        let rows = Query::constant(&self.sql.take)
+            .bind(now.timestamp_micros())
+            .bind(claiming.token.get())
+            .bind(add(now, claiming.visibility_timeout).timestamp_micros())
+            .bind(claiming.worker_id.as_str())
+            .bind(serde_json::json!(candidates).to_string())
+            .fetch_all(connection)
+            .await
+            .map_err(failure)?;
+        sorted_by_place(&rows, &places)
+    }
+
+    async fn settle(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        decisions: &[Decision],
+    ) -> Attempt<Vec<Applied>> {
+        let (completes, others): (Vec<&Decision>, Vec<&Decision>) =
+            decisions.iter().partition(|decision| decision.transition == Transition::Complete);
+        let mut applied = Vec::with_capacity(decisions.len());
+        let completes = leases_json(completes.iter().map(|decision| &decision.lease));
+        for (sql, given) in [(&self.sql.complete, completes), (&self.sql.settle, settles_json(&others, now))]
+        {
+            let Some(given) = given else { continue };
+            let query = Query::constant(sql).bind(now.timestamp_micros()).bind(given);
+            for row in query.fetch_all(&mut *connection).await.map_err(failure)? {
+                let mut row = fields(&row)?;
+                applied.push(Applied { id: row.id(0)?, busy_us: row.integer(1)?.max(0) });
+            }
+        }
+        Ok(applied)
+    }
+
+    async fn heartbeat(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        leases: &[Lease],
+        visibility_timeout: Duration,
+    ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
+        let rows = Query::constant(&self.sql.heartbeat)
+            .bind(now.timestamp_micros())
+            .bind(add(now, visibility_timeout).timestamp_micros())
+            .bind(leases_json(leases.iter()))
+            .fetch_all(connection)
+            .await
+            .map_err(failure)?;
+        let read = |row: &SqliteRow| {
+            let mut row = fields(row)?;
+            Ok((row.id(0)?, LeaseToken::from_stored(row.integer(1)?)))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn reclaim(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        limit: usize,
+    ) -> Attempt<Vec<(TaskType, State)>> {
+        let rows = Query::constant(&self.sql.reclaim)
+            .bind(now.timestamp_micros())
+            .bind(limit as i64)
+            .bind(i64::from(self.config.options.max_reclaims))
+            .fetch_all(connection)
+            .await
+            .map_err(failure)?;
+        let read = |row: &SqliteRow| {
+            let mut row = fields(row)?;
+            Ok((row.task_type(0)?, row.state(1)?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn promote(&self, connection: &mut SqliteConnection, now: Timestamp, limit: usize) -> Attempt<u64> {
+        let query = Query::constant(&self.sql.promote).bind(now.timestamp_micros()).bind(limit as i64);
+        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+    }
+
+    async fn redrive(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        ids: &[TaskId],
+    ) -> Attempt<HashSet<TaskId>> {
+        let query = Query::constant(&self.sql.redrive).bind(now.timestamp_micros()).bind(ids_json(ids));
+        let rows = query.fetch_all(connection).await.map_err(failure)?;
+        rows.iter().map(|row| fields(row)?.id(0)).collect()
+    }
+
+    async fn backend(&self, connection: &mut SqliteConnection) -> Attempt<Backend> {
+        let row = Query::rendered("SELECT sqlite_version()").fetch_one(connection).await.map_err(failure)?;
+        Ok(Backend { name: "sqlite", version: fields(&row)?.text(0)? })
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl SqliteDialect {
+    /// The rows to claim, in claim order. More types than one query takes are asked for in several, whose answers
+    /// are merged.
+    async fn candidates(&self, connection: &mut SqliteConnection, claiming: &Claiming) -> Attempt<Vec<i64>> {
+        let mut found = Vec::new();
+        for types in claiming.types.chunks(TYPES_MAX) {
+            let sql = self.sql.candidates(types.len());
+            let mut query = Query::rendered(&sql).bind(claiming.limit as i64);
+            for task_type in types {
+                query = query.bind(task_type.as_str());
+            }
+            for row in query.fetch_all(&mut *connection).await.map_err(failure)? {
+                let mut row = fields(&row)?;
+                found.push((row.integer(1)?, row.integer(2)?, row.integer(0)?));
+            }
+        }
+        found.sort_unstable();
+        found.truncate(claiming.limit);
+        Ok(found.into_iter().map(|(_, _, seq)| seq).collect())
+    }
+}
+
+/// The claimed rows, whose last field is the seq, in the order of the candidates: RETURNING has no order.
+fn sorted_by_place(rows: &[SqliteRow], places: &HashMap<i64, usize>) -> Attempt<Vec<Row>> {
+    let mut placed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut row = fields(row)?;
+        let seq = row.integer(taskqueue_sql::TASK_COLUMNS.len())?;
+        placed.push((places.get(&seq).copied(), row));
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    Ok(placed.into_iter().map(|(_, row)| row).collect())
+}

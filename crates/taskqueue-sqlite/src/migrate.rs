@@ -1,0 +1,55 @@
+//! Applies the migrations: each once, recorded in a table of their own, whoever else migrates at the same time.
+
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use taskqueue_core::ErrorKind;
+use taskqueue_migrations::SQLITE;
+use taskqueue_sql::{Access, Attempt, Dialect, Failure, TableName};
+
+use crate::dialect::SqliteDialect;
+use crate::error::failure;
+use crate::query::{Query, fields};
+
+/// Applies what is missing. BEGIN IMMEDIATE makes processes that migrate at once take turns; the later ones find
+/// nothing to do.
+pub(crate) async fn migrate(dialect: &SqliteDialect) -> Attempt<()> {
+    let mut transaction = dialect.begin(Access::Write).await?;
+    match apply(dialect, &mut transaction).await {
+        Ok(()) => dialect.commit(transaction).await,
+        Err(failure) => {
+            dialect.rollback(transaction).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn apply(dialect: &SqliteDialect, connection: &mut SqliteConnection) -> Attempt<()> {
+    let table = &dialect.config.options.table;
+    let applied = applied_version(connection, table).await?;
+    let known = SQLITE.last().map_or(0, |migration| migration.version);
+    if applied > known {
+        let message =
+            format!("the database is at version {applied}, this program knows only {known}: update it");
+        return Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None });
+    }
+    for migration in SQLITE.iter().filter(|migration| migration.version > applied) {
+        let sql = migration.sql(table.as_str());
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(failure)?;
+        let record =
+            format!("INSERT INTO {} (version, name, applied_at) VALUES (?1, ?2, ?3)", table.migrations());
+        let query = Query::rendered(&record).bind(migration.version).bind(migration.name);
+        query.bind(dialect.now().timestamp_micros()).execute(&mut *connection).await.map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// The newest version that the database has; 0 when it has none.
+async fn applied_version(connection: &mut SqliteConnection, table: &TableName) -> Attempt<i64> {
+    let name = table.migrations();
+    let create = format!(
+        "CREATE TABLE IF NOT EXISTS {name} (version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)"
+    );
+    Query::rendered(&create).execute(&mut *connection).await.map_err(failure)?;
+    let newest = format!("SELECT coalesce(max(version), 0) FROM {name}");
+    let row = Query::rendered(&newest).fetch_one(connection).await.map_err(failure)?;
+    fields(&row)?.integer(0)
+}

@@ -1,0 +1,77 @@
+//! Between the driver and the neutral forms: texts to queries, values to parameters, rows to fields. It knows no
+//! statement.
+
+use std::sync::Arc;
+
+use sea_query::Value;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+use taskqueue_sql::{Attempt, Failure, Field, Row};
+use uuid::Uuid;
+
+use crate::error::failure;
+
+/// A query with owned parameters.
+pub(crate) type Bound = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+
+/// Makes queries. The texts hold no input: only checked identifiers and places of parameters.
+pub(crate) struct Query;
+
+impl Query {
+    /// A query of one of the literal texts.
+    pub(crate) fn constant(sql: &Arc<str>) -> Bound {
+        sqlx::query(AssertSqlSafe(Arc::clone(sql)))
+    }
+
+    /// A query of a rendered text.
+    pub(crate) fn rendered(sql: &str) -> Bound {
+        sqlx::query(AssertSqlSafe(sql))
+    }
+}
+
+/// Binds sea-query's values.
+pub(crate) fn bind_values(mut query: Bound, values: Vec<Value>) -> Attempt<Bound> {
+    for value in values {
+        query = match value {
+            Value::SmallInt(number) => query.bind(number),
+            Value::Int(number) => query.bind(number),
+            Value::BigInt(number) => query.bind(number),
+            Value::BigUnsigned(number) => {
+                query.bind(number.map(|number| i64::try_from(number).unwrap_or(i64::MAX)))
+            }
+            Value::String(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+            other => {
+                return Err(Failure::malformed(format!(
+                    "no statement of SQLite binds a value like {other:?}"
+                )));
+            }
+        };
+    }
+    Ok(query)
+}
+
+/// The fields of a row.
+pub(crate) fn fields(row: &SqliteRow) -> Attempt<Row> {
+    (0..row.len()).map(|place| field(row, place)).collect::<Attempt<Vec<Field>>>().map(Row::new)
+}
+
+fn field(row: &SqliteRow, place: usize) -> Attempt<Field> {
+    let value = row.try_get_raw(place).map_err(failure)?;
+    if value.is_null() {
+        return Ok(Field::Null);
+    }
+    let kind = value.type_info().name().to_owned();
+    match kind.as_str() {
+        "INTEGER" => row.try_get(place).map(Field::Integer).map_err(failure),
+        "TEXT" => row.try_get(place).map(Field::Text).map_err(failure),
+        "BLOB" => id(row.try_get(place).map_err(failure)?).map(Field::Id),
+        other => Err(Failure::malformed(format!("a stored row is malformed: field {place} is {other}"))),
+    }
+}
+
+fn id(bytes: &[u8]) -> Attempt<Uuid> {
+    let malformed =
+        |_| Failure::malformed(format!("a stored row is malformed: an id of {} bytes", bytes.len()));
+    Uuid::from_slice(bytes).map_err(malformed)
+}

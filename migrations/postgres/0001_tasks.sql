@@ -1,0 +1,78 @@
+-- The task table. Times are timestamptz, whose precision is the microsecond.
+--
+-- queue_rank is -priority of a ready task, else NULL; queue_at is when the task became ready last. due_at is set only
+-- while a task is delayed or failed. No index names status, completed_at or lease_until, so that a settle and a
+-- heartbeat are HOT updates; fillfactor leaves them room on the page. lease_token 0 means that there is no lease.
+-- unique_held is 1 while the unique key is held.
+CREATE TABLE {table} (
+    shard         smallint    NOT NULL,
+    id            uuid        NOT NULL,
+    type          varchar(64) COLLATE "C" NOT NULL,
+    status        smallint    NOT NULL,
+    priority      integer     NOT NULL,
+    queue_rank    bigint,
+    queue_at      timestamptz NOT NULL,
+    due_at        timestamptz,
+    attempts      integer     NOT NULL,
+    max_retries   integer     NOT NULL,
+    reclaims      integer     NOT NULL,
+    lease_token   bigint      NOT NULL,
+    lease_number  bigint      NOT NULL,
+    lease_until   timestamptz,
+    heartbeat_at  timestamptz,
+    scheduled_at  timestamptz NOT NULL,
+    started_at    timestamptz,
+    completed_at  timestamptz,
+    created_at    timestamptz NOT NULL,
+    updated_at    timestamptz NOT NULL,
+    worker_id     varchar(100),
+    region        varchar(50),
+    unique_key    text COLLATE "C",
+    unique_held   smallint,
+    metadata      text,
+    last_error    text,
+    payload       text        NOT NULL,
+    PRIMARY KEY (shard, id),
+    CHECK (status BETWEEN 0 AND 6),
+    CHECK ((queue_rank IS NOT NULL) = (status = 0)),
+    CHECK ((due_at IS NOT NULL) = (status IN (1, 4))),
+    CHECK ((completed_at IS NOT NULL) = (status IN (3, 5, 6))),
+    CHECK ((lease_until IS NOT NULL) = (status = 2)),
+    CHECK (status <> 2 OR lease_token <> 0),
+    CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
+    CHECK ((unique_held IS NOT NULL) = (unique_key IS NOT NULL AND status IN (0, 1, 2, 4)))
+) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
+-- Claims: the ready tasks of a type in their order, and nothing else.
+CREATE INDEX {table}_ready ON {table} (shard, type, queue_rank, queue_at) WHERE queue_rank IS NOT NULL;
+
+-- Promotion: over all types, earliest first, and never over what is not due.
+CREATE INDEX {table}_due ON {table} (shard, due_at) WHERE due_at IS NOT NULL;
+
+CREATE UNIQUE INDEX {table}_unique ON {table} (shard, type, unique_key) WHERE unique_held = 1;
+
+-- One row a claim statement: what reclaim looks at when check_at has come, instead of an index over running tasks.
+CREATE TABLE {table}_leases (
+    token    bigint      NOT NULL PRIMARY KEY,
+    shard    smallint    NOT NULL,
+    check_at timestamptz NOT NULL,
+    ids      uuid[]      NOT NULL
+);
+
+CREATE INDEX {table}_leases_check ON {table}_leases (shard, check_at);
+
+CREATE TABLE {table}_paused (
+    type      varchar(64) COLLATE "C" NOT NULL PRIMARY KEY,
+    paused_at timestamptz NOT NULL
+);
+
+-- Sums over finished tasks, kept by whoever finishes or removes one, so that statistics never scan them. Each sum is
+-- spread over slots, so that settlers do not wait for one another's row.
+CREATE TABLE {table}_totals (
+    type    varchar(64) COLLATE "C" NOT NULL,
+    status  smallint NOT NULL,
+    slot    smallint NOT NULL,
+    tasks   bigint   NOT NULL,
+    busy_us bigint   NOT NULL,
+    PRIMARY KEY (type, status, slot)
+) WITH (fillfactor = 50);
