@@ -1,1 +1,28 @@
-//! Ready-made task handlers of taskqueue.
+//! Ready-made handlers of `taskqueue`: webhooks, S3 event notifications, commands. They know no queue; each page
+//! says what a second run of the same task does.
+//!
+//! ```
+//! use taskqueue_handlers::event::{Durability, EventHandler, FileSink};
+//! use taskqueue_handlers::webhook::{WebhookConfig, WebhookHandler, WebhookSender};
+//! use taskqueue_memory::MemoryQueue;
+//! use taskqueue_worker::{TaskType, Worker};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("events.jsonl");
+//! let sender = WebhookSender::new(WebhookConfig::default())?;
+//! let worker = Worker::builder(MemoryQueue::new())
+//!     .handle(TaskType::new("webhook")?, WebhookHandler::new(sender))
+//!     .handle(TaskType::new("event")?, EventHandler::new(FileSink::open(path, Durability::Synced)?))
+//!     .build()?;
+//! # drop(worker);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+pub mod event;
+pub mod exec;
+pub mod webhook;
+
+pub use error::HandlerError;
