@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskqueue_core::Queue;
+use taskqueue_sqlite::SqliteQueue;
 
 use crate::failure::{Code, Failure, Outcome};
 
@@ -59,21 +60,22 @@ impl Location {
 
     /// Creates the file if need be, and creates or upgrades the tables.
     pub(crate) async fn migrate(&self) -> Outcome<Arc<dyn Queue>> {
-        unimplemented_for_now()
+        let queue = SqliteQueue::connect(&self.url).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
     }
 
     async fn open(&self) -> Outcome<Arc<dyn Queue>> {
-        unimplemented_for_now()
+        let queue = SqliteQueue::connect(&self.url).await?;
+        // The cheapest question that needs the tables: without them, say so now and not at each claim of a worker.
+        queue.paused().await.map_err(|error| Failure::from(error).context(self))?;
+        Ok(Arc::new(queue))
     }
 
     /// Whether there is nothing yet: no file, or an empty one.
     fn is_missing(&self) -> bool {
         std::fs::metadata(&self.file).map_or(true, |metadata| metadata.len() == 0)
     }
-}
-
-fn unimplemented_for_now() -> Outcome<Arc<dyn Queue>> {
-    Err(Failure::failed("x"))
 }
 
 impl fmt::Display for Location {
@@ -84,9 +86,11 @@ impl fmt::Display for Location {
 
 fn sqlite(database: &str, rest: &str) -> Outcome<Location> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
-    let (path, options) = path.split_once('?').unwrap_or((path, ""));
-    if path == ":memory:" || options.contains("mode=memory") {
+    if path == ":memory:" {
         return Err(in_memory());
+    }
+    if path.contains('?') {
+        return Err(Failure::usage("a sqlite URL takes no parameters: write sqlite:FILE"));
     }
     if path.is_empty() {
         return Err(Failure::usage("the database URL names no file: write sqlite:FILE"));
@@ -124,7 +128,7 @@ mod tests {
             ("sqlite:tasks.db", "tasks.db"),
             ("sqlite://tasks.db", "tasks.db"),
             ("sqlite:///var/lib/tasks.db", "/var/lib/tasks.db"),
-            ("sqlite:/var/lib/tasks.db?mode=rw", "/var/lib/tasks.db"),
+            ("sqlite:my tasks.db", "my tasks.db"),
         ] {
             assert_eq!(Location::parse(url).expect("a sqlite URL").to_string(), file);
         }
@@ -132,9 +136,10 @@ mod tests {
 
     #[test]
     fn a_queue_that_no_other_process_could_see_is_refused() {
-        for url in ["memory:", "sqlite::memory:", "sqlite:x?mode=memory"] {
+        for url in ["memory:", "sqlite::memory:"] {
             assert!(refusal(url).contains("ends with the command"), "{url}");
         }
+        assert!(refusal("sqlite:x?mode=memory").contains("no parameters"));
     }
 
     #[test]

@@ -1,9 +1,199 @@
-//! `work` placeholder for compile
-use crate::failure::Outcome;
-/// x
+//! `work`: runs tasks until told to stop. It owns the command's options and a worker's life; which handlers the
+//! options ask for is in `handlers`, what ends a worker is in `stop`.
+
+mod handlers;
+mod metrics;
+mod stop;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskqueue_core::{CONCURRENCY_DEFAULT, Queue, TaskType};
+use taskqueue_worker::{MaintenanceConfig, Report, RunningWorker, Worker};
+use tracing_subscriber::EnvFilter;
+
+use self::handlers::Handlers;
+use self::stop::Stop;
+use crate::args;
+use crate::connect;
+use crate::failure::{Code, Failure, Outcome};
+use crate::output::{self, count};
+
+/// What is logged unless `RUST_LOG` says otherwise. The start and the end of the worker are told in words.
+const LOG_DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";
+
+const EXAMPLES: &str = "\
+Examples:
+  taskqueue work --exec mail='sendmail -t'            run a command: payload on standard input, no shell
+  taskqueue work --webhook order=https://example.org/hooks/order
+  taskqueue work --webhooks                           type `webhook`: the payload names the URL
+  taskqueue work --event-webhook https://example.org/s3 --concurrency 32
+  taskqueue work --event-file events.jsonl --drain
+
+A worker claims only the types that it handles. A command's exit code 0 completes the task, 65 makes it a dead
+letter, any other is a failed attempt: it is tried again until its attempts are used up. On SIGTERM or Ctrl-C a worker stops claiming, finishes
+what it runs and ends; a second signal ends it at once.
+
+Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file gives a
+secret. RUST_LOG sets what is logged. A SQLite file that does not exist yet is created.";
+
+/// Runs tasks of the types that you name handlers for, until told to stop.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:")]
-pub(crate) struct Args {}
-pub(crate) async fn run(_: &str, _: Args) -> Outcome {
-    Ok(())
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Run COMMAND for each task of TYPE, with the payload on its standard input. May be repeated
+    #[arg(long, value_name = "TYPE=COMMAND", value_parser = args::pair, help_heading = "Handlers")]
+    exec: Vec<(String, String)>,
+    /// POST the payload of each task of TYPE to URL. May be repeated
+    #[arg(long, value_name = "TYPE=URL", value_parser = args::pair, help_heading = "Handlers")]
+    webhook: Vec<(String, String)>,
+    /// Deliver tasks of type `webhook`: the payload names URL, headers and body
+    #[arg(long, help_heading = "Handlers")]
+    webhooks: bool,
+    /// POST tasks of type `event` to URL, as S3 notification records
+    #[arg(long, value_name = "URL", conflicts_with = "event_file", help_heading = "Handlers")]
+    event_webhook: Option<String>,
+    /// Append tasks of type `event` to a file, as S3 notification records, one a line
+    #[arg(long, value_name = "FILE", help_heading = "Handlers")]
+    event_file: Option<PathBuf>,
+    /// Handle only these types of those above
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', help_heading = "Handlers")]
+    types: Vec<TaskType>,
+    /// Let webhooks reach private addresses too: this host, the local network
+    #[arg(long, help_heading = "Handlers")]
+    allow_private: bool,
+    /// Sign webhooks with the secret in this file
+    #[arg(long, value_name = "FILE", help_heading = "Handlers")]
+    webhook_secret_file: Option<PathBuf>,
+    /// How long one attempt may take [default: 30s for webhooks, for commands no limit]
+    #[arg(long, value_parser = args::duration, help_heading = "Handlers")]
+    timeout: Option<Duration>,
+
+    /// The most tasks at once
+    #[arg(long, value_name = "TASKS", default_value_t = CONCURRENCY_DEFAULT)]
+    concurrency: usize,
+    /// The start of the worker's id
+    #[arg(long, default_value = "worker")]
+    name: String,
+    /// How late a task may start that another process has enqueued
+    #[arg(long, value_parser = args::duration, default_value = "1s")]
+    poll_interval: Duration,
+    /// How soon the tasks of a killed worker start anew [default: the queue's, 5m]
+    #[arg(long, value_parser = args::duration)]
+    visibility_timeout: Option<Duration>,
+    /// How often to look for tasks of killed workers
+    #[arg(long, value_parser = args::duration, default_value = "5s")]
+    reclaim_interval: Duration,
+    /// How long running tasks may go on once the worker is told to stop
+    #[arg(long, value_parser = args::duration, default_value = "30s")]
+    grace_period: Duration,
+    /// Remove tasks that finished longer ago than this [default: never]
+    #[arg(long, value_name = "AGE", value_parser = args::duration)]
+    retention: Option<Duration>,
+    /// Serve Prometheus metrics on this address, as 127.0.0.1:9090, at /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    metrics_listen: Option<SocketAddr>,
+    /// Work what is due now, then end
+    #[arg(long)]
+    drain: bool,
+    /// Stop when standard input ends: for a parent process that may die
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+}
+
+/// Works until told to stop.
+pub(crate) async fn run(database: &str, args: Args) -> Outcome {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let handlers = Handlers::of(&args)?;
+    let types = handlers.types();
+    let mut stop = Stop::listen(args.until_stdin_closes)?;
+    if let Some(address) = args.metrics_listen {
+        metrics::serve(address).await?;
+    }
+    let queue = connect::existing_or_new(database).await?;
+    let worker = build(&queue, handlers, &args)?;
+    let report = if args.drain {
+        drain(worker, &mut stop).await?
+    } else {
+        let at_once = count(args.concurrency as u64, "task", "tasks");
+        output::note(format!("taskqueue: {} handles {types}, up to {at_once} at once", worker.id()));
+        serve(worker.start(), &mut stop, args.grace_period).await?
+    };
+    queue.close().await;
+    output::line(text(&report))
+}
+
+fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Worker> {
+    let mut maintenance = MaintenanceConfig::default().reclaim_interval(args.reclaim_interval);
+    if let Some(age) = args.retention {
+        maintenance = maintenance.retention(age);
+    }
+    let mut builder = Worker::builder(Arc::clone(queue))
+        .name(&args.name)
+        .concurrency(args.concurrency)
+        .poll_interval(args.poll_interval)
+        .grace_period(args.grace_period)
+        .maintenance(maintenance);
+    if let Some(timeout) = args.visibility_timeout {
+        builder = builder.visibility_timeout(timeout);
+    }
+    Ok(handlers.register(builder).build()?)
+}
+
+async fn drain(worker: Worker, stop: &mut Stop) -> Outcome<Report> {
+    tokio::select! {
+        report = worker.drain() => Ok(report),
+        () = stop.requested() => Err(at_once()),
+    }
+}
+
+async fn serve(mut worker: RunningWorker, stop: &mut Stop, grace_period: Duration) -> Outcome<Report> {
+    tokio::select! {
+        ended = worker.ended() => return Ok(ended?),
+        () = stop.requested() => {}
+    }
+    let active = count(worker.active() as u64, "running task", "running tasks");
+    let grace = humantime::format_duration(grace_period);
+    output::note(format!(
+        "taskqueue: stopping: {active} may take up to {grace}; a second signal stops at once"
+    ));
+    tokio::select! {
+        report = worker.stop() => Ok(report),
+        () = stop.requested() => Err(at_once()),
+    }
+}
+
+fn at_once() -> Failure {
+    Failure::new(Code::Interrupted, "stopped at once: what was running comes back when its leases end")
+}
+
+fn text(report: &Report) -> String {
+    let counts = [
+        (report.failed, "will be tried again"),
+        (report.dead_lettered, "became dead letters"),
+        (report.snoozed, "put off"),
+        (report.released, "handed back"),
+        (report.leases_lost, "lost to another worker or cancelled"),
+    ];
+    let mut text = format!("worked: {} completed", output::thousands(report.completed));
+    for (tasks, what) in counts.into_iter().filter(|(tasks, _)| *tasks > 0) {
+        text.push_str(&format!(", {} {what}", output::thousands(tasks)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_happen_is_not_told() {
+        let mut report = Report::default();
+        report.completed = 1200;
+        report.dead_lettered = 2;
+        assert_eq!(text(&report), "worked: 1,200 completed, 2 became dead letters");
+    }
 }

@@ -296,7 +296,11 @@ impl<'a> Watch<'a> {
         let (mut seen, mut rate) =
             ((self.receiver.requests(), Instant::now()), Rate::new(self.receiver.requests()));
         loop {
-            tick.tick().await;
+            // At once, so that the kill comes where it was meant to; the tick is for when nothing arrives.
+            tokio::select! {
+                () = self.receiver.arrival() => {}
+                _ = tick.tick() => {}
+            }
             worker.check()?;
             let (arrived, requests) = (self.receiver.tasks(), self.receiver.requests());
             self.progress.set(arrived, &rate.text(requests))?;

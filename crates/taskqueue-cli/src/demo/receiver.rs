@@ -14,12 +14,13 @@ use axum::routing::post;
 use serde::Deserialize;
 use taskqueue_core::{Clock, SystemClock, TaskId};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::verify::{Delivery, Object};
 
 /// The header by which a delivery names its task: the same on each attempt.
-const TASK_ID_HEADER: &str = "x-taskqueue-id";
+const TASK_ID_HEADER: &str = "webhook-id";
 
 /// A running server. It stops when it is dropped.
 #[derive(Debug)]
@@ -30,7 +31,10 @@ pub(super) struct Receiver {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Inbox(Arc<Mutex<Received>>);
+struct Inbox {
+    received: Arc<Mutex<Received>>,
+    arrival: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Received {
@@ -67,6 +71,11 @@ impl Receiver {
         self.inbox.lock().deliveries.len() as u64
     }
 
+    /// Waits until something has arrived since the last wait.
+    pub(super) async fn arrival(&self) {
+        self.inbox.arrival.notified().await;
+    }
+
     /// All that arrived.
     pub(super) fn deliveries(&self) -> Vec<Delivery> {
         self.inbox.lock().deliveries.clone()
@@ -81,16 +90,22 @@ impl Drop for Receiver {
 
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Received> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, delivery: Delivery) {
+        let mut received = self.lock();
+        received.tasks.extend(delivery.task_id);
+        received.deliveries.push(delivery);
+        drop(received);
+        self.arrival.notify_one();
     }
 }
 
 async fn receive(State(inbox): State<Inbox>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let task_id = headers.get(TASK_ID_HEADER).and_then(|id| id.to_str().ok()?.parse::<TaskId>().ok());
     let delivery = Delivery { task_id, objects: objects(&body), at: SystemClock.now() };
-    let mut received = inbox.lock();
-    received.tasks.extend(task_id);
-    received.deliveries.push(delivery);
+    inbox.keep(delivery);
     StatusCode::OK
 }
 
@@ -110,6 +125,7 @@ struct Record {
 #[derive(Debug, Deserialize)]
 struct S3 {
     bucket: BucketEntity,
+    #[serde(default)]
     object: ObjectEntity,
 }
 
@@ -118,12 +134,12 @@ struct BucketEntity {
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ObjectEntity {
     key: String,
-    size: u64,
-    e_tag: String,
+    size: Option<u64>,
+    e_tag: Option<String>,
     sequencer: String,
 }
 

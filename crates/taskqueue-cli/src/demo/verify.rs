@@ -15,8 +15,8 @@ pub(super) struct Object {
     pub(super) event_name: String,
     pub(super) bucket: String,
     pub(super) key: String,
-    pub(super) etag: String,
-    pub(super) size: u64,
+    pub(super) etag: Option<String>,
+    pub(super) size: Option<u64>,
     pub(super) sequencer: String,
 }
 
@@ -67,15 +67,18 @@ pub(super) struct Verdict {
 }
 
 impl Object {
-    /// What must arrive of an event.
+    /// What must arrive of an event, by the form of S3's records: those of a removal have no size and no ETag, those
+    /// of a bucket no object.
     pub(super) fn of(event: &EventPayload) -> Self {
+        let is_object = !event.key.is_empty();
+        let has_content = is_object && !event.etag.is_empty() && !event.event_name.contains("ObjectRemoved:");
         Self {
             event_name: event.event_name.trim_start_matches("s3:").to_owned(),
             bucket: event.bucket.clone(),
             key: event.key.clone(),
-            etag: event.etag.clone(),
-            size: event.size,
-            sequencer: event.sequencer.clone(),
+            etag: has_content.then(|| event.etag.clone()),
+            size: has_content.then_some(event.size),
+            sequencer: if is_object { event.sequencer.clone() } else { String::new() },
         }
     }
 }
@@ -187,6 +190,7 @@ mod tests {
                 payload: EventPayload {
                     event_name: "s3:ObjectCreated:Put".into(),
                     key: format!("key-{index}"),
+                    etag: format!("etag-{index}"),
                     ..EventPayload::default()
                 },
             };
@@ -244,8 +248,8 @@ mod tests {
             |object| object.event_name.push('x'),
             |object| object.bucket.push('x'),
             |object| object.key.push('x'),
-            |object| object.etag.push('x'),
-            |object| object.size += 1,
+            |object| object.etag = None,
+            |object| object.size = Some(1),
             |object| object.sequencer.push('x'),
         ];
         for change in changes {
@@ -254,6 +258,16 @@ mod tests {
             let verdict = world.verdict(None);
             assert_eq!((verdict.altered.len(), verdict.lost.len()), (1, 1));
         }
+    }
+
+    #[test]
+    fn a_removal_has_no_content_and_a_buckets_event_no_object() {
+        let created = World::of(1).events.remove(0).payload;
+        assert_eq!(Object::of(&created).size, Some(0));
+        let removed = EventPayload { event_name: "s3:ObjectRemoved:Delete".into(), ..created.clone() };
+        assert_eq!((Object::of(&removed).size, Object::of(&removed).etag), (None, None));
+        let of_bucket = EventPayload { key: String::new(), sequencer: "01".into(), ..created };
+        assert_eq!((Object::of(&of_bucket).size, Object::of(&of_bucket).sequencer.as_str()), (None, ""));
     }
 
     #[test]

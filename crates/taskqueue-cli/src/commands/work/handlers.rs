@@ -1,0 +1,164 @@
+//! Which handlers the options of `work` ask for. It owns reading commands and secrets; what each handler does is in
+//! the crate of ready-made handlers.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use taskqueue_core::TaskType;
+use taskqueue_core::payloads::types;
+use taskqueue_handlers::event::{Durability, EventHandler, FileSink, WebhookSink};
+use taskqueue_handlers::exec::{ExecCommand, ExecHandler};
+use taskqueue_handlers::webhook::{
+    AddressPolicy, Endpoint, EndpointHandler, SigningSecret, WebhookConfig, WebhookHandler, WebhookSender,
+};
+use taskqueue_worker::{Configure, Handler, WorkerBuilder};
+
+use super::Args;
+use crate::failure::{Failure, Outcome};
+
+/// The environment variable that holds the secret of webhooks.
+const SECRET_VARIABLE: &str = "TASKQUEUE_WEBHOOK_SECRET";
+
+/// One handler a type.
+pub(super) struct Handlers(BTreeMap<TaskType, Arc<dyn Handler>>);
+
+impl Handlers {
+    /// The handlers that were asked for.
+    pub(super) fn of(args: &Args) -> Outcome<Self> {
+        let mut handlers = Self(BTreeMap::new());
+        handlers.add_commands(args)?;
+        handlers.add_webhooks(args)?;
+        handlers.add_events(args)?;
+        handlers.restrict(&args.types)?;
+        if handlers.0.is_empty() {
+            let options = "--exec, --webhook, --webhooks, --event-webhook or --event-file";
+            return Err(Failure::usage(format!(
+                "work: say what to do with tasks: {options} (see work --help)"
+            )));
+        }
+        Ok(handlers)
+    }
+
+    /// The types, in words.
+    pub(super) fn types(&self) -> String {
+        self.0.keys().map(TaskType::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Gives them to a worker.
+    pub(super) fn register(self, builder: WorkerBuilder) -> WorkerBuilder {
+        self.0.into_iter().fold(builder, |builder, (task_type, handler)| builder.handle(task_type, handler))
+    }
+
+    fn add_commands(&mut self, args: &Args) -> Outcome {
+        for (task_type, command) in &args.exec {
+            let task_type = TaskType::new(task_type)?;
+            let handler = ExecHandler::new().allow(task_type.clone(), ExecCommand::new(words(command)?)?);
+            match args.timeout {
+                Some(timeout) => self.add(task_type, handler.timeout(timeout))?,
+                None => self.add(task_type, handler)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add_webhooks(&mut self, args: &Args) -> Outcome {
+        if args.webhook.is_empty() && !args.webhooks {
+            return Ok(());
+        }
+        let sender = sender(args)?;
+        for (task_type, url) in &args.webhook {
+            let endpoint = Endpoint::parse(url)?;
+            self.add(TaskType::new(task_type)?, EndpointHandler::new(sender.clone(), endpoint))?;
+        }
+        if args.webhooks {
+            self.add(TaskType::new(types::WEBHOOK)?, WebhookHandler::new(sender))?;
+        }
+        Ok(())
+    }
+
+    fn add_events(&mut self, args: &Args) -> Outcome {
+        let task_type = TaskType::new(types::EVENT)?;
+        if let Some(url) = &args.event_webhook {
+            let sink = WebhookSink::new(sender(args)?, Endpoint::parse(url)?);
+            self.add(task_type, EventHandler::new(sink))?;
+        } else if let Some(path) = &args.event_file {
+            let sink = FileSink::open(path, Durability::Synced);
+            let sink =
+                sink.map_err(|error| Failure::io(format!("cannot open {}", path.display()), &error))?;
+            self.add(task_type, EventHandler::new(sink))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, task_type: TaskType, handler: impl Handler) -> Outcome {
+        match self.0.insert(task_type.clone(), Arc::new(handler)) {
+            None => Ok(()),
+            Some(_) => Err(Failure::usage(format!("work: two handlers are named for type {task_type}"))),
+        }
+    }
+
+    fn restrict(&mut self, types: &[TaskType]) -> Outcome {
+        if let Some(unknown) = types.iter().find(|task_type| !self.0.contains_key(task_type)) {
+            return Err(Failure::usage(format!(
+                "work: --types names {unknown}, for which no handler is named"
+            )));
+        }
+        if !types.is_empty() {
+            self.0.retain(|task_type, _| types.contains(task_type));
+        }
+        Ok(())
+    }
+}
+
+fn sender(args: &Args) -> Outcome<WebhookSender> {
+    let addresses = if args.allow_private { AddressPolicy::Any } else { AddressPolicy::PublicOnly };
+    let mut config = WebhookConfig::default().addresses(addresses);
+    if let Some(timeout) = args.timeout {
+        config = config.timeout(timeout);
+    }
+    if let Some(secret) = secret(args.webhook_secret_file.as_deref())? {
+        config = config.secret(secret);
+    }
+    Ok(WebhookSender::new(config)?)
+}
+
+/// From the file, or else the environment: never from an argument, which every user of the host can read.
+fn secret(file: Option<&Path>) -> Outcome<Option<SigningSecret>> {
+    let text = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Some(text.map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error))?)
+        }
+        None => std::env::var(SECRET_VARIABLE).ok(),
+    };
+    Ok(text.map(|text| SigningSecret::parse(text.trim())).transpose()?)
+}
+
+/// A command as a shell would split it into words; no shell ever runs it.
+fn words(command: &str) -> Outcome<Vec<String>> {
+    let words = shlex::split(command).filter(|words| !words.is_empty());
+    words
+        .ok_or_else(|| Failure::usage(format!("work: the command {command:?} is empty or has an open quote")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_split_as_a_shell_would_and_never_run_by_one() {
+        let words_of = words(r#"sh -c 'echo "$0"' "a b""#).expect("well formed");
+        assert_eq!(words_of, ["sh", "-c", r#"echo "$0""#, "a b"]);
+        assert!(words("").is_err() && words("echo 'open").is_err());
+    }
+
+    #[test]
+    fn a_secret_comes_from_its_file_without_the_line_end() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), "hunter2\n").expect("writable");
+        let found = secret(Some(file.path())).expect("readable");
+        assert_eq!(found, Some(SigningSecret::parse("hunter2").expect("a secret")));
+        assert!(secret(Some(Path::new("/no/such/file"))).is_err());
+    }
+}

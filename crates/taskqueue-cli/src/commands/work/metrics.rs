@@ -1,0 +1,53 @@
+//! The Prometheus page of a worker: GET /metrics on an address of its own. It owns buckets and serving; which
+//! metrics there are is said in the core.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use taskqueue_core::metrics::DURATION_BUCKETS;
+use tokio::net::TcpListener;
+
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+/// How many tasks one settle call carries, by powers of two.
+const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// How often what was recorded is folded together, so that it does not pile up while nobody reads the page.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Records metrics from now on, and serves them until the process ends.
+pub(super) async fn serve(address: SocketAddr) -> Outcome {
+    let handle = record()?;
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|error| Failure::io(format!("cannot listen on {address}"), &error))?;
+    let address = listener.local_addr().map_err(|error| Failure::io("cannot listen", &error))?;
+    output::note(format!("taskqueue: metrics at http://{address}/metrics"));
+    let page = handle.clone();
+    let app = Router::new().route("/metrics", get(move || async move { page.render() }));
+    tokio::spawn(async move {
+        // It ends with an error only when the listener breaks; whoever reads the page sees that.
+        let _ = axum::serve(listener, app).await;
+    });
+    tokio::spawn(upkeep(handle));
+    Ok(())
+}
+
+fn record() -> Outcome<PrometheusHandle> {
+    let failed = |error| Failure::failed(format!("cannot record metrics: {error}"));
+    let builder = PrometheusBuilder::new();
+    let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &DURATION_BUCKETS);
+    let builder = builder.map_err(failed)?;
+    let builder = builder.set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), &BATCH_BUCKETS);
+    builder.map_err(failed)?.install_recorder().map_err(failed)
+}
+
+async fn upkeep(handle: PrometheusHandle) {
+    let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        tick.tick().await;
+        handle.run_upkeep();
+    }
+}
