@@ -49,10 +49,11 @@ impl Poll {
         self.restart();
     }
 
-    /// There was work: more may follow soon.
+    /// There was work: more may follow soon. A look that is due sooner stays due, or steady work of one type
+    /// would put it off for ever.
     pub(crate) fn quicken(&mut self) {
         self.wait = self.longest / Self::QUICK;
-        self.restart();
+        self.at = self.at.min(later(Instant::now(), jittered(self.wait)));
     }
 
     /// Starts the current wait anew.
@@ -87,6 +88,16 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 8]);
         poll.quicken();
         assert_eq!(poll.wait, SECOND);
+        assert!(poll.at() <= Instant::now() + SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steady_work_does_not_put_off_a_look_that_is_due() {
+        let mut poll = Poll::new(8 * SECOND);
+        let due = poll.at();
+        tokio::time::advance(SECOND / 2).await;
+        poll.quicken();
+        assert_eq!(poll.at(), due);
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 pub mod spy;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -81,4 +82,58 @@ pub async fn wait_for_status(queue: &impl Queue, id: TaskId, status: Status) -> 
 pub async fn count(queue: &impl Queue, status: Status) -> usize {
     let filter = TaskFilter { status: Some(status), limit: 10_000, ..TaskFilter::default() };
     queue.list(&filter).await.unwrap().tasks.len()
+}
+
+/// A gate that handlers wait at until the test opens it, and a count of those that have arrived.
+#[derive(Debug)]
+pub struct Gate {
+    permits: tokio::sync::Semaphore,
+    arrived: AtomicUsize,
+    inside: AtomicUsize,
+    inside_max: AtomicUsize,
+}
+
+impl Gate {
+    pub fn closed() -> Arc<Self> {
+        Arc::new(Self {
+            permits: tokio::sync::Semaphore::new(0),
+            arrived: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+            inside_max: AtomicUsize::new(0),
+        })
+    }
+
+    /// Waits for the gate.
+    pub async fn pass(&self) {
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+        self.inside_max.fetch_max(inside, Ordering::SeqCst);
+        self.permits.acquire().await.expect("the gate is never torn down").forget();
+        self.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Lets `handlers` pass, now or when they arrive.
+    pub fn open_for(&self, handlers: usize) {
+        self.permits.add_permits(handlers);
+    }
+
+    /// How many have arrived so far.
+    pub fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::SeqCst)
+    }
+
+    /// The most that waited at once.
+    pub fn inside_max(&self) -> usize {
+        self.inside_max.load(Ordering::SeqCst)
+    }
+
+    /// Waits until `handlers` have arrived.
+    pub async fn wait_for(&self, handlers: usize) {
+        wait_until("handlers arrive", async || self.arrived() >= handlers).await;
+    }
+}
+
+/// A handler that waits at the gate.
+pub async fn at_gate(_: Number, gate: taskqueue_worker::Data<Gate>) {
+    gate.pass().await;
 }

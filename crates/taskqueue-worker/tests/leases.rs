@@ -1,0 +1,134 @@
+//! Leases while handlers run: kept alive, lost, cancelled.
+
+mod support;
+
+use std::sync::Arc;
+
+use support::spy::{Call, Spy};
+use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
+use taskqueue_worker::core::{Cancelled, ErrorKind, Status};
+use taskqueue_worker::{Configure, Data, Queue, RetryPolicy, TaskContext, Worker, WorkerId};
+
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_keep_the_lease_of_a_handler_that_takes_many_visibility_timeouts() {
+    async fn long(_: Number) {
+        tokio::time::sleep(HOUR).await;
+    }
+    let queue = queue();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let worker = Worker::builder(queue.clone()).handler(long).visibility_timeout(30 * SECOND);
+    // This one takes back whatever it finds stale.
+    let other = Worker::builder(queue.clone()).handler(long).build().unwrap();
+
+    let running = worker.build().unwrap().start();
+    wait_until("it runs", async || running.active() == 1).await;
+    let other = other.start();
+    let task = support::wait_for_status(&queue, id, Status::Completed).await;
+
+    assert_eq!((task.attempts, task.reclaims, task.worker_id.as_ref()), (1, 0, Some(running.id())));
+    assert_eq!((running.stop().await.completed, other.stop().await.completed), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_keep_the_leases_of_tasks_that_wait_behind_a_long_one() {
+    async fn long(_: Number) {
+        tokio::time::sleep(600 * SECOND).await;
+    }
+    let queue = queue();
+    let ids = enqueue_numbers(&queue, 4).await;
+    let worker = Worker::builder(queue.clone()).handler(long).concurrency(1).prefetch(3);
+
+    let running = worker.visibility_timeout(30 * SECOND).build().unwrap().start();
+    let last = support::wait_for_status(&queue, ids[3], Status::Completed).await;
+
+    assert_eq!((last.attempts, last.reclaims), (1, 0));
+    assert_eq!(last.started_at, queue.get(ids[0]).await.unwrap().started_at, "it was claimed with the first");
+    assert_eq!(running.stop().await.completed, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_leases_are_extended_in_one_call_and_those_of_short_tasks_in_none() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    enqueue_numbers(&spy, 6).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).concurrency(6);
+    let running =
+        builder.visibility_timeout(30 * SECOND).heartbeat_interval(10 * SECOND).build().unwrap().start();
+    gate.wait_for(6).await;
+
+    tokio::time::sleep(35 * SECOND).await;
+    gate.open_for(6);
+    wait_until("all are done", async || running.report().completed == 6).await;
+    tokio::time::sleep(35 * SECOND).await;
+
+    assert_eq!(spy.calls(Call::Heartbeat), [6, 6, 6]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_a_running_task_cancels_its_token_and_drops_what_its_handler_returns() {
+    async fn obedient(_: Number, cx: TaskContext, gate: Data<Gate>) {
+        gate.open_for(1);
+        gate.pass().await;
+        cx.cancelled().cancelled().await;
+    }
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(obedient);
+    let running = builder.build().unwrap().start();
+    gate.wait_for(1).await;
+
+    assert_eq!(spy.cancel(id).await.unwrap(), Cancelled::From(Status::Running));
+    wait_until("the handler returns", async || running.active() == 0).await;
+    let report = running.stop().await;
+
+    assert_eq!((report.completed, report.leases_lost), (0, 1));
+    assert_eq!(spy.get(id).await.unwrap().status, Status::Cancelled);
+    assert_eq!(spy.calls(Call::Settle), [0_usize; 0], "nothing was left to settle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_worker_cannot_settle_a_task_that_another_has_taken_over() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+    // This worker cannot reach the database for its heartbeats: its lease ends while the handler runs.
+    spy.fail(Call::Heartbeat, usize::MAX);
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let builder = builder.concurrency(1).prefetch(0);
+    let stale = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+    gate.wait_for(1).await;
+    wait_until("it is taken back", async || spy.get(id).await.unwrap().reclaims == 1).await;
+    let other = WorkerId::new("other").unwrap();
+    let claim = spy.queue.dequeue(&other, &[number_type()]).await.unwrap().expect("it is ready again");
+
+    gate.open_for(1);
+    let report = stale.stop().await;
+
+    assert_eq!((report.completed, report.leases_lost), (0, 1));
+    assert_eq!(spy.get(id).await.unwrap().worker_id, Some(other));
+    spy.complete(claim.lease).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_can_extend_its_lease_itself_and_learns_at_once_that_it_is_lost() {
+    async fn handle(_: Number, cx: TaskContext) -> anyhow::Result<()> {
+        cx.heartbeat().await?;
+        cx.queue().cancel(cx.id()).await?;
+        let error = cx.heartbeat().await.expect_err("the task is no longer ours");
+        assert_eq!((error.kind(), error.task_id()), (ErrorKind::LeaseLost, Some(cx.id())));
+        assert!(cx.cancelled().is_cancelled());
+        Ok(())
+    }
+    let queue = queue();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let once = handle.retry(RetryPolicy::fixed(SECOND));
+
+    let report = Worker::builder(queue.clone()).handler(once).build().unwrap().drain().await;
+
+    assert_eq!((report.leases_lost, report.completed, report.failed), (1, 0, 0));
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Cancelled);
+}

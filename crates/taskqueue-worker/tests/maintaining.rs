@@ -1,0 +1,124 @@
+//! What a worker does for the queue on timers, and what it counts.
+
+mod support;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
+use taskqueue_worker::core::{ErrorKind, Status};
+use taskqueue_worker::{
+    Configure, MaintenanceConfig, NewTask, Queue, RetryPolicy, TaskContext, Worker, WorkerId,
+};
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn delayed_tasks_and_retries_start_when_they_are_due() {
+    async fn second_time_lucky(_: Number, cx: TaskContext) -> anyhow::Result<()> {
+        anyhow::ensure!(cx.attempt() == 2, "not yet");
+        Ok(())
+    }
+    let queue = queue();
+    let id = queue.enqueue(NewTask::new(&Number { n: 1 }).unwrap().delay(60 * SECOND)).await.unwrap();
+    let start = Instant::now();
+    let handler = second_time_lucky.retry(RetryPolicy::fixed(30 * SECOND));
+    let running = Worker::builder(queue.clone()).handler(handler).build().unwrap().start();
+
+    let task = support::wait_for_status(&queue, id, Status::Completed).await;
+
+    assert_eq!(task.attempts, 2);
+    let took = start.elapsed();
+    assert!(took >= 90 * SECOND && took <= 91 * SECOND, "due at 60 s and 30 s later; it took {took:?}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tasks_of_a_dead_worker_are_taken_back_and_handled() {
+    let queue = queue();
+    let gate = Gate::closed();
+    gate.open_for(1);
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let dead = WorkerId::new("dead").unwrap();
+    let claim = queue.dequeue(&dead, &[number_type()]).await.unwrap();
+    assert!(claim.is_some());
+    let running = Worker::builder(queue.clone()).data_arc(gate).handler(at_gate).build().unwrap().start();
+
+    let task = support::wait_for_status(&queue, id, Status::Completed).await;
+
+    assert_eq!((task.attempts, task.reclaims), (2, 1));
+    assert_eq!(task.worker_id.as_ref(), Some(running.id()));
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn finished_tasks_are_kept_unless_a_retention_is_set_and_then_removed_past_it() {
+    async fn quick(_: Number) {}
+    let queue = queue();
+    let ids = enqueue_numbers(&queue, 3).await;
+    let keeping = Worker::builder(queue.clone()).handler(quick).build().unwrap().start();
+    tokio::time::sleep(3600 * SECOND).await;
+    assert_eq!(support::count(&queue, Status::Completed).await, 3);
+    keeping.stop().await;
+    let later = queue.enqueue(Number { n: 4 }).await.unwrap();
+
+    let retention = MaintenanceConfig::default().retention(600 * SECOND);
+    let removing =
+        Worker::builder(queue.clone()).handler(quick).maintenance(retention).build().unwrap().start();
+    let is_gone = async |id| queue.get(id).await.is_err_and(|error| error.kind() == ErrorKind::TaskNotFound);
+    wait_until("the old ones are gone", async || is_gone(ids[2]).await).await;
+
+    assert_eq!(queue.get(later).await.unwrap().status, Status::Completed);
+    removing.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_whose_maintenance_is_off_promotes_nothing() {
+    async fn quick(_: Number) {}
+    let queue = queue();
+    let id = queue.enqueue(NewTask::new(&Number { n: 1 }).unwrap().delay(SECOND)).await.unwrap();
+    let builder = Worker::builder(queue.clone()).handler(quick).maintenance(MaintenanceConfig::off());
+
+    let running = builder.build().unwrap().start();
+    tokio::time::sleep(3600 * SECOND).await;
+
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
+    running.stop().await;
+}
+
+#[test]
+fn each_settled_task_is_counted_once_and_timed_by_its_type() {
+    async fn third_fails(number: Number) -> anyhow::Result<()> {
+        anyhow::ensure!(number.n != 3, "three");
+        Ok(())
+    }
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    ::metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let queue = queue();
+            enqueue_numbers(&queue, 5).await;
+            let running = Worker::builder(queue).handler(third_fails).build().unwrap().start();
+            tokio::time::sleep(SECOND).await;
+            running.stop().await;
+        });
+    });
+
+    let metrics = snapshotter.snapshot().into_vec();
+    let value = |name: &str, label: &str| {
+        let found = metrics.iter().find(|(key, ..)| {
+            let is_labelled = label.is_empty() || key.key().labels().any(|of_key| of_key.value() == label);
+            key.key().name() == name && is_labelled
+        });
+        found.map(|(.., value)| match value {
+            DebugValue::Counter(count) => *count,
+            DebugValue::Histogram(samples) => samples.len() as u64,
+            DebugValue::Gauge(level) => level.into_inner() as u64,
+        })
+    };
+    assert_eq!(value("zapfs_taskqueue_tasks_processed_total", "completed"), Some(4));
+    assert_eq!(value("zapfs_taskqueue_tasks_processed_total", "failed"), Some(1));
+    assert_eq!(value("zapfs_taskqueue_task_retries_total", "number"), Some(1));
+    assert_eq!(value("zapfs_taskqueue_task_processing_duration_seconds", "number"), Some(5));
+    assert_eq!(value("zapfs_taskqueue_task_wait_duration_seconds", "number"), Some(5));
+    assert_eq!(value("zapfs_taskqueue_workers_active", ""), Some(0));
+}

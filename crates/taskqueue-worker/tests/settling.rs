@@ -1,0 +1,142 @@
+//! How outcomes reach the queue: in batches, through failures of the store, and without sinking each other.
+
+mod support;
+
+use std::sync::Arc;
+
+use support::spy::{Call, Spy};
+use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, queue, queue_with, wait_until};
+use taskqueue_memory::MemoryConfig;
+use taskqueue_worker::core::{ErrorKind, Status};
+use taskqueue_worker::{Configure, NewTask, Outcome, Queue, RetryPolicy, Worker};
+use tokio::time::Instant;
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_arrive_together_are_settled_in_one_call() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    enqueue_numbers(&spy, 100).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.concurrency(100).build().unwrap().start();
+    gate.wait_for(100).await;
+
+    gate.open_for(100);
+    wait_until("all are settled", async || running.report().completed == 100).await;
+
+    assert_eq!(spy.calls(Call::Settle).iter().sum::<usize>(), 100);
+    assert!(spy.calls(Call::Settle).len() <= 2, "{:?}", spy.calls(Call::Settle));
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_waits_no_longer_than_the_settle_delay_for_others() {
+    async fn one_is_quick(number: Number) {
+        let seconds = if number.n == 1 { 0 } else { 60 };
+        tokio::time::sleep(seconds * SECOND).await;
+    }
+    let spy = Spy::on(queue());
+    let ids = enqueue_numbers(&spy, 3).await;
+    let builder = Worker::builder(spy.clone()).handler(one_is_quick).settle_delay(SECOND / 2);
+
+    let running = builder.build().unwrap().start();
+    let quick = support::wait_for_status(&spy, ids[0], Status::Completed).await;
+    wait_until("all are settled", async || running.report().completed == 3).await;
+
+    let waited = quick.completed_at.unwrap() - quick.started_at.unwrap();
+    assert!((500..=510).contains(&waited.num_milliseconds()), "{waited}");
+    assert_eq!(spy.calls(Call::Settle), [1, 2]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settle_that_fails_for_a_time_is_repeated_until_it_succeeds() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    gate.open_for(3);
+    let ids = enqueue_numbers(&spy, 3).await;
+    spy.fail(Call::Settle, 20);
+    let builder = Worker::builder(spy.clone()).data_arc(gate).handler(at_gate);
+
+    let report = builder.build().unwrap().drain().await;
+
+    assert_eq!((report.completed, report.leases_lost), (3, 0));
+    assert_eq!(spy.calls(Call::Settle), [3; 21]);
+    for id in ids {
+        assert_eq!(spy.get(id).await.unwrap().attempts, 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_are_given_up_when_their_leases_have_ended_and_the_tasks_are_handled_again() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    gate.open_for(10);
+    let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+    spy.fail(Call::Settle, usize::MAX);
+    spy.fail(Call::Heartbeat, usize::MAX);
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+
+    gate.wait_for(2).await;
+    spy.fail(Call::Settle, 0);
+    let task = support::wait_for_status(&spy, id, Status::Completed).await;
+
+    assert!(task.reclaims >= 1 && task.attempts >= 2);
+    assert_eq!(running.stop().await.completed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follow_up_that_the_queue_refuses_fails_its_own_task_and_no_other() {
+    async fn ninth_is_bad(number: Number) -> Outcome {
+        let text = "x".repeat(if number.n == 9 { 500 } else { 1 });
+        Outcome::done().then(NewTask::json("letters", &text).expect("a text has a JSON form"))
+    }
+    let spy = Spy::on(queue_with(MemoryConfig { payload_bytes_max: 100, ..MemoryConfig::default() }));
+    let ids = enqueue_numbers(&spy, 16).await;
+    let handler = ninth_is_bad.retry(RetryPolicy::fixed(SECOND));
+    let builder = Worker::builder(spy.clone()).handler(handler).concurrency(16);
+
+    let report = builder.build().unwrap().drain().await;
+
+    assert_eq!((report.completed, report.failed), (15, 1));
+    let bad = spy.get(ids[8]).await.unwrap();
+    assert_eq!(bad.status, Status::Failed);
+    assert!(bad.last_error.as_ref().unwrap().contains("more than the limit of 100"), "{:?}", bad.last_error);
+    assert_eq!(support::count(&spy, Status::Pending).await, 15, "the others' follow-ups are there");
+    // Halving finds the one among sixteen with two calls a step, and a last one to fail it.
+    assert!(spy.calls(Call::Settle).len() <= 1 + 2 * 4 + 1, "{:?}", spy.calls(Call::Settle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_does_not_hold_up_outcomes_that_bring_no_tasks() {
+    async fn first_splits(number: Number) -> Outcome {
+        let task = || NewTask::raw("part", "1").expect("the constant is JSON");
+        if number.n == 1 { Outcome::done().then(task()).then(task()).then(task()) } else { Outcome::done() }
+    }
+    let queue = queue_with(MemoryConfig { capacity: Some(4), ..MemoryConfig::default() });
+    let parked = NewTask::raw("parked", "1").unwrap();
+    queue.enqueue_many(vec![parked.clone().id(taskqueue_worker::TaskId::generate()), parked]).await.unwrap();
+    let ids = enqueue_numbers(&queue, 2).await;
+    let start = Instant::now();
+    let builder = Worker::builder(queue.clone()).handler(first_splits);
+
+    let report = builder.build().unwrap().drain().await;
+
+    // The first is short of room by one even when both have finished: it is tried again later.
+    assert_eq!((report.completed, report.failed), (1, 1));
+    assert_eq!(queue.get(ids[1]).await.unwrap().status, Status::Completed);
+    assert!(queue.get(ids[0]).await.unwrap().last_error.unwrap().contains("task queue is full"));
+    assert!(start.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_queue_ends_the_worker_and_says_so() {
+    let queue = queue();
+    let worker = Worker::builder(queue.clone()).data_arc(Gate::closed()).handler(at_gate).build().unwrap();
+    let mut running = worker.start();
+    tokio::time::sleep(SECOND).await;
+
+    queue.close().await;
+
+    assert_eq!(running.ended().await.unwrap_err().kind(), ErrorKind::QueueClosed);
+}

@@ -1,0 +1,154 @@
+//! How a worker stops: what happens to tasks that run, and to those that were only claimed.
+
+mod support;
+
+use std::sync::Arc;
+
+use support::{Gate, Number, SECOND, at_gate, count, enqueue_numbers, queue, wait_until};
+use taskqueue_worker::core::Status;
+use taskqueue_worker::{Data, Outcome, Queue, TaskContext, Worker};
+use tokio::time::Instant;
+
+/// Waits at the gate, or for its token, whichever comes first.
+async fn polite(_: Number, cx: TaskContext, gate: Data<Gate>) -> Outcome {
+    tokio::select! {
+        () = gate.pass() => Outcome::done(),
+        () = cx.cancelled().cancelled() => Outcome::Release,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_finish_within_the_grace_period() {
+    async fn ten_seconds(_: Number, cx: TaskContext, gate: Data<Gate>) {
+        gate.open_for(1);
+        gate.pass().await;
+        tokio::time::sleep(10 * SECOND).await;
+        assert!(!cx.cancelled().is_cancelled());
+    }
+    let queue = queue();
+    let gate = Gate::closed();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(ten_seconds);
+    let running = builder.grace_period(11 * SECOND).build().unwrap().start();
+    gate.wait_for(1).await;
+
+    let report = running.stop().await;
+
+    assert_eq!((report.completed, report.failed), (1, 0));
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_grace_period_handlers_are_cancelled_and_what_they_return_is_settled() {
+    let queue = queue();
+    let gate = Gate::closed();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(polite);
+    let running = builder.grace_period(20 * SECOND).build().unwrap().start();
+    gate.wait_for(1).await;
+    let start = Instant::now();
+
+    let report = running.stop().await;
+
+    assert_eq!((report.released, report.completed, report.failed), (1, 0, 0));
+    assert!(start.elapsed() >= 20 * SECOND && start.elapsed() < 21 * SECOND, "{:?}", start.elapsed());
+    let task = queue.get(id).await.unwrap();
+    assert_eq!((task.status, task.attempts), (Status::Pending, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ignores_its_token_is_dropped_and_its_task_released() {
+    let queue = queue();
+    let gate = Gate::closed();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.grace_period(20 * SECOND).cancel_period(3 * SECOND).build().unwrap().start();
+    gate.wait_for(1).await;
+    let start = Instant::now();
+
+    let report = running.stop().await;
+
+    assert_eq!(report.released, 1);
+    assert!(start.elapsed() >= 23 * SECOND && start.elapsed() < 24 * SECOND, "{:?}", start.elapsed());
+    let task = queue.get(id).await.unwrap();
+    assert_eq!((task.status, task.attempts, task.last_error), (Status::Pending, 0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn claimed_tasks_that_have_not_started_are_released_at_once() {
+    let queue = queue();
+    let gate = Gate::closed();
+    let ids = enqueue_numbers(&queue, 5).await;
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).concurrency(1);
+    let running = builder.prefetch(4).grace_period(600 * SECOND).build().unwrap().start();
+    wait_until("all are claimed", async || count(&queue, Status::Running).await == 5).await;
+    let start = Instant::now();
+
+    let stopping = tokio::spawn(running.stop());
+    wait_until("four are back", async || count(&queue, Status::Pending).await == 4).await;
+
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert_eq!(queue.get(ids[0]).await.unwrap().status, Status::Running);
+    assert_eq!(queue.get(ids[4]).await.unwrap().attempts, 0);
+    gate.open_for(1);
+    let report = stopping.await.unwrap();
+    assert_eq!((report.completed, report.released, gate.arrived()), (1, 4, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_claimed_after_a_stop() {
+    let queue = queue();
+    let gate = Gate::closed();
+    gate.open_for(9);
+    let running =
+        Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).build().unwrap().start();
+    queue.enqueue(Number { n: 1 }).await.unwrap();
+    gate.wait_for(1).await;
+    running.stop().await;
+
+    let id = queue.enqueue(Number { n: 2 }).await.unwrap();
+    tokio::time::sleep(600 * SECOND).await;
+
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_stops_at_once() {
+    let running = Worker::builder(queue()).data_arc(Gate::closed()).handler(at_gate).build().unwrap().start();
+    tokio::time::sleep(60 * SECOND).await;
+    let start = Instant::now();
+
+    running.stop().await;
+
+    assert_eq!(start.elapsed(), 0 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_runs_until_its_future_resolves_and_reports_what_it_did() {
+    let queue = queue();
+    let gate = Gate::closed();
+    gate.open_for(3);
+    enqueue_numbers(&queue, 3).await;
+    let worker = Worker::builder(queue).data_arc(Arc::clone(&gate)).handler(at_gate).build().unwrap();
+
+    let report = worker.run_until(gate.wait_for(3)).await.unwrap();
+
+    assert_eq!(report.completed, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_worker_stops_in_the_background() {
+    let queue = queue();
+    let gate = Gate::closed();
+    let ids = enqueue_numbers(&queue, 2).await;
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).concurrency(1);
+    let running = builder.build().unwrap().start();
+    gate.wait_for(1).await;
+
+    drop(running);
+    let waiting = support::wait_for_status(&queue, ids[1], Status::Pending).await;
+
+    assert_eq!(waiting.attempts, 0);
+    gate.open_for(1);
+    support::wait_for_status(&queue, ids[0], Status::Completed).await;
+}
