@@ -1,1 +1,18 @@
 //! The behaviours that every backend of taskqueue must have, as a suite.
+//!
+//! A backend wires it in its own test file, in a few lines: a [`Harness`] that makes fresh queues, and
+//! [`suite!`], which makes one named test of each behaviour. `docs/lifecycle.md` is what the behaviours check;
+//! `docs/guarantees.md` says which promise is checked by which.
+
+mod bed;
+mod behaviour;
+mod harness;
+mod history;
+mod model;
+mod model_queue;
+mod run;
+
+pub use behaviour::{BEHAVIOURS, Behaviour};
+pub use harness::{Fixture, Harness, Options};
+pub use model_queue::{ModelHarness, ModelQueue};
+pub use run::{Report, Unmet, Verdict, check, run};

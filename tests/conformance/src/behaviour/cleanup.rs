@@ -1,0 +1,111 @@
+//! Cleanup: finished tasks go when they are old enough, the oldest first; nothing else ever goes.
+
+use std::time::Duration;
+
+use taskqueue_core::{Cleanup, Enqueued, ErrorKind, Status};
+
+use crate::bed::{Bed, HOUR, MINUTE, SECOND, assert_kind, of, task};
+use crate::{Harness, Verdict};
+
+fn older_than(older_than: Duration) -> Cleanup {
+    Cleanup { older_than, limit: 100 }
+}
+
+pub(crate) async fn every_finished_status_is_removed_and_no_other(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    for status in Status::ALL {
+        bed.bring_to(status, of(status.as_str())).await?;
+    }
+    bed.advance(100 * HOUR).await;
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 3);
+    let mut left: Vec<Status> = bed.all().await?.iter().map(|task| task.status).collect();
+    left.sort();
+    assert_eq!(left, [Status::Pending, Status::Running, Status::Failed]);
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 0);
+    Ok(())
+}
+
+pub(crate) async fn the_age_counts_from_the_end_not_from_the_enqueue(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let lease = bed.running().await?.lease;
+    bed.advance(10 * HOUR).await;
+    bed.complete(lease.clone()).await?;
+    bed.advance(HOUR - MINUTE).await;
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 0);
+    bed.advance(MINUTE).await;
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 1);
+    assert_kind(bed.get(lease.task_id).await, ErrorKind::TaskNotFound);
+    Ok(())
+}
+
+pub(crate) async fn a_task_of_exactly_the_age_is_removed(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    if !bed.clock_is_manual() {
+        return Err(crate::Unmet::NotRun("a clock that runs cannot be stopped at a microsecond"));
+    }
+    bed.bring_to(Status::Completed, task()).await?;
+    bed.advance(HOUR - Duration::from_micros(1)).await;
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 0);
+    bed.advance(Duration::from_micros(1)).await;
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 1);
+    Ok(())
+}
+
+pub(crate) async fn an_age_of_nothing_removes_all_that_is_finished(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.bring_to(Status::Completed, task()).await?;
+    assert_eq!(bed.cleanup(older_than(Duration::ZERO)).await?, 1);
+    Ok(())
+}
+
+pub(crate) async fn an_age_beyond_all_bounds_removes_nothing(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.bring_to(Status::Completed, task()).await?;
+    assert_eq!(bed.cleanup(older_than(Duration::MAX)).await?, 0);
+    Ok(())
+}
+
+pub(crate) async fn the_oldest_go_first_up_to_the_limit(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let statuses = [Status::Cancelled, Status::Completed, Status::DeadLetter, Status::Completed];
+    let mut ids = Vec::new();
+    for status in statuses {
+        ids.push(bed.bring_to(status, task()).await?);
+        bed.advance(MINUTE).await;
+    }
+    for gone in 1..=3 {
+        assert_eq!(bed.cleanup(Cleanup { older_than: SECOND, limit: 1 }).await?, 1);
+        let left: Vec<_> = bed.all().await?.iter().rev().map(|task| task.id).collect();
+        assert_eq!(left, ids[gone..], "by their end, not by their status");
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_task_that_was_redriven_is_not_removed(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let id = bed.bring_to(Status::DeadLetter, task()).await?;
+    bed.redrive(&taskqueue_core::Redrive::Tasks(vec![id])).await?;
+    bed.advance(100 * HOUR).await;
+    assert_eq!(bed.cleanup(older_than(HOUR)).await?, 0);
+    assert_eq!(bed.status(id).await?, Status::Pending);
+    Ok(())
+}
+
+pub(crate) async fn the_id_of_a_removed_task_is_free_again(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let id = bed.bring_to(Status::Completed, task()).await?;
+    assert_eq!(bed.enqueue_many(vec![task().id(id)]).await?, [Enqueued::Repeated(id)]);
+    bed.cleanup(older_than(Duration::ZERO)).await?;
+    assert_eq!(bed.enqueue_many(vec![task().id(id)]).await?, [Enqueued::Created(id)]);
+    assert_eq!(bed.get(id).await?.attempts, 0);
+    Ok(())
+}
+
+pub(crate) async fn a_settle_repeated_after_the_cleanup_is_a_lost_lease(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let lease = bed.running().await?.lease;
+    bed.complete(lease.clone()).await?;
+    bed.cleanup(older_than(Duration::ZERO)).await?;
+    assert_kind(bed.complete(lease).await, ErrorKind::LeaseLost);
+    Ok(())
+}

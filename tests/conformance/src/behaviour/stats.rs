@@ -1,0 +1,108 @@
+//! Statistics: exact counts by status and type, the mean processing time, the oldest pending task.
+
+use taskqueue_core::{Cleanup, QueueStats, Redrive, Status};
+
+use crate::bed::{Bed, HOUR, MINUTE, SECOND, of, task, task_type, tasks};
+use crate::{Harness, Verdict};
+
+pub(crate) async fn an_empty_queue_counts_nothing(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    assert_eq!(bed.stats().await?, QueueStats::default());
+    Ok(())
+}
+
+fn counts(stats: &QueueStats) -> [u64; 6] {
+    [stats.pending, stats.running, stats.completed, stats.failed, stats.dead_letter, stats.cancelled]
+}
+
+pub(crate) async fn each_status_is_counted(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    for (nth, status) in Status::ALL.into_iter().enumerate() {
+        for _ in 0..=nth {
+            bed.bring_to(status, of(status.as_str())).await?;
+            if status == Status::Pending {
+                bed.enqueue(task().delay(HOUR)).await?;
+            }
+        }
+    }
+    assert_eq!(counts(&bed.stats().await?), [2, 2, 3, 4, 5, 6], "delayed is pending");
+    Ok(())
+}
+
+pub(crate) async fn unfinished_tasks_are_counted_by_type(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    // Pending comes last: it would be claimed in place of the next one.
+    for status in Status::ALL.into_iter().rev() {
+        bed.bring_to(status, of("a")).await?;
+    }
+    bed.enqueue_many(vec![of("b"), of("b").delay(HOUR)]).await?;
+    bed.bring_to(Status::Completed, of("c")).await?;
+    let by_type = bed.stats().await?.by_type;
+    let expected = [(task_type("a"), 3), (task_type("b"), 2)];
+    assert_eq!(by_type.into_iter().collect::<Vec<_>>(), expected, "finished types are not named");
+    Ok(())
+}
+
+pub(crate) async fn the_mean_processing_time_is_from_claim_to_completion(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    for seconds in [10, 20, 60] {
+        let lease = bed.running().await?.lease;
+        bed.advance(seconds * SECOND).await;
+        bed.complete(lease).await?;
+    }
+    bed.claim_new(of("running")).await?;
+    bed.bring_to(Status::DeadLetter, of("dead")).await?;
+    let mean = bed.stats().await?.avg_processing_time_ms;
+    let tolerance = if bed.clock_is_manual() { 0.5 } else { 5_000.0 };
+    assert!((mean - 30_000.0).abs() < tolerance, "{mean} ms");
+    Ok(())
+}
+
+pub(crate) async fn the_oldest_pending_task_is_the_earliest_scheduled(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let now = bed.now().await;
+    bed.claim_new(task().scheduled_at(now - HOUR)).await?;
+    assert_eq!(bed.stats().await?.oldest_pending, None, "a running task is not pending");
+    bed.enqueue(of("later").scheduled_at(now + HOUR)).await?;
+    assert_eq!(bed.stats().await?.oldest_pending, Some(now + HOUR), "a delayed one is");
+    bed.enqueue(of("old").scheduled_at(now - MINUTE)).await?;
+    bed.enqueue(of("urgent").priority(taskqueue_core::Priority::URGENT)).await?;
+    assert_eq!(bed.stats().await?.oldest_pending, Some(now - MINUTE), "whatever its priority and type");
+    Ok(())
+}
+
+pub(crate) async fn counts_follow_every_change(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.enqueue_many(tasks(5)).await?;
+    assert_eq!(counts(&bed.stats().await?), [5, 0, 0, 0, 0, 0]);
+    let mut claims = bed.claim(5).await?;
+    assert_eq!(counts(&bed.stats().await?), [0, 5, 0, 0, 0, 0]);
+    bed.complete(claims.remove(0).lease).await?;
+    bed.release(claims.remove(0).lease).await?;
+    bed.settle(claims.remove(0).lease, taskqueue_core::Outcome::retry_after("no", MINUTE)).await?;
+    bed.settle(claims.remove(0).lease, taskqueue_core::Outcome::permanent("no")).await?;
+    assert_eq!(counts(&bed.stats().await?), [1, 1, 1, 1, 1, 0]);
+    bed.advance(HOUR).await;
+    bed.promote_due(10).await?;
+    assert_eq!(counts(&bed.stats().await?), [2, 1, 1, 0, 1, 0]);
+    bed.reclaim_stale(10).await?;
+    bed.redrive(&Redrive::Any { task_type: None, limit: 10 }).await?;
+    assert_eq!(counts(&bed.stats().await?), [4, 0, 1, 0, 0, 0]);
+    bed.cancel(claims[0].task.id).await?;
+    assert_eq!(counts(&bed.stats().await?), [3, 0, 1, 0, 0, 1]);
+    bed.advance(HOUR).await;
+    bed.cleanup(Cleanup { older_than: SECOND, limit: 10 }).await?;
+    assert_eq!(counts(&bed.stats().await?), [3, 0, 0, 0, 0, 0]);
+    Ok(())
+}
+
+pub(crate) async fn a_refused_or_repeated_call_changes_no_count(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let claim = bed.claim_new(task().unique_key("k")).await?;
+    bed.enqueue_many(vec![task().id(claim.task.id), task().unique_key("k")]).await?;
+    bed.complete(claim.lease.clone()).await?;
+    bed.complete(claim.lease).await?;
+    bed.cancel(claim.task.id).await?;
+    assert_eq!(counts(&bed.stats().await?), [0, 0, 1, 0, 0, 0]);
+    Ok(())
+}

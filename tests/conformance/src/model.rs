@@ -1,0 +1,488 @@
+//! The queue as `docs/lifecycle.md` describes it, in the plainest Rust: a vector of rows and linear scans. It is
+//! what every backend is compared with. It knows no locks, no indexes and no clock; `now` is an argument.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use taskqueue_core::clock::{add, subtract};
+use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
+use taskqueue_core::{
+    Cancelled, Claim, ClaimRequest, Cleanup, Decision, Enqueued, Error, Heartbeat, Lease, LeaseToken,
+    NewTask, QueueStats, Reclaimed, Redrive, Result, Schedule, Settled, Settlement, State, Status, Task,
+    TaskFilter, TaskId, TaskPage, TaskType, Timestamp, Transition, check_visibility_timeout, decide_batch,
+};
+
+use crate::Options;
+
+/// What a reclaimed task's `last_error` speaks of, in whatever words.
+pub(crate) const LEASE_ENDED: &str = "the lease ended";
+
+/// A queue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    pub(crate) options: Options,
+    rows: Vec<Row>,
+    paused: BTreeSet<TaskType>,
+}
+
+/// A task and what users do not see of it.
+#[derive(Debug, Clone)]
+struct Row {
+    task: Task,
+    state: State,
+    queue_at: Timestamp,
+    lease_until: Timestamp,
+    lease_number: i64,
+    token: Option<LeaseToken>,
+}
+
+/// Where a ready task stands in the queue. Tasks that the lifecycle leaves in either order share a place.
+pub(crate) type Place = (i64, Timestamp);
+
+impl Row {
+    fn new(task: NewTask, now: Timestamp, place: usize) -> Self {
+        let scheduled_at = match task.schedule {
+            Schedule::Now => now,
+            Schedule::At(time) => time,
+            Schedule::After(delay) => add(now, delay),
+        };
+        let stored = Task {
+            id: task.id,
+            task_type: task.task_type,
+            status: Status::Pending,
+            priority: task.priority,
+            payload: task.payload,
+            scheduled_at,
+            started_at: None,
+            completed_at: None,
+            attempts: 0,
+            max_retries: task.max_retries,
+            retry_after: None,
+            last_error: None,
+            created_at: now,
+            updated_at: now,
+            region: task.region,
+            worker_id: None,
+            unique_key: task.unique_key,
+            reclaims: 0,
+            metadata: task.metadata,
+        };
+        let queue_at = scheduled_at + Duration::from_micros(place as u64);
+        let state = if scheduled_at > now { State::Delayed } else { State::Ready };
+        Self { task: stored, state, queue_at, lease_until: now, lease_number: 0, token: None }
+    }
+
+    /// Enters a state: the status, `updated_at`, and the times that are set exactly in some states.
+    fn enter(&mut self, state: State, now: Timestamp) {
+        let task = &mut self.task;
+        self.state = state;
+        task.status = state.status();
+        task.updated_at = now;
+        task.completed_at = state.status().is_finished().then_some(now);
+        task.retry_after = None;
+        if state == State::Ready {
+            self.queue_at = now;
+        }
+    }
+
+    fn place(&self) -> Place {
+        (-i64::from(self.task.priority.0), self.queue_at)
+    }
+
+    fn is_unfinished(&self) -> bool {
+        !self.task.status.is_finished()
+    }
+
+    fn holds(&self, task_type: &TaskType, key: &str) -> bool {
+        self.is_unfinished()
+            && self.task.task_type == *task_type
+            && self.task.unique_key.as_deref() == Some(key)
+    }
+
+    /// When a delayed or failed task is due.
+    fn due(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Delayed => Some(self.task.scheduled_at),
+            State::Failed => self.task.retry_after,
+            _ => None,
+        }
+    }
+
+    fn lease_end(&self) -> Option<Timestamp> {
+        (self.state == State::Running).then_some(self.lease_until)
+    }
+
+    fn is_live(&self, lease: &Lease) -> bool {
+        self.state == State::Running && self.token == Some(lease.token)
+    }
+
+    fn claim(
+        &mut self,
+        now: Timestamp,
+        until: Timestamp,
+        request: &ClaimRequest,
+        token: LeaseToken,
+    ) -> Claim {
+        self.enter(State::Running, now);
+        self.task.attempts += 1;
+        self.task.started_at = Some(now);
+        self.task.worker_id = Some(request.worker_id.clone());
+        self.lease_number += 1;
+        self.lease_until = until;
+        self.token = Some(token);
+        let lease = Lease {
+            task_id: self.task.id,
+            task_type: self.task.task_type.clone(),
+            token,
+            number: self.lease_number,
+            attempt: self.task.attempts,
+            max_retries: self.task.max_retries,
+            until,
+        };
+        Claim { task: self.task.clone(), lease }
+    }
+
+    fn settle(&mut self, now: Timestamp, place: &mut usize, transition: Transition) {
+        self.enter(transition.state(), now);
+        if self.state == State::Ready {
+            self.queue_at = now + Duration::from_micros(*place as u64);
+            *place += 1;
+        }
+        match transition {
+            Transition::Complete => {}
+            Transition::Retry { delay, error } => {
+                self.task.retry_after = Some(add(now, delay));
+                self.task.last_error = Some(error);
+            }
+            Transition::DeadLetter { error } => self.task.last_error = Some(error),
+            Transition::Snooze { delay } => {
+                self.task.attempts -= 1;
+                self.task.scheduled_at = add(now, delay);
+            }
+            Transition::Release => self.task.attempts -= 1,
+        }
+    }
+
+    fn reclaim(&mut self, now: Timestamp, max_reclaims: u32) {
+        self.task.reclaims += 1;
+        let used_up = self.task.attempts >= self.task.max_retries || self.task.reclaims > max_reclaims;
+        self.enter(if used_up { State::DeadLetter } else { State::Ready }, now);
+        self.task.last_error = Some(LEASE_ENDED.to_owned());
+        self.token = None;
+    }
+}
+
+impl Model {
+    pub(crate) fn new(options: Options) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    pub(crate) fn enqueue_many(&mut self, now: Timestamp, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        validate_batch(&tasks, self.options.payload_bytes_max)?;
+        let before = self.clone();
+        let answers =
+            tasks.into_iter().enumerate().map(|(place, task)| self.enqueue(now, place, task)).collect();
+        self.keep_within_capacity("enqueue", before)?;
+        Ok(answers)
+    }
+
+    fn enqueue(&mut self, now: Timestamp, place: usize, task: NewTask) -> Enqueued {
+        if self.rows.iter().any(|row| row.task.id == task.id) {
+            return Enqueued::Repeated(task.id);
+        }
+        if let Some(key) = &task.unique_key
+            && let Some(holder) = self.holder(&task.task_type, key)
+        {
+            return Enqueued::Duplicate(holder);
+        }
+        let id = task.id;
+        self.rows.push(Row::new(task, now, place));
+        Enqueued::Created(id)
+    }
+
+    fn holder(&self, task_type: &TaskType, key: &str) -> Option<TaskId> {
+        self.rows.iter().find(|row| row.holds(task_type, key)).map(|row| row.task.id)
+    }
+
+    /// A call that leaves more unfinished tasks than before and than the capacity allows never happened.
+    fn keep_within_capacity(&mut self, operation: &'static str, before: Self) -> Result<()> {
+        let unfinished = |model: &Self| model.rows.iter().filter(|row| row.is_unfinished()).count();
+        match self.options.capacity {
+            Some(capacity) if unfinished(self) > capacity && unfinished(self) > unfinished(&before) => {
+                *self = before;
+                Err(Error::full(operation, capacity))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The ready tasks that a claim may take, in the order in which it must.
+    pub(crate) fn candidates(&self, request: &ClaimRequest) -> Vec<(Place, TaskId)> {
+        let wanted = |row: &&Row| {
+            let task_type = &row.task.task_type;
+            row.state == State::Ready && request.types.contains(task_type) && !self.paused.contains(task_type)
+        };
+        let mut ready: Vec<_> =
+            self.rows.iter().filter(wanted).map(|row| (row.place(), row.task.id)).collect();
+        ready.sort_by_key(|(place, _)| *place);
+        ready
+    }
+
+    /// Claims one of the candidates under this token.
+    pub(crate) fn claim(
+        &mut self,
+        now: Timestamp,
+        request: &ClaimRequest,
+        id: TaskId,
+        token: LeaseToken,
+    ) -> Claim {
+        let until = add(now, request.visibility_timeout.unwrap_or(self.options.visibility_timeout));
+        self.row(id).expect("a candidate exists").claim(now, until, request, token)
+    }
+
+    pub(crate) fn settle_many(
+        &mut self,
+        now: Timestamp,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Settled>> {
+        let decisions = decide_batch(settlements, &self.options.retry, self.options.payload_bytes_max)?;
+        let before = self.clone();
+        let mut place = 0;
+        let answers = decisions.into_iter().map(|decision| self.settle(now, &mut place, decision)).collect();
+        self.keep_within_capacity("settle", before)?;
+        Ok(answers)
+    }
+
+    fn settle(&mut self, now: Timestamp, place: &mut usize, decision: Decision) -> Settled {
+        let Decision { lease, transition, follow_ups } = decision;
+        match self.row(lease.task_id) {
+            Some(row) if row.is_live(&lease) => row.settle(now, place, transition),
+            Some(row) if row.token == Some(lease.token) && transition.is_repeat(row.state) => {
+                return Settled::Repeated;
+            }
+            _ => return Settled::LeaseLost,
+        }
+        for task in follow_ups {
+            self.enqueue(now, *place, task);
+            *place += 1;
+        }
+        Settled::Applied
+    }
+
+    pub(crate) fn heartbeat_many(
+        &mut self,
+        now: Timestamp,
+        leases: &[Lease],
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Heartbeat>> {
+        check_batch("heartbeat", leases.len())?;
+        let timeout = timeout.unwrap_or(self.options.visibility_timeout);
+        check_visibility_timeout("heartbeat", timeout)?;
+        let mut extend = |lease: &Lease| match self.row(lease.task_id) {
+            Some(row) if row.is_live(lease) => {
+                row.lease_until = add(now, timeout);
+                Heartbeat::Extended
+            }
+            _ => Heartbeat::Lost,
+        };
+        Ok(leases.iter().map(&mut extend).collect())
+    }
+
+    pub(crate) fn cancel(&mut self, now: Timestamp, id: TaskId) -> Result<Cancelled> {
+        let row = self.row(id).ok_or_else(|| Error::task_not_found("cancel", id))?;
+        let status = row.task.status;
+        if status.is_finished() {
+            return Ok(Cancelled::AlreadyFinished(status));
+        }
+        row.enter(State::Cancelled, now);
+        row.token = None;
+        Ok(Cancelled::From(status))
+    }
+
+    pub(crate) fn get(&self, id: TaskId) -> Result<Task> {
+        let row = self.rows.iter().find(|row| row.task.id == id);
+        row.map(|row| row.task.clone()).ok_or_else(|| Error::task_not_found("get", id))
+    }
+
+    pub(crate) fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        filter.validate()?;
+        let passes = |task: &Task| {
+            filter.task_type.as_ref().is_none_or(|task_type| task.task_type == *task_type)
+                && filter.status.is_none_or(|status| task.status == status)
+                && filter.region.as_ref().is_none_or(|region| task.region.as_ref() == Some(region))
+                && filter.after.is_none_or(|after| task.id < after)
+        };
+        let mut tasks: Vec<Task> = self.tasks().filter(|task| passes(task)).cloned().collect();
+        tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
+        let page = tasks.into_iter().skip(filter.offset).take(filter.limit).collect();
+        Ok(TaskPage::new(page, filter.limit))
+    }
+
+    pub(crate) fn stats(&self) -> QueueStats {
+        let mut stats = QueueStats::default();
+        let mut processing_ms = 0.0;
+        for task in self.tasks() {
+            let count = match task.status {
+                Status::Pending => &mut stats.pending,
+                Status::Running => &mut stats.running,
+                Status::Completed => &mut stats.completed,
+                Status::Failed => &mut stats.failed,
+                Status::DeadLetter => &mut stats.dead_letter,
+                Status::Cancelled => &mut stats.cancelled,
+            };
+            *count += 1;
+            if !task.status.is_finished() {
+                *stats.by_type.entry(task.task_type.clone()).or_default() += 1;
+            }
+            if let (Status::Completed, Some(start), Some(end)) =
+                (task.status, task.started_at, task.completed_at)
+            {
+                processing_ms += (end - start).as_seconds_f64() * 1000.0;
+            }
+        }
+        stats.avg_processing_time_ms = processing_ms / stats.completed.max(1) as f64;
+        let pending = self.tasks().filter(|task| task.status == Status::Pending);
+        stats.oldest_pending = pending.map(|task| task.scheduled_at).min();
+        stats
+    }
+
+    pub(crate) fn cleanup(&mut self, now: Timestamp, cleanup: Cleanup) -> Result<u64> {
+        check_limit("cleanup", cleanup.limit)?;
+        let latest = subtract(now, cleanup.older_than);
+        let finished = self.earliest(|row| row.task.completed_at, latest, cleanup.limit);
+        self.rows.retain(|row| !finished.iter().any(|(_, id)| *id == row.task.id));
+        Ok(finished.len() as u64)
+    }
+
+    pub(crate) fn reclaim_stale(&mut self, now: Timestamp, limit: usize) -> Result<Reclaimed> {
+        check_limit("reclaim", limit)?;
+        let max_reclaims = self.options.max_reclaims;
+        let stale = self.earliest(Row::lease_end, now, limit);
+        let mut reclaimed = Reclaimed::default();
+        for (place, (_, id)) in in_places(stale) {
+            let row = self.row(id).expect("a stale row exists");
+            row.reclaim(now, max_reclaims);
+            row.queue_at = now + place;
+            *(if row.is_unfinished() { &mut reclaimed.released } else { &mut reclaimed.dead_lettered }) += 1;
+        }
+        Ok(reclaimed)
+    }
+
+    pub(crate) fn promote_due(&mut self, now: Timestamp, limit: usize) -> Result<u64> {
+        check_limit("promote", limit)?;
+        let due = self.earliest(Row::due, now, limit);
+        let promoted = due.len() as u64;
+        for (place, (_, id)) in in_places(due) {
+            let row = self.row(id).expect("a due row exists");
+            row.enter(State::Ready, now);
+            row.queue_at = now + place;
+        }
+        Ok(promoted)
+    }
+
+    pub(crate) fn redrive(&mut self, now: Timestamp, redrive: &Redrive) -> Result<u64> {
+        redrive.validate()?;
+        let (ids, limit) = match redrive {
+            Redrive::Tasks(ids) => (ids.clone(), ids.len()),
+            Redrive::Any { task_type, limit } => (self.dead_letters(task_type.as_ref()), *limit),
+        };
+        let mut redriven = 0;
+        for id in ids {
+            if redriven < limit as u64 && self.redrive_one(now, id) {
+                redriven += 1;
+            }
+        }
+        Ok(redriven)
+    }
+
+    fn redrive_one(&mut self, now: Timestamp, id: TaskId) -> bool {
+        let Some(Task { status: Status::DeadLetter, task_type, unique_key, .. }) = self.get(id).ok() else {
+            return false;
+        };
+        if unique_key.is_some_and(|key| self.holder(&task_type, &key).is_some()) {
+            return false;
+        }
+        let row = self.row(id).expect("the dead letter exists");
+        row.enter(State::Ready, now);
+        row.task.attempts = 0;
+        row.task.reclaims = 0;
+        row.token = None;
+        true
+    }
+
+    /// The ids of the dead letters, of a type or of all.
+    pub(crate) fn dead_letters(&self, task_type: Option<&TaskType>) -> Vec<TaskId> {
+        let dead = self.tasks().filter(|task| task.status == Status::DeadLetter);
+        dead.filter(|task| task_type.is_none_or(|wanted| task.task_type == *wanted))
+            .map(|task| task.id)
+            .collect()
+    }
+
+    pub(crate) fn pause(&mut self, task_type: &TaskType) {
+        self.paused.insert(task_type.clone());
+    }
+
+    pub(crate) fn resume(&mut self, task_type: &TaskType) {
+        self.paused.remove(task_type);
+    }
+
+    pub(crate) fn paused(&self) -> Vec<TaskType> {
+        self.paused.iter().cloned().collect()
+    }
+
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &Task> {
+        self.rows.iter().map(|row| &row.task)
+    }
+
+    /// The earliest time after `now` at which a task becomes due or a lease ends, and which of the two.
+    pub(crate) fn next_event(&self, now: Timestamp) -> Option<(Timestamp, Times)> {
+        let due = self.rows.iter().filter_map(Row::due).map(|time| (time, Times::Due));
+        let ends = self.rows.iter().filter_map(Row::lease_end).map(|time| (time, Times::LeaseEnd));
+        due.chain(ends).filter(|(time, _)| *time > now).min_by_key(|(time, _)| *time)
+    }
+
+    /// How many of the rows whose time has come by `latest`, earliest first, a limit takes. Where it would part
+    /// rows of one time, which the lifecycle leaves in either order, it takes all.
+    pub(crate) fn fair_limit(&self, of: Times, latest: Timestamp, limit: usize) -> usize {
+        let time = match of {
+            Times::Due => Row::due,
+            Times::LeaseEnd => Row::lease_end,
+            Times::Completed => |row: &Row| row.task.completed_at,
+        };
+        let all = self.earliest(time, latest, usize::MAX);
+        let parted = all.get(limit).is_some_and(|(next, _)| all[limit - 1].0 == *next);
+        if parted { all.len() } else { limit }
+    }
+
+    fn row(&mut self, id: TaskId) -> Option<&mut Row> {
+        self.rows.iter_mut().find(|row| row.task.id == id)
+    }
+
+    /// Up to `limit` rows whose time is set and not after `latest`, earliest first.
+    fn earliest(
+        &self,
+        time: impl Fn(&Row) -> Option<Timestamp>,
+        latest: Timestamp,
+        limit: usize,
+    ) -> Vec<(Timestamp, TaskId)> {
+        let timed = self.rows.iter().filter_map(|row| Some((time(row)?, row.task.id)));
+        let mut come: Vec<_> = timed.filter(|(time, _)| *time <= latest).collect();
+        come.sort_by_key(|(time, _)| *time);
+        come.truncate(limit);
+        come
+    }
+}
+
+/// The times by which a call with a limit chooses its rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Times {
+    Due,
+    LeaseEnd,
+    Completed,
+}
+
+/// Gives each row its place in the call, in microseconds; rows of one time share the first one's.
+fn in_places(rows: Vec<(Timestamp, TaskId)>) -> Vec<(Duration, (Timestamp, TaskId))> {
+    let first_of = |time: Timestamp| rows.iter().position(|(other, _)| *other == time).unwrap_or(0);
+    rows.iter().map(|row| (Duration::from_micros(first_of(row.0) as u64), *row)).collect()
+}
