@@ -48,6 +48,21 @@ pub struct Applied {
     pub busy_us: i64,
 }
 
+/// A task to be taken back, and where that puts it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reclaiming {
+    /// The task.
+    pub id: TaskId,
+    /// Its type.
+    pub task_type: TaskType,
+    /// The lease that has ended.
+    pub token: LeaseToken,
+    /// Ready or dead letter.
+    pub state: State,
+    /// The new `last_error`.
+    pub error: String,
+}
+
 /// One database engine behind [`SqlQueue`](crate::SqlQueue). The operations run inside a transaction that the
 /// caller commits; what `docs/lifecycle.md` says of each verb is what they do to a row.
 #[async_trait]
@@ -122,13 +137,17 @@ pub trait Dialect: Send + Sync + 'static {
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>>;
 
-    /// Takes back what has outlived its lease; answers the type and the new state (ready or dead letter) of each.
+    /// The running tasks whose lease has ended, earliest end first: id, type, lease token, worker id, attempts, max
+    /// retries, reclaims.
+    async fn ended(&self, connection: &mut Self::Connection, now: Now<Self>, limit: usize) -> Attempt<Vec<Row>>;
+
+    /// Takes tasks back whose lease is the given one and has ended; answers those.
     async fn reclaim(
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
-        limit: usize,
-    ) -> Attempt<Vec<(TaskType, State)>>;
+        ended: &[Reclaiming],
+    ) -> Attempt<HashSet<TaskId>>;
 
     /// Makes ready what is due; answers how many.
     async fn promote(&self, connection: &mut Self::Connection, now: Now<Self>, limit: usize) -> Attempt<u64>;

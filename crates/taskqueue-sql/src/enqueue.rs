@@ -20,22 +20,23 @@ impl<D: Dialect> Operation<D> for Enqueue {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Enqueued>> {
         let tasks: Vec<&NewTask> = self.0.iter().collect();
-        enqueue(dialect, connection, dialect.now(), &tasks).await
+        enqueue(dialect, connection, dialect.now(), &tasks, 0).await
     }
 }
 
-/// Enqueues tasks one after the other, as if each had been enqueued alone. Ids may repeat.
+/// Enqueues tasks one after the other, as if each had been enqueued alone, behind `first_place` others of the same
+/// call. Ids may repeat.
 pub(crate) async fn enqueue<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
     now: Now<D>,
     tasks: &[&NewTask],
+    first_place: usize,
 ) -> Attempt<Vec<Enqueued>> {
     let mut answers = Vec::with_capacity(tasks.len());
     while answers.len() < tasks.len() {
-        let place = answers.len();
-        let run = run_of_distinct_ids(&tasks[place..]);
-        let inserted = dialect.insert(connection, now, run, place).await?;
+        let run = run_of_distinct_ids(&tasks[answers.len()..]);
+        let inserted = dialect.insert(connection, now, run, first_place + answers.len()).await?;
         if inserted.len() == run.len() {
             answers.extend(run.iter().map(|task| Enqueued::Created(task.id)));
         } else {

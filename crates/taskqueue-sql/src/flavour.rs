@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use sea_query::{Expr, QueryBuilder, Value};
+use sea_query::{Expr, ExprTrait, QueryBuilder, Value};
 use taskqueue_core::TaskId;
+
+use crate::Column;
 
 /// How an engine writes what the portable statements leave open.
 pub trait Flavour: Send + Sync + 'static {
@@ -24,6 +26,16 @@ pub trait Flavour: Send + Sync + 'static {
 
     /// The `queue_rank` of a task that is not ready.
     fn rank_off_queue(&self) -> Expr;
+
+    /// The condition that a task is not ready, in the form in which the engine's index is used.
+    fn is_off_queue(&self) -> Expr {
+        Expr::col(Column::QueueRank).eq(self.rank_off_queue())
+    }
+
+    /// The column in which finished tasks are ordered by when they finished.
+    fn finish_order(&self) -> Column {
+        Column::QueueAt
+    }
 }
 
 /// A rendered statement and its values, in order.

@@ -217,7 +217,11 @@ impl Row {
         i32::try_from(number).map(Priority).map_err(|_| malformed(place, &format!("the priority {number}")))
     }
 
-    fn worker_id(&mut self, place: usize) -> Attempt<Option<WorkerId>> {
+    /// The worker id at `place`, unless it is NULL.
+    ///
+    /// # Errors
+    /// As [`Row::integer`].
+    pub fn worker_id(&mut self, place: usize) -> Attempt<Option<WorkerId>> {
         let Some(id) = self.text_opt(place)? else { return Ok(None) };
         WorkerId::new(&id).map(Some).map_err(|_| malformed(place, &format!("the worker id {id:?}")))
     }

@@ -41,7 +41,7 @@ impl<D: Dialect> Operation<D> for Settle {
         self.sum_up(&applied).apply(dialect, connection).await?;
         let follow_ups = self.follow_ups(&applied);
         if !follow_ups.is_empty() {
-            enqueue(dialect, connection, now, &follow_ups).await?;
+            enqueue(dialect, connection, now, &follow_ups, self.ready_count(&applied)).await?;
         }
         self.answers(dialect, connection, &applied).await
     }
@@ -56,6 +56,14 @@ impl Settle {
             }
         }
         deltas
+    }
+
+    /// How many tasks the applied settles made ready: the follow-ups stand behind them.
+    fn ready_count(&self, applied: &HashMap<TaskId, i64>) -> usize {
+        let ready = |decision: &&Decision| {
+            decision.transition.state() == State::Ready && applied.contains_key(&decision.lease.task_id)
+        };
+        self.0.iter().filter(ready).count()
     }
 
     fn follow_ups(&self, applied: &HashMap<TaskId, i64>) -> Vec<&NewTask> {

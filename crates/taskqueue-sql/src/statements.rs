@@ -123,9 +123,9 @@ impl<'a, F: Flavour> Statements<'a, F> {
         select
             .and_where(Expr::col(Column::Status).eq(status.code()))
             .and_where(Expr::col(Type).eq(task_type.as_str()))
-            .and_where(Expr::col(QueueRank).eq(self.flavour.rank_off_queue()))
-            .and_where(Expr::col(QueueAt).lte(self.flavour.ago(until.0, until.1)))
-            .order_by(QueueAt, Order::Asc)
+            .and_where(self.flavour.is_off_queue())
+            .and_where(Expr::col(self.flavour.finish_order()).lte(self.flavour.ago(until.0, until.1)))
+            .order_by(self.flavour.finish_order(), Order::Asc)
             .order_by(Id, Order::Asc)
             .limit(limit as u64);
         self.render(&select)
@@ -154,7 +154,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             select.and_where(Expr::col((self.table_name(), Type)).eq(task_type.as_str()));
         }
         let at = |column| (self.table_name(), column);
-        select.order_by(at(QueueAt), Order::Asc).order_by(at(Id), Order::Asc).limit(limit as u64);
+        select.order_by(at(self.flavour.finish_order()), Order::Asc).order_by(at(Id), Order::Asc).limit(limit as u64);
         self.render(&select)
     }
 

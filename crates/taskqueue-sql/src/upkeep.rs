@@ -3,12 +3,15 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
-use taskqueue_core::{Cancelled, Cleanup, Error, Reclaimed, Redrive, State, TaskId, TaskType, Timestamp};
+use taskqueue_core::{
+    AfterLeaseEnd, Cancelled, Cleanup, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId, TaskType,
+    Timestamp, after_lease_end, lease_ended_error,
+};
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, kind_of, statements};
 use crate::statements::LIST_MAX;
-use crate::{Access, Attempt, Dialect, Failure, Row};
+use crate::{Access, Attempt, Dialect, Failure, Reclaiming, Row};
 
 /// Cancels a task that is not finished.
 pub(crate) struct Cancel(pub(crate) TaskId);
@@ -112,18 +115,45 @@ impl<D: Dialect> Operation<D> for Reclaim {
     const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Reclaimed> {
+        let now = dialect.now();
+        let rows = dialect.ended(connection, now, self.limit).await?;
+        if rows.is_empty() {
+            return Ok(Reclaimed::default());
+        }
+        let max_reclaims = dialect.options().max_reclaims;
+        let ended: Vec<Reclaiming> =
+            rows.into_iter().map(|row| after_end(row, max_reclaims)).collect::<Attempt<_>>()?;
+        let taken = dialect.reclaim(connection, now, &ended).await?;
         let mut reclaimed = Reclaimed::default();
         let mut deltas = Deltas::default();
-        for (task_type, state) in dialect.reclaim(connection, dialect.now(), self.limit).await? {
+        for Reclaiming { task_type, state, .. } in ended.iter().filter(|ended| taken.contains(&ended.id)) {
             match state {
                 State::DeadLetter => reclaimed.dead_lettered += 1,
                 _ => reclaimed.released += 1,
             }
-            deltas.add(&task_type, state, 0);
+            deltas.add(task_type, *state, 0);
         }
         deltas.apply(dialect, connection).await?;
         Ok(reclaimed)
     }
+}
+
+/// Where the end of its lease puts a task.
+fn after_end(mut row: Row, max_reclaims: u32) -> Attempt<Reclaiming> {
+    let worker_id = row.worker_id(3)?;
+    let ended = EndedLease {
+        worker_id: worker_id.as_ref(),
+        attempts: row.count(4)?,
+        max_retries: row.count(5)?,
+        reclaims: row.count(6)?,
+        max_reclaims,
+    };
+    let state = match after_lease_end(&ended) {
+        AfterLeaseEnd::Ready => State::Ready,
+        AfterLeaseEnd::DeadLetter => State::DeadLetter,
+    };
+    let token = LeaseToken::from_stored(row.integer(2)?);
+    Ok(Reclaiming { id: row.id(0)?, task_type: row.task_type(1)?, token, state, error: lease_ended_error(&ended) })
 }
 
 /// Makes ready what is due.

@@ -16,9 +16,6 @@ pub(crate) const INSERT_VALUES: usize = 14;
 /// The most types of one candidate query; SQLite's own limit is 500 terms.
 pub(crate) const TYPES_MAX: usize = 100;
 
-/// What a reclaimed task's `last_error` says.
-const LEASE_ENDED: &str = "lease ended before the task was settled";
-
 /// The texts for one table.
 #[derive(Debug)]
 pub(crate) struct Sql {
@@ -28,6 +25,7 @@ pub(crate) struct Sql {
     pub(crate) complete: Arc<str>,
     pub(crate) settle: Arc<str>,
     pub(crate) heartbeat: Arc<str>,
+    pub(crate) ended: Arc<str>,
     pub(crate) reclaim: Arc<str>,
     pub(crate) promote: Arc<str>,
     pub(crate) redrive: Arc<str>,
@@ -42,6 +40,7 @@ impl Sql {
             complete: complete(table).into(),
             settle: settle(table).into(),
             heartbeat: heartbeat(table).into(),
+            ended: ended(table).into(),
             reclaim: reclaim(table).into(),
             promote: promote(table).into(),
             redrive: redrive(table).into(),
@@ -50,7 +49,7 @@ impl Sql {
 
     /// The INSERT of the most rows that `rows` can fill, and how many those are.
     pub(crate) fn insert(&self, rows: usize) -> (Arc<str>, usize) {
-        let power = rows.min(INSERT_ROWS_MAX).max(1).ilog2();
+        let power = rows.clamp(1, INSERT_ROWS_MAX).ilog2();
         (Arc::clone(&self.inserts[power as usize]), 1 << power)
     }
 
@@ -134,19 +133,25 @@ fn heartbeat(table: &TableName) -> String {
     )
 }
 
-/// ?1 now, ?2 limit, ?3 reclaims allowed. The running prefix is as long as the workers are many; lease_until is in
-/// no index, so that a heartbeat writes one page.
-fn reclaim(table: &TableName) -> String {
+/// ?1 now, ?2 limit. The running prefix is as long as the workers are many; lease_until is in no index, so that a
+/// heartbeat writes one page.
+fn ended(table: &TableName) -> String {
     format!(
-        "UPDATE {table} SET status = CASE WHEN dead THEN 5 ELSE 0 END, \
-         queue_rank = CASE WHEN dead THEN 0 ELSE -priority END, queue_at = CASE WHEN dead THEN ?1 ELSE ?1 + place END, \
-         completed_at = CASE WHEN dead THEN ?1 END, unique_held = CASE WHEN dead THEN NULL ELSE unique_held END, \
-         reclaims = reclaims + 1, last_error = '{LEASE_ENDED}', lease_token = 0, lease_until = NULL, updated_at = ?1 \
-         FROM (SELECT seq AS ended_seq, attempts >= max_retries OR reclaims >= ?3 AS dead, \
-         row_number() OVER (ORDER BY lease_until, seq) - 1 AS place \
-         FROM (SELECT seq, attempts, max_retries, reclaims, lease_until FROM {table} INDEXED BY {table}_pos \
-         WHERE shard = {SHARD} AND status = 2 AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2)) AS ended \
-         WHERE {table}.seq = ended_seq RETURNING {table}.type, status"
+        "SELECT id, type, lease_token, worker_id, attempts, max_retries, reclaims FROM {table} INDEXED BY {table}_pos \
+         WHERE shard = {SHARD} AND status = 2 AND lease_until <= ?1 ORDER BY lease_until, seq LIMIT ?2"
+    )
+}
+
+/// ?1 now, ?2 arrays of lease, status, queue time, error.
+fn reclaim(table: &TableName) -> String {
+    let live = is_live_lease(table).replace("given.value", "given.value ->> 0");
+    format!(
+        "UPDATE {table} SET status = given.value ->> 1, \
+         queue_rank = CASE given.value ->> 1 WHEN 0 THEN -priority ELSE 0 END, queue_at = given.value ->> 2, \
+         completed_at = CASE given.value ->> 1 WHEN 5 THEN ?1 END, \
+         unique_held = CASE given.value ->> 1 WHEN 5 THEN NULL ELSE unique_held END, reclaims = reclaims + 1, \
+         last_error = given.value ->> 3, lease_token = 0, lease_until = NULL, updated_at = ?1 \
+         FROM json_each(?2) AS given WHERE {live} AND lease_until <= ?1 RETURNING {table}.id"
     )
 }
 

@@ -12,13 +12,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use taskqueue_core::clock::{add, subtract};
 use taskqueue_core::{
-    Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, Timestamp, Transition,
+    Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Timestamp, Transition,
 };
-use taskqueue_sql::{Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Row, Statement};
+use taskqueue_sql::{Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement};
 
 use crate::claim::{Sql, TYPES_MAX};
 use crate::config::SqliteConfig;
-use crate::encode::{NewRow, ids_json, leases_json, settles_json};
+use crate::encode::{NewRow, ids_json, leases_json, reclaims_json, settles_json};
 use crate::error::failure;
 use crate::query::{Query, bind_values, fields};
 
@@ -234,24 +234,20 @@ impl Dialect for SqliteDialect {
         rows.iter().map(read).collect()
     }
 
+    async fn ended(&self, connection: &mut SqliteConnection, now: Timestamp, limit: usize) -> Attempt<Vec<Row>> {
+        let query = Query::constant(&self.sql.ended).bind(now.timestamp_micros()).bind(limit as i64);
+        query.fetch_all(connection).await.map_err(failure)?.iter().map(fields).collect()
+    }
+
     async fn reclaim(
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
-        limit: usize,
-    ) -> Attempt<Vec<(TaskType, State)>> {
-        let rows = Query::constant(&self.sql.reclaim)
-            .bind(now.timestamp_micros())
-            .bind(limit as i64)
-            .bind(i64::from(self.config.options.max_reclaims))
-            .fetch_all(connection)
-            .await
-            .map_err(failure)?;
-        let read = |row: &SqliteRow| {
-            let mut row = fields(row)?;
-            Ok((row.task_type(0)?, row.state(1)?))
-        };
-        rows.iter().map(read).collect()
+        ended: &[Reclaiming],
+    ) -> Attempt<HashSet<TaskId>> {
+        let query = Query::constant(&self.sql.reclaim).bind(now.timestamp_micros()).bind(reclaims_json(ended, now));
+        let rows = query.fetch_all(connection).await.map_err(failure)?;
+        rows.iter().map(|row| fields(row)?.id(0)).collect()
     }
 
     async fn promote(&self, connection: &mut SqliteConnection, now: Timestamp, limit: usize) -> Attempt<u64> {

@@ -1,12 +1,10 @@
 //! What goes into the statements of `claim.rs`: the row of a new task, and batches as JSON arrays. Pure.
 
-use std::fmt::Write as _;
-
 use serde_json::json;
 use taskqueue_core::clock::add;
 use taskqueue_core::new_task::Schedule;
-use taskqueue_core::{Decision, Lease, NewTask, State, TaskId, Timestamp, Transition};
-use taskqueue_sql::stored_metadata;
+use taskqueue_core::{Decision, Lease, LeaseToken, NewTask, State, TaskId, Timestamp, Transition};
+use taskqueue_sql::{Reclaiming, stored_metadata};
 
 use crate::query::Bound;
 
@@ -63,19 +61,13 @@ pub(crate) fn ids_json(ids: &[TaskId]) -> String {
 
 /// Leases as `<id in hex><token>`; none when there are none.
 pub(crate) fn leases_json<'l>(leases: impl Iterator<Item = &'l Lease>) -> Option<String> {
-    let mut json = String::from("[");
-    for lease in leases {
-        let separator = if json.len() > 1 { "," } else { "" };
-        write!(json, "{separator}\"{}\"", lease_text(lease)).expect("writing to a String cannot fail");
-    }
-    json.push(']');
-    (json.len() > 2).then_some(json)
+    let texts: Vec<String> = leases.map(|lease| lease_text(lease.task_id, lease.token)).collect();
+    (!texts.is_empty()).then(|| json!(texts).to_string())
 }
 
-/// Transitions that are no completion, as arrays; none when there are none. Those that become ready keep their
-/// order by a microsecond each.
+/// Transitions that are no completion, as arrays; none when there are none.
 pub(crate) fn settles_json(decisions: &[&Decision], now: Timestamp) -> Option<String> {
-    let mut ready = 0;
+    let mut ready = ReadyTimes::from(now);
     let mut rows = Vec::with_capacity(decisions.len());
     for Decision { lease, transition, .. } in decisions {
         let state = transition.state();
@@ -89,24 +81,44 @@ pub(crate) fn settles_json(decisions: &[&Decision], now: Timestamp) -> Option<St
             }
             Transition::Release => (None, None, 1, None),
         };
-        let mut queue_at = due_at.unwrap_or(now.timestamp_micros());
-        if state == State::Ready {
-            queue_at += ready;
-            ready += 1;
-        }
-        rows.push(json!([
-            lease_text(lease),
-            state.code(),
-            queue_at,
-            due_at,
-            scheduled_at,
-            given_back,
-            error
-        ]));
+        let queue_at = due_at.unwrap_or_else(|| ready.queue_at(state));
+        let lease = lease_text(lease.task_id, lease.token);
+        rows.push(json!([lease, state.code(), queue_at, due_at, scheduled_at, given_back, error]));
     }
     (!rows.is_empty()).then(|| json!(rows).to_string())
 }
 
-fn lease_text(lease: &Lease) -> String {
-    format!("{}{}", lease.task_id.as_uuid().simple(), lease.token.get())
+/// Tasks to be taken back, as arrays.
+pub(crate) fn reclaims_json(ended: &[Reclaiming], now: Timestamp) -> String {
+    let mut ready = ReadyTimes::from(now);
+    let row = |ended: &Reclaiming| {
+        let lease = lease_text(ended.id, ended.token);
+        json!([lease, ended.state.code(), ready.queue_at(ended.state), ended.error])
+    };
+    json!(ended.iter().map(row).collect::<Vec<_>>()).to_string()
+}
+
+/// When the tasks of one call are in the queue: a microsecond after one another if they are ready, which keeps their
+/// order, else now.
+struct ReadyTimes {
+    now: i64,
+    ready: i64,
+}
+
+impl ReadyTimes {
+    fn from(now: Timestamp) -> Self {
+        Self { now: now.timestamp_micros(), ready: 0 }
+    }
+
+    fn queue_at(&mut self, state: State) -> i64 {
+        if state != State::Ready {
+            return self.now;
+        }
+        self.ready += 1;
+        self.now + self.ready - 1
+    }
+}
+
+fn lease_text(id: TaskId, token: LeaseToken) -> String {
+    format!("{}{}", id.as_uuid().simple(), token.get())
 }
