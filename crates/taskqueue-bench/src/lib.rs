@@ -1,5 +1,8 @@
-//! What the benches share: the tasks they enqueue, the loops they time, and how figures are reported. It knows
-//! queues only as [`Queue`](taskqueue_core::Queue).
+//! What the benches share: the engines they run on, the work they time, and how figures are reported.
 
+pub mod bare;
+pub mod cycle;
+pub mod engine;
+pub mod history;
 pub mod report;
 pub mod workload;

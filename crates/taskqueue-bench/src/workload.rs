@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use taskqueue_core::{
-    BATCH_MAX, Claim, ClaimRequest, NewTask, Outcome, Queue, RawPayload, Result, Settlement, TaskType, WorkerId,
+    BATCH_MAX, Claim, ClaimRequest, NewTask, Outcome, Queue, RawPayload, Result, Settlement, TaskType,
+    WorkerId,
 };
 
 /// The payload of every task: the size of a small real one.
-const PAYLOAD: &str =
-    r#"{"bucket":"photos","key":"2026/01/01/IMG_0001.jpeg","size":482113,"etag":"9e107d9d372bb6826bd81d3542a419d6"}"#;
+const PAYLOAD: &str = r#"{"bucket":"photos","key":"2026/01/01/IMG_0001.jpeg","size":482113,"etag":"9e107d9d372bb6826bd81d3542a419d6"}"#;
 
 /// One worker and the type of task that it works.
 #[derive(Debug, Clone)]
