@@ -13,8 +13,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use taskqueue_core::clock::subtract;
 use taskqueue_core::{
-    BATCH_MAX, ClaimRequest, Cleanup, Lease, NewTask, Outcome, Priority, Redrive, RetryPolicy, Settlement,
-    Status, Task, TaskFilter, TaskId, TaskType, Timestamp,
+    BATCH_MAX, ClaimRequest, Cleanup, Lease, LeaseToken, NewTask, Outcome, Priority, Redrive, RetryPolicy,
+    Settlement, Status, Task, TaskFilter, TaskId, TaskType, Timestamp,
 };
 use uuid::Uuid;
 
@@ -190,7 +190,7 @@ struct Replay {
     model: Model,
     leases: Vec<Lease>,
     ids: Vec<TaskId>,
-    tokens: HashSet<i64>,
+    tokens: HashSet<(TaskId, LeaseToken)>,
 }
 
 impl Replay {
@@ -271,7 +271,8 @@ impl Replay {
         let expected: Vec<_> = candidates.iter().take(limit).map(|(place, _)| Some(*place)).collect();
         assert_eq!(places, expected, "which are claimed, and in which order");
         for claim in claims {
-            assert!(self.tokens.insert(claim.lease.token.get()), "each claim has a token of its own");
+            let token = (claim.task.id, claim.lease.token);
+            assert!(self.tokens.insert(token), "no lease has the token of an earlier one of its task");
             let expected = self.model.claim(now, &request, claim.task.id, claim.lease.token);
             self.assert_agrees(&claim.task, &expected.task);
             self.bed.assert_time(claim.lease.until, expected.lease.until);

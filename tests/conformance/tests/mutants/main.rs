@@ -1,0 +1,105 @@
+//! The suite can fail: each queue here breaks one promise, and the behaviours that speak of it see that.
+
+mod mutant;
+
+use mutant::{Fault, MutantHarness};
+use taskqueue_conformance::{BEHAVIOURS, Report, run};
+
+/// Asserts that these behaviours fail on a queue with this fault.
+fn assert_caught(fault: Fault, by: &[&str]) {
+    for name in by {
+        let behaviour = BEHAVIOURS.iter().find(|behaviour| behaviour.name == *name).expect("it is listed");
+        let report = run(&MutantHarness(fault), behaviour);
+        assert!(matches!(report, Report::Failed(_)), "{name} does not see that {fault:?}: {report:?}");
+    }
+}
+
+#[test]
+fn a_wrapper_without_a_fault_passes_everything() {
+    for behaviour in BEHAVIOURS {
+        assert_eq!(run(&MutantHarness(Fault::None), behaviour), Report::Passed, "{}", behaviour.name);
+    }
+}
+
+/// One test for each fault: its name, the fault, and the behaviours that must fail.
+macro_rules! caught {
+    ($($name:ident: $fault:ident by $($behaviour:ident)+;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                assert_caught(Fault::$fault, &[$(stringify!($behaviour)),+]);
+            }
+        )*
+    };
+}
+
+caught! {
+    settles_that_are_not_fenced_are_caught: SettleIsNotFenced
+        by a_stale_worker_cannot_settle_the_next_workers_run a_released_lease_cannot_settle_the_next_workers_run
+        random_histories_agree_with_the_model;
+    heartbeats_that_are_not_fenced_are_caught: HeartbeatIsNotFenced
+        by a_stale_worker_cannot_settle_the_next_workers_run;
+    heartbeats_that_do_nothing_are_caught: HeartbeatsDoNotExtend
+        by a_heartbeat_extends_the_lease_from_now a_heartbeat_may_say_for_how_long
+        random_histories_agree_with_the_model;
+    a_cancel_without_completed_at_is_caught: CancelSetsNoCompletedAt
+        by a_pending_task_is_cancelled a_running_task_is_cancelled a_failed_task_is_cancelled;
+    reclaims_without_a_cap_are_caught: ReclaimIsNotCapped
+        by a_poison_task_is_reclaimed_no_more_often_than_the_cap the_cap_of_reclaims_can_be_configured;
+    claims_handed_out_twice_are_caught: ClaimsAreHandedOutTwice
+        by claims_of_one_at_once_never_share_a_task claims_of_many_at_once_never_share_a_task;
+    claims_over_their_limit_are_caught: ClaimsExceedTheirLimit
+        by a_claim_takes_no_more_than_its_limit;
+    claims_type_by_type_are_caught: ClaimsIgnoreTheOrderAcrossTypes
+        by types_are_claimed_in_one_order random_histories_agree_with_the_model;
+    follow_ups_outside_the_settle_are_caught: FollowUpsComeBeforeTheSettle
+        by a_lost_lease_enqueues_no_follow_up a_repeated_settle_enqueues_them_once
+        a_bad_follow_up_leaves_the_whole_batch_unsettled;
+    follow_ups_of_a_repeat_are_caught: FollowUpsOfARepeatAreEnqueued
+        by a_repeated_settle_enqueues_them_once one_settle_of_many_at_once_is_applied;
+    a_repeat_that_is_called_lost_is_caught: ARepeatIsALostLease
+        by each_settle_can_be_repeated a_settle_can_be_repeated_after_its_promotion;
+    a_batch_out_of_order_is_caught: ABatchIsStoredInReverse
+        by a_batch_is_claimed_in_its_order within_a_batch_the_first_with_a_key_wins
+        random_histories_agree_with_the_model;
+    a_batch_in_part_is_caught: ABatchIsStoredInPart
+        by a_batch_with_one_bad_task_stores_nothing a_full_queue_refuses_a_batch_whole_until_there_is_room;
+    an_enqueue_dropped_half_done_is_caught: AnEnqueueCanBeDroppedHalfDone
+        by an_enqueue_that_is_dropped_can_be_repeated;
+    an_id_created_again_is_caught: AnExistingIdIsCreatedAgain
+        by an_enqueue_of_an_id_that_exists_is_repeated_and_changes_nothing one_enqueue_of_an_id_at_once_creates_it;
+    delays_that_are_ignored_are_caught: DelaysAreIgnored
+        by a_delayed_task_is_pending_and_not_claimed_before_its_time;
+    a_snooze_that_costs_an_attempt_is_caught: SnoozeCostsAnAttempt
+        by snooze_puts_it_off_and_gives_the_attempt_back snooze_and_release_never_use_attempts_up
+        random_histories_agree_with_the_model;
+    a_release_that_moves_the_schedule_is_caught: ReleaseIsASnooze
+        by release_makes_it_ready_and_gives_the_attempt_back;
+    keys_that_are_never_released_are_caught: KeysAreNeverReleased
+        by a_finished_task_holds_no_key a_key_can_be_held_again_and_again;
+    keys_that_meet_across_types_are_caught: KeysMeetAcrossTypes
+        by keys_of_different_types_do_not_meet;
+    a_listing_that_skips_a_row_is_caught: ListSkipsARow
+        by pages_show_every_task_once tasks_that_come_between_pages_shift_no_page;
+    payloads_that_are_normalised_are_caught: SpacesInPayloadsAreLost
+        by payload_text_comes_back_byte_for_byte a_payload_stays_as_it_is_through_a_whole_life;
+    a_payload_limit_off_by_one_is_caught: TheLargestPayloadIsRefused
+        by a_payload_of_exactly_the_limit_comes_back the_payload_limit_can_be_configured_and_counts_bytes;
+    a_limit_that_is_not_checked_is_caught: ALimitOfNothingIsTaken
+        by a_limit_is_one_to_ten_thousand;
+    a_capacity_that_is_ignored_is_caught: CapacityIsIgnored
+        by a_full_queue_refuses_a_batch_whole_until_there_is_room
+        follow_ups_beyond_the_capacity_leave_the_task_running;
+    a_cleanup_without_a_limit_is_caught: CleanupIgnoresItsLimit
+        by the_oldest_go_first_up_to_the_limit;
+    a_redrive_of_every_type_is_caught: RedriveIgnoresTheType
+        by redrive_of_a_type_leaves_the_others;
+    a_retry_policy_that_is_ignored_is_caught: TheRetryPolicyIsIgnored
+        by a_failed_task_waits_as_the_policy_says the_default_backs_off_exponentially_with_jitter;
+    a_pause_that_does_nothing_is_caught: PauseDoesNothing
+        by a_paused_type_is_not_claimed_until_it_is_resumed paused_types_are_listed_in_order;
+    a_close_that_does_nothing_is_caught: CloseDoesNothing
+        by every_call_on_a_closed_queue_says_so;
+    stale_statistics_are_caught: StatisticsAreStale
+        by counts_follow_every_change;
+}

@@ -1,0 +1,378 @@
+//! A queue that breaks one promise and keeps the others: the model, behind a wrapper that misbehaves.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskqueue_conformance::{Fixture, Harness, ModelHarness, Options};
+use taskqueue_core::{
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Heartbeat, Lease, NewTask, Outcome, Queue,
+    QueueStats, RawPayload, Reclaimed, Redrive, Result, RetryPolicy, Schedule, Settled, Settlement, Status,
+    Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
+};
+
+/// The one promise that is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    SettleIsNotFenced,
+    HeartbeatIsNotFenced,
+    CancelSetsNoCompletedAt,
+    ReclaimIsNotCapped,
+    ClaimsAreHandedOutTwice,
+    ClaimsExceedTheirLimit,
+    ClaimsIgnoreTheOrderAcrossTypes,
+    FollowUpsComeBeforeTheSettle,
+    FollowUpsOfARepeatAreEnqueued,
+    ARepeatIsALostLease,
+    ABatchIsStoredInReverse,
+    ABatchIsStoredInPart,
+    AnEnqueueCanBeDroppedHalfDone,
+    AnExistingIdIsCreatedAgain,
+    DelaysAreIgnored,
+    SnoozeCostsAnAttempt,
+    ReleaseIsASnooze,
+    KeysAreNeverReleased,
+    KeysMeetAcrossTypes,
+    ListSkipsARow,
+    SpacesInPayloadsAreLost,
+    TheLargestPayloadIsRefused,
+    ALimitOfNothingIsTaken,
+    CapacityIsIgnored,
+    CleanupIgnoresItsLimit,
+    RedriveIgnoresTheType,
+    TheRetryPolicyIsIgnored,
+    PauseDoesNothing,
+    CloseDoesNothing,
+    StatisticsAreStale,
+    HeartbeatsDoNotExtend,
+}
+
+/// What the wrapper must remember to misbehave.
+#[derive(Default)]
+struct Memory {
+    leases: HashMap<TaskId, Lease>,
+    last_claim: Option<Claim>,
+    keys: HashMap<(Option<TaskType>, String), TaskId>,
+    snoozes: HashMap<TaskId, u32>,
+    stats: Option<QueueStats>,
+}
+
+struct Mutant {
+    queue: Arc<dyn Queue>,
+    fault: Fault,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Mutant {
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no mutant panics under its lock")
+    }
+
+    /// The lease that is live now, whatever lease is given.
+    fn live(&self, lease: &Lease) -> Lease {
+        self.memory().leases.get(&lease.task_id).unwrap_or(lease).clone()
+    }
+
+    /// The task as this mutant shows it.
+    fn show(&self, mut task: Task) -> Task {
+        if self.has(Fault::CancelSetsNoCompletedAt) && task.status == Status::Cancelled {
+            task.completed_at = None;
+        }
+        if self.has(Fault::SnoozeCostsAnAttempt) {
+            task.attempts += self.memory().snoozes.get(&task.id).unwrap_or(&0);
+        }
+        task
+    }
+
+    fn spoil_task(&self, mut task: NewTask) -> NewTask {
+        if self.has(Fault::DelaysAreIgnored) {
+            task.schedule = Schedule::Now;
+        }
+        if self.has(Fault::SpacesInPayloadsAreLost) {
+            task.payload = RawPayload::from_stored(task.payload.as_str().replace(' ', ""));
+        }
+        task
+    }
+
+    /// The task that holds a key by this mutant's rules, which then takes the place of a new one.
+    fn wrong_holder(&self, task: &NewTask) -> Option<TaskId> {
+        let key = task.unique_key.clone()?;
+        let scope = match self.fault {
+            Fault::KeysAreNeverReleased => Some(task.task_type.clone()),
+            Fault::KeysMeetAcrossTypes => None,
+            _ => return None,
+        };
+        let holder = *self.memory().keys.entry((scope, key)).or_insert(task.id);
+        (holder != task.id).then_some(holder)
+    }
+
+    async fn enqueue_one_by_one(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        let mut answers = Vec::new();
+        for task in tasks {
+            answers.extend(self.queue.enqueue_many(vec![task]).await?);
+            tokio::task::yield_now().await;
+        }
+        Ok(answers)
+    }
+
+    /// What is left of the settlements once the fault has taken its part.
+    async fn spoil_settlements(&self, mut settlements: Vec<Settlement>) -> Vec<Settlement> {
+        for Settlement { lease, outcome } in &mut settlements {
+            match (self.fault, &mut *outcome) {
+                (Fault::SettleIsNotFenced, _) => *lease = self.live(lease),
+                (Fault::SnoozeCostsAnAttempt, Outcome::Snooze { .. }) => {
+                    *self.memory().snoozes.entry(lease.task_id).or_default() += 1;
+                }
+                (Fault::ReleaseIsASnooze, Outcome::Release) => *outcome = Outcome::snooze(Duration::ZERO),
+                (Fault::FollowUpsComeBeforeTheSettle, Outcome::Complete { follow_ups }) => {
+                    // A bad one is left to the settle, which refuses it.
+                    if self.queue.enqueue_many(follow_ups.clone()).await.is_ok() {
+                        follow_ups.clear();
+                    }
+                }
+                _ => {}
+            }
+        }
+        settlements
+    }
+}
+
+#[async_trait]
+impl Queue for Mutant {
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        let mut tasks: Vec<NewTask> = tasks.into_iter().map(|task| self.spoil_task(task)).collect();
+        match self.fault {
+            Fault::ABatchIsStoredInReverse => {
+                tasks.reverse();
+                let mut answers = self.queue.enqueue_many(tasks).await?;
+                answers.reverse();
+                Ok(answers)
+            }
+            Fault::ABatchIsStoredInPart | Fault::AnEnqueueCanBeDroppedHalfDone => {
+                self.enqueue_one_by_one(tasks).await
+            }
+            Fault::AnExistingIdIsCreatedAgain => {
+                let created = |answer: Enqueued| Enqueued::Created(answer.id());
+                Ok(self.queue.enqueue_many(tasks).await?.into_iter().map(created).collect())
+            }
+            _ => match tasks.first().and_then(|task| self.wrong_holder(task)) {
+                Some(holder) if tasks.len() == 1 => Ok(vec![Enqueued::Duplicate(holder)]),
+                _ => {
+                    let answers = self.queue.enqueue_many(tasks.clone()).await?;
+                    let pairs = tasks.iter().zip(answers);
+                    Ok(pairs
+                        .map(|(task, answer)| self.wrong_holder(task).map_or(answer, Enqueued::Duplicate))
+                        .collect())
+                }
+            },
+        }
+    }
+
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        let mut request = request.clone();
+        request.validate()?;
+        if self.has(Fault::ClaimsExceedTheirLimit) {
+            request.limit += 1;
+        }
+        let mut claims = match self.fault {
+            Fault::ClaimsIgnoreTheOrderAcrossTypes => {
+                let mut claims = Vec::new();
+                for task_type in &request.types {
+                    let mut one =
+                        ClaimRequest::new(request.worker_id.clone(), [task_type.clone()], request.limit);
+                    one.visibility_timeout = request.visibility_timeout;
+                    one.limit = request.limit - claims.len();
+                    if one.limit > 0 {
+                        claims.extend(self.queue.dequeue_many(&one).await?);
+                    }
+                }
+                claims
+            }
+            _ => self.queue.dequeue_many(&request).await?,
+        };
+        for claim in &mut claims {
+            claim.task = self.show(claim.task.clone());
+            self.memory().leases.insert(claim.task.id, claim.lease.clone());
+        }
+        if self.has(Fault::ClaimsAreHandedOutTwice) {
+            let last = self.memory().last_claim.take();
+            self.memory().last_claim = claims.first().cloned();
+            claims.extend(last);
+        }
+        Ok(claims)
+    }
+
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
+        let asked = settlements.clone();
+        let mut answers = self.queue.settle_many(self.spoil_settlements(settlements).await).await?;
+        for (answer, settlement) in answers.iter_mut().zip(asked) {
+            match (self.fault, &*answer, settlement.outcome) {
+                (Fault::ARepeatIsALostLease, Settled::Repeated, _) => *answer = Settled::LeaseLost,
+                (
+                    Fault::FollowUpsOfARepeatAreEnqueued,
+                    Settled::Repeated,
+                    Outcome::Complete { follow_ups },
+                ) => {
+                    self.queue.enqueue_many(follow_ups).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
+        let leases: Vec<Lease> = match self.fault {
+            Fault::HeartbeatIsNotFenced => leases.iter().map(|lease| self.live(lease)).collect(),
+            Fault::HeartbeatsDoNotExtend => return Ok(vec![Heartbeat::Extended; leases.len()]),
+            _ => leases.to_vec(),
+        };
+        self.queue.heartbeat_many(&leases, timeout).await
+    }
+
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
+        self.queue.cancel(id).await
+    }
+
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        Ok(self.show(self.queue.get(id).await?))
+    }
+
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        let mut filter = filter.clone();
+        if self.has(Fault::ALimitOfNothingIsTaken) {
+            filter.limit = filter.limit.max(1);
+        }
+        let mut page = self.queue.list(&filter).await?;
+        if self.has(Fault::ListSkipsARow) && filter.after.is_some() && !page.tasks.is_empty() {
+            page.tasks.remove(0);
+        }
+        page.tasks = page.tasks.into_iter().map(|task| self.show(task)).collect();
+        Ok(page)
+    }
+
+    async fn stats(&self) -> Result<QueueStats> {
+        let stats = self.queue.stats().await?;
+        match self.fault {
+            Fault::StatisticsAreStale => Ok(self.memory().stats.get_or_insert(stats).clone()),
+            _ => Ok(stats),
+        }
+    }
+
+    async fn cleanup(&self, mut cleanup: Cleanup) -> Result<u64> {
+        if self.has(Fault::CleanupIgnoresItsLimit) {
+            cleanup.limit = taskqueue_core::BATCH_MAX;
+        }
+        self.queue.cleanup(cleanup).await
+    }
+
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
+        self.queue.reclaim_stale(limit).await
+    }
+
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        self.queue.promote_due(limit).await
+    }
+
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
+        match (self.fault, redrive) {
+            (Fault::RedriveIgnoresTheType, Redrive::Any { limit, .. }) => {
+                self.queue.redrive(&Redrive::Any { task_type: None, limit: *limit }).await
+            }
+            _ => self.queue.redrive(redrive).await,
+        }
+    }
+
+    async fn pause(&self, task_type: &TaskType) -> Result<()> {
+        if self.has(Fault::PauseDoesNothing) { Ok(()) } else { self.queue.pause(task_type).await }
+    }
+
+    async fn resume(&self, task_type: &TaskType) -> Result<()> {
+        self.queue.resume(task_type).await
+    }
+
+    async fn paused(&self) -> Result<Vec<TaskType>> {
+        self.queue.paused().await
+    }
+
+    async fn backend(&self) -> Result<Backend> {
+        self.queue.backend().await
+    }
+
+    async fn close(&self) {
+        if !self.has(Fault::CloseDoesNothing) {
+            self.queue.close().await;
+        }
+    }
+
+    fn visibility_timeout(&self) -> Duration {
+        self.queue.visibility_timeout()
+    }
+
+    fn wake_up(&self) -> WakeUp {
+        self.queue.wake_up()
+    }
+}
+
+/// Makes queues with a fault.
+pub(crate) struct MutantHarness(pub(crate) Fault);
+
+struct MutantFixture {
+    fixture: Box<dyn Fixture>,
+    fault: Fault,
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl MutantFixture {
+    fn spoil(&self, queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
+        Arc::new(Mutant { queue, fault: self.fault, memory: self.memory.clone() })
+    }
+}
+
+#[async_trait]
+impl Harness for MutantHarness {
+    async fn fresh(&self, mut options: Options) -> Box<dyn Fixture> {
+        match self.0 {
+            Fault::ReclaimIsNotCapped => options.max_reclaims = u32::MAX,
+            Fault::TheLargestPayloadIsRefused => options.payload_bytes_max -= 1,
+            Fault::CapacityIsIgnored => options.capacity = None,
+            Fault::TheRetryPolicyIsIgnored => options.retry = RetryPolicy::fixed(Duration::from_secs(1)),
+            _ => {}
+        }
+        let fixture = ModelHarness.fresh(options).await;
+        Box::new(MutantFixture { fixture, fault: self.0, memory: Arc::default() })
+    }
+
+    fn supports_capacity(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Fixture for MutantFixture {
+    fn queue(&self) -> Arc<dyn Queue> {
+        self.spoil(self.fixture.queue())
+    }
+
+    async fn reopen(&self) -> Option<Arc<dyn Queue>> {
+        Some(self.spoil(self.fixture.reopen().await?))
+    }
+
+    async fn now(&self) -> Timestamp {
+        self.fixture.now().await
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.fixture.advance(by).await;
+    }
+
+    fn clock_is_manual(&self) -> bool {
+        true
+    }
+}
