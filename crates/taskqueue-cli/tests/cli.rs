@@ -15,7 +15,8 @@ fn one_task_is_enqueued_shown_and_counted() {
     let task = program.json(&["get", &id, "--json"]);
     assert_eq!((task["status"].as_str(), task["type"].as_str()), (Some("pending"), Some("mail")));
     assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"ada\"}\n");
-    assert!(program.ok(&["get", &id]).contains("attempts    0 of 3"));
+    let shown = program.ok(&["get", &id]);
+    assert!(shown.contains("\nattempts   0 of 3\n"), "{shown}");
     let stats = program.json(&["stats", "--json"]);
     assert_eq!((stats["pending"].as_u64(), stats["by_type"]["mail"].as_u64()), (Some(1), Some(1)));
     assert!(program.ok(&["stats"]).contains("pending      1"));
