@@ -2,6 +2,7 @@
 //! and fails on demand.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "these are tests, though outside a test function")]
 
 pub mod spy;
 
