@@ -139,7 +139,12 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// The running tasks whose lease has ended, earliest end first: id, type, lease token, worker id, attempts, max
     /// retries, reclaims.
-    async fn ended(&self, connection: &mut Self::Connection, now: Now<Self>, limit: usize) -> Attempt<Vec<Row>>;
+    async fn ended(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        limit: usize,
+    ) -> Attempt<Vec<Row>>;
 
     /// Takes tasks back whose lease is the given one and has ended; answers those.
     async fn reclaim(

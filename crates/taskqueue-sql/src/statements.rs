@@ -154,7 +154,10 @@ impl<'a, F: Flavour> Statements<'a, F> {
             select.and_where(Expr::col((self.table_name(), Type)).eq(task_type.as_str()));
         }
         let at = |column| (self.table_name(), column);
-        select.order_by(at(self.flavour.finish_order()), Order::Asc).order_by(at(Id), Order::Asc).limit(limit as u64);
+        select
+            .order_by(at(self.flavour.finish_order()), Order::Asc)
+            .order_by(at(Id), Order::Asc)
+            .limit(limit as u64);
         self.render(&select)
     }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    AfterLeaseEnd, Cancelled, Cleanup, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId, TaskType,
-    Timestamp, after_lease_end, lease_ended_error,
+    AfterLeaseEnd, Cancelled, Cleanup, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId,
+    TaskType, Timestamp, after_lease_end, lease_ended_error,
 };
 
 use crate::finish::Deltas;
@@ -153,7 +153,13 @@ fn after_end(mut row: Row, max_reclaims: u32) -> Attempt<Reclaiming> {
         AfterLeaseEnd::DeadLetter => State::DeadLetter,
     };
     let token = LeaseToken::from_stored(row.integer(2)?);
-    Ok(Reclaiming { id: row.id(0)?, task_type: row.task_type(1)?, token, state, error: lease_ended_error(&ended) })
+    Ok(Reclaiming {
+        id: row.id(0)?,
+        task_type: row.task_type(1)?,
+        token,
+        state,
+        error: lease_ended_error(&ended),
+    })
 }
 
 /// Makes ready what is due.

@@ -11,10 +11,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use taskqueue_core::clock::{add, subtract};
-use taskqueue_core::{
-    Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Timestamp, Transition,
+use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Timestamp, Transition};
+use taskqueue_sql::{
+    Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement,
 };
-use taskqueue_sql::{Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement};
 
 use crate::claim::{Sql, TYPES_MAX};
 use crate::config::SqliteConfig;
@@ -234,7 +234,12 @@ impl Dialect for SqliteDialect {
         rows.iter().map(read).collect()
     }
 
-    async fn ended(&self, connection: &mut SqliteConnection, now: Timestamp, limit: usize) -> Attempt<Vec<Row>> {
+    async fn ended(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        limit: usize,
+    ) -> Attempt<Vec<Row>> {
         let query = Query::constant(&self.sql.ended).bind(now.timestamp_micros()).bind(limit as i64);
         query.fetch_all(connection).await.map_err(failure)?.iter().map(fields).collect()
     }
@@ -245,7 +250,8 @@ impl Dialect for SqliteDialect {
         now: Timestamp,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
-        let query = Query::constant(&self.sql.reclaim).bind(now.timestamp_micros()).bind(reclaims_json(ended, now));
+        let query =
+            Query::constant(&self.sql.reclaim).bind(now.timestamp_micros()).bind(reclaims_json(ended, now));
         let rows = query.fetch_all(connection).await.map_err(failure)?;
         rows.iter().map(|row| fields(row)?.id(0)).collect()
     }
