@@ -36,7 +36,10 @@ pub(crate) struct Row {
 
 /// Runs the suite on these backends, or on all of this build, and prints the table. Answers whether all passed.
 pub(crate) fn run(workspace: &Workspace, backends: &[String], json: Option<&Path>) -> Result<bool> {
-    let rows = rows(workspace, &chosen(backends)?)?;
+    let backends = chosen(backends)?;
+    let packages = backends.iter().flat_map(|(_, package)| ["--package", package]);
+    let selection: Vec<&str> = packages.chain(["--test", TARGET]).collect();
+    let rows = rows(workspace, &backends, &selection)?;
     println!("\n{}", table(&rows));
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&rows).context("write the table as JSON")?;
@@ -45,9 +48,10 @@ pub(crate) fn run(workspace: &Workspace, backends: &[String], json: Option<&Path
     Ok(rows.iter().all(Row::is_passed))
 }
 
-/// Runs the suite on every backend of this build.
+/// Runs the suite on every backend of this build, as part of all tests: built as those are, so that nothing is
+/// built twice.
 pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Row>> {
-    rows(workspace, &BACKENDS)
+    rows(workspace, &BACKENDS, &["--workspace", "--tests"])
 }
 
 /// The table, for people.
@@ -120,24 +124,15 @@ fn chosen(names: &[String]) -> Result<Vec<(&'static str, &'static str)>> {
     names.iter().map(find).collect()
 }
 
-fn rows(workspace: &Workspace, backends: &[(&str, &str)]) -> Result<Vec<Row>> {
-    let programs = programs()?;
+fn rows(workspace: &Workspace, backends: &[(&str, &str)], selection: &[&str]) -> Result<Vec<Row>> {
+    let programs = programs(selection)?;
     backends.iter().map(|(name, package)| row(workspace, &programs, name, package)).collect()
 }
 
-/// Builds every backend's suite, with the features of the whole workspace so that nothing is built twice, and
-/// answers the programs by the folders of their packages.
-fn programs() -> Result<BTreeMap<PathBuf, PathBuf>> {
+/// Builds the suites and answers the programs by the folders of their packages.
+fn programs(selection: &[&str]) -> Result<BTreeMap<PathBuf, PathBuf>> {
     let mut build = process::cargo();
-    build.args([
-        "test",
-        "--workspace",
-        "--test",
-        TARGET,
-        "--no-run",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    build.arg("test").args(selection).args(["--no-run", "--message-format", "json-render-diagnostics"]);
     build.stderr(Stdio::inherit());
     let messages = process::output(&mut build).context("build the conformance suites")?;
     Ok(programs_in(&messages))

@@ -53,6 +53,9 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// `lib`, `bin`, `test`, `example` or `bench`.
     pub(crate) kind: Vec<String>,
+    /// The features without which cargo does not build it.
+    #[serde(default, rename = "required-features")]
+    pub(crate) required_features: Vec<String>,
 }
 
 /// A text file of the workspace.
@@ -83,10 +86,12 @@ impl Workspace {
         Ok(Files(files))
     }
 
-    /// The names of the integration tests of all members but `excepted`.
+    /// The names of the integration tests of all members but `excepted`, and but those that need more than the
+    /// default features: what they need (a server) is not on every machine.
     pub(crate) fn test_targets(&self, excepted: &str) -> BTreeSet<&str> {
         let targets = self.metadata.packages.iter().flat_map(|package| &package.targets);
-        let tests = targets.filter(|target| target.kind.iter().any(|kind| kind == "test"));
+        let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
+        let tests = targets.filter(is_test).filter(|target| target.required_features.is_empty());
         tests.map(|target| target.name.as_str()).filter(|name| *name != excepted).collect()
     }
 
