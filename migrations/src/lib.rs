@@ -26,6 +26,10 @@ pub const SQLITE: &[Migration] =
 pub const POSTGRES: &[Migration] =
     &[Migration { version: 1, name: "tasks", template: include_str!("../postgres/0001_tasks.sql") }];
 
+/// The migrations of MySQL and MariaDB.
+pub const MYSQL: &[Migration] =
+    &[Migration { version: 1, name: "tasks", template: include_str!("../mysql/0001_tasks.sql") }];
+
 #[cfg(test)]
 mod tests {
     use super::*;

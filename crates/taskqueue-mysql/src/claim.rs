@@ -1,0 +1,272 @@
+//! The statements whose form decides the plan and the locks in MySQL and MariaDB, written out: insert, claim, settle,
+//! heartbeat, reclaim, promote, redrive. It knows no connection.
+//!
+//! `FOR UPDATE SKIP LOCKED` locks whatever it scans. So what is to be locked is found without locks or by exactly one
+//! prefix of `_pos` in its order (InnoDB appends the primary key to it, so that `ORDER BY …, id` needs no sort), and
+//! rows are changed by primary key, in key order. There is no RETURNING: what a change needs to know is read first,
+//! under the row locks.
+//!
+//! Lists of ids come in powers of two, so that few texts are prepared; [`padded`] fills them up.
+
+use taskqueue_sql::{TASK_COLUMNS, TableName};
+
+/// The most ids that one statement lists.
+pub(crate) const LIST_MAX: usize = 512;
+/// The most rows of one INSERT: 512 of 11 values are well below the 65,535 placeholders of a statement.
+const INSERT_ROWS_MAX: usize = 512;
+
+/// The literal statements for one table. Those without a list are rendered once.
+#[derive(Debug, Clone)]
+pub(crate) struct Literal {
+    table: TableName,
+    now: String,
+    pub(crate) take: String,
+    pub(crate) settle: String,
+    pub(crate) ended: String,
+    pub(crate) reclaim: String,
+    pub(crate) waiting: String,
+    pub(crate) promote: String,
+    pub(crate) redrive: String,
+}
+
+impl Literal {
+    pub(crate) fn new(table: &TableName, now: &str) -> Self {
+        Self {
+            table: table.clone(),
+            now: now.to_owned(),
+            take: take(table),
+            settle: settle(table, now),
+            ended: ended(table, now),
+            reclaim: reclaim(table, now),
+            waiting: waiting(table),
+            promote: promote(table, now),
+            redrive: redrive(table, now),
+        }
+    }
+
+    /// For each row: id, type, priority, time asked for or NULL, delay in us, place, max retries, unique key, region,
+    /// metadata, payload.
+    ///
+    /// A value may name columns that stand before it, with their new values. There is no INSERT IGNORE and no
+    /// ON DUPLICATE KEY UPDATE: the one swallows truncation too, and neither says which rows went in.
+    pub(crate) fn insert(&self, rows: usize) -> String {
+        let Self { table, now, .. } = self;
+        let row = format!(
+            "(0, ?, ?, ?, {now}, created_at, COALESCE(?, created_at + INTERVAL ? MICROSECOND), \
+             IF(scheduled_at > created_at, 1, 0), IF(status = 0, -priority, 0), \
+             IF(status = 0, scheduled_at + INTERVAL ? MICROSECOND, scheduled_at), IF(status = 1, scheduled_at, NULL), \
+             0, ?, 0, 0, 0, ?, IF(unique_key IS NULL, NULL, 1), ?, ?, ?)"
+        );
+        format!(
+            "INSERT INTO {table} (shard, id, type, priority, created_at, updated_at, scheduled_at, status, queue_rank, \
+             queue_at, due_at, attempts, max_retries, reclaims, lease_token, lease_number, unique_key, unique_held, \
+             region, metadata, payload) VALUES {}",
+            vec![row; rows].join(", ")
+        )
+    }
+
+    /// For each of `types` types: the type twice, the limit. Then the limit. How many tasks of each type are among the
+    /// first ready ones: type, tasks, now. Reads heads of the index alone and takes no lock, so that an idle poll
+    /// disturbs nobody.
+    pub(crate) fn heads(&self, types: usize) -> String {
+        let Self { table, now, .. } = self;
+        let head = format!(
+            "(SELECT type, queue_rank, queue_at, id FROM {table} FORCE INDEX ({table}_pos) \
+             WHERE shard = 0 AND status = 0 AND type = ? AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = ?) \
+             ORDER BY queue_rank, queue_at, id LIMIT ?)"
+        );
+        format!(
+            "SELECT h.type, COUNT(*), {now} FROM ({} ORDER BY queue_rank, queue_at, id LIMIT ?) AS h GROUP BY h.type",
+            vec![head; types].join(" UNION ALL ")
+        )
+    }
+
+    /// Now, lease token, lease end, now, worker id, now, now, then the ids.
+    pub(crate) fn claim(&self, ids: usize) -> String {
+        let Self { table, .. } = self;
+        format!(
+            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, attempts = attempts + 1, \
+             lease_token = ?, lease_number = lease_number + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, \
+             started_at = ?, updated_at = ? WHERE shard = 0 AND id IN ({}) AND status = 0",
+            marks(ids)
+        )
+    }
+
+    /// The ids. Those that are running, locked in key order: id, lease token, how long it has been running in us.
+    pub(crate) fn running(&self, ids: usize) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "SELECT id, lease_token, TIMESTAMPDIFF(MICROSECOND, started_at, {now}) FROM {table} FORCE INDEX (PRIMARY) \
+             WHERE shard = 0 AND id IN ({}) AND status = 2 ORDER BY id FOR UPDATE",
+            marks(ids)
+        )
+    }
+
+    /// The ids, then the tokens.
+    pub(crate) fn complete(&self, ids: usize, tokens: usize) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, queue_at = {now}, completed_at = {now}, \
+             lease_until = NULL, unique_held = NULL, updated_at = {now} \
+             WHERE shard = 0 AND id IN ({}) AND lease_token IN ({}) AND status = 2",
+            marks(ids),
+            marks(tokens)
+        )
+    }
+
+    /// The visibility timeout in us, the ids, then the tokens.
+    pub(crate) fn heartbeat(&self, ids: usize, tokens: usize) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "UPDATE {table} FORCE INDEX (PRIMARY) SET lease_until = {now} + INTERVAL ? MICROSECOND, \
+             heartbeat_at = {now} WHERE shard = 0 AND id IN ({}) AND lease_token IN ({}) AND status = 2",
+            marks(ids),
+            marks(tokens)
+        )
+    }
+
+    /// For each of `kinds` kinds of waiting task: status, type, limit. The due ones, in no order: id, due time.
+    pub(crate) fn due(&self, kinds: usize) -> String {
+        let Self { table, now, .. } = self;
+        let head = format!(
+            "(SELECT id, queue_at FROM {table} FORCE INDEX ({table}_pos) \
+             WHERE shard = 0 AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= {now} \
+             ORDER BY queue_at, id LIMIT ?)"
+        );
+        vec![head; kinds].join(" UNION ALL ")
+    }
+}
+
+/// How many of `rows` rows go into the next INSERT: as many as there are, with all but the three leading bits of
+/// their number cleared, so that batches of any size come in few texts.
+pub(crate) fn insert_rows(rows: usize) -> usize {
+    let rows = rows.min(INSERT_ROWS_MAX);
+    let spare = rows.checked_ilog2().unwrap_or(0).saturating_sub(2);
+    rows >> spare << spare
+}
+
+/// The list with its last entry repeated up to a power of two.
+pub(crate) fn padded<T: Copy>(list: &[T]) -> Vec<T> {
+    let mut padded = list.to_vec();
+    if let Some(last) = list.last() {
+        padded.resize(list.len().next_power_of_two(), *last);
+    }
+    padded
+}
+
+/// The type and the limit. The first ready tasks of the type, locked, in claim order, as `TASK_COLUMNS` with
+/// `queue_rank` and `queue_at` behind. What others hold is passed over.
+fn take(table: &TableName) -> String {
+    let columns = TASK_COLUMNS.map(|column| column.name()).join(", ");
+    format!(
+        "SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
+         WHERE shard = 0 AND status = 0 AND type = ? ORDER BY queue_rank, queue_at, id LIMIT ? \
+         FOR UPDATE SKIP LOCKED"
+    )
+}
+
+/// A JSON array of arrays as rows `u`, joined with the tasks `t` that they name by the id in their first place. The
+/// text is the same for any number of rows. STRAIGHT_JOIN reads the array first and then one task a row by key.
+///
+/// An update of a join assigns in no set order, so that no assignment may read a column that another one changes.
+fn update_each(table: &TableName, columns: &str, assignments: &str, condition: &str) -> String {
+    format!(
+        "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id char(32) PATH '$[0]' ERROR ON ERROR, {columns})) AS u \
+         STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.shard = 0 AND t.id = UNHEX(u.id) \
+         SET {assignments} WHERE {condition}"
+    )
+}
+
+/// Arrays of id, token, status, delay in us, place, whether `scheduled_at` moves, attempts given back, whether it
+/// failed, error.
+fn settle(table: &TableName, now: &str) -> String {
+    let columns = "token bigint PATH '$[1]' ERROR ON ERROR, status smallint PATH '$[2]' ERROR ON ERROR, \
+         delay bigint PATH '$[3]' ERROR ON ERROR, place bigint PATH '$[4]' ERROR ON ERROR, \
+         moves smallint PATH '$[5]' ERROR ON ERROR, given_back int PATH '$[6]' ERROR ON ERROR, \
+         fails smallint PATH '$[7]' ERROR ON ERROR, \
+         error longtext CHARACTER SET utf8mb4 PATH '$[8]' ERROR ON ERROR";
+    let assignments = format!(
+        "t.status = u.status, t.queue_rank = IF(u.status = 0, -t.priority, 0), \
+         t.queue_at = {now} + INTERVAL (u.delay + u.place) MICROSECOND, \
+         t.due_at = IF(u.status IN (1, 4), {now} + INTERVAL u.delay MICROSECOND, NULL), \
+         t.scheduled_at = IF(u.moves = 1, {now} + INTERVAL u.delay MICROSECOND, t.scheduled_at), \
+         t.attempts = t.attempts - u.given_back, t.completed_at = IF(u.status = 5, {now}, NULL), \
+         t.last_error = IF(u.fails = 1, u.error, t.last_error), t.lease_until = NULL, \
+         t.unique_held = IF(u.status = 5, NULL, t.unique_held), t.updated_at = {now}"
+    );
+    update_each(table, columns, &assignments, "t.lease_token = u.token AND t.status = 2")
+}
+
+/// The limit. Running tasks whose lease has ended, earliest end first. `lease_until` is in no index, so that a
+/// heartbeat writes one page; the running prefix is as long as the workers are many.
+fn ended(table: &TableName, now: &str) -> String {
+    format!(
+        "SELECT id, type, lease_token, worker_id, attempts, max_retries, reclaims FROM {table} FORCE INDEX ({table}_pos) \
+         WHERE shard = 0 AND status = 2 AND lease_until <= {now} ORDER BY lease_until, id LIMIT ?"
+    )
+}
+
+/// Arrays of id, token, status, place, error.
+fn reclaim(table: &TableName, now: &str) -> String {
+    let columns = "token bigint PATH '$[1]' ERROR ON ERROR, status smallint PATH '$[2]' ERROR ON ERROR, \
+         place bigint PATH '$[3]' ERROR ON ERROR, \
+         error longtext CHARACTER SET utf8mb4 PATH '$[4]' ERROR ON ERROR";
+    let assignments = format!(
+        "t.status = u.status, t.queue_rank = IF(u.status = 0, -t.priority, 0), \
+         t.queue_at = {now} + INTERVAL u.place MICROSECOND, t.completed_at = IF(u.status = 5, {now}, NULL), \
+         t.unique_held = IF(u.status = 5, NULL, t.unique_held), t.reclaims = t.reclaims + 1, \
+         t.last_error = u.error, t.lease_token = 0, t.lease_until = NULL, t.updated_at = {now}"
+    );
+    let condition = format!("t.lease_token = u.token AND t.status = 2 AND t.lease_until <= {now}");
+    update_each(table, columns, &assignments, &condition)
+}
+
+/// The kinds of task that wait for a time: status, type. Jumps from kind to kind in the index.
+fn waiting(table: &TableName) -> String {
+    format!(
+        "SELECT status, type FROM {table} FORCE INDEX ({table}_pos) WHERE shard = 0 AND status IN (1, 4) \
+         GROUP BY status, type"
+    )
+}
+
+/// Arrays of id, place.
+fn promote(table: &TableName, now: &str) -> String {
+    let assignments = format!(
+        "t.status = 0, t.queue_rank = -t.priority, t.queue_at = {now} + INTERVAL u.place MICROSECOND, \
+         t.due_at = NULL, t.updated_at = {now}"
+    );
+    let condition = format!("t.status IN (1, 4) AND t.due_at <= {now}");
+    update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, &condition)
+}
+
+/// Arrays of id, place.
+fn redrive(table: &TableName, now: &str) -> String {
+    let assignments = format!(
+        "t.status = 0, t.queue_rank = -t.priority, t.queue_at = {now} + INTERVAL u.place MICROSECOND, \
+         t.attempts = 0, t.reclaims = 0, t.completed_at = NULL, t.lease_token = 0, \
+         t.unique_held = IF(t.unique_key IS NULL, NULL, 1), t.updated_at = {now}"
+    );
+    update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, "t.status = 5")
+}
+
+fn marks(count: usize) -> String {
+    vec!["?"; count].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inserts_of_any_size_come_in_few_texts() {
+        assert_eq!([1, 2, 7, 8, 9, 100, 500, 9_999].map(insert_rows), [1, 2, 7, 8, 8, 96, 448, 512]);
+        let texts: std::collections::BTreeSet<usize> = (1..10_000).map(insert_rows).collect();
+        assert!(texts.len() <= 32, "{texts:?}");
+    }
+
+    #[test]
+    fn a_list_is_filled_up_with_what_it_has() {
+        assert_eq!(padded(&[7, 8, 9]), [7, 8, 9, 9]);
+        assert!(padded::<i64>(&[]).is_empty());
+    }
+}

@@ -1,0 +1,152 @@
+//! The settings of a MySQL or MariaDB queue. It owns their defaults and checks; it opens nothing.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::MySqlPool;
+use sqlx::mysql::MySqlConnectOptions;
+use taskqueue_core::{Error, Result};
+use taskqueue_sql::Options;
+
+/// The server's clock. Unlike `NOW` it does not depend on the session's time zone.
+const NOW: &str = "UTC_TIMESTAMP(6)";
+
+/// The settings of a MySQL or MariaDB queue.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct MysqlConfig {
+    /// What every SQL backend shares: table name, visibility timeout, retry policy, limits.
+    pub options: Options,
+    /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
+    /// claim and settle at the same time.
+    pub connections_max: u32,
+    /// How long a call waits for a connection before it fails as `Unavailable`; unused when the queue is given a
+    /// pool. Default 30 s.
+    pub acquire_timeout: Duration,
+    /// How long a statement waits for a row lock before its transaction is rolled back and repeated, in whole seconds,
+    /// at least 1; unused when the queue is given a pool. Default 5 s (the server's own default is 50 s).
+    pub lock_wait_timeout: Duration,
+    /// How often a transaction is repeated after a deadlock or a lock timeout. Default 10.
+    pub contention_retries_max: u32,
+    /// The SQL expression for the current time; conformance tests put a clock here that they move.
+    #[doc(hidden)]
+    pub now_sql: Cow<'static, str>,
+    pub(crate) source: Source,
+}
+
+#[derive(Clone)]
+pub(crate) enum Source {
+    Url(Box<MySqlConnectOptions>),
+    Pool(MySqlPool),
+}
+
+impl MysqlConfig {
+    /// A queue in the database of a `mysql://` or `mariadb://` URL. `ssl-mode`, `ssl-ca` and `socket` work as
+    /// parameters.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the URL is not one or names no database; its text, which may hold a password, is not
+    /// repeated.
+    pub fn url(url: &str) -> Result<Self> {
+        let has_scheme = url.starts_with("mysql://") || url.starts_with("mariadb://");
+        let options = MySqlConnectOptions::from_str(url).ok().filter(|_| has_scheme).ok_or_else(|| {
+            invalid_url("the database URL is not valid; expected mysql://USER@HOST:PORT/DATABASE")
+        })?;
+        if options.get_database().is_none_or(str::is_empty) {
+            return Err(invalid_url("the database URL names no database; expected mysql://USER@HOST:PORT/DATABASE"));
+        }
+        Ok(Self::from(Source::Url(Box::new(options))))
+    }
+
+    /// A queue that shares the service's pool. The pool's sessions keep their settings; the queue's transactions ask
+    /// for READ COMMITTED themselves.
+    pub fn pool(pool: MySqlPool) -> Self {
+        Self::from(Source::Pool(pool))
+    }
+
+    fn from(source: Source) -> Self {
+        Self {
+            options: Options::default(),
+            connections_max: 10,
+            acquire_timeout: Duration::from_secs(30),
+            lock_wait_timeout: Duration::from_secs(5),
+            contention_retries_max: 10,
+            now_sql: Cow::Borrowed(NOW),
+            source,
+        }
+    }
+
+    /// Checks the settings; connecting does so first.
+    ///
+    /// # Errors
+    /// `InvalidInput`, naming the setting.
+    pub fn validate(&self) -> Result<()> {
+        self.options.validate()?;
+        if self.connections_max < 2 {
+            let message = format!("connections_max {} is below 2", self.connections_max);
+            return Err(Error::invalid_input("configure", message));
+        }
+        if self.lock_wait_timeout < Duration::from_secs(1) {
+            let message = format!("lock_wait_timeout {:?} is below 1s", self.lock_wait_timeout);
+            return Err(Error::invalid_input("configure", message));
+        }
+        Ok(())
+    }
+}
+
+fn invalid_url(message: &'static str) -> Error {
+    Error::invalid_input("connect", message)
+}
+
+impl fmt::Debug for MysqlConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match &self.source {
+            Source::Url(url) => format!("{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or("")),
+            Source::Pool(_) => "the caller's pool".to_owned(),
+        };
+        f.debug_struct("MysqlConfig")
+            .field("source", &source)
+            .field("options", &self.options)
+            .field("connections_max", &self.connections_max)
+            .field("acquire_timeout", &self.acquire_timeout)
+            .field("lock_wait_timeout", &self.lock_wait_timeout)
+            .field("contention_retries_max", &self.contention_retries_max)
+            .field("now_sql", &self.now_sql)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_core::ErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn a_url_that_names_no_database_here_is_refused_without_its_password() {
+        for url in ["", "mysql://ada:secret@host", "postgres://ada:secret@host/q", "mysql://ada:secret@:x/q"] {
+            let error = MysqlConfig::url(url).expect_err(url);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_the_server_and_hides_the_password() {
+        let config = MysqlConfig::url("mariadb://ada:secret@db.example:3307/orders").unwrap();
+        let shown = format!("{config:?}");
+        assert!(shown.contains("db.example:3307/orders"), "{shown}");
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let config = || MysqlConfig::url("mysql://ada@host/q").unwrap();
+        let too_few = MysqlConfig { connections_max: 1, ..config() };
+        assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
+        let too_short = MysqlConfig { lock_wait_timeout: Duration::from_millis(10), ..config() };
+        assert!(too_short.validate().expect_err("10ms").to_string().contains("lock_wait_timeout"));
+    }
+}

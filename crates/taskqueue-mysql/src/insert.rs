@@ -1,0 +1,181 @@
+//! Inserting a batch of which some rows may collide with what is there. MySQL's INSERT cannot say which rows it passed
+//! over, so a plain one is tried first: it goes in whole, or not at all with error 1062, and then what is in the way is
+//! looked up. It knows no claim and no settle.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{Datelike, NaiveDateTime};
+use sqlx::MySqlConnection;
+use taskqueue_core::{Error, NewTask, Schedule, TaskId, TaskType};
+use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
+
+use crate::batch::micros;
+use crate::claim::insert_rows;
+use crate::dialect::MysqlDialect;
+use crate::error::{failure, is_duplicate};
+
+/// How often the rest is inserted again because another transaction put something in the way meanwhile.
+const TRIES_MAX: usize = 4;
+/// The most bytes of payload and metadata that one INSERT carries beyond its first row, a few times below the least
+/// `max_allowed_packet` that is in use (16 MiB).
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A task and what it adds to `queue_at` when it is ready, in microseconds.
+type Placed<'t> = (usize, &'t NewTask);
+
+/// Inserts what collides with no stored or earlier task; answers the ids that are in.
+pub(crate) async fn insert(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    tasks: &[Placed<'_>],
+) -> Attempt<HashSet<TaskId>> {
+    let mut inserted = HashSet::with_capacity(tasks.len());
+    let mut rest = tasks;
+    while !rest.is_empty() {
+        let (piece, others) = rest.split_at(piece_rows(rest));
+        inserted.extend(insert_piece(dialect, connection, piece).await?);
+        rest = others;
+    }
+    Ok(inserted)
+}
+
+async fn insert_piece(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    piece: &[Placed<'_>],
+) -> Attempt<Vec<TaskId>> {
+    let mut free = first_of_each_key(piece.to_vec());
+    for _ in 0..TRIES_MAX {
+        if free.is_empty() {
+            return Ok(Vec::new());
+        }
+        match insert_rows_of(dialect, connection, &free).await? {
+            Inserting::Done => return Ok(free.into_iter().map(|(_, task)| task.id).collect()),
+            // The statement left nothing behind; the transaction goes on, and sees what others have committed.
+            Inserting::Collided => free = without_collisions(dialect, connection, piece).await?,
+        }
+    }
+    Err(Failure::Contention { source: None })
+}
+
+enum Inserting {
+    Done,
+    Collided,
+}
+
+async fn insert_rows_of(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    rows: &[Placed<'_>],
+) -> Attempt<Inserting> {
+    let sql = dialect.literal().insert(rows.len());
+    let mut query = dialect.query(&sql);
+    for (place, task) in rows {
+        let (at, delay) = times(task)?;
+        query = query
+            .bind(task.id.as_uuid().into_bytes().to_vec())
+            .bind(task.task_type.as_str().to_owned())
+            .bind(task.priority.0)
+            .bind(at)
+            .bind(delay)
+            .bind(i64::try_from(*place).unwrap_or(i64::MAX))
+            .bind(i64::from(task.max_retries))
+            .bind(task.unique_key.as_deref().map(|key| key.as_bytes().to_vec()))
+            .bind(task.region.clone())
+            .bind(stored_metadata(&task.metadata))
+            .bind(task.payload.as_str().to_owned());
+    }
+    match query.execute(connection).await {
+        Ok(_) => Ok(Inserting::Done),
+        Err(error) if is_duplicate(&error) => Ok(Inserting::Collided),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// The tasks of a piece that neither are stored nor want a key that is held.
+async fn without_collisions<'t>(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    piece: &[Placed<'t>],
+) -> Attempt<Vec<Placed<'t>>> {
+    let statements = Statements::new(dialect.flavour(), &dialect.options().table);
+    let ids: Vec<TaskId> = piece.iter().map(|(_, task)| task.id).collect();
+    let mut stored = HashSet::new();
+    for mut row in dialect.fetch(connection, statements.standings(&ids)).await? {
+        stored.insert(row.id(0)?);
+    }
+    let mut free: Vec<Placed<'t>> = piece.iter().copied().filter(|(_, task)| !stored.contains(&task.id)).collect();
+    let mut wanted: HashMap<&TaskType, Vec<&str>> = HashMap::new();
+    for (_, task) in &free {
+        if let Some(key) = &task.unique_key {
+            wanted.entry(&task.task_type).or_default().push(key);
+        }
+    }
+    let mut held = HashSet::new();
+    for (task_type, keys) in wanted {
+        for mut row in dialect.fetch(connection, statements.holders(task_type, &keys)).await? {
+            held.insert((task_type.clone(), row.text(0)?));
+        }
+    }
+    free.retain(|(_, task)| {
+        task.unique_key.as_ref().is_none_or(|key| !held.contains(&(task.task_type.clone(), key.clone())))
+    });
+    Ok(first_of_each_key(free))
+}
+
+/// Of tasks with the same key the first stays.
+fn first_of_each_key(mut tasks: Vec<Placed<'_>>) -> Vec<Placed<'_>> {
+    let mut keys = HashSet::new();
+    tasks.retain(|(_, task)| {
+        task.unique_key.as_deref().is_none_or(|key| keys.insert((task.task_type.as_str(), key)))
+    });
+    tasks
+}
+
+/// How many of these tasks one INSERT takes.
+fn piece_rows(tasks: &[Placed<'_>]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, task): &&Placed<'_>| {
+        bytes += task.payload.as_str().len();
+        bytes <= BYTES_MAX
+    };
+    insert_rows(tasks.iter().take_while(fits).count().max(1))
+}
+
+/// The time asked for, if any, and the delay.
+fn times(task: &NewTask) -> Attempt<(Option<NaiveDateTime>, i64)> {
+    match task.schedule {
+        Schedule::Now => Ok((None, 0)),
+        Schedule::After(delay) => Ok((None, micros(delay))),
+        Schedule::At(at) if (1..=9_999).contains(&at.year()) => Ok((Some(at.naive_utc()), 0)),
+        Schedule::At(at) => {
+            let message = format!("scheduled_at {at} is outside the years 1 to 9999 that the database keeps");
+            Err(Error::invalid_input("enqueue", message).task(task.id).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(payload_bytes: usize) -> NewTask {
+        NewTask::raw("mail", format!("\"{}\"", "x".repeat(payload_bytes))).unwrap()
+    }
+
+    #[test]
+    fn an_insert_is_kept_below_the_packet_limit() {
+        let tasks: Vec<NewTask> = (0..10).map(|_| task(BYTES_MAX / 3)).collect();
+        let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
+        assert_eq!(piece_rows(&placed), 2);
+        let one = task(BYTES_MAX * 2);
+        assert_eq!(piece_rows(&[(0, &one)]), 1, "what is larger goes alone");
+    }
+
+    #[test]
+    fn a_time_that_the_database_cannot_keep_is_refused() {
+        let far = chrono::DateTime::<chrono::Utc>::MAX_UTC;
+        let refused = times(&task(0).scheduled_at(far)).expect_err("no datetime is that late").into_error("enqueue");
+        assert_eq!(refused.kind(), taskqueue_core::ErrorKind::InvalidInput);
+    }
+}

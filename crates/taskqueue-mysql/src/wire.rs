@@ -1,0 +1,75 @@
+//! Between neutral values and rows and the driver's. It owns which column types are read; it knows no statement.
+
+use chrono::NaiveDateTime;
+use sea_query::Value;
+use sqlx::mysql::{MySqlArguments, MySqlRow};
+use sqlx::query::Query;
+use sqlx::{Column, MySql, Row as _, TypeInfo, ValueRef};
+use taskqueue_sql::{Attempt, Failure, Field, Row};
+use uuid::Uuid;
+
+/// Binds neutral values.
+pub(crate) fn bind(mut query: Query<'_, MySql, MySqlArguments>, values: Vec<Value>) -> Query<'_, MySql, MySqlArguments> {
+    for value in values {
+        query = match value {
+            Value::SmallInt(number) => query.bind(number),
+            Value::Int(number) => query.bind(number),
+            Value::BigInt(number) => query.bind(number),
+            Value::BigUnsigned(number) => query.bind(number.and_then(|number| i64::try_from(number).ok())),
+            Value::String(text) => query.bind(text),
+            Value::Bytes(bytes) => query.bind(bytes),
+            other => unreachable!("the portable statements bind no value like {other:?}"),
+        };
+    }
+    query
+}
+
+/// Reads every column of a row.
+pub(crate) fn row(row: &MySqlRow) -> Attempt<Row> {
+    fields(row).map(Row::new)
+}
+
+/// The same, before it is closed to change.
+pub(crate) fn fields(row: &MySqlRow) -> Attempt<Vec<Field>> {
+    (0..row.len()).map(|place| field(row, place)).collect()
+}
+
+/// The time of so many microseconds since 1970, as the driver binds it. A `DateTime` would be bound as a timestamp,
+/// which ends in 2038.
+pub(crate) fn time(micros: i64) -> Attempt<NaiveDateTime> {
+    let time = chrono::DateTime::from_timestamp_micros(micros).map(|time| time.naive_utc());
+    time.ok_or_else(|| Failure::malformed(format!("the time {micros} is out of range")))
+}
+
+fn field(row: &MySqlRow, place: usize) -> Attempt<Field> {
+    let raw = row.try_get_raw(place).map_err(crate::error::failure)?;
+    if raw.is_null() {
+        return Ok(Field::Null);
+    }
+    let read = match raw.type_info().name() {
+        "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => row.try_get::<i64, _>(place).map(Field::Integer),
+        "CHAR" | "VARCHAR" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" => row.try_get::<String, _>(place).map(Field::Text),
+        "DATETIME" => {
+            let time = row.try_get::<NaiveDateTime, _>(place);
+            time.map(|time| Field::Integer(time.and_utc().timestamp_micros()))
+        }
+        "BINARY" => return id(row, place),
+        "VARBINARY" => return text_of_bytes(row, place),
+        other => return Err(malformed(row, place, &format!("the type {other}"))),
+    };
+    read.map_err(crate::error::failure)
+}
+
+fn id(row: &MySqlRow, place: usize) -> Attempt<Field> {
+    let bytes: &[u8] = row.try_get(place).map_err(crate::error::failure)?;
+    Uuid::from_slice(bytes).map(Field::Id).map_err(|_| malformed(row, place, "an id that has not 16 bytes"))
+}
+
+fn text_of_bytes(row: &MySqlRow, place: usize) -> Attempt<Field> {
+    let bytes: Vec<u8> = row.try_get(place).map_err(crate::error::failure)?;
+    String::from_utf8(bytes).map(Field::Text).map_err(|_| malformed(row, place, "text that is not UTF-8"))
+}
+
+fn malformed(row: &MySqlRow, place: usize, what: &str) -> Failure {
+    Failure::malformed(format!("the column {} has {what}, which no version makes", row.column(place).name()))
+}

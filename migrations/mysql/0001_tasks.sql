@@ -1,0 +1,67 @@
+-- The task table, for MySQL and MariaDB. Times are datetime(6) in UTC; ids are the 16 bytes of a UUID.
+--
+-- DDL commits by itself here, so each statement can be repeated after a migration that was cut short; the indexes are
+-- inline because MySQL has no CREATE INDEX IF NOT EXISTS. No column has the server's default collation, which ignores
+-- case; unique_key is bytes, because the collations that both engines have ignore trailing blanks.
+--
+-- queue_rank is -priority of a ready task, else 0; queue_at is when the task became ready, is due, was claimed or
+-- was finished. lease_token 0 means that there is no lease. unique_held is 1 while the unique key is held: NULL is
+-- equal to nothing in a unique index, so that NULL lets the key go.
+CREATE TABLE IF NOT EXISTS {table} (
+    shard         smallint     NOT NULL,
+    id            binary(16)   NOT NULL,
+    type          varchar(64)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    status        smallint     NOT NULL,
+    priority      int          NOT NULL,
+    queue_rank    bigint       NOT NULL,
+    queue_at      datetime(6)  NOT NULL,
+    due_at        datetime(6)  NULL,
+    attempts      int          NOT NULL,
+    max_retries   int          NOT NULL,
+    reclaims      int          NOT NULL,
+    lease_token   bigint       NOT NULL,
+    lease_number  bigint       NOT NULL,
+    lease_until   datetime(6)  NULL,
+    heartbeat_at  datetime(6)  NULL,
+    scheduled_at  datetime(6)  NOT NULL,
+    started_at    datetime(6)  NULL,
+    completed_at  datetime(6)  NULL,
+    created_at    datetime(6)  NOT NULL,
+    updated_at    datetime(6)  NOT NULL,
+    worker_id     varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    region        varchar(50)  CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    unique_key    varbinary(200) NULL,
+    unique_held   smallint     NULL,
+    metadata      longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    last_error    longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    payload       longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (shard, id),
+    -- Claims read the ready prefix of a type in its order; promotion, reclaim, statistics and cleanup read the others.
+    INDEX {table}_pos (shard, status, type, queue_rank, queue_at),
+    UNIQUE INDEX {table}_unique (shard, type, unique_key, unique_held),
+    CHECK (status BETWEEN 0 AND 6),
+    CHECK (queue_rank = CASE WHEN status = 0 THEN -priority ELSE 0 END),
+    CHECK ((due_at IS NOT NULL) = (status IN (1, 4))),
+    CHECK ((completed_at IS NOT NULL) = (status IN (3, 5, 6))),
+    CHECK ((lease_until IS NOT NULL) = (status = 2)),
+    CHECK (status <> 2 OR lease_token <> 0),
+    CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
+    CHECK ((unique_held IS NOT NULL) = (unique_key IS NOT NULL AND status IN (0, 1, 2, 4))),
+    CHECK (unique_held IS NULL OR unique_held = 1)
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+CREATE TABLE IF NOT EXISTS {table}_paused (
+    type      varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    paused_at datetime(6) NOT NULL
+) ENGINE = InnoDB;
+
+-- Sums over finished tasks, kept by whoever finishes or removes one, so that statistics never scan them. Each sum can
+-- be spread over slots, so that settlers do not wait for one another's row.
+CREATE TABLE IF NOT EXISTS {table}_totals (
+    type    varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    status  smallint NOT NULL,
+    slot    smallint NOT NULL,
+    tasks   bigint   NOT NULL,
+    busy_us bigint   NOT NULL,
+    PRIMARY KEY (type, status, slot)
+) ENGINE = InnoDB;
