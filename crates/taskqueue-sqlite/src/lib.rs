@@ -30,6 +30,8 @@ mod encode;
 mod error;
 mod join;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod query;
 
 use std::time::Duration;

@@ -1,0 +1,51 @@
+//! One of each portable statement, so that every backend's golden files and plan guards cover the same list. It
+//! owns the arguments; it renders nothing itself.
+
+use std::time::Duration;
+
+use taskqueue_core::{State, Status, TaskFilter, TaskId, TaskType};
+use uuid::Uuid;
+
+use crate::statements::Delta;
+use crate::{Flavour, Statement, Statements};
+
+/// One of each portable statement, by name, as this flavour renders it.
+///
+/// # Panics
+/// Never: the arguments are valid.
+pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&'static str, Statement)> {
+    let id = TaskId::from(Uuid::from_u128(7));
+    let ids = [id, TaskId::from(Uuid::from_u128(8))];
+    let welcome = TaskType::new("welcome").expect("the name is valid");
+    let filtered = TaskFilter {
+        task_type: Some(welcome.clone()),
+        status: Some(Status::Pending),
+        region: Some("eu".to_owned()),
+        limit: 10,
+        offset: 5,
+        after: Some(id),
+    };
+    let delta = Delta { tasks: 2, busy_us: 30 };
+    let day = Duration::from_secs(86_400);
+    vec![
+        ("task", statements.task(id)),
+        ("list", statements.list(&TaskFilter::default())),
+        ("list_filtered", statements.list(&filtered)),
+        ("standings", statements.standings(&ids)),
+        ("holders", statements.holders(&welcome, &["a", "b"])),
+        ("position", statements.position(id)),
+        ("cancel", statements.cancel(now, id, State::Running)),
+        ("finished", statements.finished(State::Completed, &welcome, (now, day), 10)),
+        ("remove", statements.remove(&ids)),
+        ("dead_letters_of", statements.dead_letters_of(&ids)),
+        ("dead_letters", statements.dead_letters(None, 10)),
+        ("dead_letters_of_type", statements.dead_letters(Some(&welcome), 10)),
+        ("pause", statements.pause(now, &welcome)),
+        ("resume", statements.resume(&welcome)),
+        ("paused", statements.paused()),
+        ("open_counts", statements.open_counts()),
+        ("oldest_pending", statements.oldest_pending()),
+        ("totals", statements.totals()),
+        ("add_total", statements.add_total(&welcome, State::Completed, delta)),
+    ]
+}

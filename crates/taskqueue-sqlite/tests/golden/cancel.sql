@@ -1,0 +1,1 @@
+UPDATE "tasks" SET "status" = ?, "queue_rank" = 0, "queue_at" = ?, "completed_at" = ?, "updated_at" = ?, "due_at" = NULL, "lease_token" = ?, "lease_until" = NULL, "unique_held" = NULL WHERE "shard" = ? AND "id" = ? AND "status" = ?

@@ -1,0 +1,1 @@
+UPDATE tasks SET lease_until = ?2, heartbeat_at = ?1 FROM json_each(?3) AS given WHERE tasks.seq = (SELECT held.seq FROM tasks AS held INDEXED BY tasks_id WHERE held.shard = 0 AND held.id = unhex(substr(given.value, 1, 32)) AND held.status = 2 AND held.lease_token = CAST(substr(given.value, 33) AS INTEGER)) RETURNING tasks.id, lease_token

@@ -1,0 +1,1 @@
+INSERT INTO tasks (shard, id, type, status, priority, queue_rank, queue_at, due_at, max_retries, scheduled_at, region, unique_key, unique_held, metadata, payload, attempts, reclaims, lease_token, lease_number, created_at, updated_at) VALUES (0, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, 0, 0, ?1, ?1) ON CONFLICT DO NOTHING RETURNING id

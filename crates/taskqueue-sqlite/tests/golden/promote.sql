@@ -1,0 +1,1 @@
+UPDATE tasks SET status = 0, queue_rank = -priority, queue_at = ?1 + place, due_at = NULL, updated_at = ?1 FROM (SELECT seq AS due_seq, row_number() OVER (ORDER BY due_at, seq) - 1 AS place FROM (SELECT seq, due_at FROM tasks INDEXED BY tasks_due WHERE shard = 0 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2)) AS due WHERE tasks.seq = due_seq
