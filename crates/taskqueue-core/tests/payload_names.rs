@@ -1,4 +1,5 @@
-//! The names that payload enums have in JSON, and which restore tier is for which storage class.
+//! What of payloads golden files do not show: the names of enums, defaults, what is left out, and which restore
+//! tier is for which storage class.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -7,7 +8,10 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskqueue_core::Status;
-use taskqueue_core::payloads::{DEEP_ARCHIVE, GLACIER, LifecycleAction, ReplicationOperation, RestoreTier};
+use taskqueue_core::payloads::{
+    DEEP_ARCHIVE, EventPayload, FederationDiscoveryPayload, GLACIER, LifecycleAction, ReplicationOperation,
+    RestoreTier,
+};
 
 #[test]
 fn every_enum_has_the_json_names_of_the_reference() {
@@ -46,4 +50,21 @@ fn a_tier_restores_only_from_the_classes_it_is_for() {
     let hours = |tier: RestoreTier, class: &str| tier.takes(class).unwrap().end().as_secs() / 3600;
     assert_eq!(hours(RestoreTier::Standard, GLACIER), 5);
     assert_eq!(hours(RestoreTier::Bulk, DEEP_ARCHIVE), 48);
+}
+
+#[test]
+fn a_discovery_without_a_batch_size_lists_a_thousand() {
+    let json = r#"{"bucket":"photos","include_versions":false,"started_at":1}"#;
+    assert_eq!(serde_json::from_str::<FederationDiscoveryPayload>(json).unwrap().batch_size, 1000);
+}
+
+#[test]
+fn empty_optional_fields_are_left_out_however_they_were_set() {
+    let event = EventPayload {
+        version_id: Some(String::new()),
+        user_agent: Some(String::new()),
+        ..EventPayload::default()
+    };
+    let json = serde_json::to_string(&event).unwrap();
+    assert!(!json.contains("version_id") && !json.contains("user_agent"), "{json}");
 }

@@ -133,7 +133,8 @@ fn headers(payload: &WebhookPayload) -> Result<HeaderMap, HandlerError> {
     for (name, value) in payload.headers.iter().flatten() {
         let invalid = || HandlerError::permanent(format!("webhook header {name:?} is malformed"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-        let value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+        let mut value = HeaderValue::from_str(value).map_err(|_| invalid())?;
+        value.set_sensitive(true);
         if is_reserved(&name) {
             return Err(HandlerError::permanent(format!("webhook header {name} is set by the delivery")));
         }

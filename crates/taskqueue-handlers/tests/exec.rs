@@ -153,8 +153,20 @@ async fn what_a_command_leaves_running_neither_outlives_nor_delays_it() {
     wait_until("what was left running is gone", || !is_running(&child)).await;
 }
 
+/// A process cannot change its own environment safely, so the test below runs once more in one that has settings.
+#[test]
+fn a_command_does_not_see_the_workers_own_settings() {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_task_tells_its_command_who_it_is"])
+        .env("TASKQUEUE_DATABASE_URL", "postgres://user:hunter2@host/db")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
 #[tokio::test]
-async fn a_task_tells_its_command_who_it_is_and_hides_the_workers_own_settings() {
+async fn a_task_tells_its_command_who_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let order = TaskType::new("order").unwrap();
     let queue = Arc::new(MemoryQueue::new());
@@ -182,4 +194,44 @@ async fn a_type_that_is_not_on_the_allow_list_runs_nothing() {
     let task = queue.get(id).await.unwrap();
     assert_eq!(task.status, Status::DeadLetter);
     assert_eq!(task.last_error.as_deref(), Some("no command is allowed for tasks of type other"));
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_ends_its_commands_and_hands_their_tasks_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let leader = folder.path().join("leader");
+    let order = TaskType::new("order").unwrap();
+    let queue = Arc::new(MemoryQueue::new());
+    let id = queue.enqueue(NewTask::raw("order", "{}").unwrap()).await.unwrap();
+    let command = shell("echo $$ > leader; exec sleep 600").folder(folder.path());
+    let worker = Worker::builder(queue.clone())
+        .handle(order.clone(), ExecHandler::new().allow(order, command))
+        .grace_period(Duration::ZERO)
+        .build()
+        .unwrap()
+        .start();
+    wait_until("the command runs", || read(&leader).ends_with('\n')).await;
+    let report = worker.stop().await;
+    assert_eq!((report.released, report.failed), (1, 0));
+    assert!(!is_running(&read(&leader)));
+    let task = queue.get(id).await.unwrap();
+    assert_eq!((task.status, task.attempts), (Status::Pending, 0));
+}
+
+#[tokio::test]
+async fn a_command_that_runs_into_the_timeout_of_its_type_is_ended_and_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let leader = folder.path().join("leader");
+    let order = TaskType::new("order").unwrap();
+    let queue = Arc::new(MemoryQueue::new());
+    let id = queue.enqueue(NewTask::raw("order", "{}").unwrap().max_retries(1)).await.unwrap();
+    let command = shell("trap '' TERM; echo $$ > leader; while :; do sleep 600; done").folder(folder.path());
+    let handler = ExecHandler::new().allow(order.clone(), command);
+    // By path: in scope, the trait's methods would stand before `HandlerError::retry`.
+    let handler = taskqueue_worker::Configure::timeout(handler, Duration::from_millis(300));
+    let report = Worker::builder(queue.clone()).handle(order, handler).build().unwrap().drain().await;
+    assert_eq!(report.dead_lettered, 1);
+    wait_until("the command is gone", || !is_running(&read(&leader))).await;
+    let task = queue.get(id).await.unwrap();
+    assert!(task.last_error.as_deref().unwrap().contains("300ms"), "{:?}", task.last_error);
 }

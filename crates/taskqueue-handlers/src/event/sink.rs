@@ -18,6 +18,13 @@ pub struct EventNotification {
     pub json: String,
 }
 
+impl EventNotification {
+    /// The notification of one task.
+    pub fn new(id: TaskId, json: impl Into<String>) -> Self {
+        Self { id, json: json.into() }
+    }
+}
+
 /// Where event notifications go.
 #[async_trait]
 pub trait EventSink: Send + Sync + 'static {

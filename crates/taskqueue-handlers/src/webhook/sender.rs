@@ -1,6 +1,7 @@
 //! One delivery: build the request, send it, judge the answer. It knows tasks only by the id it is given.
 
 use std::error::Error as _;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use super::answer::{Verdict, retry_after};
 use super::{SigningSecret, WebhookConfig, client, redact};
 use crate::HandlerError;
 
-/// One body for one URL.
-#[derive(Debug, Clone)]
+/// One body for one URL. `Debug` shows neither headers nor body, and of the URL only its origin.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Delivery {
     /// Sent as `webhook-id`, the same at every attempt: a receiver drops a second delivery by it.
@@ -54,6 +55,18 @@ impl Delivery {
             signing: Signing::Default,
             timeout: None,
         }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("id", &self.id)
+            .field("origin", &redact::origin(&self.url))
+            .field("body_bytes", &self.body.len())
+            .field("signing", &self.signing)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
