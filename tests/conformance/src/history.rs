@@ -142,7 +142,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let region = option::weighted(0.2, select(&["eu", "us"][..]));
     let key = option::weighted(0.3, 0_u8..3);
     let repeats = option::weighted(0.1, any::<Index>());
-    (any::<u128>(), repeats, name, priority, when, 1_u32..4, key, region).prop_map(
+    (any::<u128>(), repeats, name, priority, when, 1_u32..6, key, region).prop_map(
         |(id, repeats, task_type, priority, when, max_retries, key, region)| Draft {
             id,
             repeats,
@@ -171,7 +171,7 @@ fn end() -> impl Strategy<Value = End> {
 pub(crate) async fn replay(harness: &dyn Harness, steps: Vec<Step>) {
     let options = Options {
         retry: RetryPolicy::linear(30 * SECOND).jitter(0.0),
-        max_reclaims: 2,
+        max_reclaims: 1,
         visibility_timeout: 300 * SECOND,
         ..Options::default()
     };

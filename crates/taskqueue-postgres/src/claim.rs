@@ -1,0 +1,205 @@
+//! The statements whose form decides PostgreSQL's plan, written out: insert, claim, settle, heartbeat, reclaim,
+//! promote. It knows no connection; `docs/engines.md` says what was measured.
+
+use taskqueue_sql::TableName;
+
+/// The columns that a claim answers with, in the order of `TASK_COLUMNS`.
+const CLAIMED: &str = "t.id, t.type, t.status, t.priority, t.payload, t.scheduled_at, t.started_at, t.completed_at, \
+     t.due_at, t.attempts, t.max_retries, t.last_error, t.created_at, t.updated_at, t.region, t.worker_id, \
+     t.unique_key, t.reclaims, t.metadata, t.lease_token, t.lease_number, t.lease_until";
+
+/// The literal statements for one table, rendered once.
+#[derive(Debug, Clone)]
+pub(crate) struct Literal {
+    pub(crate) insert: String,
+    pub(crate) claim: String,
+    pub(crate) claim_many: String,
+    pub(crate) complete: String,
+    pub(crate) settle: String,
+    pub(crate) heartbeat: String,
+    pub(crate) ended: String,
+    pub(crate) reclaim: String,
+    pub(crate) tidy_leases: String,
+    pub(crate) promote: String,
+    pub(crate) redrive: String,
+}
+
+impl Literal {
+    pub(crate) fn new(table: &TableName) -> Self {
+        Self {
+            insert: insert(table),
+            claim: claim(table, ONE_TYPE),
+            claim_many: claim(table, MANY_TYPES),
+            complete: complete(table),
+            settle: settle(table),
+            heartbeat: heartbeat(table),
+            ended: ended(table),
+            reclaim: reclaim(table),
+            tidy_leases: tidy_leases(table),
+            promote: promote(table),
+            redrive: redrive(table),
+        }
+    }
+}
+
+/// $1 ids, $2 types, $3 priorities, $4 payloads, $5 scheduled at, $6 delay in us, $7 max retries, $8 unique keys,
+/// $9 regions, $10 metadata, $11 place of the first.
+///
+/// `ON CONFLICT DO NOTHING` covers the id and the held unique key; of rows of one statement that collide with each
+/// other the first stays. The insert is ordered by place for that reason.
+fn insert(table: &TableName) -> String {
+    format!(
+        "INSERT INTO {table} AS t (shard, id, type, status, priority, queue_rank, queue_at, due_at, attempts, \
+         max_retries, reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, unique_key, \
+         unique_held, region, metadata, payload) \
+         SELECT 0, u.id, u.type, CASE WHEN w.at > now() THEN 1 ELSE 0 END, u.priority, \
+         CASE WHEN w.at > now() THEN NULL ELSE -u.priority::bigint END, \
+         w.at + ($11::bigint + u.place - 1) * interval '1 microsecond', \
+         CASE WHEN w.at > now() THEN w.at END, 0, u.max_retries, 0, 0, 0, w.at, now(), now(), u.unique_key, \
+         CASE WHEN u.unique_key IS NOT NULL THEN 1 END, u.region, u.metadata, u.payload \
+         FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::timestamptz[], $6::int8[], $7::int4[], \
+         $8::text[], $9::text[], $10::text[]) WITH ORDINALITY \
+         AS u(id, type, priority, payload, at, delay, max_retries, unique_key, region, metadata, place) \
+         CROSS JOIN LATERAL (SELECT coalesce(u.at, now() + coalesce(u.delay, 0) * interval '1 microsecond') AS at) AS w \
+         ORDER BY u.place ON CONFLICT DO NOTHING RETURNING t.id"
+    )
+}
+
+/// The ready tasks of the one type $1, in claim order.
+const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = $1 \
+     AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
+     ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
+
+/// The heads of the types $1, merged. The heads are read without locks and the merged ones locked after, so that no
+/// row beyond the limit is locked; what another claim took in between is skipped or fails the state's recheck.
+const MANY_TYPES: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
+     SELECT h.ctid FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
+     SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = k.type \
+     ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
+     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
+     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
+     ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
+
+/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us.
+///
+/// `= ANY(ARRAY(…))` evaluates the locking subquery once: joined or `IN`, a nested loop may run it again and claim
+/// beyond the limit. `status + 0` keeps stale statistics of the status from changing the plan.
+fn claim(table: &TableName, ready: &str) -> String {
+    let ready = ready.replace("{table}", table.as_str());
+    format!(
+        "WITH u AS (UPDATE {table} AS t SET status = 2, queue_rank = NULL, attempts = t.attempts + 1, \
+         lease_token = $2, lease_number = t.lease_number + 1, \
+         lease_until = now() + $5::bigint * interval '1 microsecond', heartbeat_at = now(), worker_id = $3, \
+         started_at = now(), updated_at = now() \
+         WHERE t.ctid = ANY(ARRAY({ready})) AND t.status + 0 = 0 RETURNING {CLAIMED}, t.queue_at), \
+         l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
+         SELECT $2, 0, now() + $5::bigint * interval '1 microsecond', array_agg(id) FROM u HAVING count(*) > 0) \
+         SELECT * FROM u ORDER BY priority DESC, queue_at"
+    )
+}
+
+/// $1 ids, $2 tokens. Answers the ids and how long each ran, in microseconds.
+fn complete(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
+         updated_at = now() FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
+         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         RETURNING t.id, (extract(epoch FROM now() - t.started_at) * 1000000)::bigint"
+    )
+}
+
+/// $1 ids, $2 tokens, $3 new states, $4 delays in us, $5 attempts given back, $6 whether
+/// `scheduled_at` moves with the delay, $7 errors, $8 places of those that become ready.
+fn settle(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} AS t SET status = u.status, \
+         queue_rank = CASE WHEN u.status = 0 THEN -t.priority::bigint END, \
+         queue_at = CASE WHEN u.status = 0 THEN now() + u.place * interval '1 microsecond' ELSE t.queue_at END, \
+         due_at = CASE WHEN u.status IN (1, 4) THEN now() + u.delay * interval '1 microsecond' END, \
+         scheduled_at = CASE WHEN u.moves THEN now() + u.delay * interval '1 microsecond' ELSE t.scheduled_at END, \
+         attempts = t.attempts - u.given_back, \
+         completed_at = CASE WHEN u.status = 5 THEN now() END, \
+         last_error = coalesce(u.error, t.last_error), lease_until = NULL, \
+         unique_held = CASE WHEN u.status = 5 THEN NULL ELSE t.unique_held END, updated_at = now() \
+         FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::int4[], $6::bool[], $7::text[], $8::int8[]) \
+         AS u(id, token, status, delay, given_back, moves, error, place) \
+         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         RETURNING t.id, (extract(epoch FROM now() - t.started_at) * 1000000)::bigint"
+    )
+}
+
+/// $1 ids, $2 tokens, $3 visibility timeout in us.
+fn heartbeat(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} AS t SET lease_until = now() + $3::bigint * interval '1 microsecond', heartbeat_at = now() \
+         FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
+         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         RETURNING t.id, t.lease_token"
+    )
+}
+
+/// $1 limit. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
+/// attempts, most attempts, reclaims. Candidates come from the claims whose check is due, not from an index over running tasks: that
+/// one would end HOT settles.
+fn ended(table: &TableName) -> String {
+    format!(
+        "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
+         WHERE shard = 0 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
+         SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
+         FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
+         WHERE t.shard = 0 AND t.status + 0 = 2 AND t.lease_until <= now() \
+         ORDER BY t.lease_until, t.queue_at, t.id LIMIT $1 FOR UPDATE OF t SKIP LOCKED"
+    )
+}
+
+/// $1 ids, $2 tokens, $3 which are dead letters, $4 errors, $5 places of those that become ready.
+fn reclaim(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} AS t SET status = CASE WHEN u.dead THEN 5 ELSE 0 END, \
+         queue_rank = CASE WHEN u.dead THEN NULL ELSE -t.priority::bigint END, \
+         queue_at = CASE WHEN u.dead THEN t.queue_at ELSE now() + u.place * interval '1 microsecond' END, \
+         completed_at = CASE WHEN u.dead THEN now() END, \
+         unique_held = CASE WHEN u.dead THEN NULL ELSE t.unique_held END, \
+         last_error = u.error, reclaims = t.reclaims + 1, lease_token = 0, lease_until = NULL, updated_at = now() \
+         FROM unnest($1::uuid[], $2::int8[], $3::bool[], $4::text[], $5::int8[]) AS u(id, token, dead, error, place) \
+         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         RETURNING t.id"
+    )
+}
+
+/// Claims whose check was due: forgotten when none of their tasks runs under them, else checked again when the first
+/// of their leases ends; left as they are where one has ended and is to be taken back.
+fn tidy_leases(table: &TableName) -> String {
+    format!(
+        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = 0 AND check_at <= now() \
+         ORDER BY check_at LIMIT 1000 FOR UPDATE SKIP LOCKED), \
+         seen AS MATERIALIZED (SELECT due.token, (SELECT min(t.lease_until) FROM {table} AS t WHERE t.shard = 0 \
+         AND t.id = ANY(due.ids) AND t.lease_token = due.token AND t.status + 0 = 2) AS until FROM due), \
+         gone AS (DELETE FROM {table}_leases AS l USING seen WHERE l.token = seen.token AND seen.until IS NULL) \
+         UPDATE {table}_leases AS l SET check_at = seen.until FROM seen \
+         WHERE l.token = seen.token AND seen.until > now()"
+    )
+}
+
+/// $1 limit.
+fn promote(table: &TableName) -> String {
+    format!(
+        "WITH due AS MATERIALIZED (SELECT ctid AS at, due_at FROM {table} WHERE shard = 0 AND due_at <= now() \
+         ORDER BY due_at, queue_at, id LIMIT $1 FOR UPDATE SKIP LOCKED), \
+         plan AS MATERIALIZED (SELECT at, row_number() OVER (ORDER BY due_at) - 1 AS place FROM due) \
+         UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
+         queue_at = now() + plan.place * interval '1 microsecond', due_at = NULL, updated_at = now() \
+         FROM plan WHERE t.ctid = plan.at AND t.status IN (1, 4)"
+    )
+}
+
+/// $1 ids, in order.
+fn redrive(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
+         queue_at = now() + (u.place - 1) * interval '1 microsecond', attempts = 0, reclaims = 0, completed_at = NULL, \
+         lease_token = 0, unique_held = CASE WHEN t.unique_key IS NOT NULL THEN 1 END, updated_at = now() \
+         FROM unnest($1::uuid[]) WITH ORDINALITY AS u(id, place) \
+         WHERE t.shard = 0 AND t.id = u.id AND t.status + 0 = 5 RETURNING t.id"
+    )
+}

@@ -1,0 +1,380 @@
+//! PostgreSQL behind the portable queue: its connections and transactions, and its literal statements with their
+//! arguments. What the statements are is `claim.rs`'s business.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_query::{Expr, ExprTrait, PostgresQueryBuilder, Value};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr, Transaction};
+use taskqueue_core::{
+    AfterLeaseEnd, Backend, Decision, EndedLease, Lease, LeaseToken, NewTask, Schedule, State, TaskId,
+    TaskType, Timestamp, Transition, WorkerId, after_lease_end, lease_ended_error,
+};
+use taskqueue_sql::{
+    Access, Applied, Attempt, Claiming, Column, Dialect, Flavour, Options, Reclaiming, Row, Statement,
+    stored_metadata,
+};
+use uuid::Uuid;
+
+use crate::claim::Literal;
+use crate::error::failure;
+use crate::wire;
+
+/// PostgreSQL's way of writing what the portable statements leave open. The server's clock is the queue's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PostgresFlavour;
+
+impl Flavour for PostgresFlavour {
+    type Builder = PostgresQueryBuilder;
+    type Now = ();
+
+    fn now(&self, (): ()) -> Expr {
+        Expr::cust("now()")
+    }
+
+    fn ago(&self, (): (), age: Duration) -> Expr {
+        Expr::cust("now()")
+            .sub(Expr::cust_with_values("$1::bigint * interval '1 microsecond'", [micros(age)]))
+    }
+
+    fn id(&self, id: TaskId) -> Value {
+        Value::from(id.as_uuid())
+    }
+
+    fn rank_off_queue(&self) -> Expr {
+        Expr::null()
+    }
+
+    fn is_off_queue(&self) -> Expr {
+        Expr::col(Column::QueueRank).is_null()
+    }
+
+    /// `queue_at` is in the index of ready tasks: writing it at a settle would end HOT updates.
+    fn finish_order(&self) -> Column {
+        Column::CompletedAt
+    }
+}
+
+/// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
+#[derive(Debug)]
+pub(crate) struct PostgresDialect {
+    pool: PgPool,
+    options: Options,
+    literal: Literal,
+    contention_retries_max: u32,
+    prepared_statements: bool,
+}
+
+impl PostgresDialect {
+    pub(crate) fn new(pool: PgPool, config: &crate::PostgresConfig) -> Self {
+        Self {
+            pool,
+            literal: Literal::new(&config.options.table),
+            options: config.options.clone(),
+            contention_retries_max: config.contention_retries_max,
+            prepared_statements: config.prepared_statements,
+        }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A literal statement. Its text holds checked identifiers and placeholders only.
+    fn query<'q>(&self, sql: &str) -> Query<'q, Postgres, PgArguments> {
+        let sql: SqlStr = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
+        sqlx::query(sql).persistent(self.prepared_statements)
+    }
+
+    async fn settle_completed(
+        &self,
+        connection: &mut PgConnection,
+        decisions: &[&Decision],
+    ) -> Attempt<Vec<Applied>> {
+        if decisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
+        let query = self.query(&self.literal.complete).bind(ids).bind(tokens);
+        applied(query.fetch_all(connection).await.map_err(failure)?)
+    }
+
+    async fn settle_others(
+        &self,
+        connection: &mut PgConnection,
+        decisions: &[&Decision],
+    ) -> Attempt<Vec<Applied>> {
+        if decisions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
+        let mut changes = Changes::default();
+        for decision in decisions {
+            changes.push(&decision.transition);
+        }
+        let query = self.query(&self.literal.settle).bind(ids).bind(tokens);
+        applied(changes.bind(query).fetch_all(connection).await.map_err(failure)?)
+    }
+}
+
+#[async_trait]
+impl Dialect for PostgresDialect {
+    type Flavour = PostgresFlavour;
+    type Connection = PgConnection;
+    type Transaction = Transaction<'static, Postgres>;
+
+    fn flavour(&self) -> &PostgresFlavour {
+        &PostgresFlavour
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn now(&self) {}
+
+    fn contention_retries_max(&self) -> u32 {
+        self.contention_retries_max
+    }
+
+    /// A server whose default is stricter would turn skipped rows into serialization failures.
+    async fn begin(&self, access: Access) -> Attempt<Self::Transaction> {
+        let begin = match access {
+            Access::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
+            Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+        };
+        self.pool.begin_with(begin).await.map_err(failure)
+    }
+
+    async fn commit(&self, transaction: Self::Transaction) -> Attempt<()> {
+        transaction.commit().await.map_err(failure)
+    }
+
+    async fn rollback(&self, transaction: Self::Transaction) {
+        // A rollback that fails leaves a broken connection, which the pool drops.
+        drop(transaction.rollback().await);
+    }
+
+    async fn execute(&self, connection: &mut PgConnection, statement: Statement) -> Attempt<u64> {
+        let query = wire::bind(self.query(&statement.sql), statement.values);
+        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+    }
+
+    async fn fetch(&self, connection: &mut PgConnection, statement: Statement) -> Attempt<Vec<Row>> {
+        let query = wire::bind(self.query(&statement.sql), statement.values);
+        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        tasks: &[&NewTask],
+        place: usize,
+    ) -> Attempt<HashSet<TaskId>> {
+        let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
+        let query = self
+            .query(&self.literal.insert)
+            .bind(tasks.iter().map(|task| task.id.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(text(|task| Some(task.task_type.as_str())))
+            .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
+            .bind(text(|task| Some(task.payload.as_str())))
+            .bind(tasks.iter().map(|task| at(task)).collect::<Vec<Option<Timestamp>>>())
+            .bind(tasks.iter().map(|task| delay(task)).collect::<Vec<Option<i64>>>())
+            .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
+            .bind(text(|task| task.unique_key.as_deref()))
+            .bind(text(|task| task.region.as_deref()))
+            .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
+            .bind(micros_of_place(place));
+        ids(query.fetch_all(connection).await.map_err(failure)?)
+    }
+
+    async fn claim(&self, connection: &mut PgConnection, (): (), claiming: &Claiming) -> Attempt<Vec<Row>> {
+        let query = match claiming.types.as_slice() {
+            [task_type] => self.query(&self.literal.claim).bind(task_type.as_str()),
+            types => {
+                let types: Vec<&str> = types.iter().map(TaskType::as_str).collect();
+                self.query(&self.literal.claim_many).bind(types)
+            }
+        };
+        let query = query
+            .bind(claiming.token.get())
+            .bind(claiming.worker_id.as_str())
+            .bind(i64::try_from(claiming.limit).unwrap_or(i64::MAX))
+            .bind(micros(claiming.visibility_timeout));
+        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+    }
+
+    async fn settle(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        decisions: &[Decision],
+    ) -> Attempt<Vec<Applied>> {
+        let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
+            decisions.iter().partition(|decision| decision.transition == Transition::Complete);
+        let mut applied = self.settle_completed(connection, &completed).await?;
+        applied.extend(self.settle_others(connection, &others).await?);
+        Ok(applied)
+    }
+
+    async fn heartbeat(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        held: &[Lease],
+        visibility_timeout: Duration,
+    ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
+        let (ids, tokens) = leases(held.iter());
+        let query =
+            self.query(&self.literal.heartbeat).bind(ids).bind(tokens).bind(micros(visibility_timeout));
+        let rows = query.fetch_all(connection).await.map_err(failure)?;
+        let read = |row: &PgRow| {
+            let mut row = wire::row(row)?;
+            Ok((row.id(0)?, LeaseToken::from_stored(row.integer(1)?)))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    async fn ended(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<Vec<Row>> {
+        self.query(&self.literal.tidy_leases).execute(&mut *connection).await.map_err(failure)?;
+        let query = self.query(&self.literal.ended).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+    }
+
+    async fn reclaim(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        ended: &[Reclaiming],
+    ) -> Attempt<HashSet<TaskId>> {
+        let is_dead = |ended: &Reclaiming| ended.state == State::DeadLetter;
+        let places = ended.iter().scan(0_i64, |ready, ended| {
+            let place = *ready;
+            *ready += i64::from(!is_dead(ended));
+            Some(place)
+        });
+        let query = self
+            .query(&self.literal.reclaim)
+            .bind(ended.iter().map(|ended| ended.id.as_uuid()).collect::<Vec<Uuid>>())
+            .bind(ended.iter().map(|ended| ended.token.get()).collect::<Vec<i64>>())
+            .bind(ended.iter().map(is_dead).collect::<Vec<bool>>())
+            .bind(ended.iter().map(|ended| ended.error.as_str()).collect::<Vec<&str>>())
+            .bind(places.collect::<Vec<i64>>());
+        ids(query.fetch_all(connection).await.map_err(failure)?)
+    }
+
+    async fn promote(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<u64> {
+        let query = self.query(&self.literal.promote).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+    }
+
+    async fn redrive(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        chosen: &[TaskId],
+    ) -> Attempt<HashSet<TaskId>> {
+        let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
+        ids(self.query(&self.literal.redrive).bind(chosen).fetch_all(connection).await.map_err(failure)?)
+    }
+
+    async fn backend(&self, connection: &mut PgConnection) -> Attempt<Backend> {
+        let query = self.query("SELECT current_setting('server_version')");
+        let row = query.fetch_one(connection).await.map_err(failure)?;
+        Ok(Backend { name: "postgres", version: wire::row(&row)?.text(0)? })
+    }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// What settles that are no completions change, column by column.
+#[derive(Default)]
+struct Changes {
+    states: Vec<i16>,
+    delays: Vec<i64>,
+    given_back: Vec<i32>,
+    moves: Vec<bool>,
+    errors: Vec<Option<String>>,
+    places: Vec<i64>,
+    ready: i64,
+}
+
+impl Changes {
+    fn push(&mut self, transition: &Transition) {
+        let (delay, error) = match transition {
+            Transition::Complete | Transition::Release => (Duration::ZERO, None),
+            Transition::Retry { delay, error } => (*delay, Some(error.clone())),
+            Transition::DeadLetter { error } => (Duration::ZERO, Some(error.clone())),
+            Transition::Snooze { delay } => (*delay, None),
+        };
+        let is_snooze = matches!(transition, Transition::Snooze { .. });
+        let is_ready = transition.state() == State::Ready;
+        self.states.push(transition.state().code());
+        self.delays.push(micros(delay));
+        self.given_back.push(i32::from(is_snooze || *transition == Transition::Release));
+        self.moves.push(is_snooze);
+        self.errors.push(error);
+        self.places.push(self.ready);
+        self.ready += i64::from(is_ready);
+    }
+
+    fn bind<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(self.states)
+            .bind(self.delays)
+            .bind(self.given_back)
+            .bind(self.moves)
+            .bind(self.errors)
+            .bind(self.places)
+    }
+}
+
+fn leases<'l>(leases: impl Iterator<Item = &'l Lease>) -> (Vec<Uuid>, Vec<i64>) {
+    leases.map(|lease| (lease.task_id.as_uuid(), lease.token.get())).unzip()
+}
+
+fn applied(rows: Vec<PgRow>) -> Attempt<Vec<Applied>> {
+    let read = |row: &PgRow| {
+        let mut row = wire::row(row)?;
+        Ok(Applied { id: row.id(0)?, busy_us: row.integer_opt(1)?.unwrap_or_default() })
+    };
+    rows.iter().map(read).collect()
+}
+
+fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {
+    rows.iter().map(|row| wire::row(row)?.id(0)).collect()
+}
+
+fn at(task: &NewTask) -> Option<Timestamp> {
+    match task.schedule {
+        Schedule::At(at) => Some(at),
+        Schedule::Now | Schedule::After(_) => None,
+    }
+}
+
+fn delay(task: &NewTask) -> Option<i64> {
+    match task.schedule {
+        Schedule::After(delay) => Some(micros(delay)),
+        Schedule::Now | Schedule::At(_) => None,
+    }
+}
+
+fn number(count: u32) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn micros_of_place(place: usize) -> i64 {
+    i64::try_from(place).unwrap_or(i64::MAX)
+}
+
+fn micros(duration: Duration) -> i64 {
+    let micros = duration.min(taskqueue_core::clock::DURATION_MAX).as_micros();
+    i64::try_from(micros).expect("the longest duration is within the range of i64 microseconds")
+}

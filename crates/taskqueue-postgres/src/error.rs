@@ -1,0 +1,56 @@
+//! What the driver's errors mean: the only place that reads them. It knows no statement.
+
+use std::borrow::Cow;
+
+use sqlx::postgres::PgDatabaseError;
+use taskqueue_core::ErrorKind;
+use taskqueue_sql::Failure;
+
+/// SQLSTATEs of transactions that others were in the way of: serialization failure, deadlock, lock timeout.
+const CONTENTION: [&str; 3] = ["40001", "40P01", "55P03"];
+/// Of servers that are going away, starting, read-only after a failover, or out of connections; and of a commit whose
+/// outcome is unknown, which is safe to repeat since ids and tokens are the client's.
+const UNAVAILABLE: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "53300", "25006", "40003"];
+
+/// Makes a failure of what the driver said.
+pub(crate) fn failure(error: sqlx::Error) -> Failure {
+    let (kind, message): (ErrorKind, Cow<'static, str>) = match &error {
+        sqlx::Error::Database(database) => return of_database(database.code().map(Cow::into_owned), error),
+        sqlx::Error::PoolTimedOut => (ErrorKind::Unavailable, "no connection became free in time".into()),
+        sqlx::Error::PoolClosed => (ErrorKind::QueueClosed, "task queue is closed".into()),
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+            (ErrorKind::Unavailable, "the connection to PostgreSQL was lost".into())
+        }
+        sqlx::Error::Tls(_) => (ErrorKind::Unavailable, "no encrypted connection to PostgreSQL".into()),
+        sqlx::Error::Configuration(_) => {
+            return Failure::Database {
+                kind: ErrorKind::InvalidInput,
+                message: "the database URL is not valid; expected postgres://USER@HOST:PORT/DATABASE".into(),
+                source: None,
+            };
+        }
+        _ => (ErrorKind::Backend, "PostgreSQL's answer was not understood".into()),
+    };
+    Failure::Database { kind, message, source: Some(error.into()) }
+}
+
+fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {
+    let code = code.unwrap_or_default();
+    if CONTENTION.contains(&code.as_str()) {
+        return Failure::Contention { source: Some(error.into()) };
+    }
+    let said = said(&error);
+    let (kind, message) = match code.as_str() {
+        "42P01" => (ErrorKind::Backend, format!("the task table is not there: migrate first ({said})")),
+        state if UNAVAILABLE.contains(&state) || state.starts_with("08") => {
+            (ErrorKind::Unavailable, format!("PostgreSQL cannot serve this now: {said}"))
+        }
+        _ => (ErrorKind::Backend, format!("PostgreSQL refused ({code}): {said}")),
+    };
+    Failure::Database { kind, message: message.into(), source: Some(error.into()) }
+}
+
+fn said(error: &sqlx::Error) -> String {
+    let database = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    database.map_or_else(String::new, |error| error.message().to_owned())
+}
