@@ -204,3 +204,124 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_core::{
+        Lease, LeaseToken, Priority, RawPayload, Status, Task, TaskId, TaskType, clock::Clock,
+        clock::ManualClock,
+    };
+
+    use super::*;
+
+    fn claimed(handler: usize) -> Claimed {
+        let now = ManualClock::default().now();
+        let (id, task_type) = (TaskId::generate(), TaskType::new("t").expect("a valid type"));
+        let task = Task {
+            id,
+            task_type: task_type.clone(),
+            status: Status::Running,
+            priority: Priority::NORMAL,
+            payload: RawPayload::from_stored("1"),
+            scheduled_at: now,
+            started_at: Some(now),
+            completed_at: None,
+            attempts: 1,
+            max_retries: 3,
+            retry_after: None,
+            last_error: None,
+            created_at: now,
+            updated_at: now,
+            region: None,
+            worker_id: None,
+            unique_key: None,
+            reclaims: 0,
+            metadata: Default::default(),
+        };
+        let token = LeaseToken::generate();
+        let lease =
+            Lease { task_id: id, task_type, token, number: 1, attempt: 1, max_retries: 3, until: now };
+        let claim = Claim { task, lease };
+        Claimed { claim, handler, cancel: CancellationToken::new(), claimed_at: Instant::now() }
+    }
+
+    fn admit(slots: &Slots, handlers: &[usize]) -> usize {
+        slots.admit(handlers.iter().map(|&handler| claimed(handler)).collect()).len()
+    }
+
+    fn ask(handlers: &[usize], limit: usize) -> Ask {
+        Ask { handlers: handlers.to_vec(), limit }
+    }
+
+    #[test]
+    fn types_without_limits_share_one_claim_of_all_the_room() {
+        let slots = Slots::new(4, 3, vec![None, None]);
+        assert_eq!(slots.plan(), [ask(&[0, 1], 7)]);
+    }
+
+    #[test]
+    fn a_limited_type_is_claimed_apart_unless_its_room_is_all_the_room() {
+        let slots = Slots::new(4, 4, vec![None, Some(2), Some(8)]);
+        let mut asks = slots.plan();
+        asks.sort_by_key(|ask| ask.limit);
+        assert_eq!(asks, [ask(&[1], 2), ask(&[0, 2], 8)]);
+    }
+
+    #[test]
+    fn a_type_at_its_limit_is_left_out_until_one_of_its_tasks_is_done() {
+        let slots = Slots::new(4, 0, vec![None, Some(1)]);
+        assert_eq!(admit(&slots, &[1]), 1);
+        assert_eq!(slots.plan(), [ask(&[0], 3)]);
+        assert!(slots.finish(1).is_none());
+        assert!(slots.plan().contains(&ask(&[1], 1)));
+    }
+
+    #[test]
+    fn which_claim_goes_first_changes_from_plan_to_plan() {
+        let slots = Slots::new(4, 0, vec![Some(1), Some(1), None]);
+        let firsts: Vec<Ask> = (0..3).map(|_| slots.plan().remove(0)).collect();
+        for wanted in [ask(&[0], 1), ask(&[1], 1), ask(&[2], 4)] {
+            assert!(firsts.contains(&wanted), "{firsts:?}");
+        }
+    }
+
+    #[test]
+    fn a_dry_type_is_left_out_until_something_may_have_changed() {
+        let slots = Slots::new(2, 0, vec![None, None]);
+        slots.mark(&[0], true);
+        assert_eq!(slots.plan(), [ask(&[1], 2)]);
+        slots.mark(&[1], true);
+        assert!(slots.plan().is_empty() && slots.all_dry());
+        slots.refresh();
+        assert_eq!(slots.plan(), [ask(&[0, 1], 2)]);
+    }
+
+    #[test]
+    fn while_tasks_are_waiting_a_claim_is_put_off_until_half_the_prefetch_is_gone() {
+        let slots = Slots::new(2, 4, vec![None]);
+        assert_eq!(admit(&slots, &[0; 6]), 2);
+        assert!(slots.finish(0).is_some());
+        assert!(slots.plan().is_empty(), "one of four is gone");
+        assert!(slots.finish(0).is_some());
+        assert_eq!(slots.plan(), [ask(&[0], 2)]);
+    }
+
+    #[test]
+    fn a_finished_task_hands_its_slot_to_one_that_waits_or_frees_it() {
+        let slots = Slots::new(1, 1, vec![None]);
+        assert_eq!(admit(&slots, &[0, 0]), 1);
+        assert!(slots.finish(0).is_some());
+        assert_eq!(slots.running(), 1);
+        assert!(slots.finish(0).is_none());
+        assert_eq!(slots.running(), 0);
+    }
+
+    #[test]
+    fn closed_slots_give_back_what_waits_and_take_nothing_more() {
+        let slots = Slots::new(1, 2, vec![None]);
+        admit(&slots, &[0, 0, 0]);
+        assert_eq!(slots.close().len(), 2);
+        assert!(slots.finish(0).is_none());
+        assert!(slots.plan().is_empty());
+    }
+}

@@ -92,8 +92,15 @@ pub struct RunningWorker {
 
 impl RunningWorker {
     /// Stops the worker: nothing more is claimed, unstarted tasks are handed back, running handlers may go on
-    /// for the grace period, then their tokens are cancelled, and those that still do not return are dropped
-    /// and their tasks released. Returns when all is settled.
+    /// for the grace period, then their tokens are cancelled, and those that still do not return within the
+    /// cancel period are dropped and their tasks released. A handler that returns an error when it is cancelled
+    /// spends an attempt; one that returns [`Outcome::Release`](crate::Outcome::Release) gives it back.
+    ///
+    /// Returns when all is settled. A store that does not answer is tried for ten seconds more, and a handler
+    /// that blocks its thread is left behind; both kinds of task are handled again when their leases end.
+    ///
+    /// # Cancel safety
+    /// When this future is dropped, the worker goes on stopping in the background.
     pub async fn stop(mut self) -> Report {
         self.pipe.tokens.stop.cancel();
         let _ = self.ended().await;

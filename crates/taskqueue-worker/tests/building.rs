@@ -2,11 +2,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::{Number, SECOND, queue};
 use taskqueue_worker::core::ErrorKind;
-use taskqueue_worker::{Configure, Data, MaintenanceConfig, Payload, Worker, WorkerBuilder};
+use taskqueue_worker::{Configure, Data, MaintenanceConfig, Payload, Queue, Worker, WorkerBuilder};
 
 async fn handle(_: Number) {}
 
@@ -92,4 +93,12 @@ async fn a_worker_tells_its_id_its_types_and_its_queue() {
     assert_ne!(worker.id(), other.id());
     assert_eq!(worker.handler_types().collect::<Vec<_>>(), [&support::number_type()]);
     assert_eq!(worker.queue().backend().await.unwrap().name, "memory");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_chosen_at_run_time_is_worked_as_well() {
+    let queue: Arc<dyn Queue> = Arc::new(queue());
+    queue.enqueue(Number { n: 1 }).await.unwrap();
+    let report = Worker::builder(Arc::clone(&queue)).handler(handle).build().unwrap().drain().await;
+    assert_eq!(report.completed, 1);
 }

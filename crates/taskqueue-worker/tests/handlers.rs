@@ -1,5 +1,7 @@
 //! What handlers are given, and what becomes of a task by what they return.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though some of it is outside a test function")]
+
 mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -57,7 +59,7 @@ async fn six_extractors_can_follow_the_payload_in_any_order_and_be_of_the_users_
         Attempt(attempt): Attempt,
         _again: TaskContext,
         sum: Data<AtomicU32>,
-        _text: Data<String>,
+        _same_text: Data<String>,
     ) {
         let found = number.n + attempt + cx.attempt() + u32::try_from(text.len()).unwrap();
         sum.store(found, Ordering::SeqCst);

@@ -62,15 +62,19 @@ pub fn number_type() -> TaskType {
     TaskType::of::<Number>().unwrap()
 }
 
-/// Waits, in tokio's time, until `condition` holds; panics after an hour of it.
+/// The longest that a test waits, in tokio's time.
+const WAIT_MAX: Duration = Duration::from_secs(2 * 3600);
+
+/// Waits, in tokio's time, until `condition` holds; looks at it after 1 ms, 2 ms, 4 ms and so on up to each second.
 pub async fn wait_until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
+        let mut wait = Duration::from_millis(1);
         while !condition().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(wait).await;
+            wait = (2 * wait).min(SECOND);
         }
     };
-    let limit = Duration::from_secs(3600);
-    assert!(tokio::time::timeout(limit, waiting).await.is_ok(), "never came true: {what}");
+    assert!(tokio::time::timeout(WAIT_MAX, waiting).await.is_ok(), "never came true: {what}");
 }
 
 /// Waits until a task has this status.
@@ -89,7 +93,7 @@ pub async fn count(queue: &impl Queue, status: Status) -> usize {
 #[derive(Debug)]
 pub struct Gate {
     permits: tokio::sync::Semaphore,
-    arrived: AtomicUsize,
+    arrived: tokio::sync::watch::Sender<usize>,
     inside: AtomicUsize,
     inside_max: AtomicUsize,
 }
@@ -98,7 +102,7 @@ impl Gate {
     pub fn closed() -> Arc<Self> {
         Arc::new(Self {
             permits: tokio::sync::Semaphore::new(0),
-            arrived: AtomicUsize::new(0),
+            arrived: tokio::sync::watch::Sender::new(0),
             inside: AtomicUsize::new(0),
             inside_max: AtomicUsize::new(0),
         })
@@ -106,7 +110,7 @@ impl Gate {
 
     /// Waits for the gate.
     pub async fn pass(&self) {
-        self.arrived.fetch_add(1, Ordering::SeqCst);
+        self.arrived.send_modify(|arrived| *arrived += 1);
         let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
         self.inside_max.fetch_max(inside, Ordering::SeqCst);
         self.permits.acquire().await.expect("the gate is never torn down").forget();
@@ -120,7 +124,7 @@ impl Gate {
 
     /// How many have arrived so far.
     pub fn arrived(&self) -> usize {
-        self.arrived.load(Ordering::SeqCst)
+        *self.arrived.borrow()
     }
 
     /// The most that waited at once.
@@ -128,9 +132,11 @@ impl Gate {
         self.inside_max.load(Ordering::SeqCst)
     }
 
-    /// Waits until `handlers` have arrived.
+    /// Waits until `handlers` have arrived, and no longer.
     pub async fn wait_for(&self, handlers: usize) {
-        wait_until("handlers arrive", async || self.arrived() >= handlers).await;
+        let mut arrived = self.arrived.subscribe();
+        let waiting = arrived.wait_for(|arrived| *arrived >= handlers);
+        assert!(tokio::time::timeout(WAIT_MAX, waiting).await.is_ok(), "{handlers} handlers never arrived");
     }
 }
 
