@@ -66,7 +66,8 @@ pub(crate) fn functions(code: &str) -> Vec<Function> {
 /// The first line of the inline test module, or the number of lines plus one.
 pub(crate) fn tests_begin(code: &str) -> usize {
     let lines: Vec<&str> = code.lines().collect();
-    let begins = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod "));
+    let is_inline = |line: &str| line.starts_with("mod ") && line.ends_with('{');
+    let begins = lines.windows(2).position(|pair| pair[0] == "#[cfg(test)]" && is_inline(pair[1]));
     begins.unwrap_or(lines.len()) + 1
 }
 
@@ -171,6 +172,7 @@ mod tests {
     #[test]
     fn test_code_begins_at_the_inline_module() {
         assert_eq!(tests_begin("fn a() {}\n\n#[cfg(test)]\nmod tests {\n}\n"), 3);
+        assert_eq!(tests_begin("#[cfg(test)]\nmod plans;\nfn a() {}\n"), 4);
         assert_eq!(tests_begin("fn a() {}\n"), 2);
         assert!(is_test_file("tests/conformance/src/lib.rs"));
         assert!(!is_test_file("crates/taskqueue-core/src/attests.rs"));
