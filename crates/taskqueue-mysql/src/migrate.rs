@@ -9,8 +9,9 @@ use crate::error::failure;
 
 /// How long one migrator waits for another.
 const LOCK_WAIT_SECONDS: i64 = 60;
-/// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 bytes.
-const LOCK_NAME: &str = "CONCAT('taskqueue:', MD5(CONCAT_WS('.', DATABASE(), ?)))";
+/// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 characters.
+/// MySQL 9 has no MD5.
+const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(), ?), 256)), 64)";
 
 /// DDL commits by itself in these engines, so that no transaction can hold a migration together. A lock of the session
 /// keeps other migrators out; the connection is this call's own, so that the lock ends with it in any case.
