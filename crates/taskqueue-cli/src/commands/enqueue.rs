@@ -18,20 +18,23 @@ use crate::progress::{Progress, Unit};
 /// One transaction each: long enough to share a commit, short enough to let workers in between.
 const BATCH: usize = 1000;
 
-const EXAMPLES: &str = r#"Examples:
+const EXAMPLES: &str = concat!(
+    r#"Examples:
   taskqueue enqueue --type mail '{"to":"ada@example.org"}'
-  taskqueue enqueue --type mail --priority high --delay 10m --unique-key ada '{"to":"ada@example.org"}'
+  taskqueue enqueue --type mail --priority high --delay 10m --unique-key ada '{"to":"ada"}'
   taskqueue enqueue --type report --file payload.json
   produce-payload | taskqueue enqueue --type report -
-  taskqueue enqueue --json-lines --file tasks.jsonl           each line {"type": …, "payload": …, "priority": …}
-  taskqueue enqueue --json-lines --type event --file events.jsonl       each line is a payload
+  taskqueue enqueue --json-lines --file tasks.jsonl
+  taskqueue enqueue --json-lines --type event --file events.jsonl
 
-Fields of a task object: type, payload; and if you like id, priority, scheduled_at, delay ("10m"), max_retries,
-unique_key, region, metadata. A file is checked to its end before anything is enqueued; standard input is enqueued
-as it comes, and a bad line stops it and says what was enqueued before. A line whose id or unique key is taken is
-passed over and counted.
-
-A SQLite file that does not exist yet is created."#;
+"#,
+    "With --json-lines and --type each line is a payload. Without --type each line is a task object: ",
+    r#"{"type": "mail", "payload": …}, and if you like id, priority, scheduled_at, delay ("10m"), max_retries, "#,
+    "unique_key, region, metadata. What `list --json-lines` prints is of this form.\n\n",
+    "A file is checked to its end before anything is enqueued. Standard input is enqueued as it comes; a bad line ",
+    "stops it and says what was enqueued before. A line whose id or unique key is taken is passed over and counted.",
+    "\n\nA SQLite file that does not exist yet is created."
+);
 
 /// Puts tasks into the queue: prints the id of one, or how many.
 #[derive(Debug, clap::Args)]
@@ -56,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = args::time, conflicts_with = "delay")]
     at: Option<Timestamp>,
     /// Run it not before this long from now, as 30s or 2h
-    #[arg(long, value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     delay: Option<Duration>,
     /// How many attempts it may have in total [default: 3]
     #[arg(long, value_name = "ATTEMPTS")]

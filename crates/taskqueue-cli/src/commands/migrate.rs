@@ -9,7 +9,7 @@ Examples:
   taskqueue migrate
   taskqueue --database sqlite:/var/lib/app/tasks.db migrate
 
-Running it again changes nothing. `enqueue` and `work` do it by themselves for a SQLite file that they create;
+Running it again changes nothing. `enqueue` and `work` do it by themselves for a SQLite file that they create; \
 a file that was there before is not touched until you say so here.";
 
 /// Creates or upgrades the tables of the queue in the database.

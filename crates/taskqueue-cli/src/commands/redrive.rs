@@ -13,7 +13,7 @@ Examples:
   taskqueue redrive --all --type event
   taskqueue redrive --all --limit 100
 
-A redriven task starts anew, with no attempts counted. One whose unique key another unfinished task holds by now
+A redriven task starts anew, with no attempts counted. One whose unique key another unfinished task holds by now \
 stays a dead letter.";
 
 /// Makes dead letters pending again, once what killed them is mended.

@@ -26,18 +26,23 @@ const LOG_DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";
 
 const EXAMPLES: &str = "\
 Examples:
-  taskqueue work --exec mail='sendmail -t'            run a command: payload on standard input, no shell
-  taskqueue work --webhook order=https://example.org/hooks/order
-  taskqueue work --webhooks                           type `webhook`: the payload names the URL
+  taskqueue work --exec mail='sendmail -t'
+  taskqueue work --webhook order=https://example.org/hooks/order --webhooks
   taskqueue work --event-webhook https://example.org/s3 --concurrency 32
   taskqueue work --event-file events.jsonl --drain
 
-A worker claims only the types that it handles. A command's exit code 0 completes the task, 65 makes it a dead
-letter, any other is a failed attempt: it is tried again until its attempts are used up. On SIGTERM or Ctrl-C a worker stops claiming, finishes
-what it runs and ends; a second signal ends it at once.
+A worker claims only the types that it handles.
 
-Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file gives a
-secret. RUST_LOG sets what is logged. A SQLite file that does not exist yet is created.";
+No shell reads a command: its words go to the program as they are. Its exit code 0 completes the task, 65 makes \
+it a dead letter, any other is a failed attempt, which is repeated until the attempts are used up. It finds the \
+task's id in TASKQUEUE_TASK_ID.
+
+On SIGTERM or Ctrl-C a worker stops claiming, finishes what it runs and ends; a second signal ends it at once.
+
+Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file \
+gives a secret.
+
+RUST_LOG sets what is logged. A SQLite file that does not exist yet is created.";
 
 /// Runs tasks of the types that you name handlers for, until told to stop.
 #[derive(Debug, clap::Args)]
@@ -68,7 +73,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Handlers")]
     webhook_secret_file: Option<PathBuf>,
     /// How long one attempt may take [default: 30s for webhooks, for commands no limit]
-    #[arg(long, value_parser = args::duration, help_heading = "Handlers")]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Handlers")]
     timeout: Option<Duration>,
 
     /// The most tasks at once
@@ -78,16 +83,16 @@ pub(crate) struct Args {
     #[arg(long, default_value = "worker")]
     name: String,
     /// How late a task may start that another process has enqueued
-    #[arg(long, value_parser = args::duration, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "1s")]
     poll_interval: Duration,
     /// How soon the tasks of a killed worker start anew [default: the queue's, 5m]
-    #[arg(long, value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     visibility_timeout: Option<Duration>,
     /// How often to look for tasks of killed workers
-    #[arg(long, value_parser = args::duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "5s")]
     reclaim_interval: Duration,
     /// How long running tasks may go on once the worker is told to stop
-    #[arg(long, value_parser = args::duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s")]
     grace_period: Duration,
     /// Remove tasks that finished longer ago than this [default: never]
     #[arg(long, value_name = "AGE", value_parser = args::duration)]

@@ -10,7 +10,7 @@ mod worker_process;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use taskqueue_core::{Clock, NewTask, Queue, Status, SystemClock, TaskFilter, Timestamp};
+use taskqueue_core::{Clock, NewTask, Queue, Status, SystemClock, TaskFilter, TaskId, Timestamp};
 use tokio::time::Instant;
 
 use self::events::{Event, Gathered, Source};
@@ -41,9 +41,9 @@ Examples:
   taskqueue demo --input events.jsonl --keep
   taskqueue --database sqlite:demo.db demo --limit 1000
 
-It makes an S3 ObjectCreated:Put event of every file in a folder (real key, size, MD5 and time), enqueues them into
-a SQLite file, and has a worker process deliver them to a local HTTP server. In the middle it kills the worker
-(SIGKILL) and starts another. At the end it compares what arrived with what was sent, event by event. The exit code
+It makes an S3 ObjectCreated:Put event of every file in a folder (real key, size, MD5 and time), enqueues them \
+into a SQLite file, and has a worker process deliver them to a local HTTP server. In the middle it kills the worker \
+(SIGKILL) and starts another. At the end it compares what arrived with what was sent, event by event. The exit code \
 is 1 if anything was lost or altered. Nothing leaves this machine.";
 
 /// Watch real tasks being enqueued, worked and kept safe across a kill.
@@ -76,7 +76,7 @@ enum Folder {
 struct Run {
     due: Vec<Timestamp>,
     enqueueing: Duration,
-    kill: Option<Kill>,
+    kill: Kill,
     dead_letters: u64,
 }
 
@@ -99,10 +99,10 @@ async fn play(database: Option<&str>, args: Args) -> Outcome {
     let mut run = act(&queue, &receiver, &place, &gathered.events).await?;
     run.dead_letters -= dead_before;
     queue.close().await;
-    let verdict = Verdict::of(&gathered.events, &run.due, &receiver.deliveries(), run.kill.as_ref());
+    let verdict = Verdict::of(&gathered.events, &run.due, &receiver.deliveries(), Some(&run.kill));
     let summary = Summary {
         verdict: &verdict,
-        kill: run.kill.as_ref(),
+        kill: &run.kill,
         dead_letters: run.dead_letters,
         enqueueing: run.enqueueing,
         kept: place.is_kept().then(|| place.database.clone()),
@@ -204,12 +204,7 @@ async fn enqueue(queue: &impl Queue, events: &[Event]) -> Outcome<Vec<Timestamp>
 }
 
 /// Has the events delivered, with a kill in the middle.
-async fn deliver(
-    queue: &impl Queue,
-    receiver: &Receiver,
-    place: &Place,
-    total: u64,
-) -> Outcome<Option<Kill>> {
+async fn deliver(queue: &impl Queue, receiver: &Receiver, place: &Place, total: u64) -> Outcome<Kill> {
     let job = Job {
         database: place.database.clone(),
         webhook: receiver.url(),
@@ -226,13 +221,33 @@ async fn deliver(
     let kill_at = (total * KILL_AT_PERCENT).div_ceil(100);
     let first = watch.until(first, |arrived| async move { Ok(arrived >= kill_at) }).await?;
     watch.hide();
-    let (kill, second) = kill_and_restart(queue, first, &job, place).await?;
+    let (mut kill, second) = kill_and_restart(queue, first, &job, place).await?;
     watch.show();
-    let last =
-        watch.until(second, |arrived| async move { Ok(arrived >= total && is_done(queue).await?) }).await?;
+    let last = {
+        let all = watch.until(second, |arrived| async move { Ok(arrived >= total && is_done(queue).await?) });
+        let mut all = std::pin::pin!(all);
+        let mut taken_back = std::pin::pin!(taken_back(queue, kill.held.clone()));
+        loop {
+            tokio::select! {
+                last = &mut all => break last?,
+                time = &mut taken_back, if kill.taken_back_at.is_none() => kill.taken_back_at = Some(time?),
+            }
+        }
+    };
     watch.hide();
     last.stop().await?;
     Ok(kill)
+}
+
+/// Waits until tasks that a dead worker held have been taken back, and gives the time at which it saw that.
+async fn taken_back(queue: &impl Queue, held: Vec<TaskId>) -> Outcome<Timestamp> {
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
+    for id in held {
+        while queue.get(id).await?.reclaims == 0 {
+            tick.tick().await;
+        }
+    }
+    Ok(SystemClock.now())
 }
 
 async fn kill_and_restart(
@@ -240,7 +255,7 @@ async fn kill_and_restart(
     first: WorkerProcess,
     job: &Job,
     place: &Place,
-) -> Outcome<(Option<Kill>, WorkerProcess)> {
+) -> Outcome<(Kill, WorkerProcess)> {
     let pid = first.pid();
     first.kill().await?;
     let at = SystemClock.now();
@@ -257,7 +272,7 @@ async fn kill_and_restart(
     let restarted_at = SystemClock.now();
     let second = WorkerProcess::start(job, &place.log(2))?;
     output::line(format!("5  Delivering the rest with worker 2 (process {})", second.pid()))?;
-    Ok((Some(Kill { at, restarted_at, held }), second))
+    Ok((Kill { at, restarted_at, held, taken_back_at: None }, second))
 }
 
 /// Whether no task waits or runs.

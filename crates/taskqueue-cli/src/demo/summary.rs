@@ -13,7 +13,7 @@ const NAMED_MAX: usize = 5;
 #[derive(Debug)]
 pub(super) struct Summary<'a> {
     pub(super) verdict: &'a Verdict,
-    pub(super) kill: Option<&'a Kill>,
+    pub(super) kill: &'a Kill,
     /// Events that became dead letters.
     pub(super) dead_letters: u64,
     /// From the start of enqueueing to its end.
@@ -68,29 +68,26 @@ impl Summary<'_> {
             format!("{:.0}/s", verdict.throughput()),
             "durable, over HTTP, one worker process".into(),
         );
-        row(
-            "p50",
-            seconds(verdict.wait_p50),
-            "from due to delivered: all were due at once, so this is".into(),
-        );
-        row("p99", seconds(verdict.wait_p99), "how long the backlog took, kill and recovery included".into());
-        if let Some(kill) = self.kill {
-            self.recovery(kill, &mut row);
-        }
+        let due = "from due to delivered; all were due at once, so this is the time";
+        row("p50", seconds(verdict.wait_p50), due.into());
+        row("p99", seconds(verdict.wait_p99), "that the backlog took, with the kill in it".into());
+        self.recovery(&mut row);
         table.render(2)
     }
 
-    fn recovery(&self, kill: &Kill, row: &mut impl FnMut(&str, String, String)) {
+    fn recovery(&self, row: &mut impl FnMut(&str, String, String)) {
         let shown = |time: Option<Duration>| time.map_or_else(|| "never".to_owned(), seconds);
-        let next = shown(self.verdict.next_after_kill);
-        row("after the kill", next, "until the next worker delivered".into());
-        if !kill.held.is_empty() {
-            let held = output::count(kill.held.len() as u64, "task", "tasks");
-            row(
-                "recovery",
-                shown(self.verdict.held_recovered),
-                format!("until the {held} that it held were delivered"),
-            );
+        let verdict = self.verdict;
+        row("after the kill", shown(verdict.next_after_kill), "until the next worker delivered".into());
+        if !self.kill.held.is_empty() {
+            let held = output::count(self.kill.held.len() as u64, "task", "tasks");
+            let held = format!("until the {held} that it held had been taken back");
+            row("recovery", shown(verdict.held_taken_back), held);
+            // Often the same moment: then the second line would only say how finely the first was observed.
+            if verdict.held_delivered.is_none() || verdict.held_delivered > verdict.held_taken_back {
+                let again = "until they were delivered, behind what was waiting already";
+                row("", shown(verdict.held_delivered), again.into());
+            }
         }
     }
 
@@ -103,12 +100,12 @@ impl Summary<'_> {
     }
 
     fn conclusion(&self) -> &'static str {
-        match (self.verdict.holds() && self.dead_letters == 0, self.kill.is_some()) {
-            (true, true) => {
+        match (self.verdict.holds() && self.dead_letters == 0, self.kill.held.is_empty()) {
+            (true, false) => {
                 "Nothing was lost: every task that the killed worker held came back and was delivered."
             }
-            (true, false) => {
-                "Nothing was lost. All was delivered before there was a worker to kill: try more events."
+            (true, true) => {
+                "Nothing was lost. The killed worker held no task at that moment: try more events."
             }
             (false, _) => "This must not happen. Please report it, with the lines above.",
         }
@@ -147,21 +144,28 @@ fn seconds(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use taskqueue_core::{Clock, ManualClock};
+
     use super::*;
 
-    fn summary(verdict: &Verdict) -> Summary<'_> {
-        Summary { verdict, kill: None, dead_letters: 0, enqueueing: Duration::from_millis(7), kept: None }
+    fn kill() -> Kill {
+        let now = ManualClock::default().now();
+        Kill { at: now, restarted_at: now, held: Vec::new(), taken_back_at: None }
+    }
+
+    fn summary<'a>(verdict: &'a Verdict, kill: &'a Kill) -> Summary<'a> {
+        Summary { verdict, kill, dead_letters: 0, enqueueing: Duration::from_millis(7), kept: None }
     }
 
     #[test]
     fn a_lost_or_altered_event_or_a_dead_letter_fails_the_demo_and_is_named() {
         let lost = Verdict { lost: vec!["a/b\u{1b}".into()], ..Verdict::default() };
         let altered = Verdict { altered: vec!["task 1".into()], ..Verdict::default() };
-        assert!(summary(&lost).judge().is_err() && summary(&altered).judge().is_err());
-        assert!(summary(&lost).text().contains("lost: a/b\\u{1b}\n"));
+        assert!(summary(&lost, &kill()).judge().is_err() && summary(&altered, &kill()).judge().is_err());
+        assert!(summary(&lost, &kill()).text().contains("lost: a/b\\u{1b}\n"));
         let sound = Verdict::default();
-        assert!(summary(&sound).judge().is_ok());
-        assert!(Summary { dead_letters: 1, ..summary(&sound) }.judge().is_err());
+        assert!(summary(&sound, &kill()).judge().is_ok());
+        assert!(Summary { dead_letters: 1, ..summary(&sound, &kill()) }.judge().is_err());
     }
 
     #[test]

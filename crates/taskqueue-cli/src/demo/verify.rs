@@ -40,6 +40,8 @@ pub(super) struct Kill {
     pub(super) restarted_at: Timestamp,
     /// The tasks whose leases it took with it.
     pub(super) held: Vec<TaskId>,
+    /// When all of them had been taken back, if they were.
+    pub(super) taken_back_at: Option<Timestamp>,
 }
 
 /// What the comparison found.
@@ -62,8 +64,10 @@ pub(super) struct Verdict {
     pub(super) wait_p99: Duration,
     /// From the kill to the next arrival from the new worker.
     pub(super) next_after_kill: Option<Duration>,
-    /// From the kill until every task that the dead worker held had arrived from the new one.
-    pub(super) held_recovered: Option<Duration>,
+    /// From the kill until every task that the dead worker held had been taken back.
+    pub(super) held_taken_back: Option<Duration>,
+    /// From the kill until every such task had arrived from the new worker.
+    pub(super) held_delivered: Option<Duration>,
 }
 
 impl Object {
@@ -135,11 +139,12 @@ impl Verdict {
         let Some(kill) = kill else { return };
         let next = all().filter(|time| *time >= kill.restarted_at).min();
         self.next_after_kill = next.map(|time| between(kill.at, time));
+        self.held_taken_back = kill.taken_back_at.map(|time| between(kill.at, time));
         let back =
             |id: &TaskId| arrivals.get(id)?.iter().copied().filter(|time| *time >= kill.restarted_at).min();
         let held: HashSet<TaskId> = kill.held.iter().copied().collect();
         let times: Option<Vec<Timestamp>> = held.iter().map(back).collect();
-        self.held_recovered =
+        self.held_delivered =
             times.and_then(|times| times.into_iter().max()).map(|last| between(kill.at, last));
     }
 }
@@ -287,12 +292,12 @@ mod tests {
         world.deliver(1);
         world.clock.advance(Duration::from_millis(1));
         let held = vec![world.events[1].task_id, world.events[2].task_id];
-        let kill = Kill { at: killed_at, restarted_at: world.clock.now(), held };
-        assert_eq!(world.verdict(Some(&kill)).held_recovered, None);
+        let kill = Kill { at: killed_at, restarted_at: world.clock.now(), held, taken_back_at: None };
+        assert_eq!(world.verdict(Some(&kill)).held_delivered, None);
         world.deliver(2);
         world.deliver(1);
         let verdict = world.verdict(Some(&kill));
         assert_eq!(verdict.next_after_kill, Some(Duration::from_millis(2001)));
-        assert_eq!(verdict.held_recovered, Some(Duration::from_millis(3001)));
+        assert_eq!(verdict.held_delivered, Some(Duration::from_millis(3001)));
     }
 }
