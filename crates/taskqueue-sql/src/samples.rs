@@ -9,13 +9,16 @@ use uuid::Uuid;
 use crate::statements::Delta;
 use crate::{Flavour, Statement, Statements};
 
+const IDS: u128 = 40;
+
 /// One of each portable statement, by name, as this flavour renders it.
 ///
 /// # Panics
 /// Never: the arguments are valid.
 pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&'static str, Statement)> {
     let id = TaskId::from(Uuid::from_u128(7));
-    let ids = [id, TaskId::from(Uuid::from_u128(8))];
+    // Planners choose otherwise for few than for many.
+    let ids: Vec<TaskId> = (0..IDS).map(|number| TaskId::from(Uuid::from_u128(number))).collect();
     let welcome = TaskType::new("welcome").expect("the name is valid");
     let filtered = TaskFilter {
         task_type: Some(welcome.clone()),

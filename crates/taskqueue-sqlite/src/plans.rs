@@ -124,6 +124,13 @@ async fn leases_are_looked_up_by_id_one_by_one() {
 }
 
 #[tokio::test]
+async fn tasks_given_by_id_are_looked_up_by_id_however_many() {
+    for (name, plan) in plans(&["standings", "remove", "dead_letters_of"]).await {
+        assert!(plan.contains("SEARCH tasks USING INDEX tasks_id (shard=? AND id=?)"), "{name}:\n{plan}");
+    }
+}
+
+#[tokio::test]
 async fn open_tasks_are_counted_from_the_index_alone_and_promotion_reads_only_what_is_due() {
     let found = plans(&["open_counts", "promote"]).await;
     assert!(
