@@ -28,6 +28,9 @@ use std::pin::Pin;
 
 use crate::{Harness, Verdict};
 
+/// A behaviour that is being checked.
+pub type Checking<'a> = Pin<Box<dyn Future<Output = Verdict> + 'a>>;
+
 /// A behaviour that every backend has.
 #[derive(Debug, Clone, Copy)]
 pub struct Behaviour {
@@ -36,7 +39,7 @@ pub struct Behaviour {
     /// The claim.
     pub name: &'static str,
     /// Checks it on a fresh queue. Needs a runtime with several threads.
-    pub run: for<'a> fn(&'a dyn Harness) -> Pin<Box<dyn Future<Output = Verdict> + 'a>>,
+    pub run: for<'a> fn(&'a dyn Harness) -> Checking<'a>,
 }
 
 /// Makes a named test of every behaviour, run on this harness:

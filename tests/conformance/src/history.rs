@@ -207,7 +207,7 @@ impl Replay {
             Step::Promote { limit } => drop(self.promote(limit).await),
             Step::Reclaim { limit } => drop(self.reclaim(limit).await),
             Step::Cleanup { age_seconds, limit } => {
-                self.cleanup(Duration::from_secs(age_seconds), limit).await
+                self.cleanup(Duration::from_secs(age_seconds), limit).await;
             }
             Step::RedriveTasks(picks) => {
                 let ids = picks.into_iter().filter_map(|pick| pick_of(&self.ids, pick)).collect();

@@ -12,7 +12,7 @@ mod model;
 mod model_queue;
 mod run;
 
-pub use behaviour::{BEHAVIOURS, Behaviour};
+pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
 pub use harness::{Fixture, Harness, Options};
 pub use model_queue::{ModelHarness, ModelQueue};
 pub use run::{Report, Unmet, Verdict, check, run};

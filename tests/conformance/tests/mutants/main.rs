@@ -43,22 +43,27 @@ caught! {
         by a_heartbeat_extends_the_lease_from_now a_heartbeat_may_say_for_how_long
         random_histories_agree_with_the_model;
     a_cancel_without_completed_at_is_caught: CancelSetsNoCompletedAt
-        by a_pending_task_is_cancelled a_running_task_is_cancelled a_failed_task_is_cancelled;
+        by a_pending_task_is_cancelled a_running_task_is_cancelled a_failed_task_is_cancelled
+        random_histories_agree_with_the_model;
     reclaims_without_a_cap_are_caught: ReclaimIsNotCapped
-        by a_poison_task_is_reclaimed_no_more_often_than_the_cap the_cap_of_reclaims_can_be_configured;
+        by a_poison_task_is_reclaimed_no_more_often_than_the_cap the_cap_of_reclaims_can_be_configured
+        random_histories_agree_with_the_model;
     claims_handed_out_twice_are_caught: ClaimsAreHandedOutTwice
         by claims_of_one_at_once_never_share_a_task claims_of_many_at_once_never_share_a_task;
     claims_over_their_limit_are_caught: ClaimsExceedTheirLimit
-        by a_claim_takes_no_more_than_its_limit;
+        by a_claim_takes_no_more_than_its_limit
+        random_histories_agree_with_the_model;
     claims_type_by_type_are_caught: ClaimsIgnoreTheOrderAcrossTypes
         by types_are_claimed_in_one_order random_histories_agree_with_the_model;
     follow_ups_outside_the_settle_are_caught: FollowUpsComeBeforeTheSettle
         by a_lost_lease_enqueues_no_follow_up a_repeated_settle_enqueues_them_once
-        a_bad_follow_up_leaves_the_whole_batch_unsettled;
+        a_bad_follow_up_leaves_the_whole_batch_unsettled
+        random_histories_agree_with_the_model;
     follow_ups_of_a_repeat_are_caught: FollowUpsOfARepeatAreEnqueued
         by a_repeated_settle_enqueues_them_once one_settle_of_many_at_once_is_applied;
     a_repeat_that_is_called_lost_is_caught: ARepeatIsALostLease
-        by each_settle_can_be_repeated a_settle_can_be_repeated_after_its_promotion;
+        by each_settle_can_be_repeated a_settle_can_be_repeated_after_its_promotion
+        random_histories_agree_with_the_model;
     a_batch_out_of_order_is_caught: ABatchIsStoredInReverse
         by a_batch_is_claimed_in_its_order within_a_batch_the_first_with_a_key_wins
         random_histories_agree_with_the_model;
@@ -67,18 +72,23 @@ caught! {
     an_enqueue_dropped_half_done_is_caught: AnEnqueueCanBeDroppedHalfDone
         by an_enqueue_that_is_dropped_can_be_repeated;
     an_id_created_again_is_caught: AnExistingIdIsCreatedAgain
-        by an_enqueue_of_an_id_that_exists_is_repeated_and_changes_nothing one_enqueue_of_an_id_at_once_creates_it;
+        by an_enqueue_of_an_id_that_exists_is_repeated_and_changes_nothing one_enqueue_of_an_id_at_once_creates_it
+        random_histories_agree_with_the_model;
     delays_that_are_ignored_are_caught: DelaysAreIgnored
-        by a_delayed_task_is_pending_and_not_claimed_before_its_time;
+        by a_delayed_task_is_pending_and_not_claimed_before_its_time
+        random_histories_agree_with_the_model;
     a_snooze_that_costs_an_attempt_is_caught: SnoozeCostsAnAttempt
         by snooze_puts_it_off_and_gives_the_attempt_back snooze_and_release_never_use_attempts_up
         random_histories_agree_with_the_model;
     a_release_that_moves_the_schedule_is_caught: ReleaseIsASnooze
-        by release_makes_it_ready_and_gives_the_attempt_back;
+        by release_makes_it_ready_and_gives_the_attempt_back
+        random_histories_agree_with_the_model;
     keys_that_are_never_released_are_caught: KeysAreNeverReleased
-        by a_finished_task_holds_no_key a_key_can_be_held_again_and_again;
+        by a_finished_task_holds_no_key a_key_can_be_held_again_and_again
+        random_histories_agree_with_the_model;
     keys_that_meet_across_types_are_caught: KeysMeetAcrossTypes
-        by keys_of_different_types_do_not_meet;
+        by keys_of_different_types_do_not_meet
+        random_histories_agree_with_the_model;
     a_listing_that_skips_a_row_is_caught: ListSkipsARow
         by pages_show_every_task_once tasks_that_come_between_pages_shift_no_page;
     payloads_that_are_normalised_are_caught: SpacesInPayloadsAreLost
@@ -95,11 +105,14 @@ caught! {
     a_redrive_of_every_type_is_caught: RedriveIgnoresTheType
         by redrive_of_a_type_leaves_the_others;
     a_retry_policy_that_is_ignored_is_caught: TheRetryPolicyIsIgnored
-        by a_failed_task_waits_as_the_policy_says the_default_backs_off_exponentially_with_jitter;
+        by a_failed_task_waits_as_the_policy_says the_default_backs_off_exponentially_with_jitter
+        random_histories_agree_with_the_model;
     a_pause_that_does_nothing_is_caught: PauseDoesNothing
-        by a_paused_type_is_not_claimed_until_it_is_resumed paused_types_are_listed_in_order;
+        by a_paused_type_is_not_claimed_until_it_is_resumed paused_types_are_listed_in_order
+        random_histories_agree_with_the_model;
     a_close_that_does_nothing_is_caught: CloseDoesNothing
         by every_call_on_a_closed_queue_says_so;
     stale_statistics_are_caught: StatisticsAreStale
-        by counts_follow_every_change;
+        by counts_follow_every_change
+        random_histories_agree_with_the_model;
 }

@@ -131,9 +131,9 @@ impl Mutant {
                 }
                 (Fault::ReleaseIsASnooze, Outcome::Release) => *outcome = Outcome::snooze(Duration::ZERO),
                 (Fault::FollowUpsComeBeforeTheSettle, Outcome::Complete { follow_ups }) => {
-                    // A bad one is left to the settle, which refuses it.
-                    if self.queue.enqueue_many(follow_ups.clone()).await.is_ok() {
-                        follow_ups.clear();
+                    for task in follow_ups.clone() {
+                        // What becomes of it is left to the settle, which enqueues it again.
+                        drop(self.queue.enqueue_many(vec![task]).await);
                     }
                 }
                 _ => {}
