@@ -13,7 +13,7 @@ use crate::failure::{Code, Failure, Outcome};
 /// What `--database` names unless it says otherwise.
 pub(crate) const DATABASE_DEFAULT: &str = "sqlite:taskqueue.db";
 
-const SUPPORTED: &str = "this build knows sqlite:FILE";
+const SUPPORTED: &str = "this build knows only sqlite:FILE";
 
 /// Where a queue is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +43,13 @@ impl Location {
     /// Reads a database URL.
     pub(crate) fn parse(database: &str) -> Outcome<Self> {
         let Some((scheme, rest)) = database.split_once(':') else {
-            return Err(Failure::usage(format!("the database is not a URL: write sqlite:FILE; {SUPPORTED}")));
+            return Err(Failure::usage(format!("the database is not a URL; {SUPPORTED}")));
         };
         match scheme {
             "sqlite" => sqlite(database, rest),
             "memory" => Err(in_memory()),
             "postgres" | "postgresql" | "mysql" | "mariadb" | "cockroachdb" | "vitess" => {
-                Err(Failure::usage(format!("this build has no {scheme} backend; {SUPPORTED}")))
+                Err(Failure::usage(format!("there is no {scheme} backend in this build; {SUPPORTED}")))
             }
             _ => Err(Failure::usage(format!(
                 "unknown database scheme {:?}; {SUPPORTED}",
@@ -150,7 +150,7 @@ mod tests {
             let message = refusal(url);
             assert!(!message.contains("secret") && message.contains("sqlite:FILE"), "{message}");
         }
-        assert!(refusal("postgres://h/d").contains("no postgres backend"));
+        assert!(refusal("postgres://h/d").contains("no postgres backend in this build"));
         assert!(refusal("tasks.db").contains("sqlite:FILE"));
     }
 }

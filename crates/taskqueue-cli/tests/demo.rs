@@ -3,7 +3,9 @@
 
 mod support;
 
-use support::Program;
+use std::io::{BufRead, BufReader};
+
+use support::{Background, Program};
 
 const FILES: usize = 300;
 
@@ -56,9 +58,9 @@ fn the_demo_reads_events_from_json_lines_and_leaves_its_database_where_it_was_to
     let text = program.ok(&demo);
     assert!(text.contains("left out: 10 more, past the limit of 40"), "{text}");
     assert_eq!((number(&text, "enqueued"), number(&text, "lost")), (40, 0));
+    program.ok(&demo);
     let stats = program.json(&["stats", "--database", "sqlite:demo.db", "--json"]);
-    assert_eq!(stats["completed"].as_u64(), Some(40));
-    assert_eq!(program.ok(&demo).lines().count(), text.lines().count(), "a second run in the same file");
+    assert_eq!(stats["completed"].as_u64(), Some(80), "two runs in one file");
 }
 
 #[test]
@@ -87,4 +89,24 @@ fn an_empty_or_missing_input_is_said() {
     program.run(&["demo", "--input", "nothing"]).refused(3, "nothing");
     std::fs::create_dir(program.folder().join("empty")).expect("the folder is writable");
     program.run(&["demo", "--input", "empty"]).refused(2, "there is no event to deliver");
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing_behind() {
+    let program = Program::new();
+    let input = made_files(&program);
+    let temporary = program.folder().join("tmp");
+    std::fs::create_dir(&temporary).expect("the folder is writable");
+    let mut command = program.command(&["demo", "--input", &input]);
+    command.env("TMPDIR", &temporary);
+    let mut demo = Background::start(command);
+    let mut started = String::new();
+    let mut output = BufReader::new(demo.child.stdout.take().expect("it is piped"));
+    while !started.contains("worker 1") {
+        assert!(output.read_line(&mut started).expect("it prints") > 0, "it ended: {started}");
+    }
+    demo.signal("INT");
+    demo.wait_for("taskqueue: demo: interrupted");
+    assert_eq!(demo.child.wait().expect("it ends").code(), Some(130));
+    assert_eq!(std::fs::read_dir(&temporary).expect("it is there").count(), 0);
 }

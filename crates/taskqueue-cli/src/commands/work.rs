@@ -1,9 +1,8 @@
 //! `work`: runs tasks until told to stop. It owns the command's options and a worker's life; which handlers the
-//! options ask for is in `handlers`, what ends a worker is in `stop`.
+//! options ask for is in `handlers`.
 
 mod handlers;
 mod metrics;
-mod stop;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,11 +14,11 @@ use taskqueue_worker::{MaintenanceConfig, Report, RunningWorker, Worker};
 use tracing_subscriber::EnvFilter;
 
 use self::handlers::Handlers;
-use self::stop::Stop;
 use crate::args;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
+use crate::stop::Stop;
 
 /// What is logged unless `RUST_LOG` says otherwise. The start and the end of the worker are told in words.
 const LOG_DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";

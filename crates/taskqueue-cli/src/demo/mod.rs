@@ -22,6 +22,7 @@ use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::progress::Progress;
+use crate::stop::Stop;
 
 const BATCH: usize = 1000;
 const CONCURRENCY: usize = 32;
@@ -82,16 +83,17 @@ struct Run {
 
 /// Runs the demo, or stops it cleanly when interrupted. `database` is what the command line named, if it did.
 pub(crate) async fn run(database: Option<&str>, args: Args) -> Outcome {
+    let mut stop = Stop::listen(false)?;
     tokio::select! {
         outcome = play(database, args) => outcome,
-        _ = tokio::signal::ctrl_c() => Err(Failure::new(Code::Interrupted, "demo: interrupted")),
+        () = stop.requested() => Err(Failure::new(Code::Interrupted, "demo: interrupted")),
     }
 }
 
 async fn play(database: Option<&str>, args: Args) -> Outcome {
     let source = Source::choose(args.input)?;
     let place = Place::choose(database, args.keep)?;
-    let gathered = read(&source, args.limit).await?;
+    let gathered = read(source, args.limit).await?;
     let receiver =
         Receiver::start().await.map_err(|error| Failure::io("cannot start the receiver", &error))?;
     let queue = connect::existing_or_new(&place.database).await?;
@@ -145,12 +147,15 @@ impl Folder {
     }
 }
 
-async fn read(source: &Source, limit: usize) -> Outcome<Gathered> {
-    output::line(match source {
+async fn read(source: Source, limit: usize) -> Outcome<Gathered> {
+    output::line(match &source {
         Source::Folder(path) => format!("1  Making an event of every file in {}", path.display()),
         Source::JsonLines(path) => format!("1  Reading events from {}", path.display()),
     })?;
-    let gathered = tokio::task::block_in_place(|| source.gather(limit))?;
+    // On a thread of its own, so that an interrupt need not wait for it.
+    let gathering = tokio::task::spawn_blocking(move || source.gather(limit)).await;
+    let gathered =
+        gathering.map_err(|error| Failure::failed(format!("demo: reading stopped: {error}")))??;
     let events = gathered.events.len() as u64;
     let size = indicatif::HumanBytes(gathered.bytes);
     output::line(format!("   {} of objects with {size}", count(events, "event", "events")))?;
@@ -346,7 +351,9 @@ impl Rate {
         let elapsed = self.since.elapsed();
         if elapsed >= Duration::from_secs(1) {
             let rate = requests.saturating_sub(self.requests) as f64 / elapsed.as_secs_f64();
-            *self = Self { since: Instant::now(), requests, text: format!("{rate:.0}/s") };
+            let idle = requests == self.requests;
+            let text = if idle { "waiting for leases to end".to_owned() } else { format!("{rate:.0}/s") };
+            *self = Self { since: Instant::now(), requests, text };
         }
         self.text.clone()
     }

@@ -1,4 +1,4 @@
-//! What tells a worker to stop: SIGTERM, SIGINT, or the end of standard input where that was asked for. Listening
+//! What tells a command to stop: SIGTERM, SIGINT, or the end of standard input where that was asked for. Listening
 //! starts once and early, so that no signal is lost between two waits.
 
 use tokio::io::AsyncReadExt;
@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 
 /// The requests to stop, in the order they come.
 #[derive(Debug)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     signals: Signals,
     /// Whether the end of standard input is a request that has not come yet.
     stdin: bool,
@@ -15,13 +15,13 @@ pub(super) struct Stop {
 
 impl Stop {
     /// Listens from now on.
-    pub(super) fn listen(until_stdin_closes: bool) -> Outcome<Self> {
+    pub(crate) fn listen(until_stdin_closes: bool) -> Outcome<Self> {
         let signals = Signals::listen().map_err(|error| Failure::io("cannot listen for signals", &error))?;
         Ok(Self { signals, stdin: until_stdin_closes })
     }
 
     /// Waits for the next request.
-    pub(super) async fn requested(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         if self.stdin {
             tokio::select! {
                 () = self.signals.next() => {}
