@@ -22,6 +22,12 @@ pub(crate) struct Watched {
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.stdin(Stdio::null());
+    // `cargo xtask` sets these to its own package's. Build scripts that look at them (ring's does) would run anew,
+    // and all that depends on them be built anew, each time that cargo is called within and without.
+    let of_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
+        command.env_remove(name);
+    }
     command
 }
 
