@@ -10,6 +10,7 @@ mod harness;
 mod history;
 mod model;
 mod model_queue;
+mod replay;
 mod run;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};

@@ -1,6 +1,8 @@
 //! The queue as `docs/lifecycle.md` describes it, in the plainest Rust: a vector of rows and linear scans. It is
 //! what every backend is compared with. It knows no locks, no indexes and no clock; `now` is an argument.
 
+mod row;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,14 +10,13 @@ use taskqueue_core::clock::{add, subtract};
 use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
 use taskqueue_core::{
     Cancelled, Claim, ClaimRequest, Cleanup, Decision, Enqueued, Error, Heartbeat, Lease, LeaseToken,
-    NewTask, QueueStats, Reclaimed, Redrive, Result, Schedule, Settled, Settlement, State, Status, Task,
-    TaskFilter, TaskId, TaskPage, TaskType, Timestamp, Transition, check_visibility_timeout, decide_batch,
+    NewTask, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, State, Status, Task, TaskFilter,
+    TaskId, TaskPage, TaskType, Timestamp, check_visibility_timeout, decide_batch,
 };
 
 use crate::Options;
-
-/// What a reclaimed task's `last_error` speaks of, in whatever words.
-pub(crate) const LEASE_ENDED: &str = "the lease ended";
+use row::Row;
+pub(crate) use row::{LEASE_ENDED, Place};
 
 /// A queue.
 #[derive(Debug, Clone, Default)]
@@ -23,153 +24,6 @@ pub(crate) struct Model {
     pub(crate) options: Options,
     rows: Vec<Row>,
     paused: BTreeSet<TaskType>,
-}
-
-/// A task and what users do not see of it.
-#[derive(Debug, Clone)]
-struct Row {
-    task: Task,
-    state: State,
-    queue_at: Timestamp,
-    lease_until: Timestamp,
-    lease_number: i64,
-    token: Option<LeaseToken>,
-}
-
-/// Where a ready task stands in the queue. Tasks that the lifecycle leaves in either order share a place.
-pub(crate) type Place = (i64, Timestamp);
-
-impl Row {
-    fn new(task: NewTask, now: Timestamp, place: usize) -> Self {
-        let scheduled_at = match task.schedule {
-            Schedule::Now => now,
-            Schedule::At(time) => time,
-            Schedule::After(delay) => add(now, delay),
-        };
-        let stored = Task {
-            id: task.id,
-            task_type: task.task_type,
-            status: Status::Pending,
-            priority: task.priority,
-            payload: task.payload,
-            scheduled_at,
-            started_at: None,
-            completed_at: None,
-            attempts: 0,
-            max_retries: task.max_retries,
-            retry_after: None,
-            last_error: None,
-            created_at: now,
-            updated_at: now,
-            region: task.region,
-            worker_id: None,
-            unique_key: task.unique_key,
-            reclaims: 0,
-            metadata: task.metadata,
-        };
-        let queue_at = scheduled_at + Duration::from_micros(place as u64);
-        let state = if scheduled_at > now { State::Delayed } else { State::Ready };
-        Self { task: stored, state, queue_at, lease_until: now, lease_number: 0, token: None }
-    }
-
-    /// Enters a state: the status, `updated_at`, and the times that are set exactly in some states.
-    fn enter(&mut self, state: State, now: Timestamp) {
-        let task = &mut self.task;
-        self.state = state;
-        task.status = state.status();
-        task.updated_at = now;
-        task.completed_at = state.status().is_finished().then_some(now);
-        task.retry_after = None;
-        if state == State::Ready {
-            self.queue_at = now;
-        }
-    }
-
-    fn place(&self) -> Place {
-        (-i64::from(self.task.priority.0), self.queue_at)
-    }
-
-    fn is_unfinished(&self) -> bool {
-        !self.task.status.is_finished()
-    }
-
-    fn holds(&self, task_type: &TaskType, key: &str) -> bool {
-        self.is_unfinished()
-            && self.task.task_type == *task_type
-            && self.task.unique_key.as_deref() == Some(key)
-    }
-
-    /// When a delayed or failed task is due.
-    fn due(&self) -> Option<Timestamp> {
-        match self.state {
-            State::Delayed => Some(self.task.scheduled_at),
-            State::Failed => self.task.retry_after,
-            _ => None,
-        }
-    }
-
-    fn lease_end(&self) -> Option<Timestamp> {
-        (self.state == State::Running).then_some(self.lease_until)
-    }
-
-    fn is_live(&self, lease: &Lease) -> bool {
-        self.state == State::Running && self.token == Some(lease.token)
-    }
-
-    fn claim(
-        &mut self,
-        now: Timestamp,
-        until: Timestamp,
-        request: &ClaimRequest,
-        token: LeaseToken,
-    ) -> Claim {
-        self.enter(State::Running, now);
-        self.task.attempts += 1;
-        self.task.started_at = Some(now);
-        self.task.worker_id = Some(request.worker_id.clone());
-        self.lease_number += 1;
-        self.lease_until = until;
-        self.token = Some(token);
-        let lease = Lease {
-            task_id: self.task.id,
-            task_type: self.task.task_type.clone(),
-            token,
-            number: self.lease_number,
-            attempt: self.task.attempts,
-            max_retries: self.task.max_retries,
-            until,
-        };
-        Claim { task: self.task.clone(), lease }
-    }
-
-    fn settle(&mut self, now: Timestamp, place: &mut usize, transition: Transition) {
-        self.enter(transition.state(), now);
-        if self.state == State::Ready {
-            self.queue_at = now + Duration::from_micros(*place as u64);
-            *place += 1;
-        }
-        match transition {
-            Transition::Complete => {}
-            Transition::Retry { delay, error } => {
-                self.task.retry_after = Some(add(now, delay));
-                self.task.last_error = Some(error);
-            }
-            Transition::DeadLetter { error } => self.task.last_error = Some(error),
-            Transition::Snooze { delay } => {
-                self.task.attempts -= 1;
-                self.task.scheduled_at = add(now, delay);
-            }
-            Transition::Release => self.task.attempts -= 1,
-        }
-    }
-
-    fn reclaim(&mut self, now: Timestamp, max_reclaims: u32) {
-        self.task.reclaims += 1;
-        let used_up = self.task.attempts >= self.task.max_retries || self.task.reclaims > max_reclaims;
-        self.enter(if used_up { State::DeadLetter } else { State::Ready }, now);
-        self.task.last_error = Some(LEASE_ENDED.to_owned());
-        self.token = None;
-    }
 }
 
 impl Model {

@@ -4,7 +4,8 @@
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use crate::history::{history, replay};
+use crate::history::history;
+use crate::replay::replay;
 use crate::{Harness, Unmet, Verdict};
 
 /// How many histories are replayed unless `PROPTEST_CASES` says otherwise.
