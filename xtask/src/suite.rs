@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::conformance;
 use crate::counts::{self, Counts};
@@ -116,13 +116,15 @@ fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
 
 fn by_nextest(workspace: &Workspace, kinds: &[&str]) -> Result<Counts> {
     let profile = if std::env::var_os("CI").is_some() { "ci" } else { "default" };
-    let junit = workspace.metadata.target_directory.join(format!("nextest/{profile}/junit.xml"));
+    // nextest keeps its files here wherever cargo builds.
+    let junit = workspace.root.join(format!("target/nextest/{profile}/junit.xml"));
     fs::remove_file(&junit).ok();
     let mut command = process::cargo();
     command.args(["nextest", "run", "--no-fail-fast", "--profile", profile]).args(kinds);
     let success = process::succeeds(&mut command)?;
-    let counts = fs::read_to_string(&junit).map(|xml| counts::of_junit(&xml)).unwrap_or_default();
-    Ok(counts.with_status(success))
+    let xml =
+        fs::read_to_string(&junit).with_context(|| format!("read the counts in {}", junit.display()))?;
+    Ok(counts::of_junit(&xml).with_status(success))
 }
 
 fn by_cargo(kinds: &[&str]) -> Result<Counts> {

@@ -30,8 +30,6 @@ pub(crate) struct Workspace {
 pub(crate) struct Metadata {
     /// The members.
     pub(crate) packages: Vec<Package>,
-    /// Where cargo builds.
-    pub(crate) target_directory: PathBuf,
     workspace_root: PathBuf,
 }
 
