@@ -85,7 +85,7 @@ fn junit_suite(attributes: &str) -> Counts {
         let (_, rest) = attributes.split_once(&format!("{name}=\"")).unwrap_or_default();
         rest.split('"').next().and_then(|digits| digits.parse().ok()).unwrap_or_default()
     };
-    let (failed, not_run) = (number("failures") + number("errors"), number("disabled"));
+    let (failed, not_run) = (number("failures") + number("errors"), number("skipped") + number("disabled"));
     Counts { passed: number("tests").saturating_sub(failed + not_run), failed, not_run }
 }
 
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn junit_suites_are_added_up_and_the_head_is_not() {
         let xml = r#"<?xml version="1.0"?><testsuites name="run" tests="7" failures="2" errors="1">
-            <testsuite name="a" tests="4" disabled="1" errors="0" failures="2"><testcase name="x"/></testsuite>
+            <testsuite name="a" tests="4" skipped="1" errors="0" failures="2"><testcase name="x"/></testsuite>
             <testsuite name="b" tests="3" disabled="0" errors="1" failures="0"></testsuite></testsuites>"#;
         assert_eq!(of_junit(xml), Counts { passed: 3, failed: 3, not_run: 1 });
     }
