@@ -48,13 +48,15 @@ fn field(row: &MySqlRow, place: usize) -> Attempt<Field> {
     }
     let read = match raw.type_info().name() {
         "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => row.try_get::<i64, _>(place).map(Field::Integer),
-        "CHAR" | "VARCHAR" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" => row.try_get::<String, _>(place).map(Field::Text),
         "DATETIME" => {
             let time = row.try_get::<NaiveDateTime, _>(place);
             time.map(|time| Field::Integer(time.and_utc().timestamp_micros()))
         }
         "BINARY" => return id(row, place),
-        "VARBINARY" => return text_of_bytes(row, place),
+        // The driver takes a text whose collation ends in _bin for bytes.
+        "CHAR" | "VARCHAR" | "VARBINARY" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
+            return text(row, place);
+        }
         other => return Err(malformed(row, place, &format!("the type {other}"))),
     };
     read.map_err(crate::error::failure)
@@ -65,8 +67,8 @@ fn id(row: &MySqlRow, place: usize) -> Attempt<Field> {
     Uuid::from_slice(bytes).map(Field::Id).map_err(|_| malformed(row, place, "an id that has not 16 bytes"))
 }
 
-fn text_of_bytes(row: &MySqlRow, place: usize) -> Attempt<Field> {
-    let bytes: Vec<u8> = row.try_get(place).map_err(crate::error::failure)?;
+fn text(row: &MySqlRow, place: usize) -> Attempt<Field> {
+    let bytes: Vec<u8> = row.try_get_unchecked(place).map_err(crate::error::failure)?;
     String::from_utf8(bytes).map(Field::Text).map_err(|_| malformed(row, place, "text that is not UTF-8"))
 }
 
