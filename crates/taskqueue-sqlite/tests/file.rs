@@ -1,6 +1,8 @@
 //! What is unique to the SQLite backend: the file, its migration, the processes that share it, the caller's own
 //! transactions. What every backend does is in the conformance suite.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail them as the tests do")]
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
