@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::backends::{Backend, EMBEDDED, chosen};
 use crate::counts::{self, Counts};
 use crate::process::{self, Watched};
+use crate::servers::{Recipe, Server, Servers};
 use crate::workspace::Workspace;
 
 /// The name of the integration test that wires a backend to the suite.
@@ -19,9 +21,6 @@ pub(crate) const TARGET: &str = "conformance";
 const NOT_RUN: &str = "not run: ";
 /// What a behaviour prints that has asked the engine for its name and version.
 const ENGINE: &str = "engine: ";
-
-/// The backends of this build, with their crates.
-const BACKENDS: [(&str, &str); 2] = [("memory", "taskqueue-memory"), ("sqlite", "taskqueue-sqlite")];
 
 /// One line of the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -37,8 +36,12 @@ pub(crate) struct Row {
 /// Runs the suite on these backends, or on all of this build, and prints the table. Answers whether all passed.
 pub(crate) fn run(workspace: &Workspace, backends: &[String], json: Option<&Path>) -> Result<bool> {
     let backends = chosen(backends)?;
-    let packages = backends.iter().flat_map(|(_, package)| ["--package", package]);
-    let selection: Vec<&str> = packages.chain(["--test", TARGET]).collect();
+    let packages = backends.iter().flat_map(|backend| ["--package".to_owned(), backend.package.to_owned()]);
+    let served = backends.iter().filter(|backend| backend.server.is_some());
+    let features =
+        served.flat_map(|backend| ["--features".to_owned(), format!("{}/server-tests", backend.package)]);
+    let selection: Vec<String> =
+        packages.chain(features).chain(["--test".to_owned(), TARGET.to_owned()]).collect();
     let rows = rows(workspace, &backends, &selection)?;
     println!("\n{}", table(&rows));
     if let Some(path) = json {
@@ -51,7 +54,8 @@ pub(crate) fn run(workspace: &Workspace, backends: &[String], json: Option<&Path
 /// Runs the suite on every backend of this build, as part of all tests: built as those are, so that nothing is
 /// built twice.
 pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Row>> {
-    rows(workspace, &BACKENDS, &["--workspace", "--tests"])
+    let backends: Vec<&Backend> = EMBEDDED.iter().collect();
+    rows(workspace, &backends, &["--workspace".to_owned(), "--tests".to_owned()])
 }
 
 /// The table, for people.
@@ -111,26 +115,38 @@ impl Row {
     }
 }
 
-fn chosen(names: &[String]) -> Result<Vec<(&'static str, &'static str)>> {
-    if names.is_empty() {
-        return Ok(BACKENDS.to_vec());
-    }
-    let find = |name: &String| match BACKENDS.into_iter().find(|(known, _)| known == name) {
-        Some(backend) => Ok(backend),
-        None => {
-            bail!("backend {name} is not in this build; it has {}", BACKENDS.map(|(name, _)| name).join(", "))
+fn rows(workspace: &Workspace, backends: &[&Backend], selection: &[String]) -> Result<Vec<Row>> {
+    let programs = programs(selection)?;
+    let mut rows = Vec::new();
+    for backend in backends {
+        match &backend.server {
+            None => rows.push(row(workspace, &programs, backend, None)?),
+            Some(recipe) => rows.extend(served(workspace, &programs, backend, recipe)?),
         }
-    };
-    names.iter().map(find).collect()
+    }
+    Ok(rows)
 }
 
-fn rows(workspace: &Workspace, backends: &[(&str, &str)], selection: &[&str]) -> Result<Vec<Row>> {
-    let programs = programs(selection)?;
-    backends.iter().map(|(name, package)| row(workspace, &programs, name, package)).collect()
+/// The rows of a backend that needs a server, one a server. None to be had is an error: it was asked for.
+fn served(
+    workspace: &Workspace,
+    programs: &BTreeMap<PathBuf, PathBuf>,
+    backend: &Backend,
+    recipe: &Recipe,
+) -> Result<Vec<Row>> {
+    let servers = Servers::find(recipe)?;
+    for missing in &servers.missing {
+        println!("not run: {missing}");
+    }
+    if servers.found.is_empty() {
+        bail!("{} was asked for and did not run: {}", backend.name, servers.missing.join("; "));
+    }
+    let row = |server| row(workspace, programs, backend, Some((recipe.variable, server)));
+    servers.found.iter().map(row).collect()
 }
 
 /// Builds the suites and answers the programs by the folders of their packages.
-fn programs(selection: &[&str]) -> Result<BTreeMap<PathBuf, PathBuf>> {
+fn programs(selection: &[String]) -> Result<BTreeMap<PathBuf, PathBuf>> {
     let mut build = process::cargo();
     build.arg("test").args(selection).args(["--no-run", "--message-format", "json-render-diagnostics"]);
     build.stderr(Stdio::inherit());
@@ -162,20 +178,33 @@ fn programs_in(messages: &str) -> BTreeMap<PathBuf, PathBuf> {
 fn row(
     workspace: &Workspace,
     programs: &BTreeMap<PathBuf, PathBuf>,
-    name: &str,
-    package: &str,
+    backend: &Backend,
+    server: Option<(&str, &Server)>,
 ) -> Result<Row> {
+    let Backend { name, package, tests, .. } = backend;
     let folder = workspace.package(package).with_context(|| format!("no crate {package}"))?.folder();
     let program = programs.get(folder).with_context(|| format!("{package} has no test named {TARGET}"))?;
-    println!("\nconformance of {name}");
-    let listed =
-        counts::of_list(&process::output(suite(program, folder).args(["--list", "--format", "terse"]))?);
+    println!(
+        "\nconformance of {name}{}",
+        server.map_or(String::new(), |(_, server)| format!(" ({})", server.origin))
+    );
+    let suite = || {
+        let mut command = suite(program, folder);
+        if let Some((variable, server)) = server {
+            command.env(variable, &server.url);
+        }
+        if !tests.is_empty() {
+            command.arg(tests);
+        }
+        command
+    };
+    let listed = counts::of_list(&process::output(suite().args(["--list", "--format", "terse"]))?);
     let mut failures = false;
     let shown = |line: &str| {
         failures |= line == "failures:";
         failures || line.ends_with(" ... FAILED") || line.starts_with("test result: ")
     };
-    let ran = process::watched(suite(program, folder).arg("--show-output"), shown)?;
+    let ran = process::watched(suite().arg("--show-output"), shown)?;
     Ok(Row::of_output(name, &ran, listed))
 }
 
@@ -213,13 +242,6 @@ mod tests {
     fn a_suite_that_dies_fails_and_what_it_had_not_reached_is_not_run() {
         let ran = Watched { stdout: "engine: sqlite 3.50.2\ntest a ... ok\n".to_owned(), success: false };
         assert_eq!(Row::of_output("sqlite", &ran, 5), row(1, 1, 4));
-    }
-
-    #[test]
-    fn a_backend_of_a_later_build_is_refused_by_name() {
-        let error = chosen(&["postgres".to_owned()]).expect_err("postgres is not in this build");
-        assert_eq!(error.to_string(), "backend postgres is not in this build; it has memory, sqlite");
-        assert_eq!(chosen(&["sqlite".to_owned()]).expect("it is in this build").len(), 1);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Development tasks of taskqueue. This file owns the command line; what a task does is its module's.
 
+mod backends;
 mod ci;
 mod conformance;
 mod counts;
 mod process;
+mod servers;
 mod source;
 mod suite;
 mod tidy;
@@ -40,6 +42,12 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Build database server images from Debian packages, where no registry answers (root, Docker, mmdebstrap)
+    Images {
+        /// Only these, such as postgres:17
+        #[arg(value_name = "IMAGE")]
+        images: Vec<String>,
+    },
     /// Check the rules of the house: layers, lengths, docs, words
     Tidy,
     /// Everything that must hold before a merge: fmt, clippy, tidy, docs, dependencies, test
@@ -51,6 +59,7 @@ fn main() -> ExitCode {
     let outcome = Workspace::find().and_then(|workspace| match task {
         Task::Test { quick } => suite::run(&workspace, suite::Extent::of(quick)),
         Task::Conformance { backends, json } => conformance::run(&workspace, &backends, json.as_deref()),
+        Task::Images { images } => servers::build_images(&workspace, &images),
         Task::Tidy => tidy::run(&workspace),
         Task::Ci => ci::run(&workspace),
     });

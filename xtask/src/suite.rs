@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
+use crate::backends::{Backend, SERVED};
 use crate::conformance;
 use crate::counts::{self, Counts};
 use crate::process;
@@ -51,10 +52,9 @@ pub(crate) fn report(workspace: &Workspace, extent: Extent) -> Report {
         report.not_run.push("integration tests, doc tests, examples: not quick".to_owned());
     }
     report.add_conformance(conformance::all(workspace));
-    report.not_run.push(
-        "PostgreSQL and MySQL families: their suites need servers, which this command does not start yet"
-            .to_owned(),
-    );
+    report.not_run.extend(SERVED.iter().map(|Backend { name, .. }| {
+        format!("conformance, {name}: needs a server; `cargo xtask conformance --backend {name}` finds or starts one")
+    }));
     report
 }
 
