@@ -10,8 +10,7 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr, Transaction};
 use taskqueue_core::{
-    AfterLeaseEnd, Backend, Decision, EndedLease, Lease, LeaseToken, NewTask, Schedule, State, TaskId,
-    TaskType, Timestamp, Transition, WorkerId, after_lease_end, lease_ended_error,
+    Backend, Decision, Lease, LeaseToken, NewTask, Schedule, State, TaskId, TaskType, Timestamp, Transition,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Column, Dialect, Flavour, Options, Reclaiming, Row, Statement,

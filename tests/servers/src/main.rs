@@ -23,7 +23,8 @@ struct Ready<'a> {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let wanted: Vec<(Backend, String)> = std::env::args().skip(1).map(|wanted| parse(&wanted)).collect::<Result<_>>()?;
+    let wanted: Vec<(Backend, String)> =
+        std::env::args().skip(1).map(|wanted| parse(&wanted)).collect::<Result<_>>()?;
     let mut containers = Vec::with_capacity(wanted.len());
     for (backend, image) in &wanted {
         let container = start(*backend, image).await?;

@@ -51,8 +51,11 @@ impl Backend {
     pub(crate) fn arguments(self) -> Vec<&'static str> {
         match self {
             Self::Postgres => {
-                let settings = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"];
-                std::iter::once("postgres").chain(settings.into_iter().flat_map(|setting| ["-c", setting])).collect()
+                let settings =
+                    ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"];
+                std::iter::once("postgres")
+                    .chain(settings.into_iter().flat_map(|setting| ["-c", setting]))
+                    .collect()
             }
             Self::Mysql => vec![
                 "mysqld",
