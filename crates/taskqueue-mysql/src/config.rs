@@ -11,7 +11,7 @@ use taskqueue_core::{Error, Result};
 use taskqueue_sql::Options;
 
 /// The server's clock. Unlike `NOW` it does not depend on the session's time zone.
-const NOW: &str = "UTC_TIMESTAMP(6)";
+pub(crate) const NOW: &str = "UTC_TIMESTAMP(6)";
 
 /// The settings of a MySQL or MariaDB queue.
 #[derive(Clone)]
@@ -55,7 +55,9 @@ impl MysqlConfig {
             invalid_url("the database URL is not valid; expected mysql://USER@HOST:PORT/DATABASE")
         })?;
         if options.get_database().is_none_or(str::is_empty) {
-            return Err(invalid_url("the database URL names no database; expected mysql://USER@HOST:PORT/DATABASE"));
+            return Err(invalid_url(
+                "the database URL names no database; expected mysql://USER@HOST:PORT/DATABASE",
+            ));
         }
         Ok(Self::from(Source::Url(Box::new(options))))
     }
@@ -103,7 +105,9 @@ fn invalid_url(message: &'static str) -> Error {
 impl fmt::Debug for MysqlConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.source {
-            Source::Url(url) => format!("{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or("")),
+            Source::Url(url) => {
+                format!("{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or(""))
+            }
             Source::Pool(_) => "the caller's pool".to_owned(),
         };
         f.debug_struct("MysqlConfig")
@@ -126,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_url_that_names_no_database_here_is_refused_without_its_password() {
-        for url in ["", "mysql://ada:secret@host", "postgres://ada:secret@host/q", "mysql://ada:secret@:x/q"] {
+        for url in ["", "mysql://ada:secret@host", "postgres://ada:secret@host/q", "mysql://ada:secret@:x/q"]
+        {
             let error = MysqlConfig::url(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");

@@ -11,8 +11,8 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr, Transaction};
 use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, TaskType, Transition};
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Column, Dialect, Failure, Field, Flavour, Options, Reclaiming, Row, Statement,
-    TASK_COLUMNS,
+    Access, Applied, Attempt, Claiming, Column, Dialect, Failure, Field, Flavour, Options, Reclaiming, Row,
+    Statement, TASK_COLUMNS,
 };
 
 use crate::MysqlConfig;
@@ -91,7 +91,11 @@ impl MysqlDialect {
     }
 
     /// How many tasks of each type to claim, and the time at which it was found out.
-    async fn heads(&self, connection: &mut MySqlConnection, claiming: &Claiming) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
+    async fn heads(
+        &self,
+        connection: &mut MySqlConnection,
+        claiming: &Claiming,
+    ) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
         // Of one type alone it only matters whether there is any.
         let is_one = claiming.types.len() == 1;
         let limit = if is_one { 1 } else { number(claiming.limit) };
@@ -142,14 +146,21 @@ impl MysqlDialect {
                 let mut row = wire::row(&row)?;
                 let (id, token) = (row.id(0)?, row.integer(1)?);
                 if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
-                    live.insert(id, (LeaseToken::from_stored(token), row.integer_opt(2)?.unwrap_or(0).max(0)));
+                    live.insert(
+                        id,
+                        (LeaseToken::from_stored(token), row.integer_opt(2)?.unwrap_or(0).max(0)),
+                    );
                 }
             }
         }
         Ok(live)
     }
 
-    async fn complete(&self, connection: &mut MySqlConnection, leases: &mut Vec<(TaskId, LeaseToken)>) -> Attempt<()> {
+    async fn complete(
+        &self,
+        connection: &mut MySqlConnection,
+        mut leases: Vec<(TaskId, LeaseToken)>,
+    ) -> Attempt<()> {
         leases.sort_unstable_by_key(|(id, _)| *id);
         for chunk in leases.chunks(LIST_MAX) {
             let (ids, tokens) = ids_and_tokens(chunk);
@@ -265,7 +276,12 @@ impl Dialect for MysqlDialect {
         insert::insert(self, connection, &placed).await
     }
 
-    async fn claim(&self, connection: &mut MySqlConnection, (): (), claiming: &Claiming) -> Attempt<Vec<Row>> {
+    async fn claim(
+        &self,
+        connection: &mut MySqlConnection,
+        (): (),
+        claiming: &Claiming,
+    ) -> Attempt<Vec<Row>> {
         let (heads, now) = self.heads(&mut *connection, claiming).await?;
         let mut taken = Vec::new();
         for head in &heads {
@@ -296,9 +312,13 @@ impl Dialect for MysqlDialect {
             .iter()
             .filter(|decision| live.contains_key(&decision.lease.task_id))
             .partition(|decision| decision.transition == Transition::Complete);
-        let mut completed = completed.iter().map(|decision| (decision.lease.task_id, decision.lease.token)).collect();
-        self.complete(&mut *connection, &mut completed).await?;
-        changed(self.each(connection, &self.literal.settle, Batch::of_settles(&others)).await?, others.len())?;
+        let completed =
+            completed.iter().map(|decision| (decision.lease.task_id, decision.lease.token)).collect();
+        self.complete(&mut *connection, completed).await?;
+        changed(
+            self.each(connection, &self.literal.settle, Batch::of_settles(&others)).await?,
+            others.len(),
+        )?;
         Ok(live.into_iter().map(|(id, (_, busy_us))| Applied { id, busy_us }).collect())
     }
 
@@ -310,7 +330,8 @@ impl Dialect for MysqlDialect {
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
         let live = self.live(&mut *connection, leases.iter()).await?;
-        let mut live: Vec<(TaskId, LeaseToken)> = live.into_iter().map(|(id, (token, _))| (id, token)).collect();
+        let mut live: Vec<(TaskId, LeaseToken)> =
+            live.into_iter().map(|(id, (token, _))| (id, token)).collect();
         live.sort_unstable_by_key(|(id, _)| *id);
         for chunk in live.chunks(LIST_MAX) {
             let (ids, tokens) = ids_and_tokens(chunk);
@@ -422,14 +443,14 @@ fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
     (padded(&ids), padded(&tokens.into_iter().collect::<Vec<_>>()))
 }
 
-fn bind_ids<'q>(
-    query: Query<'q, MySql, MySqlArguments>,
-    ids: &[TaskId],
-) -> Query<'q, MySql, MySqlArguments> {
+fn bind_ids<'q>(query: Query<'q, MySql, MySqlArguments>, ids: &[TaskId]) -> Query<'q, MySql, MySqlArguments> {
     ids.iter().fold(query, |query, id| query.bind(bytes(*id)))
 }
 
-fn bind_tokens(query: Query<'_, MySql, MySqlArguments>, tokens: Vec<i64>) -> Query<'_, MySql, MySqlArguments> {
+fn bind_tokens(
+    query: Query<'_, MySql, MySqlArguments>,
+    tokens: Vec<i64>,
+) -> Query<'_, MySql, MySqlArguments> {
     tokens.into_iter().fold(query, Query::bind)
 }
 

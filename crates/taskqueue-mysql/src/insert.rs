@@ -104,7 +104,8 @@ async fn without_collisions<'t>(
     for mut row in dialect.fetch(connection, statements.standings(&ids)).await? {
         stored.insert(row.id(0)?);
     }
-    let mut free: Vec<Placed<'t>> = piece.iter().copied().filter(|(_, task)| !stored.contains(&task.id)).collect();
+    let mut free: Vec<Placed<'t>> =
+        piece.iter().copied().filter(|(_, task)| !stored.contains(&task.id)).collect();
     let mut wanted: HashMap<&TaskType, Vec<&str>> = HashMap::new();
     for (_, task) in &free {
         if let Some(key) = &task.unique_key {
@@ -175,7 +176,8 @@ mod tests {
     #[test]
     fn a_time_that_the_database_cannot_keep_is_refused() {
         let far = chrono::DateTime::<chrono::Utc>::MAX_UTC;
-        let refused = times(&task(0).scheduled_at(far)).expect_err("no datetime is that late").into_error("enqueue");
+        let refused =
+            times(&task(0).scheduled_at(far)).expect_err("no datetime is that late").into_error("enqueue");
         assert_eq!(refused.kind(), taskqueue_core::ErrorKind::InvalidInput);
     }
 }

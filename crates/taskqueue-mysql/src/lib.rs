@@ -12,13 +12,17 @@ mod claim;
 mod config;
 mod dialect;
 mod error;
+#[cfg(test)]
+mod golden;
 mod insert;
 mod migrate;
+#[cfg(all(test, feature = "server-tests"))]
+mod plans;
 mod wire;
 
+pub use sqlx::MySqlConnection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
-pub use sqlx::MySqlConnection;
 pub use taskqueue_core::*;
 use taskqueue_sql::{Dialect, SqlQueue, delegate_queue};
 pub use taskqueue_sql::{Options, TableName};
@@ -116,7 +120,9 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<MySqlPo
             let session = session.clone();
             Box::pin(async move { connection.execute(AssertSqlSafe(session)).await.map(drop) })
         })
-        .after_release(|connection, _| Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) }))
+        .after_release(|connection, _| {
+            Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) })
+        })
         .connect_with(url.clone());
     pool.await.map_err(|error| error::failure(error).into_error("connect"))
 }

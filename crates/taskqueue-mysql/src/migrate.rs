@@ -56,7 +56,8 @@ async fn apply(connection: &mut MySqlConnection, table: &TableName, migration: &
     }
     let schema = migration.sql(table.as_str());
     sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *connection).await.map_err(failure)?;
-    let record = format!("INSERT INTO {versions} (version, name, applied_at) VALUES (?, ?, UTC_TIMESTAMP(6))");
+    let record =
+        format!("INSERT INTO {versions} (version, name, applied_at) VALUES (?, ?, UTC_TIMESTAMP(6))");
     let record = sqlx::query(AssertSqlSafe(record)).bind(migration.version).bind(migration.name);
     record.execute(connection).await.map_err(failure)?;
     Ok(())

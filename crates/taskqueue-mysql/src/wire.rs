@@ -9,7 +9,10 @@ use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
 /// Binds neutral values.
-pub(crate) fn bind(mut query: Query<'_, MySql, MySqlArguments>, values: Vec<Value>) -> Query<'_, MySql, MySqlArguments> {
+pub(crate) fn bind(
+    mut query: Query<'_, MySql, MySqlArguments>,
+    values: Vec<Value>,
+) -> Query<'_, MySql, MySqlArguments> {
     for value in values {
         query = match value {
             Value::SmallInt(number) => query.bind(number),
@@ -54,7 +57,8 @@ fn field(row: &MySqlRow, place: usize) -> Attempt<Field> {
         }
         "BINARY" => return id(row, place),
         // The driver takes a text whose collation ends in _bin for bytes.
-        "CHAR" | "VARCHAR" | "VARBINARY" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
+        "CHAR" | "VARCHAR" | "VARBINARY" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "BLOB" | "MEDIUMBLOB"
+        | "LONGBLOB" => {
             return text(row, place);
         }
         other => return Err(malformed(row, place, &format!("the type {other}"))),

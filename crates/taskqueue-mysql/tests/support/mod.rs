@@ -45,8 +45,12 @@ impl Server {
 
     /// A new, empty database.
     pub(crate) async fn database(&self) -> Database {
-        let database = Database { url: self.url(), name: format!("tq_{}", TaskId::generate().as_uuid().simple()) };
-        database.admin(&format!("CREATE DATABASE {}", database.name)).await.expect("the user may create databases");
+        let database =
+            Database { url: self.url(), name: format!("tq_{}", TaskId::generate().as_uuid().simple()) };
+        database
+            .admin(&format!("CREATE DATABASE {}", database.name))
+            .await
+            .expect("the user may create databases");
         database
     }
 }
@@ -94,7 +98,8 @@ impl Drop for Database {
             let database = std::mem::ManuallyDrop::new(database);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let sql = format!("DROP DATABASE {}", database.name);
-            let dropping = async { tokio::time::timeout(Duration::from_secs(30), database.admin(&sql)).await };
+            let dropping =
+                async { tokio::time::timeout(Duration::from_secs(30), database.admin(&sql)).await };
             runtime.block_on(dropping).map_err(std::io::Error::other)?.map_err(std::io::Error::other)
         });
         let dropped = drops.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread panicked")));
@@ -111,7 +116,8 @@ impl Harness for Server {
         let mut clock = database.connect().await;
         let start = "CREATE TABLE conformance_clock (at datetime(6) NOT NULL) ENGINE = InnoDB";
         sqlx::query(start).execute(&mut clock).await.expect("the database takes tables");
-        let start = sqlx::query("INSERT INTO conformance_clock VALUES (?)").bind(ManualClock::default().now().naive_utc());
+        let start = sqlx::query("INSERT INTO conformance_clock VALUES (?)")
+            .bind(ManualClock::default().now().naive_utc());
         start.execute(&mut clock).await.expect("the clock starts");
         let mut config = database.config();
         config.options.visibility_timeout = options.visibility_timeout;
@@ -123,7 +129,12 @@ impl Harness for Server {
         queue.migrate().await.expect("the database takes the tables");
         let backend = queue.backend().await.expect("the server says what it is");
         assert_eq!(backend.name, self.engine, "{} names another engine", self.variable);
-        let fixture = ServerFixture { queue: Arc::new(queue), config, clock: tokio::sync::Mutex::new(clock), _database: database };
+        let fixture = ServerFixture {
+            queue: Arc::new(queue),
+            config,
+            clock: tokio::sync::Mutex::new(clock),
+            _database: database,
+        };
         Box::new(fixture)
     }
 }
@@ -158,7 +169,8 @@ impl Fixture for ServerFixture {
     async fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).expect("no test waits so long");
         let mut clock = self.clock.lock().await;
-        let advance = sqlx::query("UPDATE conformance_clock SET at = at + INTERVAL ? MICROSECOND").bind(micros);
+        let advance =
+            sqlx::query("UPDATE conformance_clock SET at = at + INTERVAL ? MICROSECOND").bind(micros);
         advance.execute(&mut *clock).await.expect("the clock moves");
     }
 

@@ -1,0 +1,114 @@
+//! Guards over the plans that the real engines make of the hot statements, on 100,000 tasks of skewed types. A
+//! statement that locks must read one prefix of one index in its order: what it scans, it locks.
+
+use sqlx::mysql::MySqlRow;
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
+use taskqueue_core::TaskId;
+use taskqueue_migrations::MYSQL;
+
+use crate::golden::texts;
+
+/// One task in a hundred is of the type `rare`, one in seventy is running, the others are spread over the states.
+const FILL: &str = "INSERT INTO tasks (shard, id, type, status, priority, queue_rank, queue_at, due_at, attempts, max_retries, \
+     reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, completed_at, lease_until, payload) \
+     SELECT 0, UNHEX(LPAD(HEX(n), 32, '0')), IF(n % 100 = 0, 'rare', 'welcome'), s, 5, IF(s = 0, -5, 0), \
+     UTC_TIMESTAMP(6) + INTERVAL n - 50000 SECOND, IF(s IN (1, 4), UTC_TIMESTAMP(6) + INTERVAL n - 50000 SECOND, NULL), \
+     0, 3, 0, IF(s = 2, 7, 0), 0, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), \
+     IF(s = 3, UTC_TIMESTAMP(6), NULL), IF(s = 2, UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, NULL), '{}' \
+     FROM (SELECT n, CASE WHEN n % 70 = 6 THEN 2 ELSE ELT(1 + n % 5, 0, 1, 3, 4, 3) END AS s FROM \
+     (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n FROM digits a, digits b, digits c, digits e, digits f) \
+     AS numbers) AS filled";
+
+/// One line of a plan.
+#[derive(Debug)]
+struct Step {
+    table: String,
+    access: String,
+    key: String,
+    extra: String,
+}
+
+fn step(row: &MySqlRow) -> Step {
+    let text = |name: &str| {
+        let bytes: Option<Vec<u8>> = row.try_get_unchecked(name).unwrap();
+        String::from_utf8(bytes.unwrap_or_default()).unwrap()
+    };
+    Step { table: text("table"), access: text("type"), key: text("key"), extra: text("Extra") }
+}
+
+/// The plans of all literal statements, with values in the place of what is bound.
+async fn plans(variable: &str) -> Vec<(&'static str, Vec<Step>)> {
+    let url =
+        std::env::var(variable).unwrap_or_else(|_| panic!("no server: set {variable} to the URL of one"));
+    let name = format!("tq_{}", TaskId::generate().as_uuid().simple());
+    let mut connection = MySqlConnection::connect(&url).await.unwrap();
+    let mut run = async |sql: String| sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    run(format!("CREATE DATABASE {name}; USE {name}")).await.unwrap();
+    run(MYSQL.iter().map(|migration| migration.sql("tasks")).collect()).await.unwrap();
+    let digits = (0..10).map(|digit| format!("({digit})")).collect::<Vec<_>>().join(", ");
+    run(format!("CREATE TABLE digits (d int NOT NULL); INSERT INTO digits VALUES {digits}")).await.unwrap();
+    run(format!("{FILL}; ANALYZE TABLE tasks")).await.unwrap();
+    let mut plans = Vec::new();
+    for (name, text) in texts() {
+        let Some(values) = values(name) else { continue };
+        let mut sql = text;
+        for value in values {
+            sql = sql.replacen('?', value, 1);
+        }
+        assert!(!sql.contains('?'), "{name}: {sql}");
+        let rows = run(format!("EXPLAIN FORMAT = TRADITIONAL {sql}")).await.unwrap();
+        plans.push((name, rows.iter().map(step).collect()));
+    }
+    run(format!("DROP DATABASE {name}")).await.unwrap();
+    plans
+}
+
+/// What is bound, for the statements whose plan is guarded.
+fn values(name: &str) -> Option<&'static [&'static str]> {
+    const ONE: &str = "0x00000000000000000000000000000001";
+    const TWO: &str = "0x00000000000000000000000000000002";
+    Some(match name {
+        "heads" => &["'welcome'", "'welcome'", "500", "500"],
+        "heads_of_two" => &["'welcome'", "'welcome'", "500", "'rare'", "'rare'", "500", "500"],
+        "take" => &["'rare'", "500"],
+        "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", ONE, TWO],
+        "running" => &[ONE, TWO],
+        "complete" => &[ONE, TWO, "7"],
+        "heartbeat" => &["1000", ONE, TWO, "7"],
+        "settle" | "reclaim" | "promote" | "redrive" => &["'[]'"],
+        "ended" => &["500"],
+        "waiting" => &[],
+        "due" => &["1", "'welcome'", "500", "4", "'rare'", "500"],
+        _ => return None,
+    })
+}
+
+async fn guard(variable: &str) {
+    let plans = plans(variable).await;
+    assert_eq!(plans.len(), 14, "every literal statement but the insert is guarded");
+    for (name, steps) in plans {
+        for step in steps.iter().filter(|step| matches!(step.table.as_str(), "tasks" | "t")) {
+            assert_ne!(step.access, "ALL", "{name} reads the whole table: {steps:#?}");
+            assert_ne!(step.access, "index", "{name} reads a whole index: {steps:#?}");
+            let key = match name {
+                "heads" | "heads_of_two" | "take" | "ended" | "waiting" | "due" => "tasks_pos",
+                _ => "PRIMARY",
+            };
+            assert_eq!(step.key, key, "{name}: {steps:#?}");
+            // The one that sorts takes no lock, and sorts what workers are running.
+            assert_eq!(step.extra.contains("filesort"), name == "ended", "{name} sorts: {steps:#?}");
+        }
+        let groups = steps.iter().any(|step| step.extra.contains("Using index for group-by"));
+        assert_eq!(groups, name == "waiting", "{name}: only the kinds are jumped over: {steps:#?}");
+    }
+}
+
+#[tokio::test]
+async fn mysql_sorts_and_scans_nothing_that_it_locks() {
+    guard("TASKQUEUE_MYSQL_URL").await;
+}
+
+#[tokio::test]
+async fn mariadb_sorts_and_scans_nothing_that_it_locks() {
+    guard("TASKQUEUE_MARIADB_URL").await;
+}

@@ -1,0 +1,1 @@
+UPDATE `tasks` SET `status` = ?, `queue_rank` = 0, `queue_at` = UTC_TIMESTAMP(6), `completed_at` = UTC_TIMESTAMP(6), `updated_at` = UTC_TIMESTAMP(6), `due_at` = NULL, `lease_token` = ?, `lease_until` = NULL, `unique_held` = NULL WHERE `shard` = ? AND `id` = ? AND `status` = ?

@@ -1,0 +1,1 @@
+(SELECT id, queue_at FROM tasks FORCE INDEX (tasks_pos) WHERE shard = 0 AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= UTC_TIMESTAMP(6) ORDER BY queue_at, id LIMIT ?) UNION ALL (SELECT id, queue_at FROM tasks FORCE INDEX (tasks_pos) WHERE shard = 0 AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= UTC_TIMESTAMP(6) ORDER BY queue_at, id LIMIT ?)

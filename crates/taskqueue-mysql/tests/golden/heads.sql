@@ -1,0 +1,1 @@
+SELECT h.type, COUNT(*), UTC_TIMESTAMP(6) FROM ((SELECT type, queue_rank, queue_at, id FROM tasks FORCE INDEX (tasks_pos) WHERE shard = 0 AND status = 0 AND type = ? AND NOT EXISTS (SELECT 1 FROM tasks_paused AS p WHERE p.type = ?) ORDER BY queue_rank, queue_at, id LIMIT ?) ORDER BY queue_rank, queue_at, id LIMIT ?) AS h GROUP BY h.type
