@@ -9,6 +9,7 @@ mod recipe;
 use anyhow::{Context, Result, bail};
 use recipe::Backend;
 use serde::Serialize;
+use testcontainers::bollard::models::PortBinding;
 use testcontainers::core::IntoContainerPort;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
@@ -54,6 +55,12 @@ async fn start(backend: Backend, image: &str) -> Result<ContainerAsync<GenericIm
         .with_wait_for(backend.ready())
         .with_env_var(backend.environment(), backend.password())
         .with_cmd(backend.arguments())
+        .with_host_config_modifier(move |host| {
+            // The default publishes on every address of the machine.
+            let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
+            host.publish_all_ports = Some(false);
+            host.port_bindings = Some([(format!("{}/tcp", backend.port()), Some(vec![loopback]))].into());
+        })
         .start()
         .await
         .with_context(|| format!("start {image}; `cargo xtask images` builds it where no registry answers"))
