@@ -9,17 +9,17 @@ use sea_query::{Expr, MysqlQueryBuilder, Value};
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr, Transaction};
-use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, TaskType, Transition};
+use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Transition};
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Column, Dialect, Failure, Field, Flavour, Options, Reclaiming, Row,
-    Statement, TASK_COLUMNS,
+    Access, Applied, Attempt, Claiming, Dialect, Failure, Flavour, Options, Reclaiming, Row, Statement,
 };
 
 use crate::MysqlConfig;
 use crate::batch::{Batch, micros};
 use crate::claim::{LIST_MAX, Literal, padded};
-use crate::error::{failure, is_duplicate};
-use crate::{insert, wire};
+use crate::error::{changed, failure, is_duplicate};
+use crate::wire::{bind_ids, bind_tokens, bytes, number};
+use crate::{claiming, insert, wire};
 
 /// How MySQL and MariaDB write what the portable statements leave open. The server's clock is the queue's.
 #[derive(Debug, Clone)]
@@ -88,40 +88,6 @@ impl MysqlDialect {
     pub(crate) fn query<'q>(&self, sql: &str) -> Query<'q, MySql, MySqlArguments> {
         let sql: SqlStr = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
         sqlx::query(sql)
-    }
-
-    /// How many tasks of each type to claim, and the time at which it was found out.
-    async fn heads(
-        &self,
-        connection: &mut MySqlConnection,
-        claiming: &Claiming,
-    ) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
-        // Of one type alone it only matters whether there is any.
-        let is_one = claiming.types.len() == 1;
-        let limit = if is_one { 1 } else { number(claiming.limit) };
-        let sql = self.literal.heads(claiming.types.len());
-        let mut query = self.query(&sql);
-        for task_type in &claiming.types {
-            query = query.bind(task_type.as_str()).bind(task_type.as_str()).bind(limit);
-        }
-        let mut heads = Vec::new();
-        let mut now = 0;
-        for row in query.bind(limit).fetch_all(connection).await.map_err(failure)? {
-            let mut row = wire::row(&row)?;
-            heads.push((row.task_type(0)?, if is_one { number(claiming.limit) } else { row.integer(1)? }));
-            now = row.integer(2)?;
-        }
-        Ok((heads, now))
-    }
-
-    /// Locks ready tasks of a type; answers their fields as they were.
-    async fn take(
-        &self,
-        connection: &mut MySqlConnection,
-        (task_type, limit): &(TaskType, i64),
-    ) -> Attempt<Vec<Vec<Field>>> {
-        let query = self.query(&self.literal.take).bind(task_type.as_str()).bind(limit);
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::fields).collect()
     }
 
     /// Locks the tasks of live leases, in key order; answers their tokens and how long they have been running, in
@@ -282,23 +248,7 @@ impl Dialect for MysqlDialect {
         (): (),
         claiming: &Claiming,
     ) -> Attempt<Vec<Row>> {
-        let (heads, now) = self.heads(&mut *connection, claiming).await?;
-        let mut taken = Vec::new();
-        for head in &heads {
-            taken.extend(self.take(&mut *connection, head).await?);
-        }
-        let claimed = Claimed::new(claiming, now);
-        let mut rows = taken.into_iter().map(|fields| claimed.read(fields)).collect::<Attempt<Vec<_>>>()?;
-        let mut ids: Vec<TaskId> = rows.iter().map(|(place, _)| place.2).collect();
-        ids.sort_unstable();
-        for chunk in ids.chunks(LIST_MAX) {
-            let ids = padded(chunk);
-            let sql = self.literal.claim(ids.len());
-            let query = bind_ids(claimed.bind(self.query(&sql))?, &ids);
-            changed(query.execute(&mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
-        }
-        rows.sort_unstable_by_key(|(place, _)| *place);
-        Ok(rows.into_iter().map(|(_, row)| row).collect())
+        claiming::claim(self, connection, claiming).await
     }
 
     async fn settle(
@@ -386,46 +336,6 @@ impl Dialect for MysqlDialect {
     }
 }
 
-/// What a claim makes of its rows. The time is the server's, read with the heads.
-struct Claimed<'c> {
-    claiming: &'c Claiming,
-    now: i64,
-    until: i64,
-}
-
-/// Where a row stands in the claim order: queue rank, queue time, id.
-type ClaimPlace = (i64, i64, TaskId);
-
-impl<'c> Claimed<'c> {
-    fn new(claiming: &'c Claiming, now: i64) -> Self {
-        Self { claiming, now, until: now + micros(claiming.visibility_timeout) }
-    }
-
-    /// The row as the claim leaves it, and its place.
-    fn read(&self, mut fields: Vec<Field>) -> Attempt<(ClaimPlace, Row)> {
-        let mut order = Row::new(fields.split_off(TASK_COLUMNS.len()));
-        let id = Row::new(fields[..1].to_vec()).id(0)?;
-        for (column, field) in TASK_COLUMNS.iter().zip(&mut fields) {
-            match (column, &mut *field) {
-                (Column::Status, _) => *field = Field::Integer(taskqueue_core::State::Running.code().into()),
-                (Column::StartedAt | Column::UpdatedAt, _) => *field = Field::Integer(self.now),
-                (Column::WorkerId, _) => *field = Field::Text(self.claiming.worker_id.as_str().to_owned()),
-                (Column::LeaseToken, _) => *field = Field::Integer(self.claiming.token.get()),
-                (Column::LeaseUntil, _) => *field = Field::Integer(self.until),
-                (Column::Attempts | Column::LeaseNumber, Field::Integer(count)) => *count += 1,
-                _ => {}
-            }
-        }
-        Ok(((order.integer(0)?, order.integer(1)?, id), Row::new(fields)))
-    }
-
-    fn bind<'q>(&self, query: Query<'q, MySql, MySqlArguments>) -> Attempt<Query<'q, MySql, MySqlArguments>> {
-        let (now, until) = (wire::time(self.now)?, wire::time(self.until)?);
-        let query = query.bind(now).bind(self.claiming.token.get()).bind(until).bind(now);
-        Ok(query.bind(self.claiming.worker_id.as_str().to_owned()).bind(now).bind(now))
-    }
-}
-
 fn engine(version: &str) -> &'static str {
     if version.contains("MariaDB") {
         "mariadb"
@@ -441,30 +351,6 @@ fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
     let ids: Vec<TaskId> = leases.iter().map(|(id, _)| *id).collect();
     let tokens: BTreeSet<i64> = leases.iter().map(|(_, token)| token.get()).collect();
     (padded(&ids), padded(&tokens.into_iter().collect::<Vec<_>>()))
-}
-
-fn bind_ids<'q>(query: Query<'q, MySql, MySqlArguments>, ids: &[TaskId]) -> Query<'q, MySql, MySqlArguments> {
-    ids.iter().fold(query, |query, id| query.bind(bytes(*id)))
-}
-
-fn bind_tokens(
-    query: Query<'_, MySql, MySqlArguments>,
-    tokens: Vec<i64>,
-) -> Query<'_, MySql, MySqlArguments> {
-    tokens.into_iter().fold(query, Query::bind)
-}
-
-fn bytes(id: TaskId) -> Vec<u8> {
-    id.as_uuid().into_bytes().to_vec()
-}
-
-fn number(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
-fn changed(rows: u64, expected: usize) -> Attempt<()> {
-    if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use sqlx::mysql::MySqlDatabaseError;
 use taskqueue_core::ErrorKind;
-use taskqueue_sql::Failure;
+use taskqueue_sql::{Attempt, Failure};
 
 /// Deadlock, lock wait timeout, a row that changed since it was read (MariaDB), a conflict seen at the commit (Group
 /// Replication). The numbers, because the driver's code is the SQLSTATE, which is too coarse.
@@ -38,6 +38,11 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
 /// Whether a row collided with a key: its id, or a held unique key.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     number(error) == DUPLICATE_KEY
+}
+
+/// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
+pub(crate) fn changed(rows: u64, expected: usize) -> Attempt<()> {
+    if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }
 
 fn of_database(error: sqlx::Error) -> Failure {

@@ -30,7 +30,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("waiting", literal.waiting.clone()),
         ("due", literal.due(2)),
         ("promote", literal.promote.clone()),
-        ("redrive", literal.redrive.clone()),
+        ("redrive", literal.redrive),
     ]);
     texts
 }

@@ -9,6 +9,7 @@
 
 mod batch;
 mod claim;
+mod claiming;
 mod config;
 mod dialect;
 mod error;

@@ -1,6 +1,8 @@
 //! Guards over the plans that the real engines make of the hot statements, on 100,000 tasks of skewed types. A
 //! statement that locks must read one prefix of one index in its order: what it scans, it locks.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use sqlx::mysql::MySqlRow;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, Row};
 use taskqueue_core::TaskId;

@@ -5,6 +5,7 @@ use sea_query::Value;
 use sqlx::mysql::{MySqlArguments, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{Column, MySql, Row as _, TypeInfo, ValueRef};
+use taskqueue_core::TaskId;
 use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
@@ -25,6 +26,32 @@ pub(crate) fn bind(
         };
     }
     query
+}
+
+/// Binds ids, one after the other.
+pub(crate) fn bind_ids<'q>(
+    query: Query<'q, MySql, MySqlArguments>,
+    ids: &[TaskId],
+) -> Query<'q, MySql, MySqlArguments> {
+    ids.iter().fold(query, |query, id| query.bind(bytes(*id)))
+}
+
+/// Binds lease tokens, one after the other.
+pub(crate) fn bind_tokens(
+    query: Query<'_, MySql, MySqlArguments>,
+    tokens: Vec<i64>,
+) -> Query<'_, MySql, MySqlArguments> {
+    tokens.into_iter().fold(query, Query::bind)
+}
+
+/// The stored form of an id.
+pub(crate) fn bytes(id: TaskId) -> Vec<u8> {
+    id.as_uuid().into_bytes().to_vec()
+}
+
+/// A count as the driver binds it.
+pub(crate) fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Reads every column of a row.

@@ -1,0 +1,109 @@
+//! A claim from end to end: look, lock, change, answer. What its statements are is `claim.rs`'s business.
+
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
+use taskqueue_core::{State, TaskId, TaskType};
+use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
+
+use crate::batch::micros;
+use crate::claim::{LIST_MAX, padded};
+use crate::dialect::MysqlDialect;
+use crate::error::{changed, failure};
+use crate::wire::{self, bind_ids, number};
+
+/// Claims; answers rows of `TASK_COLUMNS` in claim order. The engines cannot answer with what an update left, so the
+/// rows that were read under the locks are brought to what the update makes of them.
+pub(crate) async fn claim(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    claiming: &Claiming,
+) -> Attempt<Vec<Row>> {
+    let (heads, now) = heads(dialect, &mut *connection, claiming).await?;
+    let mut taken = Vec::new();
+    for head in &heads {
+        taken.extend(take(dialect, &mut *connection, head).await?);
+    }
+    let claimed = Claimed { claiming, now, until: now + micros(claiming.visibility_timeout) };
+    let mut rows = taken.into_iter().map(|fields| claimed.read(fields)).collect::<Attempt<Vec<_>>>()?;
+    let mut ids: Vec<TaskId> = rows.iter().map(|(place, _)| place.2).collect();
+    ids.sort_unstable();
+    for chunk in ids.chunks(LIST_MAX) {
+        let ids = padded(chunk);
+        let sql = dialect.literal().claim(ids.len());
+        let query = bind_ids(claimed.bind(dialect.query(&sql))?, &ids);
+        changed(query.execute(&mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
+    }
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+/// How many tasks of each type to claim, and the server's time at which that was found out.
+async fn heads(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    claiming: &Claiming,
+) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
+    // Of one type alone it only matters whether there is any.
+    let is_one = claiming.types.len() == 1;
+    let limit = if is_one { 1 } else { number(claiming.limit) };
+    let sql = dialect.literal().heads(claiming.types.len());
+    let mut query = dialect.query(&sql);
+    for task_type in &claiming.types {
+        query = query.bind(task_type.as_str()).bind(task_type.as_str()).bind(limit);
+    }
+    let mut heads = Vec::new();
+    let mut now = 0;
+    for row in query.bind(limit).fetch_all(connection).await.map_err(failure)? {
+        let mut row = wire::row(&row)?;
+        heads.push((row.task_type(0)?, if is_one { number(claiming.limit) } else { row.integer(1)? }));
+        now = row.integer(2)?;
+    }
+    Ok((heads, now))
+}
+
+/// Locks ready tasks of a type; answers their fields as they were.
+async fn take(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    (task_type, limit): &(TaskType, i64),
+) -> Attempt<Vec<Vec<Field>>> {
+    let query = dialect.query(&dialect.literal().take).bind(task_type.as_str()).bind(limit);
+    query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::fields).collect()
+}
+
+/// What a claim makes of its rows. The time is the server's, read with the heads.
+struct Claimed<'c> {
+    claiming: &'c Claiming,
+    now: i64,
+    until: i64,
+}
+
+/// Where a row stands in the claim order: queue rank, queue time, id.
+type ClaimPlace = (i64, i64, TaskId);
+
+impl Claimed<'_> {
+    /// The row as the claim leaves it, and its place.
+    fn read(&self, mut fields: Vec<Field>) -> Attempt<(ClaimPlace, Row)> {
+        let mut order = Row::new(fields.split_off(TASK_COLUMNS.len()));
+        let id = Row::new(fields[..1].to_vec()).id(0)?;
+        for (column, field) in TASK_COLUMNS.iter().zip(&mut fields) {
+            match (column, &mut *field) {
+                (Column::Status, _) => *field = Field::Integer(State::Running.code().into()),
+                (Column::StartedAt | Column::UpdatedAt, _) => *field = Field::Integer(self.now),
+                (Column::WorkerId, _) => *field = Field::Text(self.claiming.worker_id.as_str().to_owned()),
+                (Column::LeaseToken, _) => *field = Field::Integer(self.claiming.token.get()),
+                (Column::LeaseUntil, _) => *field = Field::Integer(self.until),
+                (Column::Attempts | Column::LeaseNumber, Field::Integer(count)) => *count += 1,
+                _ => {}
+            }
+        }
+        Ok(((order.integer(0)?, order.integer(1)?, id), Row::new(fields)))
+    }
+
+    fn bind<'q>(&self, query: Query<'q, MySql, MySqlArguments>) -> Attempt<Query<'q, MySql, MySqlArguments>> {
+        let (now, until) = (wire::time(self.now)?, wire::time(self.until)?);
+        let query = query.bind(now).bind(self.claiming.token.get()).bind(until).bind(now);
+        Ok(query.bind(self.claiming.worker_id.as_str().to_owned()).bind(now).bind(now))
+    }
+}
