@@ -1,5 +1,5 @@
 //! The worker of `taskqueue`: one straight pipe of dispatch, execution and settling, with heartbeats, maintenance
-//! and a graceful shutdown beside it. It works on any [`Queue`](core::Queue) and knows no database.
+//! and a graceful shutdown beside it. It works on any [`Queue`] and knows no database.
 //!
 //! A handler is a plain async function: the typed payload first, then any of [`Data`] and [`TaskContext`]. What
 //! it returns says what becomes of the task.

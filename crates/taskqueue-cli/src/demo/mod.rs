@@ -32,6 +32,8 @@ const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(3);
 const KILL_AT_PERCENT: u64 = 40;
 /// How often the demo looks at what has arrived.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the last look at what was taken back may take.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// With nothing new for this long, the demo ends and says what is missing.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -232,12 +234,17 @@ async fn deliver(queue: &impl Queue, receiver: &Receiver, place: &Place, total: 
         let all = watch.until(second, |arrived| async move { Ok(arrived >= total && is_done(queue).await?) });
         let mut all = std::pin::pin!(all);
         let mut taken_back = std::pin::pin!(taken_back(queue, kill.held.clone()));
-        loop {
+        let last = loop {
             tokio::select! {
                 last = &mut all => break last?,
                 time = &mut taken_back, if kill.taken_back_at.is_none() => kill.taken_back_at = Some(time?),
             }
+        };
+        if kill.taken_back_at.is_none() {
+            // The last of them was delivered between two looks; they are all done by now.
+            kill.taken_back_at = tokio::time::timeout(LOOK_MAX, taken_back).await.ok().transpose()?;
         }
+        last
     };
     watch.hide();
     last.stop().await?;
