@@ -89,7 +89,7 @@ mod tests {
             ("crates/taskqueue-sqlite/src/lib.rs", "#[ignore]\nfn a() { thread::sleep(x); todo!() }\n"),
             ("xtask/src/tidy/words.rs", ""),
             ("docs/README.md", "[gone](gone.md)\n"),
-            ("docs/alone.md", "[host](https://index.crates.io)\n"),
+            ("docs/alone.md", "[host](https://index.example.org)\n"),
             ("README.md", "no example\n"),
             ("crates/taskqueue-core/src/metrics.rs", "//! Metrics.\ncounter(\"a_total\");\n"),
             ("crates/long/src/long.rs", &format!("//! Long.\nfn long() {{\n{}}}\n", "a();\n".repeat(500))),
