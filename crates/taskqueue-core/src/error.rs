@@ -31,6 +31,10 @@ pub enum ErrorKind {
     DuplicateUnique,
     /// The database could not be reached or is not writable now.
     Unavailable,
+    /// The server has no database of this name.
+    DatabaseNotFound,
+    /// The queue's tables are not there, or are another version's: migrate first.
+    NotMigrated,
     /// The database refused or failed in another way.
     Backend,
 }

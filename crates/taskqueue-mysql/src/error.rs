@@ -12,8 +12,21 @@ const CONTENTION: [u16; 4] = [1213, 1205, 1020, 3101];
 /// Too many connections, a server that shuts down or is not ready (Galera), broken connections, killed connections, a
 /// server or a transaction that became read-only after a failover.
 const UNAVAILABLE: [u16; 11] = [1040, 1047, 1053, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927];
-const NO_SUCH_TABLE: u16 = 1146;
+/// No such table, no such column.
+const NOT_MIGRATED: [u16; 2] = [1146, 1054];
+const NO_SUCH_DATABASE: u16 = 1049;
 const DUPLICATE_KEY: u16 = 1062;
+
+/// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
+pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
+    let source = match error {
+        sqlx::Error::PoolTimedOut => None,
+        sqlx::Error::Io(error) => Some(error.into()),
+        other => return failure(other),
+    };
+    let message = "no server answers at the host and port of the database URL".into();
+    Failure::Database { kind: ErrorKind::Unavailable, message, source }
+}
 
 /// Makes a failure of what the driver said.
 pub(crate) fn failure(error: sqlx::Error) -> Failure {
@@ -52,7 +65,10 @@ fn of_database(error: sqlx::Error) -> Failure {
     }
     let said = error.as_database_error().map_or_else(String::new, |error| error.message().to_owned());
     let (kind, message) = match number {
-        NO_SUCH_TABLE => (ErrorKind::Backend, format!("the task table is not there: migrate first ({said})")),
+        NO_SUCH_DATABASE => (ErrorKind::DatabaseNotFound, said),
+        number if NOT_MIGRATED.contains(&number) => {
+            (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
+        }
         number if UNAVAILABLE.contains(&number) => {
             (ErrorKind::Unavailable, format!("the database cannot serve this now: {said}"))
         }

@@ -125,5 +125,5 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<MySqlPo
             Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) })
         })
         .connect_with(url.clone());
-    pool.await.map_err(|error| error::failure(error).into_error("connect"))
+    pool.await.map_err(|error| error::connect_failure(error).into_error("connect"))
 }

@@ -12,6 +12,21 @@ const CONTENTION: [&str; 3] = ["40001", "40P01", "55P03"];
 /// outcome is unknown, which is safe to repeat since ids and tokens are the client's.
 const UNAVAILABLE: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "53300", "25006", "40003"];
 
+/// Of tables, columns and schemas that are not there.
+const NOT_MIGRATED: [&str; 3] = ["42P01", "42703", "3F000"];
+const NO_SUCH_DATABASE: &str = "3D000";
+
+/// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
+pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
+    let source = match error {
+        sqlx::Error::PoolTimedOut => None,
+        sqlx::Error::Io(error) => Some(error.into()),
+        other => return failure(other),
+    };
+    let message = "no PostgreSQL server answers at the host and port of the database URL".into();
+    Failure::Database { kind: ErrorKind::Unavailable, message, source }
+}
+
 /// Makes a failure of what the driver said.
 pub(crate) fn failure(error: sqlx::Error) -> Failure {
     let (kind, message): (ErrorKind, Cow<'static, str>) = match &error {
@@ -41,7 +56,10 @@ fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {
     }
     let said = said(&error);
     let (kind, message) = match code.as_str() {
-        "42P01" => (ErrorKind::Backend, format!("the task table is not there: migrate first ({said})")),
+        NO_SUCH_DATABASE => (ErrorKind::DatabaseNotFound, said),
+        state if NOT_MIGRATED.contains(&state) => {
+            (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
+        }
         state if UNAVAILABLE.contains(&state) || state.starts_with("08") => {
             (ErrorKind::Unavailable, format!("PostgreSQL cannot serve this now: {said}"))
         }

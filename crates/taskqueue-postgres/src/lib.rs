@@ -99,5 +99,5 @@ async fn open(config: &PostgresConfig, url: &sqlx::postgres::PgConnectOptions) -
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .connect_with(url);
-    pool.await.map_err(|error| error::failure(error).into_error("connect"))
+    pool.await.map_err(|error| error::connect_failure(error).into_error("connect"))
 }

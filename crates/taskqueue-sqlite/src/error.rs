@@ -69,14 +69,14 @@ fn of_code(code: i32, message: &str) -> (ErrorKind, String) {
 
 /// SQLite has no code of its own for a missing table or column, so its text must be read.
 fn of_message(message: &str) -> (ErrorKind, String) {
-    let text = if let Some(table) = message.strip_prefix("no such table: ") {
-        format!("the database has no table {table}: migrate it first")
+    if let Some(table) = message.strip_prefix("no such table: ") {
+        (ErrorKind::NotMigrated, format!("the database has no table {table}: migrate it first"))
     } else if message.starts_with("no such column: ") || message.contains(" has no column named ") {
-        format!("the database's tables are of another version ({message}): migrate it first")
+        let text = format!("the database's tables are of another version ({message}): migrate it first");
+        (ErrorKind::NotMigrated, text)
     } else {
-        format!("the database failed: {message}")
-    };
-    (ErrorKind::Backend, text)
+        (ErrorKind::Backend, format!("the database failed: {message}"))
+    }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ async fn a_database_that_was_not_migrated_says_so() {
     let queue = SqliteQueue::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
 
     for error in [queue.enqueue(welcome(1)).await.unwrap_err(), queue.stats().await.unwrap_err()] {
-        assert_eq!(error.kind(), ErrorKind::Backend);
+        assert_eq!(error.kind(), ErrorKind::NotMigrated);
         assert!(error.to_string().contains("migrate"), "{error}");
         assert!(!error.is_transient());
     }
