@@ -8,6 +8,7 @@ use taskqueue_core::metrics::Metrics;
 use taskqueue_core::{Error, Observed, Payload, Queue, Result, RetryPolicy, TaskType, WorkerId};
 
 use crate::pipe::{Pipe, Registered};
+use crate::prefetch::Prefetch;
 use crate::settings::Settings;
 use crate::slots::Slots;
 use crate::task_fn::Typed;
@@ -83,8 +84,9 @@ impl WorkerBuilder {
     }
 
     /// The most tasks that are claimed ahead of a free slot. More of it hides the store's round trip; but what
-    /// this worker holds, no idle worker can take, so for tasks of minutes it is best 0. Of a type with a
-    /// concurrency limit no more than the limit is ever held. Default: as many as run at once, at most 500.
+    /// this worker holds, no idle worker can take. Of a type with a concurrency limit no more than the limit is
+    /// ever held. Default: as many as this worker handles in a tenth of a second, by its pace so far, at most
+    /// 1,000: none of tasks that take minutes.
     pub fn prefetch(mut self, tasks: usize) -> Self {
         self.settings.prefetch = Some(tasks);
         self
@@ -164,7 +166,7 @@ impl WorkerBuilder {
         let handlers = resolve(self.given, &self.data, self.settings.retry.as_ref())?;
         let by_type = index(&handlers)?;
         let limits = handlers.iter().map(|handler| handler.concurrency).collect();
-        let slots = Slots::new(self.settings.concurrency, self.settings.prefetch(), limits);
+        let slots = Slots::new(self.settings.concurrency, Prefetch::new(self.settings.prefetch), limits);
         Ok(Worker::new(Pipe {
             queue: Arc::new(Observed::with_metrics(self.queue, self.metrics.clone())),
             metrics: self.metrics,

@@ -143,7 +143,7 @@ impl Dispatcher<'_> {
                 None => self.refuse(claim).await,
             }
         }
-        for claimed in pipe.slots.admit(admitted) {
+        for claimed in pipe.slots.admit(admitted, Instant::now()) {
             pipe.tracker.spawn(executor::run_slot(Arc::clone(pipe), self.settle.clone(), claimed));
         }
     }

@@ -52,6 +52,7 @@ mod heartbeater;
 mod leases;
 mod maintenance;
 mod pipe;
+mod prefetch;
 mod report;
 mod settings;
 mod settler;

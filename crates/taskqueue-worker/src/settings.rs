@@ -119,11 +119,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The prefetch that was set, or as many as run at once.
-    pub(crate) fn prefetch(&self) -> usize {
-        self.prefetch.unwrap_or_else(|| self.concurrency.min(STORE_BATCH_MAX))
-    }
-
     /// Checks what contradicts itself, given how long leases last.
     pub(crate) fn validate(&self, visibility_timeout: Duration) -> Result<(), String> {
         if self.concurrency == 0 {

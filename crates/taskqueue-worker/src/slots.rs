@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::prefetch::Prefetch;
 use crate::settings::STORE_BATCH_MAX;
 
 /// A claimed task on its way to its handler.
@@ -49,6 +50,7 @@ struct State {
     running: usize,
     waiting: VecDeque<Claimed>,
     shares: Vec<Share>,
+    prefetch: Prefetch,
     /// Which ask goes first; it moves on, so that none is always served last.
     turn: usize,
     closed: bool,
@@ -57,18 +59,17 @@ struct State {
 /// The slots of one worker.
 pub(crate) struct Slots {
     concurrency: usize,
-    prefetch: usize,
     state: Mutex<State>,
     freed: Notify,
     emptied: Notify,
 }
 
 impl Slots {
-    /// Slots for `concurrency` running and `prefetch` waiting tasks; one limit, or none, for each handler.
-    pub(crate) fn new(concurrency: usize, prefetch: usize, limits: Vec<Option<usize>>) -> Self {
+    /// Slots for `concurrency` running tasks and those that wait for one; one limit, or none, for each handler.
+    pub(crate) fn new(concurrency: usize, prefetch: Prefetch, limits: Vec<Option<usize>>) -> Self {
         let shares = limits.into_iter().map(|limit| Share { limit, held: 0, dry: false }).collect();
-        let state = State { running: 0, waiting: VecDeque::new(), shares, turn: 0, closed: false };
-        Self { concurrency, prefetch, state: Mutex::new(state), freed: Notify::new(), emptied: Notify::new() }
+        let state = State { running: 0, waiting: VecDeque::new(), shares, prefetch, turn: 0, closed: false };
+        Self { concurrency, state: Mutex::new(state), freed: Notify::new(), emptied: Notify::new() }
     }
 
     /// What to claim now; empty when nothing fits or nothing is to be expected. Together the asks may exceed
@@ -118,9 +119,11 @@ impl Slots {
         self.lock().shares.iter().all(|share| share.dry)
     }
 
-    /// Takes in claimed tasks and answers those that start now: each takes a slot until [`finish`](Self::finish).
-    pub(crate) fn admit(&self, claimed: Vec<Claimed>) -> Vec<Claimed> {
+    /// Takes in the tasks of a claim that ended `now`, and answers those that start now: each takes a slot until
+    /// [`finish`](Self::finish).
+    pub(crate) fn admit(&self, claimed: Vec<Claimed>, now: Instant) -> Vec<Claimed> {
         let mut state = self.lock();
+        state.prefetch.claimed(now, self.concurrency);
         for claimed in claimed {
             state.shares[claimed.handler].held += 1;
             state.waiting.push_back(claimed);
@@ -135,6 +138,7 @@ impl Slots {
     pub(crate) fn finish(&self, handler: usize) -> Option<Claimed> {
         let mut state = self.lock();
         state.shares[handler].held -= 1;
+        state.prefetch.handled();
         let next = state.waiting.pop_front();
         if next.is_none() {
             state.running -= 1;
@@ -184,7 +188,7 @@ impl Slots {
         if state.closed {
             return 0;
         }
-        (self.concurrency + self.prefetch).saturating_sub(state.running + state.waiting.len())
+        (self.concurrency + state.prefetch.tasks()).saturating_sub(state.running + state.waiting.len())
     }
 
     /// The room for a claim, unless it is so little that waiting makes for a better batch: slots are idle with
@@ -192,7 +196,7 @@ impl Slots {
     fn worthwhile_room(&self, state: &State) -> Option<usize> {
         let room = self.room_of(state).min(STORE_BATCH_MAX);
         let is_idle = state.waiting.is_empty() && state.running < self.concurrency;
-        (room > 0 && (is_idle || room >= self.prefetch / 2)).then_some(room)
+        (room > 0 && (is_idle || room >= state.prefetch.tasks() / 2)).then_some(room)
     }
 
     fn is_claim_worthwhile(&self, state: &State) -> bool {
@@ -246,7 +250,7 @@ mod tests {
     }
 
     fn admit(slots: &Slots, handlers: &[usize]) -> usize {
-        slots.admit(handlers.iter().map(|&handler| claimed(handler)).collect()).len()
+        slots.admit(handlers.iter().map(|&handler| claimed(handler)).collect(), Instant::now()).len()
     }
 
     fn ask(handlers: &[usize], limit: usize) -> Ask {
@@ -255,13 +259,13 @@ mod tests {
 
     #[test]
     fn types_without_limits_share_one_claim_of_all_the_room() {
-        let slots = Slots::new(4, 3, vec![None, None]);
+        let slots = Slots::new(4, Prefetch::new(Some(3)), vec![None, None]);
         assert_eq!(slots.plan(), [ask(&[0, 1], 7)]);
     }
 
     #[test]
     fn a_limited_type_is_claimed_apart_unless_its_room_is_all_the_room() {
-        let slots = Slots::new(4, 4, vec![None, Some(2), Some(8)]);
+        let slots = Slots::new(4, Prefetch::new(Some(4)), vec![None, Some(2), Some(8)]);
         let mut asks = slots.plan();
         asks.sort_by_key(|ask| ask.limit);
         assert_eq!(asks, [ask(&[1], 2), ask(&[0, 2], 8)]);
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_type_at_its_limit_is_left_out_until_one_of_its_tasks_is_done() {
-        let slots = Slots::new(4, 0, vec![None, Some(1)]);
+        let slots = Slots::new(4, Prefetch::new(Some(0)), vec![None, Some(1)]);
         assert_eq!(admit(&slots, &[1]), 1);
         assert_eq!(slots.plan(), [ask(&[0], 3)]);
         assert!(slots.finish(1).is_none());
@@ -278,7 +282,7 @@ mod tests {
 
     #[test]
     fn which_claim_goes_first_changes_from_plan_to_plan() {
-        let slots = Slots::new(4, 0, vec![Some(1), Some(1), None]);
+        let slots = Slots::new(4, Prefetch::new(Some(0)), vec![Some(1), Some(1), None]);
         let firsts: Vec<Ask> = (0..3).map(|_| slots.plan().remove(0)).collect();
         for wanted in [ask(&[0], 1), ask(&[1], 1), ask(&[2], 4)] {
             assert!(firsts.contains(&wanted), "{firsts:?}");
@@ -287,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_dry_type_is_left_out_until_something_may_have_changed() {
-        let slots = Slots::new(2, 0, vec![None, None]);
+        let slots = Slots::new(2, Prefetch::new(Some(0)), vec![None, None]);
         slots.mark(&[0], true);
         assert_eq!(slots.plan(), [ask(&[1], 2)]);
         slots.mark(&[1], true);
@@ -298,7 +302,7 @@ mod tests {
 
     #[test]
     fn while_tasks_are_waiting_a_claim_is_put_off_until_half_the_prefetch_is_gone() {
-        let slots = Slots::new(2, 4, vec![None]);
+        let slots = Slots::new(2, Prefetch::new(Some(4)), vec![None]);
         assert_eq!(admit(&slots, &[0; 6]), 2);
         assert!(slots.finish(0).is_some());
         assert!(slots.plan().is_empty(), "one of four is gone");
@@ -308,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_finished_task_hands_its_slot_to_one_that_waits_or_frees_it() {
-        let slots = Slots::new(1, 1, vec![None]);
+        let slots = Slots::new(1, Prefetch::new(Some(1)), vec![None]);
         assert_eq!(admit(&slots, &[0, 0]), 1);
         assert!(slots.finish(0).is_some());
         assert_eq!(slots.running(), 1);
@@ -318,7 +322,7 @@ mod tests {
 
     #[test]
     fn closed_slots_give_back_what_waits_and_take_nothing_more() {
-        let slots = Slots::new(1, 2, vec![None]);
+        let slots = Slots::new(1, Prefetch::new(Some(2)), vec![None]);
         admit(&slots, &[0, 0, 0]);
         assert_eq!(slots.close().len(), 2);
         assert!(slots.finish(0).is_none());

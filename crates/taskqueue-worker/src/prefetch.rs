@@ -1,0 +1,113 @@
+//! How many tasks a worker claims ahead of its slots. Pure: it is told what was handled and what time it is, and
+//! knows no queue.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::settings::STORE_BATCH_MAX;
+
+/// How long a task may wait in a worker, roughly: long enough to hide a claim's round trip many times over, short
+/// enough that idle workers elsewhere do not miss it.
+const HELD: Duration = Duration::from_millis(100);
+/// One batch waits while the next one is claimed.
+const TASKS_MAX: usize = 2 * STORE_BATCH_MAX;
+
+/// The most tasks that wait for a slot.
+#[derive(Debug)]
+pub(crate) enum Prefetch {
+    /// As its owner says.
+    Fixed(usize),
+    /// As many as were handled lately in [`HELD`]: none of tasks that take minutes, two full batches of tasks that
+    /// take microseconds.
+    Measured(Measured),
+}
+
+/// What is known of the worker's pace.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    tasks: usize,
+    handled: usize,
+    since: Option<Instant>,
+}
+
+impl Prefetch {
+    /// The tasks that were asked for, or as the pace says.
+    pub(crate) fn new(tasks: Option<usize>) -> Self {
+        match tasks {
+            Some(tasks) => Self::Fixed(tasks),
+            None => Self::Measured(Measured { tasks: 0, handled: 0, since: None }),
+        }
+    }
+
+    /// The most tasks that may wait now.
+    pub(crate) fn tasks(&self) -> usize {
+        match self {
+            Self::Fixed(tasks) => *tasks,
+            Self::Measured(measured) => measured.tasks,
+        }
+    }
+
+    /// A task was handled.
+    pub(crate) fn handled(&mut self) {
+        if let Self::Measured(measured) = self {
+            measured.handled += 1;
+        }
+    }
+
+    /// Tasks were claimed `now`, for a worker that runs `concurrency` at once. The prefetch follows the pace since
+    /// the last claim; it at most doubles, so that one lucky moment does not fill the worker.
+    pub(crate) fn claimed(&mut self, now: Instant, concurrency: usize) {
+        let Self::Measured(measured) = self else { return };
+        if let Some(since) = measured.since {
+            let elapsed = now.saturating_duration_since(since).max(Duration::from_micros(1));
+            let pace = measured.handled as f64 * (HELD.as_secs_f64() / elapsed.as_secs_f64());
+            let grown = measured.tasks.saturating_mul(2).saturating_add(concurrency);
+            measured.tasks = (pace as usize).min(grown).min(TASKS_MAX);
+        }
+        measured.since = Some(now);
+        measured.handled = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The prefetch after `claims` claims, `every` apart, with `handled` tasks between two of them.
+    fn after(claims: usize, every: Duration, handled: usize) -> usize {
+        let (mut prefetch, start) = (Prefetch::new(None), Instant::now());
+        for claim in 0..claims {
+            prefetch.claimed(start + every * u32::try_from(claim).expect("a few"), 10);
+            (0..handled).for_each(|_| prefetch.handled());
+        }
+        prefetch.tasks()
+    }
+
+    #[test]
+    fn tasks_of_minutes_are_not_claimed_ahead() {
+        assert_eq!(after(20, Duration::from_secs(60), 10), 0);
+    }
+
+    #[test]
+    fn quick_tasks_are_claimed_ahead_for_a_tenth_of_a_second_at_most_doubling_at_each_claim() {
+        let (millisecond, fast) = (Duration::from_millis(1), 4);
+        assert_eq!(after(1, millisecond, fast), 0);
+        assert_eq!(after(2, millisecond, fast), 10);
+        assert_eq!(after(3, millisecond, fast), 30);
+        assert_eq!(after(9, millisecond, fast), 400);
+    }
+
+    #[test]
+    fn never_more_than_two_batches_are_claimed_ahead() {
+        assert_eq!(after(30, Duration::from_micros(10), 500), TASKS_MAX);
+    }
+
+    #[test]
+    fn a_prefetch_that_was_set_stays() {
+        let mut prefetch = Prefetch::new(Some(3));
+        prefetch.handled();
+        prefetch.claimed(Instant::now(), 10);
+        assert_eq!(prefetch.tasks(), 3);
+    }
+}
