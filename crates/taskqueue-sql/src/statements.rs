@@ -12,6 +12,7 @@ use crate::Column::{
     BusyUs, CompletedAt, DueAt, Id, LeaseToken, LeaseUntil, PausedAt, QueueAt, QueueRank, Region,
     ScheduledAt, Shard, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
 };
+use crate::table::{PAUSED, TASKS, TOTALS};
 use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName};
 
 /// The most ids or keys that one statement names, well below every engine's limit of bound values.
@@ -95,7 +96,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     pub fn cancel(&self, now: F::Now, id: TaskId, from: State) -> Statement {
         let mut update = Query::update();
         update
-            .table(self.table_name())
+            .table(self.table.reference(TASKS))
             .value(Column::Status, State::Cancelled.code())
             .value(QueueRank, self.flavour.rank_off_queue())
             .value(QueueAt, self.flavour.now(now))
@@ -135,7 +136,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     pub fn remove(&self, ids: &[TaskId]) -> Statement {
         let mut delete = Query::delete();
         delete
-            .from_table(self.table_name())
+            .from_table(self.table.reference(TASKS))
             .and_where(Expr::col(Shard).eq(SHARD))
             .and_where(self.is_one_of(ids))
             .and_where(off_index(Expr::col(Column::Status)).is_in(codes(&FINISHED)));
@@ -166,7 +167,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     pub fn pause(&self, now: F::Now, task_type: &TaskType) -> Statement {
         let mut insert = Query::insert();
         insert
-            .into_table(self.table.paused())
+            .into_table(self.table.reference(PAUSED))
             .columns([Type, PausedAt])
             .values_panic([task_type.as_str().into(), self.flavour.now(now)])
             .on_conflict(OnConflict::column(Type).value(PausedAt, self.flavour.now(now)).to_owned());
@@ -176,14 +177,14 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// Lets a type be claimed again.
     pub fn resume(&self, task_type: &TaskType) -> Statement {
         let mut delete = Query::delete();
-        delete.from_table(self.table.paused()).and_where(Expr::col(Type).eq(task_type.as_str()));
+        delete.from_table(self.table.reference(PAUSED)).and_where(Expr::col(Type).eq(task_type.as_str()));
         self.render(&delete)
     }
 
     /// The paused types, in order. At most one a type, so that it needs no limit.
     pub fn paused(&self) -> Statement {
         let mut select = Query::select();
-        select.column(Type).from(self.table.paused()).order_by(Type, Order::Asc);
+        select.column(Type).from(self.table.reference(PAUSED)).order_by(Type, Order::Asc);
         self.render(&select)
     }
 
@@ -202,7 +203,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         let mut select = Query::select();
         select
             .expr(Func::min(Expr::col(ScheduledAt)))
-            .from(self.table_name())
+            .from(self.table.reference(TASKS))
             .and_where(Expr::col(Shard).eq(SHARD))
             .and_where(Expr::col(Column::Status).is_in(codes(State::of_status(Status::Pending))));
         self.render(&select)
@@ -211,18 +212,18 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// The sums over finished tasks: type, status, tasks, busy microseconds; one row a type, status and slot.
     pub fn totals(&self) -> Statement {
         let mut select = Query::select();
-        select.columns([Type, Column::Status, Tasks, BusyUs]).from(self.table.totals());
+        select.columns([Type, Column::Status, Tasks, BusyUs]).from(self.table.reference(TOTALS));
         select.order_by(Type, Order::Asc).order_by(Column::Status, Order::Asc);
         self.render(&select)
     }
 
     /// Adds to the sum of one type and status.
     pub fn add_total(&self, task_type: &TaskType, status: State, delta: Delta) -> Statement {
-        let totals = self.table.totals();
+        let totals = format!("{}{TOTALS}", self.table.name());
         let sum = |column, by: i64| Expr::col((totals.clone(), column)).add(by);
         let mut insert = Query::insert();
         insert
-            .into_table(totals.clone())
+            .into_table(self.table.reference(TOTALS))
             .columns([Type, Column::Status, Slot, Tasks, BusyUs])
             .values_panic([
                 task_type.as_str().into(),
@@ -247,7 +248,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         let mut holder = Query::select();
         holder
             .expr(Expr::cust("1"))
-            .from_as(self.table_name(), "holder")
+            .from_as(self.table.reference(TASKS), "holder")
             .and_where(of_holder(Shard).eq(SHARD))
             .and_where(of_holder(Type).eq(at(Type)))
             .and_where(of_holder(UniqueKey).eq(at(UniqueKey)))
@@ -262,7 +263,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         let mut select = Query::select();
         select
             .columns(columns.iter().copied())
-            .from(self.table_name())
+            .from(self.table.reference(TASKS))
             .and_where(Expr::col((self.table_name(), Shard)).eq(SHARD));
         select
     }
@@ -276,7 +277,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     }
 
     fn table_name(&self) -> String {
-        self.table.as_str().to_owned()
+        self.table.name().to_owned()
     }
 
     fn render(&self, statement: &impl QueryStatementWriter) -> Statement {

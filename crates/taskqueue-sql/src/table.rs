@@ -12,10 +12,22 @@ pub const TABLE_DEFAULT: &str = "tasks";
 /// The longest table name: the derived names must fit into PostgreSQL's 63 bytes.
 pub const TABLE_CHARS_MAX: usize = 48;
 
-/// The name of a task table: `[a-z_][a-z0-9_]*`, at most 48 characters. An identifier by construction, so that it
-/// can stand in SQL text.
+/// What the task table's own name ends with.
+pub(crate) const TASKS: &str = "";
+/// What the name of the table of the paused types ends with.
+pub(crate) const PAUSED: &str = "_paused";
+/// What the name of the table of the sums over finished tasks ends with.
+pub(crate) const TOTALS: &str = "_totals";
+
+/// The name of a task table: `[a-z_][a-z0-9_]*`, at most 48 characters, alone or within a schema whose name has the
+/// same form. An identifier by construction, so that it can stand in SQL text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TableName(Cow<'static, str>);
+pub struct TableName {
+    schema: Option<String>,
+    name: Cow<'static, str>,
+    /// As it stands in SQL text. The schema is quoted: its name may be one of SQL's words.
+    qualified: Cow<'static, str>,
+}
 
 impl TableName {
     /// Checks `name`.
@@ -23,49 +35,84 @@ impl TableName {
     /// # Errors
     /// `InvalidInput` when it is not such an identifier.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
-        let name = name.as_ref();
-        let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if !starts || name.len() > TABLE_CHARS_MAX || !name.bytes().all(fits) {
-            let shown: String = name.chars().take(TABLE_CHARS_MAX + 1).collect();
-            return Err(Error::invalid_input(
-                "configure",
-                format!("table name {shown:?} is not 1 to {TABLE_CHARS_MAX} characters of [a-z_][a-z0-9_]*"),
-            ));
-        }
-        Ok(Self(Cow::Owned(name.to_owned())))
+        let name = check("table", name.as_ref())?;
+        Ok(Self { schema: None, qualified: Cow::Owned(name.clone()), name: Cow::Owned(name) })
     }
 
-    /// The task table itself.
+    /// The table of this name in a schema, for engines that have schemas within a database.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the schema's name is not such an identifier.
+    pub fn in_schema(&self, schema: impl AsRef<str>) -> Result<Self> {
+        let schema = check("schema", schema.as_ref())?;
+        let qualified = Cow::Owned(format!("\"{schema}\".{}", self.name));
+        Ok(Self { schema: Some(schema), name: self.name.clone(), qualified })
+    }
+
+    /// The task table itself, as it stands in SQL text: with its schema, if it has one.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.qualified
+    }
+
+    /// The name without the schema: what names of indexes begin with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The schema, unless it is left to the session.
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
     /// The table of the paused types.
     pub fn paused(&self) -> String {
-        format!("{}_paused", self.0)
+        format!("{self}{PAUSED}")
     }
 
     /// The table of the sums over finished tasks.
     pub fn totals(&self) -> String {
-        format!("{}_totals", self.0)
+        format!("{self}{TOTALS}")
     }
 
     /// The table of the applied migrations, never the application's own.
     pub fn migrations(&self) -> String {
-        format!("{}_migrations", self.0)
+        format!("{self}_migrations")
     }
+
+    /// The table with this ending, for sea-query, which does the quoting. Columns are
+    /// named after the table alone, also where it is in a schema.
+    pub(crate) fn reference(&self, ending: &str) -> sea_query::TableName {
+        let table = format!("{}{ending}", self.name);
+        match &self.schema {
+            Some(schema) => (schema.clone(), table).into(),
+            None => table.into(),
+        }
+    }
+}
+
+fn check(what: &str, name: &str) -> Result<String> {
+    let starts = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if !starts || name.len() > TABLE_CHARS_MAX || !name.bytes().all(fits) {
+        let shown: String = name.chars().take(TABLE_CHARS_MAX + 1).collect();
+        return Err(Error::invalid_input(
+            "configure",
+            format!("{what} name {shown:?} is not 1 to {TABLE_CHARS_MAX} characters of [a-z_][a-z0-9_]*"),
+        ));
+    }
+    Ok(name.to_owned())
 }
 
 impl Default for TableName {
     fn default() -> Self {
-        Self(Cow::Borrowed(TABLE_DEFAULT))
+        let name = Cow::Borrowed(TABLE_DEFAULT);
+        Self { schema: None, qualified: name.clone(), name }
     }
 }
 
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.qualified)
     }
 }
 
@@ -172,6 +219,18 @@ mod tests {
         for name in ["", "9lives", "Tasks", "tasks;drop", "my tasks", "a.b", "tâches", &"t".repeat(49)] {
             let error = TableName::new(name).expect_err(name);
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn a_schema_stands_before_every_table_and_is_checked_alike() {
+        let table = TableName::new("outbox").unwrap().in_schema("order").unwrap();
+        assert_eq!(table.to_string(), r#""order".outbox"#);
+        assert_eq!(table.totals(), r#""order".outbox_totals"#);
+        assert_eq!((table.schema(), table.name()), (Some("order"), "outbox"));
+        for schema in ["", "Sales", "a.b", "a\"b"] {
+            let error = table.in_schema(schema).expect_err(schema);
+            assert!(error.to_string().contains("schema name"), "{error}");
         }
     }
 
