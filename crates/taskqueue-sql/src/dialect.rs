@@ -6,7 +6,9 @@ use std::ops::DerefMut;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WorkerId};
+use taskqueue_core::{
+    Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
+};
 
 use crate::{Attempt, Flavour, Options, Row, Statement};
 
@@ -167,6 +169,13 @@ pub trait Dialect: Send + Sync + 'static {
 
     /// The engine and its version.
     async fn backend(&self, connection: &mut Self::Connection) -> Attempt<Backend>;
+
+    /// Tells the queues of other processes on the same table that tasks may be ready. A hint, given after the commit;
+    /// returns at once.
+    fn announce(&self) {}
+
+    /// Somebody is about to wait for this signal: it is to be roused by what other processes announce as well.
+    fn hear(&self, _wake_up: &WakeUp) {}
 
     /// Closes the connections once the calls under way have ended.
     async fn close(&self);

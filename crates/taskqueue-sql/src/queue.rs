@@ -86,6 +86,12 @@ impl<D: Dialect> SqlQueue<D> {
         self.run_in(connection, Settle(decisions)).await
     }
 
+    /// Rouses the workers that wait for this queue, here and in other processes where the engine can.
+    pub fn wake(&self) {
+        self.0.wake_up.notify();
+        self.0.dialect.announce();
+    }
+
     async fn run_in<O: Operation<D>>(
         &self,
         connection: &mut D::Connection,
@@ -115,7 +121,7 @@ impl<D: Dialect> SqlQueue<D> {
 
     fn wake_if(&self, ready: bool) {
         if ready {
-            self.0.wake_up.notify();
+            self.wake();
         }
     }
 }
@@ -298,6 +304,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     }
 
     fn wake_up(&self) -> WakeUp {
+        self.0.dialect.hear(&self.0.wake_up);
         self.0.wake_up.clone()
     }
 
