@@ -228,3 +228,33 @@ async fn a_drain_works_what_is_due_and_leaves_what_is_not() {
     assert_eq!(report.completed, 1);
     assert_eq!(queue.get(later).await.unwrap().status, Status::Pending);
 }
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_configured_quick_tasks_are_claimed_in_large_batches() {
+    async fn quick(_: Number) {}
+    let spy = Spy::on(queue());
+    enqueue_numbers(&spy.queue, 10_000).await;
+
+    let report = Worker::builder(spy.clone()).handler(quick).build().unwrap().drain().await;
+
+    let claims = spy.calls(Call::Dequeue);
+    assert_eq!(report.completed, 10_000);
+    assert!(claims.len() <= 40, "{} claims: {claims:?}", claims.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_configured_no_long_task_is_claimed_ahead() {
+    async fn long(_: Number) {
+        tokio::time::sleep(60 * SECOND).await;
+    }
+    let queue = queue();
+    enqueue_numbers(&queue, 50).await;
+    let running = Worker::builder(queue.clone()).handler(long).concurrency(4).build().unwrap().start();
+
+    for _ in 0..5 {
+        tokio::time::sleep(59 * SECOND).await;
+        assert_eq!(count(&queue, Status::Running).await, 4);
+    }
+
+    running.stop().await;
+}
