@@ -1,6 +1,7 @@
 //! The one public error. It owns the kinds that callers match on; it knows no database driver.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::TaskId;
 
@@ -8,6 +9,7 @@ use crate::TaskId;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
+type SharedSource = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
 /// What went wrong, in the terms a caller can act on. Match on this, never on a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +43,7 @@ pub enum ErrorKind {
 
 /// A failed call. It left the queue as it was (or, when a commit's reply was lost, in a state in which
 /// repeating the call is safe), and [`is_transient`](Error::is_transient) says whether trying again can help.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}: {message}")]
 pub struct Error {
     kind: ErrorKind,
@@ -50,7 +52,7 @@ pub struct Error {
     transient: bool,
     task_id: Option<TaskId>,
     #[source]
-    source: Option<Source>,
+    source: Option<SharedSource>,
 }
 
 impl Error {
@@ -122,7 +124,7 @@ impl Error {
     /// Keeps the underlying error as the source. It must hold no secret (a database URL with a password).
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
     }
 

@@ -12,7 +12,10 @@ use taskqueue_core::{
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Task,
     TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
 };
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::coalesce::{Call, Coalescer};
 use crate::enqueue::Enqueue;
 use crate::look::{Get, List, Paused, Stats, Version};
 use crate::operation::Operation;
@@ -30,6 +33,7 @@ pub struct SqlQueue<D>(Arc<Shared<D>>);
 #[derive(Debug)]
 struct Shared<D> {
     dialect: D,
+    coalescer: Coalescer,
     wake_up: WakeUp,
     is_closed: AtomicBool,
     retries: AtomicU64,
@@ -46,6 +50,7 @@ impl<D: Dialect> SqlQueue<D> {
     pub fn new(dialect: D) -> Self {
         Self(Arc::new(Shared {
             dialect,
+            coalescer: Coalescer::default(),
             wake_up: WakeUp::new(),
             is_closed: AtomicBool::new(false),
             retries: AtomicU64::new(0),
@@ -111,6 +116,18 @@ impl<D: Dialect> SqlQueue<D> {
         })
     }
 
+    /// Enqueues in a transaction that it may share with the calls of others.
+    async fn enqueue_joined(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        let (answer, answered) = oneshot::channel();
+        if self.0.coalescer.push(Call { tasks, answer }, Instant::now()) {
+            let shared = Arc::clone(&self.0);
+            tokio::spawn(async move { shared.flush().await });
+        }
+        answered.await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Backend, "enqueue", "the call was stopped").transient(true))
+        })
+    }
+
     fn options(&self) -> &Options {
         self.0.dialect.options()
     }
@@ -144,6 +161,44 @@ impl<D: Dialect> Shared<D> {
         }
     }
 
+    /// Enqueues what waits, until nothing does.
+    async fn flush(&self) {
+        let mut flush = self.coalescer.flush();
+        while let Some(calls) = flush.next(Instant::now()) {
+            self.enqueue_calls(calls).await;
+        }
+    }
+
+    /// Enqueues calls in one transaction and answers each. When that fails for another reason than the database's
+    /// state, each is tried by itself: nobody fails for what another one sent.
+    async fn enqueue_calls(&self, calls: Vec<Call>) {
+        let mut joined = Enqueue(Vec::new());
+        let mut callers = Vec::with_capacity(calls.len());
+        for Call { tasks, answer } in calls {
+            callers.push((tasks.len(), answer));
+            joined.0.extend(tasks);
+        }
+        // A caller that has gone away needs no answer.
+        match self.repeat(&joined).await {
+            Ok(mut answers) => {
+                for (tasks, caller) in callers {
+                    let rest = answers.split_off(tasks);
+                    drop(caller.send(Ok(std::mem::replace(&mut answers, rest))));
+                }
+            }
+            Err(error) if error.is_transient() || callers.len() == 1 => {
+                callers.into_iter().for_each(|(_, caller)| drop(caller.send(Err(error.clone()))));
+            }
+            Err(_) => {
+                for (tasks, caller) in callers {
+                    let rest = joined.0.split_off(tasks);
+                    let alone = Enqueue(std::mem::replace(&mut joined.0, rest));
+                    drop(caller.send(self.repeat(&alone).await));
+                }
+            }
+        }
+    }
+
     async fn once<O: Operation<D>>(&self, operation: &O) -> Attempt<O::Answer> {
         let mut transaction = self.dialect.begin(O::ACCESS).await?;
         match operation.run(&self.dialect, &mut transaction).await {
@@ -171,7 +226,10 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = self.run(Enqueue(tasks)).await?;
+        let answers = match Coalescer::takes(&tasks) {
+            true => self.enqueue_joined(tasks).await?,
+            false => self.run(Enqueue(tasks)).await?,
+        };
         self.wake_if(answers.iter().any(|answer| matches!(answer, Enqueued::Created(_))));
         Ok(answers)
     }

@@ -163,6 +163,7 @@ macro_rules! __behaviours {
                 one_settle_of_many_at_once_is_applied
                 of_different_settles_at_once_one_wins
                 of_a_cancel_and_a_completion_at_once_one_wins
+                enqueues_at_once_each_get_their_own_answer
                 one_enqueue_of_an_id_at_once_creates_it
                 one_enqueue_of_a_unique_key_at_once_takes_it
                 reclaims_at_once_take_each_task_back_once

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use taskqueue_core::{
     Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Outcome, Queue, Redrive, Settled, Settlement, Status,
@@ -255,5 +256,35 @@ pub(crate) async fn a_claim_by_another_worker_sees_no_running_task(harness: &dyn
         assert_eq!(other.dequeue_many(&request).await?, []);
         assert_eq!(other.dequeue(&worker(), &[task_type("task")]).await?, None);
     }
+    Ok(())
+}
+
+/// Backends may join small calls into one transaction: nobody must get another's answer, or fail for what another sent.
+pub(crate) async fn enqueues_at_once_each_get_their_own_answer(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let (repeated, holder) = (task(), task().unique_key("held"));
+    let (repeated_id, holder_id) = (repeated.id, holder.id);
+    bed.enqueue_many(vec![repeated, holder]).await?;
+    let caller = AtomicUsize::new(0);
+    let calls = at_once(vec![bed.shared(); 60], |queue| {
+        let batch = match caller.fetch_add(1, Ordering::Relaxed) % 4 {
+            0 => tasks(3),
+            1 => vec![task(), task().id(repeated_id)],
+            2 => vec![task().unique_key("held"), task()],
+            _ => vec![task().delay(HOUR)],
+        };
+        async move { (new_ids(&batch), queue.enqueue_many(batch).await.expect("every call is answered")) }
+    });
+    for (ids, answers) in calls.await {
+        for (id, answer) in ids.into_iter().zip(answers) {
+            match answer {
+                Enqueued::Created(created) => assert_eq!((created, bed.get(id).await?.id), (id, id)),
+                Enqueued::Repeated(repeated) => assert_eq!((id, repeated), (repeated_id, repeated_id)),
+                Enqueued::Duplicate(existing) => assert_eq!(existing, holder_id),
+            }
+        }
+    }
+    let stats = bed.stats().await?;
+    assert_eq!(stats.pending, 2 + 15 * (3 + 1 + 1 + 1));
     Ok(())
 }
