@@ -1,5 +1,9 @@
-//! The schema migrations of the SQL backends, as data: each engine's list, in order, the same versions in each.
-//! It knows no driver and applies nothing; a backend does that, in its own transaction.
+//! The schema migrations of the SQL backends, as data: each engine's list, in order, the same versions in each, and
+//! the same as a script for other migration tools. It knows no driver and applies nothing; a backend does that.
+
+mod engine;
+
+pub use engine::{Engine, UnknownEngine};
 
 /// One step of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,9 +16,12 @@ pub struct Migration {
 }
 
 impl Migration {
-    /// The statements for a task table of this name. The name must have been checked to be an identifier.
+    /// The statements for a task table of this name, which may begin with a schema and a dot. The name must have been
+    /// checked to be made of identifiers.
     pub fn sql(&self, table: &str) -> String {
-        self.template.replace("{table}", table)
+        // An index is in its table's schema; its name cannot say so.
+        let name = table.rsplit('.').next().unwrap_or(table);
+        self.template.replace("INDEX {table}", &format!("INDEX {name}")).replace("{table}", table)
     }
 }
 
@@ -35,14 +42,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_rise_by_one_from_one() {
-        let versions: Vec<i64> = SQLITE.iter().map(|migration| migration.version).collect();
-        assert_eq!(versions, (1..=SQLITE.len() as i64).collect::<Vec<_>>());
+    fn versions_rise_by_one_from_one_and_are_the_same_in_every_engine() {
+        for engine in Engine::ALL {
+            let versions: Vec<i64> = engine.migrations().iter().map(|migration| migration.version).collect();
+            assert_eq!(versions, (1..=SQLITE.len() as i64).collect::<Vec<_>>(), "{engine}");
+        }
+    }
+
+    #[test]
+    fn in_a_schema_tables_are_qualified_and_indexes_are_not() {
+        for migration in POSTGRES {
+            let sql = migration.sql("\"work\".outbox");
+            assert!(
+                sql.contains("CREATE TABLE \"work\".outbox_leases (") && !sql.contains(" outbox_leases ("),
+                "{sql}"
+            );
+            assert!(sql.contains("CREATE INDEX outbox_ready ON \"work\".outbox ("), "{sql}");
+        }
     }
 
     #[test]
     fn every_object_is_named_after_the_table() {
-        for migration in SQLITE {
+        for migration in Engine::ALL.iter().flat_map(|engine| engine.migrations()) {
             let sql = migration.sql("outbox");
             assert!(!sql.contains('{') && !sql.contains("tasks_"), "{sql}");
             for line in sql.lines().filter(|line| line.starts_with("CREATE")) {

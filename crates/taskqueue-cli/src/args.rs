@@ -3,16 +3,15 @@
 
 use std::time::Duration;
 
-use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use taskqueue_core::{BATCH_MAX, Priority, Timestamp};
 
 use crate::commands::{
-    cancel, cleanup, completions, enqueue, get, list, migrate, pause, reclaim, redrive, resume, stats, work,
+    cancel, cleanup, completions, enqueue, get, list, migrate, pause, reclaim, redrive, stats, work,
 };
-use crate::connect::DATABASE_DEFAULT;
 use crate::demo;
 use crate::failure::EXIT_CODES_HELP;
+use crate::target::Target;
 
 /// A durable task queue for services that already have a database.
 ///
@@ -21,21 +20,9 @@ use crate::failure::EXIT_CODES_HELP;
 #[derive(Debug, Parser)]
 #[command(name = "taskqueue", version, after_help = EXIT_CODES_HELP, arg_required_else_help = true)]
 pub(crate) struct Cli {
-    /// The database, as a URL: sqlite:FILE
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "TASKQUEUE_DATABASE_URL",
-        hide_env_values = true,
-        default_value = DATABASE_DEFAULT
-    )]
-    pub(crate) database: String,
-
-    /// Whether the command line itself names the database. The demo runs nowhere else by accident: not in the
-    /// default file, and not in what the environment names for other commands.
-    #[arg(skip)]
-    pub(crate) database_is_given: bool,
+    /// Which queue.
+    #[command(flatten)]
+    pub(crate) target: Target,
 
     /// What to do.
     #[command(subcommand)]
@@ -63,10 +50,12 @@ pub(crate) enum Command {
     Cancel(cancel::Args),
     /// Make dead letters pending again
     Redrive(redrive::Args),
-    /// Stop claims of a task type, for every worker
+    /// Stop claims of a task type, for every worker, until it is resumed
+    #[command(after_help = pause::PAUSE_HELP)]
     Pause(pause::Args),
     /// Let a paused task type be claimed again
-    Resume(resume::Args),
+    #[command(after_help = pause::RESUME_HELP)]
+    Resume(pause::Args),
     /// Take back tasks whose worker has died (workers do this by themselves)
     Reclaim(reclaim::Args),
     /// Remove tasks that finished some time ago
@@ -80,7 +69,7 @@ impl Cli {
     pub(crate) fn read() -> Self {
         let matches = Self::command().get_matches();
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        cli.database_is_given = matches.value_source("database") == Some(ValueSource::CommandLine);
+        cli.target.learn_origin(&matches);
         cli
     }
 }

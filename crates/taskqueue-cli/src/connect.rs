@@ -1,156 +1,121 @@
-//! From a database URL to a queue. It owns which schemes this build knows, and when a SQLite file may be created;
-//! no URL is ever printed, since it may hold a password: only a SQLite file's path is.
+//! From the database's options to a queue. It owns which backends this build has, and when tables may be made: a
+//! SQLite file that is not there yet is created with its tables; a server's tables are made only on demand.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskqueue_core::Queue;
-use taskqueue_sqlite::SqliteQueue;
+use taskqueue_migrations::Engine;
+use taskqueue_sql::TableName;
 
 use crate::failure::{Code, Failure, Outcome};
+use crate::target::{Place, Target};
 
-/// What `--database` names unless it says otherwise.
-pub(crate) const DATABASE_DEFAULT: &str = "sqlite:taskqueue.db";
+/// How long a command waits for a server to answer; it may be starting.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const SERVER_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 
-const SUPPORTED: &str = "this build knows only sqlite:FILE";
-
-/// Where a queue is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Location {
-    url: String,
-    file: PathBuf,
+/// What is done about the tables when a queue is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    /// They must be there.
+    Expected,
+    /// They are created or upgraded.
+    Migrated,
 }
 
 /// The queue in a database that is there.
-pub(crate) async fn existing(database: &str) -> Outcome<Arc<dyn Queue>> {
-    let location = Location::parse(database)?;
-    if location.is_missing() {
+pub(crate) async fn existing(target: &Target) -> Outcome<Arc<dyn Queue>> {
+    if is_missing(&target.place()?) {
         let hint = "enqueue something, run `taskqueue migrate`, or name another --database";
-        return Err(Failure::new(Code::NotFound, format!("there is no database at {location}: {hint}")));
+        return Err(Failure::new(Code::NotFound, format!("there is no database at {target}: {hint}")));
     }
-    location.open().await
+    open(target, Tables::Expected).await
 }
 
 /// The queue in a database; a SQLite file that is not there yet is created with its tables. One that is there is
-/// another's until `migrate` was run on it: then it is left as it is.
-pub(crate) async fn existing_or_new(database: &str) -> Outcome<Arc<dyn Queue>> {
-    let location = Location::parse(database)?;
-    if location.is_missing() { location.migrate().await } else { location.open().await }
+/// another's until `migrate` was run on it, and so is a server's database: then it is left as it is.
+pub(crate) async fn existing_or_new(target: &Target) -> Outcome<Arc<dyn Queue>> {
+    let tables = if is_missing(&target.place()?) { Tables::Migrated } else { Tables::Expected };
+    open(target, tables).await
 }
 
-impl Location {
-    /// Reads a database URL.
-    pub(crate) fn parse(database: &str) -> Outcome<Self> {
-        let Some((scheme, rest)) = database.split_once(':') else {
-            return Err(Failure::usage(format!("the database is not a URL; {SUPPORTED}")));
-        };
-        match scheme {
-            "sqlite" => sqlite(database, rest),
-            "memory" => Err(in_memory()),
-            "postgres" | "postgresql" | "mysql" | "mariadb" | "cockroachdb" | "vitess" => {
-                Err(Failure::usage(format!("there is no {scheme} backend in this build; {SUPPORTED}")))
-            }
-            _ => Err(Failure::usage(format!(
-                "unknown database scheme {:?}; {SUPPORTED}",
-                shown_scheme(scheme)
-            ))),
-        }
-    }
+/// The queue in a database, its tables created or upgraded; also the file, if it is a SQLite file.
+pub(crate) async fn migrated(target: &Target) -> Outcome<Arc<dyn Queue>> {
+    open(target, Tables::Migrated).await
+}
 
-    /// Creates the file if need be, and creates or upgrades the tables.
-    pub(crate) async fn migrate(&self) -> Outcome<Arc<dyn Queue>> {
-        let queue = SqliteQueue::connect(&self.url).await?;
-        queue.migrate().await?;
-        Ok(Arc::new(queue))
+/// Whether there is nothing yet: no file, or an empty one.
+fn is_missing(place: &Place) -> bool {
+    match place {
+        Place::File(path) => std::fs::metadata(path).map_or(true, |metadata| metadata.len() == 0),
+        Place::Server(_) => false,
     }
+}
 
-    async fn open(&self) -> Outcome<Arc<dyn Queue>> {
-        let queue = SqliteQueue::connect(&self.url).await?;
+async fn open(target: &Target, tables: Tables) -> Outcome<Arc<dyn Queue>> {
+    let engine = target.engine()?;
+    let table = target.table(engine)?;
+    let opened = match engine {
+        #[cfg(feature = "sqlite")]
+        Engine::Sqlite => sqlite(target.url(), table, tables).await,
+        #[cfg(feature = "postgres")]
+        Engine::Postgres => postgres(target.url(), table, tables).await,
+        #[cfg(feature = "mysql")]
+        Engine::Mysql => mysql(target.url(), table, tables).await,
+        #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+        engine => return Err(not_built(engine)),
+    };
+    let queue = opened.map_err(|error| Failure::from(error).context(target))?;
+    if tables == Tables::Expected {
         // The cheapest question that needs the tables: without them, say so now and not at each claim of a worker.
-        queue.paused().await.map_err(|error| Failure::from(error).context(self))?;
-        Ok(Arc::new(queue))
+        queue.paused().await.map_err(|error| Failure::from(error).context(target))?;
     }
-
-    /// Whether there is nothing yet: no file, or an empty one.
-    fn is_missing(&self) -> bool {
-        std::fs::metadata(&self.file).map_or(true, |metadata| metadata.len() == 0)
-    }
+    Ok(queue)
 }
 
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.file.display().fmt(f)
+#[cfg(feature = "sqlite")]
+async fn sqlite(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Arc<dyn Queue>> {
+    use taskqueue_sqlite::{SqliteConfig, SqliteQueue};
+    let config = SqliteConfig::new(url)?.table(table);
+    let queue = SqliteQueue::with_config(config).await?;
+    if tables == Tables::Migrated {
+        queue.migrate().await?;
     }
+    Ok(Arc::new(queue))
 }
 
-fn sqlite(database: &str, rest: &str) -> Outcome<Location> {
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if path == ":memory:" {
-        return Err(in_memory());
+#[cfg(feature = "postgres")]
+async fn postgres(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Arc<dyn Queue>> {
+    use taskqueue_postgres::{PostgresConfig, PostgresQueue};
+    let mut config = PostgresConfig::url(url)?;
+    config.options.table = table;
+    config.acquire_timeout = SERVER_WAIT;
+    let queue = PostgresQueue::with_config(config).await?;
+    if tables == Tables::Migrated {
+        queue.migrate().await?;
     }
-    if path.contains('?') {
-        return Err(Failure::usage("a sqlite URL takes no parameters: write sqlite:FILE"));
-    }
-    if path.is_empty() {
-        return Err(Failure::usage("the database URL names no file: write sqlite:FILE"));
-    }
-    Ok(Location { url: database.to_owned(), file: PathBuf::from(path) })
+    Ok(Arc::new(queue))
 }
 
-/// Every command is a process of its own, and so is every worker.
-fn in_memory() -> Failure {
+#[cfg(feature = "mysql")]
+async fn mysql(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Arc<dyn Queue>> {
+    use taskqueue_mysql::{MysqlConfig, MysqlQueue};
+    let mut config = MysqlConfig::url(url)?;
+    config.options.table = table;
+    config.acquire_timeout = SERVER_WAIT;
+    let queue = MysqlQueue::with_config(config).await?;
+    if tables == Tables::Migrated {
+        queue.migrate().await?;
+    }
+    Ok(Arc::new(queue))
+}
+
+#[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+fn not_built(engine: Engine) -> Failure {
+    let feature = engine.name();
     Failure::usage(format!(
-        "a queue in memory ends with the command that made it, so no other could see it; {SUPPORTED}"
+        "this build cannot open {engine} databases: it was built without the feature `{feature}`; \
+         `cargo install --path crates/taskqueue-cli` installs one with every backend, \
+         `--no-default-features --features {feature}` one with this backend alone"
     ))
-}
-
-/// A scheme is short and plain; what is not may be anything, a password included.
-fn shown_scheme(scheme: &str) -> &str {
-    let plain = scheme.len() <= 20
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    if plain { scheme } else { "…" }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(database: &str) -> String {
-        let failure = Location::parse(database).expect_err("it is refused");
-        assert_eq!(failure.code(), Code::Usage);
-        failure.message().expect("it says why").to_owned()
-    }
-
-    #[test]
-    fn every_form_of_sqlite_url_names_its_file() {
-        for (url, file) in [
-            ("sqlite:tasks.db", "tasks.db"),
-            ("sqlite://tasks.db", "tasks.db"),
-            ("sqlite:///var/lib/tasks.db", "/var/lib/tasks.db"),
-            ("sqlite:my tasks.db", "my tasks.db"),
-        ] {
-            assert_eq!(Location::parse(url).expect("a sqlite URL").to_string(), file);
-        }
-    }
-
-    #[test]
-    fn a_queue_that_no_other_process_could_see_is_refused() {
-        for url in ["memory:", "sqlite::memory:"] {
-            assert!(refusal(url).contains("ends with the command"), "{url}");
-        }
-        assert!(refusal("sqlite:x?mode=memory").contains("no parameters"));
-    }
-
-    #[test]
-    fn a_refused_url_is_named_by_its_scheme_and_never_shown() {
-        for url in
-            ["postgres://u:secret@h/d", "mysql://u:secret@h/d", "oracle://u:secret@h", "u secret://x:y"]
-        {
-            let message = refusal(url);
-            assert!(!message.contains("secret") && message.contains("sqlite:FILE"), "{message}");
-        }
-        assert!(refusal("postgres://h/d").contains("no postgres backend in this build"));
-        assert!(refusal("tasks.db").contains("sqlite:FILE"));
-    }
 }

@@ -107,7 +107,12 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(code_of(&error), describe(&error))
+        let failure = Self::new(code_of(&error), describe(&error));
+        match error.kind() {
+            ErrorKind::NotMigrated => failure.note("run `taskqueue migrate`, or name another --table"),
+            ErrorKind::DatabaseNotFound => failure.note("create it, or name another one"),
+            _ => failure,
+        }
     }
 }
 
@@ -120,7 +125,7 @@ impl From<Code> for ExitCode {
 fn code_of(error: &Error) -> Code {
     match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::InvalidPayload => Code::Usage,
-        ErrorKind::TaskNotFound => Code::NotFound,
+        ErrorKind::TaskNotFound | ErrorKind::DatabaseNotFound => Code::NotFound,
         ErrorKind::DuplicateUnique | ErrorKind::LeaseLost => Code::Conflict,
         _ if error.is_transient() => Code::Temporary,
         _ => Code::Failure,
@@ -133,12 +138,17 @@ fn describe(error: &Error) -> String {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         let text = cause.to_string();
-        if !line.contains(&text) {
+        if !line.contains(&text) && !text.contains(last_said(&line)) {
             line = format!("{line}: {text}");
         }
         source = cause.source();
     }
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The end of the line: a driver's error puts numbers and words of its own around what a backend has said there.
+fn last_said(line: &str) -> &str {
+    line.rsplit([':', '(']).next().unwrap_or(line).trim_matches([' ', ')'])
 }
 
 #[cfg(test)]
@@ -154,6 +164,8 @@ mod tests {
             (Error::duplicate_unique("enqueue", id), Code::Conflict),
             (Error::invalid_payload("enqueue", "not JSON"), Code::Usage),
             (Error::full("enqueue", 10), Code::Temporary),
+            (Error::new(ErrorKind::DatabaseNotFound, "connect", "no database x"), Code::NotFound),
+            (Error::new(ErrorKind::NotMigrated, "stats", "no table tasks"), Code::Failure),
             (Error::new(ErrorKind::Unavailable, "stats", "database is locked"), Code::Temporary),
             (Error::new(ErrorKind::Backend, "stats", "disk image is malformed"), Code::Failure),
         ];
@@ -170,5 +182,9 @@ mod tests {
         let error =
             Error::new(ErrorKind::Backend, "enqueue", "disk full").with_source(io::Error::other("disk full"));
         assert_eq!(Failure::from(error).message(), Some("enqueue: disk full"));
+        let driver = io::Error::other("error returned from database: no user \"ada\" at line 329");
+        let error =
+            Error::new(ErrorKind::Backend, "connect", "refused (28P01): no user \"ada\"").with_source(driver);
+        assert_eq!(Failure::from(error).message(), Some("connect: refused (28P01): no user \"ada\""));
     }
 }

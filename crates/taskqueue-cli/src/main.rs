@@ -10,6 +10,7 @@ mod input;
 mod output;
 mod progress;
 mod stop;
+mod target;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,8 @@
 //! the service already has. It re-exports the core, so that a service depends on this crate alone.
 //!
 //! Guarantees: as [`Queue`] says. Leases follow the server's clock. [`enqueue_in`](MysqlQueue::enqueue_in) and
-//! [`complete_in`](MysqlQueue::complete_in) commit or roll back with the caller's own rows.
+//! [`complete_in`](MysqlQueue::complete_in) commit or roll back with the caller's own rows;
+//! `examples/transactional.rs` shows how.
 //!
 //! MySQL from 8.0, MariaDB from 10.6. With Galera or Group Replication, let workers talk to one node: locks are a
 //! node's own, and conflicts between nodes cost a repeated transaction.

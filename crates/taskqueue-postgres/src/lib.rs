@@ -2,7 +2,8 @@
 //! service already has. It re-exports the core, so that a service depends on this crate alone.
 //!
 //! Guarantees: as [`Queue`] says. Leases follow the server's clock. [`enqueue_in`](PostgresQueue::enqueue_in) and
-//! [`complete_in`](PostgresQueue::complete_in) commit or roll back with the caller's own rows.
+//! [`complete_in`](PostgresQueue::complete_in) commit or roll back with the caller's own rows;
+//! `examples/transactional.rs` shows how.
 
 mod claim;
 mod config;

@@ -23,7 +23,16 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("taskqueue-servers", &[]),
     (
         "taskqueue-cli",
-        &["taskqueue-core", "taskqueue-memory", "taskqueue-sqlite", "taskqueue-worker", "taskqueue-handlers"],
+        &[
+            "taskqueue-core",
+            "taskqueue-sql",
+            "taskqueue-migrations",
+            "taskqueue-sqlite",
+            "taskqueue-postgres",
+            "taskqueue-mysql",
+            "taskqueue-worker",
+            "taskqueue-handlers",
+        ],
     ),
     ("taskqueue-bench", &["taskqueue-core", "taskqueue-memory", "taskqueue-sqlite", "taskqueue-worker"]),
     ("xtask", &[]),

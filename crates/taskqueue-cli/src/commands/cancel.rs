@@ -5,6 +5,7 @@ use taskqueue_core::{Cancelled, Queue, Status, TaskId};
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output;
+use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,8 +25,8 @@ pub(crate) struct Args {
 
 /// Cancels each task; one that cannot be cancelled does not stop the others, and the first such is what the
 /// exit code tells.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let mut refused: Vec<Failure> = Vec::new();
     for id in args.ids {
         match queue.cancel(id).await.map_err(Failure::from).and_then(|found| judge(id, found)) {

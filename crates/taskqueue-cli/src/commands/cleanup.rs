@@ -10,6 +10,7 @@ use crate::connect;
 use crate::failure::Outcome;
 use crate::output;
 use crate::progress::{Progress, Unit};
+use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +31,8 @@ pub(crate) struct Args {
 }
 
 /// Removes them in short transactions, and says how many.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let mut progress = Progress::quiet("removing", Unit::Things("tasks"), args.limit.unwrap_or_default());
     let mut removed = 0;
     loop {

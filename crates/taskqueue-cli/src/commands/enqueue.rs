@@ -14,6 +14,7 @@ use crate::failure::{Failure, Outcome};
 use crate::input::{Defaults, Line, LineForm, Lines};
 use crate::output::{self, count};
 use crate::progress::{Progress, Unit};
+use crate::target::Target;
 
 /// One transaction each: long enough to share a commit, short enough to let workers in between.
 const BATCH: usize = 1000;
@@ -92,13 +93,13 @@ struct Tally {
 }
 
 /// Enqueues what was given.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    if args.json_lines { many(database, &args).await } else { one(database, &args).await }
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    if args.json_lines { many(target, &args).await } else { one(target, &args).await }
 }
 
-async fn one(database: &str, args: &Args) -> Outcome {
+async fn one(target: &Target, args: &Args) -> Outcome {
     let task = args.task()?;
-    let queue = connect::existing_or_new(database).await?;
+    let queue = connect::existing_or_new(target).await?;
     let answer = queue.enqueue_many(vec![task]).await?.pop();
     queue.close().await;
     match answer {
@@ -155,16 +156,16 @@ impl Args {
     }
 }
 
-async fn many(database: &str, args: &Args) -> Outcome {
+async fn many(target: &Target, args: &Args) -> Outcome {
     let tally = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
-        Some(path) => from_file(database, args, path).await?,
-        None => from_standard_input(database, args).await?,
+        Some(path) => from_file(target, args, path).await?,
+        None => from_standard_input(target, args).await?,
     };
     if args.json { output::json(&tally) } else { output::line(tally.text()) }
 }
 
-async fn from_standard_input(database: &str, args: &Args) -> Outcome<Tally> {
-    let queue = connect::existing_or_new(database).await?;
+async fn from_standard_input(target: &Target, args: &Args) -> Outcome<Tally> {
+    let queue = connect::existing_or_new(target).await?;
     let mut feed = Feed {
         lines: args.lines(std::io::stdin()),
         progress: Progress::quiet("enqueueing", Unit::Things("bytes"), 0),
@@ -176,14 +177,14 @@ async fn from_standard_input(database: &str, args: &Args) -> Outcome<Tally> {
     outcome.map(|()| feed.tally)
 }
 
-async fn from_file(database: &str, args: &Args, path: &Path) -> Outcome<Tally> {
+async fn from_file(target: &Target, args: &Args, path: &Path) -> Outcome<Tally> {
     let name = path.display();
     let (file, bytes) = open(path)?;
     if bytes.is_some() {
         check(args.lines(open(path)?.0))
             .map_err(|failure| failure.context(&name).note("nothing was enqueued"))?;
     }
-    let queue = connect::existing_or_new(database).await?;
+    let queue = connect::existing_or_new(target).await?;
     let mut feed = Feed {
         lines: args.lines(file),
         progress: Progress::quiet("enqueueing", Unit::Bytes, bytes.unwrap_or_default()),

@@ -6,6 +6,7 @@ use super::shown;
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::{self, Align, Table};
+use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +29,8 @@ pub(crate) struct Args {
 }
 
 /// Prints the task.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let task = queue.get(args.id).await?;
     queue.close().await;
     if args.json {

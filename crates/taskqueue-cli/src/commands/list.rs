@@ -7,6 +7,7 @@ use crate::args;
 use crate::connect;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Align, Table};
+use crate::target::Target;
 
 const ERROR_CHARS_MAX: usize = 60;
 
@@ -51,8 +52,8 @@ pub(crate) struct Args {
 }
 
 /// Prints the page.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let page = queue.list(&args.filter()).await?;
     queue.close().await;
     if args.json {

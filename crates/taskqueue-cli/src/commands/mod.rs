@@ -11,7 +11,6 @@ pub(crate) mod migrate;
 pub(crate) mod pause;
 pub(crate) mod reclaim;
 pub(crate) mod redrive;
-pub(crate) mod resume;
 pub(crate) mod stats;
 pub(crate) mod work;
 
@@ -27,21 +26,21 @@ const MAINTENANCE_BATCH: usize = 1000;
 
 /// Runs the command that was asked for.
 pub(crate) async fn run(cli: Cli) -> Outcome {
-    let database = cli.database.as_str();
+    let target = &cli.target;
     match cli.command {
-        Command::Demo(args) => demo::run(cli.database_is_given.then_some(database), args).await,
-        Command::Migrate(args) => migrate::run(database, args).await,
-        Command::Enqueue(args) => enqueue::run(database, args).await,
-        Command::Work(args) => work::run(database, args).await,
-        Command::Get(args) => get::run(database, args).await,
-        Command::List(args) => list::run(database, args).await,
-        Command::Stats(args) => stats::run(database, args).await,
-        Command::Cancel(args) => cancel::run(database, args).await,
-        Command::Redrive(args) => redrive::run(database, args).await,
-        Command::Pause(args) => pause::run(database, args).await,
-        Command::Resume(args) => resume::run(database, args).await,
-        Command::Reclaim(args) => reclaim::run(database, args).await,
-        Command::Cleanup(args) => cleanup::run(database, args).await,
+        Command::Demo(args) => demo::run(target, args).await,
+        Command::Migrate(args) => migrate::run(target, args).await,
+        Command::Enqueue(args) => enqueue::run(target, args).await,
+        Command::Work(args) => work::run(target, args).await,
+        Command::Get(args) => get::run(target, args).await,
+        Command::List(args) => list::run(target, args).await,
+        Command::Stats(args) => stats::run(target, args).await,
+        Command::Cancel(args) => cancel::run(target, args).await,
+        Command::Redrive(args) => redrive::run(target, args).await,
+        Command::Pause(args) => pause::pause(target, args).await,
+        Command::Resume(args) => pause::resume(target, args).await,
+        Command::Reclaim(args) => reclaim::run(target, args).await,
+        Command::Cleanup(args) => cleanup::run(target, args).await,
         Command::Completions(args) => completions::run(args),
     }
 }

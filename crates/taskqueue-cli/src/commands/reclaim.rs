@@ -6,6 +6,7 @@ use super::MAINTENANCE_BATCH;
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::{self, count};
+use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,8 +21,8 @@ Every running worker does this by itself; use it when none is left.";
 pub(crate) struct Args {}
 
 /// Reclaims until no lease has ended, and says how many.
-pub(crate) async fn run(database: &str, _: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, _: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let mut sum = Reclaimed::default();
     loop {
         let batch = queue.reclaim_stale(MAINTENANCE_BATCH).await?;

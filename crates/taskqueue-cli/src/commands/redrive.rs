@@ -6,6 +6,7 @@ use super::MAINTENANCE_BATCH;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output;
+use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,8 +36,8 @@ pub(crate) struct Args {
 }
 
 /// Redrives, and says how many.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let redriven = if args.all { all(&queue, &args).await? } else { given(&queue, args.ids).await? };
     queue.close().await;
     output::line(format!(

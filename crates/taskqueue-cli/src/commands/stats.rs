@@ -7,6 +7,7 @@ use super::shown;
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output::{self, Align, Table, thousands};
+use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,8 +31,8 @@ struct Shown {
 }
 
 /// Prints the numbers.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
-    let queue = connect::existing(database).await?;
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
     let shown = Shown { stats: queue.stats().await?, paused: queue.paused().await? };
     queue.close().await;
     if args.json { output::json(&shown) } else { output::write(&text(&shown)) }

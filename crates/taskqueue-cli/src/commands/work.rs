@@ -19,6 +19,7 @@ use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::stop::Stop;
+use crate::target::Target;
 
 /// What is logged unless `RUST_LOG` says otherwise. The start and the end of the worker are told in words.
 const LOG_DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";
@@ -108,7 +109,7 @@ pub(crate) struct Args {
 }
 
 /// Works until told to stop.
-pub(crate) async fn run(database: &str, args: Args) -> Outcome {
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     let handlers = Handlers::of(&args)?;
@@ -117,7 +118,7 @@ pub(crate) async fn run(database: &str, args: Args) -> Outcome {
     if let Some(address) = args.metrics_listen {
         metrics::serve(address).await?;
     }
-    let queue = connect::existing_or_new(database).await?;
+    let queue = connect::existing_or_new(target).await?;
     let worker = build(&queue, handlers, &args)?;
     let report = if args.drain {
         drain(worker, &mut stop).await?

@@ -8,9 +8,11 @@ mod verify;
 mod worker_process;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use taskqueue_core::{Clock, NewTask, Queue, Status, SystemClock, TaskFilter, TaskId, Timestamp};
+use taskqueue_sql::TableName;
 use tokio::time::Instant;
 
 use self::events::{Event, Gathered, Source};
@@ -23,7 +25,10 @@ use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::target::{Place as Leads, Target};
 
+/// The table on a server: never one that others work on, unless it is asked for.
+const SERVER_TABLE: &str = "taskqueue_demo";
 const BATCH: usize = 1000;
 const CONCURRENCY: usize = 32;
 /// Short, so that the tasks of the killed worker come back while you watch.
@@ -43,11 +48,15 @@ Examples:
   taskqueue demo --input ~/Pictures
   taskqueue demo --input events.jsonl --keep
   taskqueue --database sqlite:demo.db demo --limit 1000
+  taskqueue --database \"$TASKQUEUE_DATABASE_URL\" demo
 
 It makes an S3 ObjectCreated:Put event of every file in a folder (real key, size, MD5 and time), enqueues them \
 into a SQLite file, and has a worker process deliver them to a local HTTP server. In the middle it kills the worker \
 (SIGKILL) and starts another. At the end it compares what arrived with what was sent, event by event. The exit code \
-is 1 if anything was lost or altered. Nothing leaves this machine.";
+is 1 if anything was lost or altered.
+
+Nothing leaves this machine, unless --database names a server: there the demo makes tables of its own, \
+taskqueue_demo and others named after it, unless --table names others, and leaves them there.";
 
 /// Watch real tasks being enqueued, worked and kept safe across a kill.
 #[derive(Debug, clap::Args)]
@@ -67,7 +76,7 @@ pub(crate) struct Args {
 /// Where the demo keeps its files. A temporary folder goes when this is dropped.
 struct Place {
     folder: Folder,
-    database: String,
+    target: Target,
 }
 
 enum Folder {
@@ -83,22 +92,23 @@ struct Run {
     dead_letters: u64,
 }
 
-/// Runs the demo, or stops it cleanly when interrupted. `database` is what the command line named, if it did.
-pub(crate) async fn run(database: Option<&str>, args: Args) -> Outcome {
+/// Runs the demo, or stops it cleanly when interrupted. It runs nowhere by accident: not in the default file, and not
+/// in what the environment names for other commands, only where the command line itself says so.
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let mut stop = Stop::listen(false)?;
     tokio::select! {
-        outcome = play(database, args) => outcome,
+        outcome = play(target, args) => outcome,
         () = stop.requested() => Err(Failure::new(Code::Interrupted, "demo: interrupted")),
     }
 }
 
-async fn play(database: Option<&str>, args: Args) -> Outcome {
+async fn play(target: &Target, args: Args) -> Outcome {
     let source = Source::choose(args.input)?;
-    let place = Place::choose(database, args.keep)?;
+    let place = Place::choose(target, args.keep)?;
     let gathered = read(source, args.limit).await?;
     let receiver =
         Receiver::start().await.map_err(|error| Failure::io("cannot start the receiver", &error))?;
-    let queue = connect::existing_or_new(&place.database).await?;
+    let queue = place.open().await?;
     let dead_before = refuse_leftovers(&queue).await?;
     let mut run = act(&queue, &receiver, &place, &gathered.events).await?;
     run.dead_letters -= dead_before;
@@ -109,22 +119,34 @@ async fn play(database: Option<&str>, args: Args) -> Outcome {
         kill: &run.kill,
         dead_letters: run.dead_letters,
         enqueueing: run.enqueueing,
-        kept: place.is_kept().then(|| place.database.clone()),
+        kept: place.is_kept().then(|| place.options()),
     };
     output::write(&summary.text())?;
     summary.judge()
 }
 
 impl Place {
-    fn choose(database: Option<&str>, keep: bool) -> Outcome<Self> {
+    fn choose(target: &Target, keep: bool) -> Outcome<Self> {
         let cannot = |error| Failure::io("cannot make a temporary folder", &error);
         let folder = tempfile::Builder::new().prefix("taskqueue-demo-").tempdir().map_err(cannot)?;
         let folder = if keep { Folder::Kept(folder.keep()) } else { Folder::Temporary(folder) };
-        let database = match database {
-            Some(database) => database.to_owned(),
-            None => format!("sqlite:{}", folder.path().join("demo.db").display()),
+        let target = match target.is_given() {
+            false => Target::of_file(&folder.path().join("demo.db")),
+            true => target.clone(),
         };
-        Ok(Self { folder, database })
+        let target = match target.place()? {
+            Leads::File(_) => target,
+            Leads::Server(_) => target.in_table(TableName::new(SERVER_TABLE)?),
+        };
+        Ok(Self { folder, target })
+    }
+
+    /// Opens the queue. On a server the tables are the demo's own, so it may make them.
+    async fn open(&self) -> Outcome<Arc<dyn Queue>> {
+        match self.target.place()? {
+            Leads::File(_) => connect::existing_or_new(&self.target).await,
+            Leads::Server(_) => connect::migrated(&self.target).await,
+        }
     }
 
     fn log(&self, number: u32) -> PathBuf {
@@ -133,10 +155,28 @@ impl Place {
 
     /// Whether the database is there after the demo.
     fn is_kept(&self) -> bool {
-        match &self.folder {
-            Folder::Kept(_) => true,
-            Folder::Temporary(folder) => !self.database.contains(&folder.path().display().to_string()),
+        match (&self.folder, self.target.place()) {
+            (Folder::Temporary(folder), Ok(Leads::File(file))) => !file.starts_with(folder.path()),
+            _ => true,
         }
+    }
+
+    /// How the queue is named for people.
+    fn shown(&self) -> String {
+        match self.target.place() {
+            Ok(Leads::File(_)) => self.target.url().to_owned(),
+            _ => format!("{}, {}", self.target, self.target.table_options().join(" ")),
+        }
+    }
+
+    /// The options that lead to the queue. A server's URL is left to whoever typed it.
+    fn options(&self) -> String {
+        let database = match self.target.place() {
+            Ok(Leads::File(_)) => self.target.url(),
+            _ => "URL",
+        };
+        let options = [vec!["--database".to_owned(), database.to_owned()], self.target.table_options()];
+        options.concat().join(" ")
     }
 }
 
@@ -178,14 +218,14 @@ async fn refuse_leftovers(queue: &impl Queue) -> Outcome<u64> {
         let tasks = count(unfinished, "unfinished task", "unfinished tasks");
         return Err(Failure::new(
             Code::Conflict,
-            format!("demo: the database holds {tasks}: name a new file"),
+            format!("demo: the queue holds {tasks}: name a new file, or another --table"),
         ));
     }
     Ok(stats.dead_letter)
 }
 
 async fn act(queue: &impl Queue, receiver: &Receiver, place: &Place, events: &[Event]) -> Outcome<Run> {
-    output::line(format!("2  Enqueueing them into {}", place.database))?;
+    output::line(format!("2  Enqueueing them into {}", place.shown()))?;
     let started = Instant::now();
     let due = enqueue(queue, events).await?;
     let enqueueing = started.elapsed();
@@ -213,7 +253,7 @@ async fn enqueue(queue: &impl Queue, events: &[Event]) -> Outcome<Vec<Timestamp>
 /// Has the events delivered, with a kill in the middle.
 async fn deliver(queue: &impl Queue, receiver: &Receiver, place: &Place, total: u64) -> Outcome<Kill> {
     let job = Job {
-        database: place.database.clone(),
+        target: place.target.clone(),
         webhook: receiver.url(),
         concurrency: CONCURRENCY,
         visibility_timeout: VISIBILITY_TIMEOUT,

@@ -18,7 +18,7 @@ pub(super) struct Summary<'a> {
     pub(super) dead_letters: u64,
     /// From the start of enqueueing to its end.
     pub(super) enqueueing: Duration,
-    /// The database, if it stays.
+    /// The options that lead to the queue, if it stays.
     pub(super) kept: Option<String>,
 }
 
@@ -114,9 +114,9 @@ impl Summary<'_> {
     fn next_steps(&self) -> String {
         let mut steps: Vec<(String, &str)> = Vec::new();
         match &self.kept {
-            Some(database) => {
-                steps.push((format!("taskqueue --database {database} stats"), "what this run left behind"));
-                steps.push((format!("taskqueue --database {database} list --limit 5"), "some of its tasks"));
+            Some(options) => {
+                steps.push((format!("taskqueue {options} stats"), "what this run left behind"));
+                steps.push((format!("taskqueue {options} list --limit 5"), "some of its tasks"));
             }
             None => steps.push(("taskqueue demo --keep".to_owned(), "keep the database, to look into it")),
         }

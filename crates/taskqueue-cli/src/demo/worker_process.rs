@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use crate::failure::{Failure, Outcome};
+use crate::target::{DATABASE_VARIABLE, Target};
 
 /// How long a worker may take to finish what it runs.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
@@ -18,7 +19,7 @@ const LOG_LINES_SHOWN: usize = 5;
 /// What every worker of a demo is told.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
-    pub(super) database: String,
+    pub(super) target: Target,
     pub(super) webhook: String,
     pub(super) concurrency: usize,
     pub(super) visibility_timeout: Duration,
@@ -37,7 +38,10 @@ impl WorkerProcess {
         let cannot = |error| Failure::io("cannot start a worker process", &error);
         let program = std::env::current_exe().map_err(cannot)?;
         let child = Command::new(program)
-            .args(["--database", &job.database, "work", "--event-webhook", &job.webhook, "--allow-private"])
+            // Not as an argument, which every user of the host can read: it may hold a password.
+            .env(DATABASE_VARIABLE, job.target.url())
+            .args(job.target.table_options())
+            .args(["work", "--event-webhook", &job.webhook, "--allow-private"])
             .args(["--concurrency", &job.concurrency.to_string()])
             .args(["--visibility-timeout", &format!("{}ms", job.visibility_timeout.as_millis())])
             .args(["--reclaim-interval", "500ms", "--until-stdin-closes"])

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
+#[cfg(feature = "server-tests")]
+pub(crate) mod server;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
@@ -28,6 +31,8 @@ pub(crate) fn wait_until(done: impl Fn() -> bool) {
 /// The program, with a database and a folder of its own.
 pub(crate) struct Program {
     folder: tempfile::TempDir,
+    /// What the environment names as the database, if it does.
+    url: Option<String>,
 }
 
 /// What a run of the program gave.
@@ -40,7 +45,26 @@ pub(crate) struct Ran {
 
 impl Program {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), url: None }
+    }
+
+    /// With the database of this URL.
+    pub(crate) fn on_url(url: String) -> Self {
+        Self { url: Some(url), ..Self::new() }
+    }
+
+    /// With an empty database of a server.
+    #[cfg(feature = "server-tests")]
+    pub(crate) fn on(database: &server::Database) -> Self {
+        Self::on_url(database.url())
+    }
+
+    /// With a database of a server and its tables.
+    #[cfg(feature = "server-tests")]
+    pub(crate) fn migrated_on(database: &server::Database) -> Self {
+        let program = Self::on(database);
+        program.ok(&["migrate"]);
+        program
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -65,6 +89,9 @@ impl Program {
             .env_remove("TASKQUEUE_DATABASE_URL")
             .env_remove("RUST_LOG")
             .args(args);
+        if let Some(url) = &self.url {
+            command.env("TASKQUEUE_DATABASE_URL", url);
+        }
         command
     }
 

@@ -1,0 +1,64 @@
+//! An order and the task that confirms it, in one transaction: both are there, or neither is. Then the task is
+//! completed together with what its handler writes.
+//!
+//! `DATABASE_URL=postgres://… cargo run -p taskqueue-postgres --example transactional`
+
+use std::error::Error;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use taskqueue_postgres::{Payload, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId};
+
+#[derive(Serialize, Deserialize)]
+struct Confirm {
+    order: i64,
+}
+
+impl Payload for Confirm {
+    const TYPE: &'static str = "confirm";
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let pool = PgPool::connect(&std::env::var("DATABASE_URL")?).await?;
+    let create = "CREATE TABLE IF NOT EXISTS orders \
+        (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, item text NOT NULL, confirmed boolean NOT NULL DEFAULT false)";
+    sqlx::query(create).execute(&pool).await?;
+    let queue = PostgresQueue::with_config(PostgresConfig::pool(pool.clone())).await?;
+    queue.migrate().await?;
+
+    // The order and its task commit together.
+    let mut transaction = pool.begin().await?;
+    let order: i64 = sqlx::query_scalar("INSERT INTO orders (item) VALUES ('a book') RETURNING id")
+        .fetch_one(&mut *transaction)
+        .await?;
+    let id = queue.enqueue_in(&mut transaction, Confirm { order }).await?;
+    transaction.commit().await?;
+    println!("order {order} is there, and task {id} is {}", queue.get(id).await?.status);
+
+    // The second order is taken back, and its task with it.
+    let mut transaction = pool.begin().await?;
+    let lost: i64 = sqlx::query_scalar("INSERT INTO orders (item) VALUES ('a mistake') RETURNING id")
+        .fetch_one(&mut *transaction)
+        .await?;
+    let lost_id = queue.enqueue_in(&mut transaction, Confirm { order: lost }).await?;
+    transaction.rollback().await?;
+    let orders: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM orders WHERE id = $1").bind(lost).fetch_one(&pool).await?;
+    println!("order {lost}: {orders} rows; {}", queue.get(lost_id).await.unwrap_err());
+
+    // What the task does and its completion commit together, so that the order is confirmed once.
+    let types = [TaskType::new(Confirm::TYPE)?];
+    let claim =
+        queue.dequeue(&WorkerId::new("example")?, &types).await?.ok_or("another worker was faster")?;
+    let Confirm { order } = claim.task.payload.decode()?;
+    let mut transaction = pool.begin().await?;
+    sqlx::query("UPDATE orders SET confirmed = true WHERE id = $1")
+        .bind(order)
+        .execute(&mut *transaction)
+        .await?;
+    queue.complete_in(&mut transaction, claim.lease).await?;
+    transaction.commit().await?;
+    println!("order {order} is confirmed, and its task is {}", queue.get(claim.task.id).await?.status);
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The engines, and each one's migrations as one SQL script that also records what it applies, for people who run
+//! their own migration tool. The record must be the one that the engine's backend keeps; tests of the program
+//! `taskqueue` apply the scripts and migrate after them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{MYSQL, Migration, POSTGRES, SQLITE};
+
+/// A family of databases that share their SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// SQLite.
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL and MariaDB.
+    Mysql,
+}
+
+/// A name that is no engine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownEngine;
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::Mysql];
+
+    /// Its name as an identifier: `sqlite`, `postgres`, `mysql`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+        }
+    }
+
+    /// Its migrations, oldest first.
+    pub fn migrations(self) -> &'static [Migration] {
+        match self {
+            Self::Sqlite => SQLITE,
+            Self::Postgres => POSTGRES,
+            Self::Mysql => MYSQL,
+        }
+    }
+
+    /// The version of the newest migration.
+    pub fn newest(self) -> i64 {
+        self.migrations().last().map_or(0, |migration| migration.version)
+    }
+
+    /// The migrations after version `after` as one script, for a task table of this name, with the statements that
+    /// record them: once it is applied, the backend finds nothing to migrate. 0 means from the start. The name must
+    /// have been checked to be an identifier.
+    pub fn script(self, table: &str, after: i64) -> String {
+        let mut script = String::new();
+        if after == 0 {
+            script.push_str(&self.create_versions(table));
+        }
+        for migration in self.migrations().iter().filter(|migration| migration.version > after) {
+            let Migration { version, name, .. } = migration;
+            script.push_str(&format!(
+                "\n-- Version {version}: {name}\n\n{}\n",
+                migration.sql(table).trim_end()
+            ));
+            script.push_str(&format!("\n{}\n", self.record(table, migration)));
+        }
+        script.trim_start().to_owned()
+    }
+
+    fn create_versions(self, table: &str) -> String {
+        let columns = match self {
+            Self::Sqlite => "version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
+            Self::Postgres => {
+                "version bigint PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
+            }
+            Self::Mysql => {
+                "version bigint NOT NULL PRIMARY KEY, \
+                 name varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+                 applied_at datetime(6) NOT NULL) ENGINE = InnoDB"
+            }
+        };
+        format!("CREATE TABLE IF NOT EXISTS {table}_migrations ({columns};\n")
+    }
+
+    fn record(self, table: &str, Migration { version, name, .. }: &Migration) -> String {
+        let now = match self {
+            Self::Sqlite => "CAST(strftime('%s', 'now') AS INTEGER) * 1000000",
+            Self::Postgres => "now()",
+            Self::Mysql => "UTC_TIMESTAMP(6)",
+        };
+        format!(
+            "INSERT INTO {table}_migrations (version, name, applied_at) VALUES ({version}, '{name}', {now});"
+        )
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+            Self::Mysql => "MySQL",
+        })
+    }
+}
+
+/// By [`name`](Engine::name), or by the other scheme that its URLs have.
+impl FromStr for Engine {
+    type Err = UnknownEngine;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEngine> {
+        match name {
+            "sqlite" => Ok(Self::Sqlite),
+            "postgres" | "postgresql" => Ok(Self::Postgres),
+            "mysql" | "mariadb" => Ok(Self::Mysql),
+            _ => Err(UnknownEngine),
+        }
+    }
+}
+
+impl fmt::Display for UnknownEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not sqlite, postgres or mysql")
+    }
+}
+
+impl std::error::Error for UnknownEngine {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_records_every_version_that_it_applies() {
+        for engine in Engine::ALL {
+            let script = engine.script("outbox", 0);
+            assert!(script.starts_with("CREATE TABLE IF NOT EXISTS outbox_migrations "), "{script}");
+            for Migration { version, .. } in engine.migrations() {
+                let record =
+                    format!("INSERT INTO outbox_migrations (version, name, applied_at) VALUES ({version}, ");
+                assert_eq!(script.matches(&record).count(), 1, "{script}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_script_begins_after_the_version_that_is_there() {
+        for engine in Engine::ALL {
+            assert_eq!(engine.script("outbox", engine.newest()), "");
+            let last = engine.script("outbox", engine.newest() - 1);
+            assert_eq!(last.contains("IF NOT EXISTS outbox_migrations"), engine.newest() == 1);
+            assert_eq!(last.matches("INSERT INTO outbox_migrations").count(), 1);
+        }
+    }
+
+    #[test]
+    fn engines_are_found_by_the_schemes_of_their_urls() {
+        assert_eq!("mariadb".parse(), Ok(Engine::Mysql));
+        assert_eq!("postgresql".parse(), Ok(Engine::Postgres));
+        assert_eq!("oracle".parse::<Engine>(), Err(UnknownEngine));
+        for engine in Engine::ALL {
+            assert_eq!(engine.name().parse(), Ok(engine));
+        }
+    }
+}
