@@ -50,11 +50,14 @@ impl Engine {
     }
 
     /// The migrations after version `after` as one script, for a task table of this name, with the statements that
-    /// record them: once it is applied, the backend finds nothing to migrate. 0 means from the start. The name must
-    /// have been checked to be an identifier.
+    /// record them: once it is applied, the backend finds nothing to migrate. 0 means from the start; then a schema
+    /// before the name is made too. The name must have been checked to be made of identifiers.
     pub fn script(self, table: &str, after: i64) -> String {
         let mut script = String::new();
         if after == 0 {
+            if let Some((schema, _)) = table.rsplit_once('.') {
+                script.push_str(&format!("CREATE SCHEMA IF NOT EXISTS {schema};\n\n"));
+            }
             script.push_str(&self.create_versions(table));
         }
         for migration in self.migrations().iter().filter(|migration| migration.version > after) {
@@ -142,6 +145,13 @@ mod tests {
                 assert_eq!(script.matches(&record).count(), 1, "{script}");
             }
         }
+    }
+
+    #[test]
+    fn a_script_for_a_schema_makes_the_schema_first() {
+        let script = Engine::Postgres.script("\"work\".outbox", 0);
+        assert!(script.starts_with("CREATE SCHEMA IF NOT EXISTS \"work\";\n"), "{script}");
+        assert!(script.contains("INSERT INTO \"work\".outbox_migrations "), "{script}");
     }
 
     #[test]

@@ -110,7 +110,10 @@ async fn mysql(url: &str, table: TableName, tables: Tables) -> taskqueue_core::R
     Ok(Arc::new(queue))
 }
 
-#[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("choose a backend: --features sqlite, postgres or mysql");
+
+#[cfg(any(test, not(all(feature = "sqlite", feature = "postgres", feature = "mysql"))))]
 fn not_built(engine: Engine) -> Failure {
     let feature = engine.name();
     Failure::usage(format!(
@@ -118,4 +121,16 @@ fn not_built(engine: Engine) -> Failure {
          `cargo install --path crates/taskqueue-cli` installs one with every backend, \
          `--no-default-features --features {feature}` one with this backend alone"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_without_a_backend_says_which_feature_brings_it() {
+        let failure = not_built(Engine::Postgres);
+        assert_eq!(failure.code(), Code::Usage);
+        assert!(failure.message().is_some_and(|text| text.contains("the feature `postgres`")), "{failure:?}");
+    }
 }

@@ -287,7 +287,8 @@ fn dead_letters_are_listed_redriven_and_cleaned_up() {
     let program = Program::new();
     let id = program.ok(&["enqueue", "--type", "mail", "--max-retries", "1", "1"]);
     let id = id.trim();
-    program.ok(&["work", "--drain", "--exec", "mail=false"]);
+    let log = program.run(&["work", "--drain", "--exec", "mail=false"]).stderr;
+    assert!(log.contains("dead letter") && !log.contains('\u{1b}'), "colours are for terminals: {log:?}");
     assert!(program.ok(&["list", "--status", "dead_letter"]).contains(id));
     assert_eq!(program.ok(&["redrive", id]), "redriven: 1 task is pending again\n");
     program.run(&["redrive", id]).refused(4, "is not a dead letter: pending");

@@ -9,7 +9,10 @@ use support::{Background, Program};
 
 macro_rules! on_every_server {
     ($($test:ident,)*) => {
-        mod postgres { $(#[test] fn $test() { super::$test(super::POSTGRES); })* }
+        mod postgres {
+            $(#[test] fn $test() { super::$test(super::POSTGRES); })*
+            #[test] fn queues_in_two_schemas_are_apart() { super::queues_in_two_schemas_are_apart(super::POSTGRES); }
+        }
         mod mysql { $(#[test] fn $test() { super::$test(super::MYSQL); })* }
         mod mariadb { $(#[test] fn $test() { super::$test(super::MARIADB); })* }
     };
@@ -133,6 +136,20 @@ fn two_tables_in_one_database_are_two_queues(server: Server) {
     program.enqueue("mail", "1");
     assert_eq!(program.json(&["stats", "--json", "--table", "outbox"])["pending"].as_u64(), Some(0));
     assert_eq!(program.json(&["stats", "--json"])["pending"].as_u64(), Some(1));
+}
+
+fn queues_in_two_schemas_are_apart(server: Server) {
+    let database = server.database();
+    let program = Program::on(&database);
+    for schema in ["work", "select"] {
+        database.apply(&program.ok(&["migrate", "--print", "--schema", schema]));
+        program.ok(&["migrate", "--schema", schema]);
+    }
+    program.run(&["stats"]).refused(1, "run `taskqueue migrate`");
+    program.ok(&["enqueue", "--schema", "work", "--type", "mail", "1"]);
+    let work = |schema| program.ok(&["work", "--schema", schema, "--drain", "--exec", "mail=cat"]);
+    assert_eq!(work("select"), "worked: 0 completed\n");
+    assert_eq!(work("work"), "worked: 1 completed\n");
 }
 
 fn what_cannot_be_opened_is_told_apart_and_no_secret_is_shown(server: Server) {

@@ -1,7 +1,7 @@
 //! An order and the task that confirms it, in one transaction: both are there, or neither is. Then the task is
 //! completed together with what its handler writes.
 //!
-//! `DATABASE_URL=mysql://… cargo run -p taskqueue-mysql --example transactional`
+//! `DATABASE_URL=mysql://… cargo run -p taskqueue-mysql --example transactional_mysql`
 
 use std::error::Error;
 
@@ -43,7 +43,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     transaction.rollback().await?;
     let orders: i64 =
         sqlx::query_scalar("SELECT count(*) FROM orders WHERE id = ?").bind(lost).fetch_one(&pool).await?;
-    println!("order {lost}: {orders} rows; {}", queue.get(lost_id).await.unwrap_err());
+    println!(
+        "order {lost}: {orders} rows; {}",
+        queue.get(lost_id).await.expect_err("it went with the order")
+    );
 
     // What the task does and its completion commit together, so that the order is confirmed once.
     let types = [TaskType::new(Confirm::TYPE)?];

@@ -34,7 +34,7 @@ const EXAMPLES: &str = concat!(
     "unique_key, region, metadata. What `list --json-lines` prints is of this form.\n\n",
     "A file is checked to its end before anything is enqueued. Standard input is enqueued as it comes; a bad line ",
     "stops it and says what was enqueued before. A line whose id or unique key is taken is passed over and counted.",
-    "\n\nA SQLite file that does not exist yet is created."
+    "\n\nA SQLite file that does not exist yet is created; a server's tables are made by `taskqueue migrate`."
 );
 
 /// Puts tasks into the queue: prints the id of one, or how many.

@@ -4,6 +4,7 @@
 mod handlers;
 mod metrics;
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,7 +43,8 @@ On SIGTERM or Ctrl-C a worker stops claiming, finishes what it runs and ends; a 
 Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file \
 gives a secret.
 
-RUST_LOG sets what is logged. A SQLite file that does not exist yet is created.";
+RUST_LOG sets what is logged. A SQLite file that does not exist yet is created; a server's tables are made by \
+`taskqueue migrate`.";
 
 /// Runs tasks of the types that you name handlers for, until told to stop.
 #[derive(Debug, clap::Args)]
@@ -111,7 +113,12 @@ pub(crate) struct Args {
 /// Works until told to stop.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     let handlers = Handlers::of(&args)?;
     let types = handlers.types();
     let mut stop = Stop::listen(args.until_stdin_closes)?;

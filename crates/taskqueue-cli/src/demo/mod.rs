@@ -2,33 +2,30 @@
 //! was lost. It owns the order of the acts; what each does stands in its own file.
 
 mod events;
+mod place;
 mod receiver;
 mod summary;
 mod verify;
 mod worker_process;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use taskqueue_core::{Clock, NewTask, Queue, Status, SystemClock, TaskFilter, TaskId, Timestamp};
-use taskqueue_sql::TableName;
 use tokio::time::Instant;
 
 use self::events::{Event, Gathered, Source};
+use self::place::Place;
 use self::receiver::Receiver;
 use self::summary::Summary;
 use self::verify::{Kill, Verdict};
 use self::worker_process::{Job, WorkerProcess};
-use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::progress::Progress;
 use crate::stop::Stop;
-use crate::target::{Place as Leads, Target};
+use crate::target::Target;
 
-/// The table on a server: never one that others work on, unless it is asked for.
-const SERVER_TABLE: &str = "taskqueue_demo";
 const BATCH: usize = 1000;
 const CONCURRENCY: usize = 32;
 /// Short, so that the tasks of the killed worker come back while you watch.
@@ -73,17 +70,6 @@ pub(crate) struct Args {
     keep: bool,
 }
 
-/// Where the demo keeps its files. A temporary folder goes when this is dropped.
-struct Place {
-    folder: Folder,
-    target: Target,
-}
-
-enum Folder {
-    Temporary(tempfile::TempDir),
-    Kept(PathBuf),
-}
-
 /// What is known after the last act.
 struct Run {
     due: Vec<Timestamp>,
@@ -123,70 +109,6 @@ async fn play(target: &Target, args: Args) -> Outcome {
     };
     output::write(&summary.text())?;
     summary.judge()
-}
-
-impl Place {
-    fn choose(target: &Target, keep: bool) -> Outcome<Self> {
-        let cannot = |error| Failure::io("cannot make a temporary folder", &error);
-        let folder = tempfile::Builder::new().prefix("taskqueue-demo-").tempdir().map_err(cannot)?;
-        let folder = if keep { Folder::Kept(folder.keep()) } else { Folder::Temporary(folder) };
-        let target = match target.is_given() {
-            false => Target::of_file(&folder.path().join("demo.db")),
-            true => target.clone(),
-        };
-        let target = match target.place()? {
-            Leads::File(_) => target,
-            Leads::Server(_) => target.in_table(TableName::new(SERVER_TABLE)?),
-        };
-        Ok(Self { folder, target })
-    }
-
-    /// Opens the queue. On a server the tables are the demo's own, so it may make them.
-    async fn open(&self) -> Outcome<Arc<dyn Queue>> {
-        match self.target.place()? {
-            Leads::File(_) => connect::existing_or_new(&self.target).await,
-            Leads::Server(_) => connect::migrated(&self.target).await,
-        }
-    }
-
-    fn log(&self, number: u32) -> PathBuf {
-        self.folder.path().join(format!("worker-{number}.log"))
-    }
-
-    /// Whether the database is there after the demo.
-    fn is_kept(&self) -> bool {
-        match (&self.folder, self.target.place()) {
-            (Folder::Temporary(folder), Ok(Leads::File(file))) => !file.starts_with(folder.path()),
-            _ => true,
-        }
-    }
-
-    /// How the queue is named for people.
-    fn shown(&self) -> String {
-        match self.target.place() {
-            Ok(Leads::File(_)) => self.target.url().to_owned(),
-            _ => format!("{}, {}", self.target, self.target.table_options().join(" ")),
-        }
-    }
-
-    /// The options that lead to the queue. A server's URL is left to whoever typed it.
-    fn options(&self) -> String {
-        let database = match self.target.place() {
-            Ok(Leads::File(_)) => self.target.url(),
-            _ => "URL",
-        };
-        let options = [vec!["--database".to_owned(), database.to_owned()], self.target.table_options()];
-        options.concat().join(" ")
-    }
-}
-
-impl Folder {
-    fn path(&self) -> &Path {
-        match self {
-            Self::Temporary(folder) => folder.path(),
-            Self::Kept(path) => path,
-        }
-    }
 }
 
 async fn read(source: Source, limit: usize) -> Outcome<Gathered> {
