@@ -2,12 +2,47 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::{Error, Result};
-use taskqueue_sql::Options;
+use taskqueue_sql::{Options, TableName};
+
+/// Which server speaks PostgreSQL's protocol at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Engine {
+    /// PostgreSQL from 14 on, and what behaves like it.
+    Postgres,
+}
+
+/// What stands between the queue and the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pooler {
+    /// To be found out, by two connections at the start that are closed again.
+    #[default]
+    Detect,
+    /// Nothing, or a pooler that leaves each session its server process.
+    Direct,
+    /// A pooler that hands server processes from session to session between transactions, as PgBouncer does in
+    /// transaction mode. No statements are prepared and nothing is listened to.
+    Transaction,
+}
+
+/// Whether queues of several processes rouse one another's workers. A hint only: workers also poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WakeUpMode {
+    /// By LISTEN and NOTIFY. Enqueues and whatever else makes tasks ready are announced after their commit, many at
+    /// once, at most every 25 ms. Where workers wait, the queue holds one connection more than its pool has, listens
+    /// on it, and tests every half minute or so that it hears. Behind a pooler in transaction mode nothing is
+    /// listened to.
+    #[default]
+    Auto,
+    /// Nothing is sent and nothing listened to: workers of other processes find tasks when they poll.
+    Off,
+}
 
 /// The settings of a PostgreSQL queue.
 #[derive(Clone)]
@@ -23,9 +58,19 @@ pub struct PostgresConfig {
     pub acquire_timeout: Duration,
     /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10.
     pub contention_retries_max: u32,
-    /// Whether statements are prepared once for each connection. Turn it off behind a pooler in transaction mode
-    /// (PgBouncer), which hands one connection's statements to another. Default true; about a third slower without.
+    /// Whether statements are prepared once for each connection. Default true; about a third slower without. Behind
+    /// a pooler in transaction mode, which hands one connection's statements to another, they are not.
     pub prepared_statements: bool,
+    /// The schema of the task table, `[a-z_][a-z0-9_]*`, at most 48 characters; migrating creates it. Default none:
+    /// the session's `search_path` decides.
+    pub schema: Option<String>,
+    /// Which server it is. Default none: it is asked, and refused when it is too old.
+    pub dialect: Option<Engine>,
+    /// What stands between the queue and the server. Default: to be found out. Say [`Pooler::Direct`] where a pooler
+    /// in transaction mode keeps track of prepared statements.
+    pub pooler: Pooler,
+    /// Whether queues of several processes rouse one another's workers. Default [`WakeUpMode::Auto`].
+    pub wake_up: WakeUpMode,
     pub(crate) source: Source,
 }
 
@@ -36,7 +81,13 @@ pub(crate) enum Source {
 }
 
 impl PostgresConfig {
-    /// A queue in the database of a `postgres://` URL. `sslmode` and the other parameters of libpq's URLs work.
+    /// A queue in the database of a `postgres://` URL. The parameters of libpq's URLs work.
+    ///
+    /// `sslmode` is `disable`, `prefer` (the default: encrypted where the server can, whoever it is), `require`
+    /// (encrypted, whoever it is), `verify-ca` (its certificate is signed by a trusted authority) or `verify-full`
+    /// (and names the host). Trusted are the authorities that browsers trust, as of this build, whatever the host has
+    /// installed, and those in the file that `sslrootcert` names: a private authority, also a cloud provider's own,
+    /// must be named there.
     ///
     /// # Errors
     /// `InvalidInput` when the URL is not one; its text, which may hold a password, is not repeated.
@@ -50,7 +101,9 @@ impl PostgresConfig {
         Ok(Self::from(Source::Url(Box::new(options))))
     }
 
-    /// A queue that shares the service's pool.
+    /// A queue that shares the service's pool. Its own hooks and settings stay as they are: futures of `begin` that
+    /// the service drops can leave a transaction open in it, which an `after_release` hook that closes or rolls back
+    /// such connections prevents. The queue's own calls leave none.
     pub fn pool(pool: PgPool) -> Self {
         Self::from(Source::Pool(pool))
     }
@@ -62,7 +115,27 @@ impl PostgresConfig {
             acquire_timeout: Duration::from_secs(30),
             contention_retries_max: 10,
             prepared_statements: true,
+            schema: None,
+            dialect: None,
+            pooler: Pooler::default(),
+            wake_up: WakeUpMode::default(),
             source,
+        }
+    }
+
+    /// How the server is reached.
+    pub(crate) fn connect_options(&self) -> Arc<PgConnectOptions> {
+        match &self.source {
+            Source::Url(url) => Arc::new(PgConnectOptions::clone(url)),
+            Source::Pool(pool) => pool.connect_options(),
+        }
+    }
+
+    /// The task table, in its schema.
+    pub(crate) fn table(&self) -> Result<TableName> {
+        match &self.schema {
+            Some(schema) => self.options.table.in_schema(schema),
+            None => Ok(self.options.table.clone()),
         }
     }
 
@@ -72,6 +145,7 @@ impl PostgresConfig {
     /// `InvalidInput`, naming the setting.
     pub fn validate(&self) -> Result<()> {
         self.options.validate()?;
+        self.table()?;
         if self.connections_max < 2 {
             let message = format!("connections_max {} is below 2", self.connections_max);
             return Err(Error::invalid_input("configure", message));
@@ -95,6 +169,10 @@ impl fmt::Debug for PostgresConfig {
             .field("acquire_timeout", &self.acquire_timeout)
             .field("contention_retries_max", &self.contention_retries_max)
             .field("prepared_statements", &self.prepared_statements)
+            .field("schema", &self.schema)
+            .field("dialect", &self.dialect)
+            .field("pooler", &self.pooler)
+            .field("wake_up", &self.wake_up)
             .finish()
     }
 }

@@ -11,6 +11,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr, Transaction};
 use taskqueue_core::{
     Backend, Decision, Lease, LeaseToken, NewTask, Schedule, State, TaskId, TaskType, Timestamp, Transition,
+    WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Column, Dialect, Flavour, Options, Reclaiming, Row, Statement,
@@ -20,6 +21,7 @@ use uuid::Uuid;
 
 use crate::claim::Literal;
 use crate::error::failure;
+use crate::listen::Wakes;
 use crate::wire;
 
 /// PostgreSQL's way of writing what the portable statements leave open. The server's clock is the queue's.
@@ -61,6 +63,8 @@ impl Flavour for PostgresFlavour {
 #[derive(Debug)]
 pub(crate) struct PostgresDialect {
     pool: PgPool,
+    /// None where wake-ups are off.
+    wakes: Option<Wakes>,
     options: Options,
     literal: Literal,
     contention_retries_max: u32,
@@ -68,9 +72,10 @@ pub(crate) struct PostgresDialect {
 }
 
 impl PostgresDialect {
-    pub(crate) fn new(pool: PgPool, config: &crate::PostgresConfig) -> Self {
+    pub(crate) fn new(pool: PgPool, wakes: Option<Wakes>, config: &crate::PostgresConfig) -> Self {
         Self {
             pool,
+            wakes,
             literal: Literal::new(&config.options.table),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
@@ -288,7 +293,22 @@ impl Dialect for PostgresDialect {
         Ok(Backend { name: "postgres", version: wire::row(&row)?.text(0)? })
     }
 
+    fn announce(&self) {
+        if let Some(wakes) = &self.wakes {
+            wakes.announce();
+        }
+    }
+
+    fn hear(&self, wake_up: &WakeUp) {
+        if let Some(wakes) = &self.wakes {
+            wakes.hear(wake_up);
+        }
+    }
+
     async fn close(&self) {
+        if let Some(wakes) = &self.wakes {
+            wakes.close().await;
+        }
         self.pool.close().await;
     }
 }

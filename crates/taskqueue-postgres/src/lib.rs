@@ -7,25 +7,33 @@
 
 mod claim;
 mod config;
+mod detect;
 mod dialect;
 mod error;
+mod listen;
 mod migrate;
 mod wire;
 
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{PgConnection, PgPool};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Row as _};
 pub use taskqueue_core::*;
 use taskqueue_sql::{Dialect as _, SqlQueue, delegate_queue};
 pub use taskqueue_sql::{Options, TableName};
 
-pub use config::PostgresConfig;
 use config::Source;
+pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
 use dialect::PostgresDialect;
+use listen::Wakes;
 
 /// A durable queue in a PostgreSQL database. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct PostgresQueue {
     sql: SqlQueue<PostgresDialect>,
+    /// Whether the service has got hold of the pool that the queue opened.
+    is_lent: Arc<AtomicBool>,
 }
 
 impl PostgresQueue {
@@ -40,31 +48,58 @@ impl PostgresQueue {
     /// Connects with these settings.
     ///
     /// # Errors
-    /// As [`connect`](Self::connect), and `InvalidInput` naming a setting.
-    pub async fn with_config(config: PostgresConfig) -> Result<Self> {
+    /// As [`connect`](Self::connect), `InvalidInput` naming a setting, and `Backend` for a server that is too old.
+    pub async fn with_config(mut config: PostgresConfig) -> Result<Self> {
         config.validate()?;
+        config.options.table = config.table()?;
+        let found = detect::detect(&config.connect_options(), config.dialect, config.pooler).await?;
+        let is_pooled = found.pooler == Pooler::Transaction;
+        if is_pooled && config.pooler == Pooler::Detect {
+            tracing::warn!(
+                "a pooler in transaction mode stands before PostgreSQL: statements are not prepared, and tasks that \
+                 other processes enqueue are found by polling"
+            );
+        }
+        config.prepared_statements &= !is_pooled;
+        let is_lent = Arc::new(AtomicBool::new(false));
         let pool = match &config.source {
             Source::Pool(pool) => pool.clone(),
-            Source::Url(url) => open(&config, url).await?,
+            Source::Url(url) => open(&config, url, Arc::clone(&is_lent)).await?,
         };
-        Ok(Self { sql: SqlQueue::new(PostgresDialect::new(pool, &config)) })
+        let table = &config.options.table;
+        let wakes = (config.wake_up == WakeUpMode::Auto).then(|| Wakes::new(pool.clone(), table, !is_pooled));
+        Ok(Self { sql: SqlQueue::new(PostgresDialect::new(pool, wakes, &config)), is_lent })
     }
 
-    /// Brings the schema up to date. Idempotent; several processes may do it at once.
+    /// Creates or upgrades the schema. Idempotent; several processes may do it at once.
     ///
     /// # Errors
-    /// What the database says; then nothing was changed.
+    /// What the database says; then nothing was changed. `Backend` when it is newer than this program.
+    ///
+    /// # Cancel safety
+    /// Dropped, the migration goes on to its end.
     pub async fn migrate(&self) -> Result<()> {
-        migrate::migrate(self.pool(), &self.sql.dialect().options().table).await
+        let dialect = self.sql.dialect();
+        migrate::migrate(dialect.pool().clone(), dialect.options().table.clone()).await
     }
 
-    /// The pool that the queue uses.
+    /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
+    /// back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
+    /// for each.
     pub fn pool(&self) -> &PgPool {
+        self.is_lent.store(true, Ordering::Relaxed);
         self.sql.dialect().pool()
     }
 
+    /// Rouses the workers that wait for this queue, here and in other processes: for callers of
+    /// [`enqueue_in`](Self::enqueue_in), after their commit. A hint; returns at once.
+    pub fn wake(&self) {
+        self.sql.wake();
+    }
+
     /// Enqueues inside the caller's own transaction: the task commits or rolls back with the caller's rows. Workers
-    /// find it at their next poll after the commit.
+    /// find it at their next poll after the commit, or at once when [`wake`](Self::wake) is called after it. Nothing is
+    /// announced in the transaction itself: a NOTIFY would make its commit wait for all others that have one.
     ///
     /// # Errors
     /// As [`Queue::enqueue`]. The caller's transaction should then be rolled back.
@@ -93,12 +128,25 @@ impl PostgresQueue {
 
 delegate_queue!(PostgresQueue);
 
-async fn open(config: &PostgresConfig, url: &sqlx::postgres::PgConnectOptions) -> Result<PgPool> {
+/// The queue's own calls run to their ends in tasks of their own, so that they leave no transaction behind: looking for
+/// one costs a third of the rate of single enqueues, and is done only once the service can have left one.
+async fn open(config: &PostgresConfig, url: &PgConnectOptions, is_lent: Arc<AtomicBool>) -> Result<PgPool> {
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
+        .after_release(move |connection, _| {
+            let is_lent = is_lent.load(Ordering::Relaxed);
+            Box::pin(async move { Ok(!is_lent || is_clean(connection).await?) })
+        })
         .connect_with(url);
     pool.await.map_err(|error| error::connect_failure(error).into_error("connect"))
+}
+
+/// Whether no transaction is open: only within one does `now` stand still. ROLLBACK would be simpler, but makes the
+/// server warn where there is none.
+async fn is_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    let query = "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()";
+    sqlx::raw_sql(query).fetch_one(connection).await?.try_get(0)
 }

@@ -1,45 +1,103 @@
 //! Applies the schema's migrations, each once, each in its own transaction. It knows no queue.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
-use taskqueue_core::Result;
+use taskqueue_core::{Error, ErrorKind, Result};
 use taskqueue_migrations::{Migration, POSTGRES};
-use taskqueue_sql::{Attempt, TableName};
+use taskqueue_sql::{Attempt, Failure, TableName};
 
 use crate::error::failure;
 
 /// Locks out other migrators of this program, whatever their table; released with the transaction.
 const LOCK: i64 = 0x7461_736b_7175_6575;
 
-pub(crate) async fn migrate(pool: &PgPool, table: &TableName) -> Result<()> {
-    let applied = async {
+/// In a task of its own: a caller that drops its future must not leave a transaction, with the lock, in the pool.
+pub(crate) async fn migrate(pool: PgPool, table: TableName) -> Result<()> {
+    let migrating = tokio::spawn(async move {
         let mut connection = pool.acquire().await.map_err(failure)?;
+        prepare(&mut connection, &table).await?;
         for migration in POSTGRES {
-            apply(&mut connection, table, migration).await?;
+            apply(&mut connection, &table, migration).await?;
         }
         Ok(())
-    };
-    applied.await.map_err(|failure: taskqueue_sql::Failure| failure.into_error("migrate"))
+    });
+    let ended = migrating.await.map_err(|stopped| {
+        let message = format!("the migration was stopped: {stopped}");
+        Error::new(ErrorKind::Backend, "migrate", message).transient(stopped.is_cancelled())
+    })?;
+    ended.map_err(|failure: Failure| failure.into_error("migrate"))
 }
 
-async fn apply(connection: &mut PgConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
+/// Creates the schema and the table of versions, and refuses a database that is ahead of this program.
+async fn prepare(connection: &mut PgConnection, table: &TableName) -> Attempt<()> {
     let mut transaction = connection.begin().await.map_err(failure)?;
-    sqlx::query("SELECT pg_advisory_xact_lock($1)")
-        .bind(LOCK)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failure)?;
+    lock(&mut transaction).await?;
+    if let Some(schema) = table.schema() {
+        create_schema(&mut transaction, schema).await?;
+    }
     let versions = table.migrations();
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {versions} (version bigint PRIMARY KEY, name text NOT NULL, \
          applied_at timestamptz NOT NULL DEFAULT now())"
     );
-    sqlx::query(AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(failure)?;
-    let record =
-        format!("INSERT INTO {versions} (version, name) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING");
-    let record = sqlx::query(AssertSqlSafe(record)).bind(migration.version).bind(migration.name);
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(failure)?;
+    let newest = format!("SELECT coalesce(max(version), 0) FROM {versions}");
+    let newest = sqlx::query_scalar(AssertSqlSafe(newest)).persistent(false);
+    check(newest.fetch_one(&mut *transaction).await.map_err(failure)?)?;
+    transaction.commit().await.map_err(failure)
+}
+
+/// Only where it is not there: CREATE SCHEMA IF NOT EXISTS asks for the right to create even where it is.
+async fn create_schema(connection: &mut PgConnection, schema: &str) -> Attempt<()> {
+    let find = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)");
+    let find = find.persistent(false).bind(schema);
+    if find.fetch_one(&mut *connection).await.map_err(failure)? {
+        return Ok(());
+    }
+    let create = format!("CREATE SCHEMA \"{schema}\"");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await.map_err(failure)?;
+    Ok(())
+}
+
+fn check(newest: i64) -> Attempt<()> {
+    let known = POSTGRES.last().map_or(0, |migration| migration.version);
+    if newest <= known {
+        return Ok(());
+    }
+    let message = format!("the database is at version {newest}, this program knows only {known}: update it");
+    Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None })
+}
+
+async fn apply(connection: &mut PgConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
+    let mut transaction = connection.begin().await.map_err(failure)?;
+    lock(&mut transaction).await?;
+    let record = format!(
+        "INSERT INTO {} (version, name) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
+        table.migrations()
+    );
+    let record = sqlx::query(AssertSqlSafe(record)).persistent(false);
+    let record = record.bind(migration.version).bind(migration.name);
     if record.execute(&mut *transaction).await.map_err(failure)?.rows_affected() == 1 {
-        let schema = migration.sql(table.as_str());
-        sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *transaction).await.map_err(failure)?;
+        let sql = migration.sql(table.as_str());
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failure)?;
     }
     transaction.commit().await.map_err(failure)
+}
+
+async fn lock(connection: &mut PgConnection) -> Attempt<()> {
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").persistent(false).bind(LOCK);
+    lock.execute(connection).await.map_err(failure)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_ahead_of_the_program_is_refused() {
+        let known = POSTGRES.last().expect("there is a migration").version;
+        check(known).expect("it is as new");
+        let error = check(known + 1).expect_err("it is newer").into_error("migrate");
+        assert!(error.to_string().contains("this program knows only"), "{error}");
+    }
 }

@@ -1,0 +1,128 @@
+//! What is at the other end: which server, which version, and whether a pooler stands in between. It owns the
+//! questions and what their answers mean; it knows no queue.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Row};
+use taskqueue_core::{Error, ErrorKind, Result};
+
+use crate::config::{Engine, Pooler};
+use crate::error::connect_failure;
+
+/// The oldest PostgreSQL.
+const POSTGRES_MIN: u32 = 14;
+/// How often the pooler is given the chance to show itself. Once is enough on an idle one.
+const ROUNDS: usize = 3;
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) engine: Engine,
+    /// Never `Detect`.
+    pub(crate) pooler: Pooler,
+}
+
+/// Asks the server what it is, unless the settings say.
+pub(crate) async fn detect(
+    options: &PgConnectOptions,
+    engine: Option<Engine>,
+    pooler: Pooler,
+) -> Result<Found> {
+    if let (Some(engine), true) = (engine, pooler != Pooler::Detect) {
+        return Ok(Found { engine, pooler });
+    }
+    let failed = |error| connect_failure(error).into_error("connect");
+    let mut connection = options.connect().await.map_err(failed)?;
+    let engine = match engine {
+        Some(engine) => engine,
+        None => engine_of(&text(&mut connection, "SELECT version()").await.map_err(failed)?)?,
+    };
+    let pooler = match pooler {
+        Pooler::Detect if engine == Engine::Postgres => {
+            let other = options.connect().await.map_err(failed)?;
+            seek_pooler(&mut connection, other).await.map_err(failed)?
+        }
+        Pooler::Detect => Pooler::Direct,
+        known => known,
+    };
+    // The answers are there; how the connection ends is of no interest.
+    drop(connection.close().await);
+    Ok(Found { engine, pooler })
+}
+
+/// Between transactions, a pooler in transaction mode gives a session's server process to another session. So one
+/// session asks for its process, a second one begins a transaction, most likely on the process that just became free,
+/// and the first one asks again: without such a pooler, each has its own process throughout.
+async fn seek_pooler(first: &mut PgConnection, mut second: PgConnection) -> sqlx::Result<Pooler> {
+    const PROCESS: &str = "SELECT pg_backend_pid()::text";
+    for _ in 0..ROUNDS {
+        let before = text(first, PROCESS).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut second).await?;
+        let is_shared = text(&mut second, PROCESS).await? == before || text(first, PROCESS).await? != before;
+        sqlx::raw_sql("ROLLBACK").execute(&mut second).await?;
+        if is_shared {
+            drop(second.close().await);
+            return Ok(Pooler::Transaction);
+        }
+    }
+    drop(second.close().await);
+    Ok(Pooler::Direct)
+}
+
+/// The simple protocol: nothing is prepared.
+async fn text(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<String> {
+    sqlx::raw_sql(sql).fetch_one(connection).await?.try_get(0)
+}
+
+/// The engine of a `version()`, unless it is too old.
+fn engine_of(version: &str) -> Result<Engine> {
+    let refused = |message: String| Err(Error::new(ErrorKind::Backend, "connect", message));
+    if let Some(version) = version.strip_prefix("PostgreSQL ") {
+        return match leading_number(version) {
+            Some(major) if major >= POSTGRES_MIN => Ok(Engine::Postgres),
+            _ => refused(format!(
+                "PostgreSQL {} is too old: from {POSTGRES_MIN} on it can be used",
+                version.split_whitespace().next().unwrap_or_default()
+            )),
+        };
+    }
+    if version.starts_with("CockroachDB ") {
+        return refused("CockroachDB cannot be used by this version: it has no statements for it".to_owned());
+    }
+    let shown: String = version.chars().take(60).collect();
+    refused(format!("the server says that it is {shown:?}, which is not known; expected PostgreSQL"))
+}
+
+fn leading_number(text: &str) -> Option<u32> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_of_a_version_that_can_be_used_is_known() {
+        for version in [
+            "PostgreSQL 14.0 on x86_64-pc-linux-gnu, compiled by gcc, 64-bit",
+            "PostgreSQL 17.2 (Debian 17.2-1.pgdg120+1) on aarch64",
+            "PostgreSQL 19devel on x86_64",
+            "PostgreSQL 15.2-YB-2.25.0.0-b0 on x86_64",
+        ] {
+            assert_eq!(engine_of(version).expect(version), Engine::Postgres);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        for (version, expected) in [
+            ("PostgreSQL 13.18 on x86_64", "PostgreSQL 13.18 is too old"),
+            ("PostgreSQL 8.0.2 on i686, Redshift 1.0", "PostgreSQL 8.0.2 is too old"),
+            ("CockroachDB CCL v24.1.5 (x86_64-pc-linux-gnu, built 2024/09/10)", "CockroachDB"),
+            ("MaterializeDB 1", "MaterializeDB"),
+        ] {
+            let error = engine_of(version).expect_err(version);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! A queue behind a pooler in transaction mode, whose URL is in `TASKQUEUE_PGBOUNCER_URL`. `xtask/images/pgbouncer.sh`
+//! is a recipe for one.
+
+use taskqueue_postgres::{
+    ClaimRequest, NewTask, Pooler, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId,
+};
+
+const URL_VARIABLE: &str = "TASKQUEUE_PGBOUNCER_URL";
+
+fn config() -> PostgresConfig {
+    let url = std::env::var(URL_VARIABLE).unwrap_or_else(|_| {
+        panic!("no pooler: set {URL_VARIABLE} to the URL of a database behind PgBouncer in transaction mode")
+    });
+    let mut config = PostgresConfig::url(&url).expect("the variable holds a URL");
+    config.schema = Some(format!("pooler_{:016x}", rand::random::<u64>()));
+    config
+}
+
+async fn open(config: PostgresConfig) -> PostgresQueue {
+    PostgresQueue::with_config(config).await.expect("the pooler is there")
+}
+
+/// The schema goes with the test.
+async fn forget(queue: &PostgresQueue, schema: Option<String>) {
+    let drop = format!("DROP SCHEMA {} CASCADE", schema.expect("it was set"));
+    sqlx::raw_sql(sqlx::AssertSqlSafe(drop)).execute(queue.pool()).await.expect("the schema is the test's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_in_transaction_mode_is_found_and_every_claim_and_settle_works_through_it() {
+    let config = config();
+    let (one, other) = (open(config.clone()).await, open(config.clone()).await);
+    for queue in [&one, &other] {
+        let shown = format!("{queue:?}");
+        assert!(shown.contains("prepared_statements: false") && shown.contains("listens: false"), "{shown}");
+    }
+    one.migrate().await.expect("the database takes the tables");
+
+    let works = |queue: PostgresQueue| async move {
+        let welcome = TaskType::new("welcome").expect("the name is valid");
+        let request = ClaimRequest::new(WorkerId::new("here").expect("it is valid"), vec![welcome], 5);
+        let mut completed = 0;
+        for number in 0..50 {
+            let task = NewTask::raw("welcome", number.to_string()).expect("the task is valid");
+            queue.enqueue(task).await.expect("the server takes it");
+            for claim in queue.dequeue_many(&request).await.expect("the server answers") {
+                queue.complete(claim.lease).await.expect("the lease is live");
+                completed += 1;
+            }
+        }
+        completed
+    };
+    let (mine, others) = tokio::join!(works(one.clone()), works(other.clone()));
+
+    let stats = one.stats().await.expect("the server answers");
+    assert_eq!((stats.completed, mine + others + stats.pending), (mine + others, 100));
+    forget(&one, config.schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_settings_say_of_the_pooler_is_not_asked() {
+    let mut config = config();
+    config.pooler = Pooler::Direct;
+
+    let shown = format!("{:?}", open(config).await);
+
+    assert!(shown.contains("prepared_statements: true") && shown.contains("listens: true"), "{shown}");
+}
