@@ -4,11 +4,12 @@
 # with the one runs with the other.
 #   build.sh                 all images
 #   build.sh postgres:17 …   some of them
-# Needs: root, a Docker engine, mmdebstrap (apt-get install mmdebstrap).
+# Needs: root, a Docker engine, and a Debian-like system, whose apt sources say where packages are. mmdebstrap is
+# installed where it is missing.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mirror=$(awk '/^URIs:/{print $2; exit}' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
-[ -n "$mirror" ] || mirror=$(awk '$1=="deb"{print $2; exit}' /etc/apt/sources.list)
+[ -n "$mirror" ] || mirror=$(awk '$1=="deb"{print $2; exit}' /etc/apt/sources.list 2>/dev/null || true)
 
 # image | Debian suite | packages | data folder: a volume, so that it is on the disk and not on the overlay
 recipes='
@@ -46,6 +47,14 @@ known=$(printf '%s' "$recipes" | cut -d'|' -f1 | grep .)
 for image in "$@"; do
   grep -qx -- "$image" <<<"$known" || { echo "no recipe for $image; there are: $(tr '\n' ' ' <<<"$known")" >&2; exit 2; }
 done
+[ "$(id -u)" = 0 ] || { echo "building images needs root" >&2; exit 1; }
+[ -n "$mirror" ] || { echo "this system's apt sources name no mirror of Debian" >&2; exit 1; }
+if ! command -v mmdebstrap >/dev/null; then
+  echo "mmdebstrap: installing it"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends mmdebstrap >/dev/null
+fi
 while IFS='|' read -r image suite packages data; do
   [ -n "$image" ] || continue
   if [ $# -eq 0 ] || printf '%s\n' "$@" | grep -qx -- "$image"; then build "$image" "$suite" "$packages" "$data"; fi

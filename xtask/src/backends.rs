@@ -1,8 +1,6 @@
-//! The backends of this build: where each one's suite is, and what server it needs. It runs nothing.
+//! The backends: where each one's suite is, what server it needs, and how that is found. Data; it runs nothing.
 
 use anyhow::{Result, bail};
-
-use crate::servers::Recipe;
 
 /// Where a backend's suite is.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,80 +9,193 @@ pub(crate) struct Backend {
     pub(crate) name: &'static str,
     /// The crate whose test target holds the suite.
     pub(crate) package: &'static str,
-    /// Which tests of the target are this backend's, by the start of their names.
-    pub(crate) tests: &'static str,
+    /// The module of the target that holds this backend's tests, where it holds those of several.
+    pub(crate) module: &'static str,
     /// The server that it needs.
-    pub(crate) server: Option<Recipe>,
+    pub(crate) server: Option<Needs>,
 }
 
-/// The backends that need no server.
-pub(crate) static EMBEDDED: [Backend; 2] = [
-    Backend { name: "memory", package: "taskqueue-memory", tests: "", server: None },
-    Backend { name: "sqlite", package: "taskqueue-sqlite", tests: "", server: None },
-];
+/// A server that a suite needs.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// The variable that holds the URL of a server to use.
+    pub(crate) variable: &'static str,
+    /// The variable in which the tests look for it.
+    pub(crate) tests_read: &'static str,
+    /// What else the tests are told.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// The images that are tested, oldest first.
+    pub(crate) images: &'static [&'static str],
+    /// The image of the server behind, where this is a pooler.
+    pub(crate) behind: Option<&'static str>,
+    /// The server's program, for machines where it is installed.
+    pub(crate) program: Option<&'static str>,
+}
 
-/// The backends that need one.
-pub(crate) static SERVED: [Backend; 3] = [
+/// What a suite is told of the server behind a pooler: databases are made and dropped there.
+pub(crate) const ADMIN_VARIABLE: &str = "TASKQUEUE_POSTGRES_ADMIN_URL";
+/// What tells the suite of PostgreSQL that it runs through a pooler.
+pub(crate) const UNPREPARED_VARIABLE: &str = "TASKQUEUE_POSTGRES_UNPREPARED";
+
+const SERVER: Needs =
+    Needs { variable: "", tests_read: "", settings: &[], images: &[], behind: None, program: None };
+
+/// All of them, in the order of the table. The embedded ones are first.
+pub(crate) static BACKENDS: [Backend; 8] = [
+    Backend { name: "memory", package: "taskqueue-memory", module: "memory", server: None },
+    Backend { name: "sqlite", package: "taskqueue-sqlite", module: "sqlite", server: None },
     Backend {
         name: "postgres",
         package: "taskqueue-postgres",
-        tests: "",
-        server: Some(Recipe {
-            name: "postgres",
+        module: "postgres",
+        server: Some(Needs {
             variable: "TASKQUEUE_POSTGRES_URL",
-            images: &["postgres:15", "postgres:17"],
+            tests_read: "TASKQUEUE_POSTGRES_URL",
+            images: &["postgres:15", "postgres:17", "postgres:18"],
+            program: Some("postgres"),
+            ..SERVER
+        }),
+    },
+    Backend {
+        name: "pgbouncer",
+        package: "taskqueue-postgres",
+        module: "postgres",
+        server: Some(Needs {
+            variable: "TASKQUEUE_PGBOUNCER_URL",
+            tests_read: "TASKQUEUE_POSTGRES_URL",
+            settings: &[(UNPREPARED_VARIABLE, "1")],
+            images: &["pgbouncer:1"],
+            behind: Some("postgres:17"),
+            ..SERVER
         }),
     },
     Backend {
         name: "mysql",
         package: "taskqueue-mysql",
-        tests: "mysql::",
-        server: Some(Recipe { name: "mysql", variable: "TASKQUEUE_MYSQL_URL", images: &["mysql:9.7"] }),
+        module: "mysql",
+        server: Some(Needs {
+            variable: "TASKQUEUE_MYSQL_URL",
+            tests_read: "TASKQUEUE_MYSQL_URL",
+            images: &["mysql:9.7"],
+            program: Some("mysqld"),
+            ..SERVER
+        }),
     },
     Backend {
         name: "mariadb",
         package: "taskqueue-mysql",
-        tests: "mariadb::",
-        server: Some(Recipe {
-            name: "mariadb",
+        module: "mariadb",
+        server: Some(Needs {
             variable: "TASKQUEUE_MARIADB_URL",
+            tests_read: "TASKQUEUE_MARIADB_URL",
             images: &["mariadb:11.8"],
+            program: Some("mariadbd"),
+            ..SERVER
+        }),
+    },
+    Backend {
+        name: "cockroach",
+        package: "taskqueue-postgres",
+        module: "cockroach",
+        server: Some(Needs {
+            variable: "TASKQUEUE_COCKROACH_URL",
+            tests_read: "TASKQUEUE_COCKROACH_URL",
+            images: &["cockroachdb/cockroach:latest-v24.3"],
+            ..SERVER
+        }),
+    },
+    Backend {
+        name: "vitess",
+        package: "taskqueue-mysql",
+        module: "vitess",
+        server: Some(Needs {
+            variable: "TASKQUEUE_VITESS_URL",
+            tests_read: "TASKQUEUE_VITESS_URL",
+            images: &["vitess/vttestserver:mysql80"],
+            ..SERVER
         }),
     },
 ];
 
-/// The backends of these names; the embedded ones where none is named.
-pub(crate) fn chosen(names: &[String]) -> Result<Vec<&'static Backend>> {
-    if names.is_empty() {
-        return Ok(EMBEDDED.iter().collect());
+/// The backends that need no server.
+pub(crate) fn embedded() -> Vec<&'static Backend> {
+    BACKENDS.iter().filter(|backend| backend.server.is_none()).collect()
+}
+
+/// The backends of these names; where none is named, those of these images; where there are none either, all.
+pub(crate) fn chosen(names: &[String], images: &[String]) -> Result<Vec<&'static Backend>> {
+    if !names.is_empty() {
+        let found: Vec<_> = names.iter().map(|name| named(name)).collect::<Result<_>>()?;
+        return Ok(in_order(&found));
     }
-    let all = || EMBEDDED.iter().chain(&SERVED);
-    let find = |name: &String| match all().find(|backend| backend.name == name) {
-        Some(backend) => Ok(backend),
-        None => {
-            let known: Vec<_> = all().map(|backend| backend.name).collect();
-            bail!("backend {name} is not in this build; it has {}", known.join(", "))
-        }
+    let found: Vec<_> = images.iter().map(|image| of_image(image)).collect::<Result<_>>()?;
+    Ok(if found.is_empty() { BACKENDS.iter().collect() } else { in_order(&found) })
+}
+
+/// The backend of this name.
+pub(crate) fn named(name: &str) -> Result<&'static Backend> {
+    let Some(found) = BACKENDS.iter().find(|backend| backend.name == name) else {
+        let known: Vec<_> = BACKENDS.iter().map(|backend| backend.name).collect();
+        bail!("there is no backend {name}; there are {}", known.join(", "))
     };
-    names.iter().map(find).collect()
+    Ok(found)
+}
+
+/// The backend whose server this image holds, by the name before the tag.
+pub(crate) fn of_image(image: &str) -> Result<&'static Backend> {
+    let is_of = |backend: &&Backend| match &backend.server {
+        Some(needs) => needs.images.iter().any(|known| repository(known) == repository(image)),
+        None => false,
+    };
+    let Some(found) = BACKENDS.iter().find(is_of) else {
+        let images = BACKENDS.iter().filter_map(|backend| backend.server.as_ref()?.images.first());
+        let known: Vec<_> = images.map(|image| repository(image)).collect();
+        bail!("image {image} is of no backend; there are {}", known.join(", "))
+    };
+    Ok(found)
+}
+
+fn repository(image: &str) -> &str {
+    image.split_once(':').map_or(image, |(repository, _)| repository)
+}
+
+/// Each once.
+fn in_order(found: &[&'static Backend]) -> Vec<&'static Backend> {
+    BACKENDS.iter().filter(|backend| found.contains(backend)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn names(names: &[&str], images: &[&str]) -> Vec<&'static str> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let found = chosen(&owned(names), &owned(images)).expect("they exist");
+        found.into_iter().map(|backend| backend.name).collect()
+    }
+
     #[test]
-    fn a_backend_of_a_later_build_is_refused_by_name() {
-        let error = chosen(&["cockroach".to_owned()]).expect_err("it is not in this build");
-        assert_eq!(
-            error.to_string(),
-            "backend cockroach is not in this build; it has memory, sqlite, postgres, mysql, mariadb"
+    fn a_backend_that_does_not_exist_is_refused_by_name() {
+        let error = chosen(&["oracle".to_owned()], &[]).expect_err("there is none");
+        assert!(
+            error.to_string().starts_with("there is no backend oracle; there are memory, sqlite, postgres")
         );
     }
 
     #[test]
-    fn without_names_the_backends_that_need_no_server_are_chosen() {
-        let names: Vec<_> = chosen(&[]).unwrap().iter().map(|backend| backend.name).collect();
-        assert_eq!(names, ["memory", "sqlite"]);
+    fn without_names_and_images_every_backend_is_chosen() {
+        assert_eq!(names(&[], &[]).len(), BACKENDS.len());
+        assert_eq!(embedded().iter().map(|backend| backend.name).collect::<Vec<_>>(), ["memory", "sqlite"]);
+    }
+
+    #[test]
+    fn an_image_tells_its_backend_by_the_name_before_the_tag() {
+        assert_eq!(
+            names(&[], &["postgres:16", "postgres:14", "vitess/vttestserver:x"]),
+            ["postgres", "vitess"]
+        );
+        assert_eq!(names(&["sqlite"], &["postgres:16"]), ["sqlite"]);
+        let error = of_image("oracle:23").expect_err("there is none");
+        assert!(error.to_string().starts_with("image oracle:23 is of no backend; there are postgres, "));
     }
 }

@@ -7,7 +7,8 @@ use anyhow::Result;
 
 use crate::counts::Counts;
 use crate::process;
-use crate::suite::{self, Extent};
+use crate::requirement::Requirement;
+use crate::suite::{self, Extent, Urls};
 use crate::tidy;
 use crate::workspace::Workspace;
 
@@ -20,16 +21,16 @@ enum Check {
     NotRun(&'static str),
 }
 
-/// Runs every check and the tests. Answers whether all passed.
+/// Runs every check and the tests. Answers whether all passed, on every server that is required.
 pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
-    let checks = [
-        ("fmt", tool("fmt", FMT_MISSING, &["fmt", "--all", "--check"])?),
-        ("tidy", Check::of(tidy::run(workspace)?)),
-        ("clippy", tool("clippy", CLIPPY_MISSING, &CLIPPY)?),
-        ("doc", documentation()?),
-        ("deny", tool("deny", DENY_MISSING, &["deny", "--workspace", "check"])?),
-    ];
-    let tests = suite::report(workspace, Extent::Whole);
+    let required: Vec<Requirement> = REQUIRED.iter().map(|it| it.parse()).collect::<Result<_>>()?;
+    let (checks, tests) = std::thread::scope(|scope| -> Result<_> {
+        // Images are got while the compiler runs.
+        let servers = scope.spawn(|| suite::servers(workspace, Extent::Whole, Urls::Ignored));
+        let checks = checks(workspace)?;
+        let servers = || servers.join().expect("looking for servers does not panic");
+        Ok((checks, suite::report(workspace, Extent::Whole, servers, &required)))
+    })?;
     println!("\n{}Checks:", tests.summary());
     for (name, check) in checks {
         println!("  {name:<8} {}", check.said());
@@ -39,10 +40,25 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
     Ok(total.failed == 0)
 }
 
-const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+/// The servers without which nothing is merged: the oldest, the newest and the common version of PostgreSQL, those of
+/// MySQL and MariaDB that packages exist of, and a pooler in transaction mode.
+const REQUIRED: [&str; 6] =
+    ["postgres:15", "postgres:17", "postgres:18", "mysql:9.7", "mariadb:11.8", "pgbouncer:1"];
+const CLIPPY: [&str; 7] =
+    ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
 const FMT_MISSING: &str = "rustfmt is not installed: rustup component add rustfmt";
 const CLIPPY_MISSING: &str = "clippy is not installed: rustup component add clippy";
 const DENY_MISSING: &str = "cargo-deny is not installed: cargo install cargo-deny";
+
+fn checks(workspace: &Workspace) -> Result<[(&'static str, Check); 5]> {
+    Ok([
+        ("fmt", tool("fmt", FMT_MISSING, &["fmt", "--all", "--check"])?),
+        ("tidy", Check::of(tidy::run(workspace)?)),
+        ("clippy", tool("clippy", CLIPPY_MISSING, &CLIPPY)?),
+        ("doc", documentation()?),
+        ("deny", tool("deny", DENY_MISSING, &["deny", "--workspace", "check"])?),
+    ])
+}
 
 impl Check {
     fn of(passed: bool) -> Self {

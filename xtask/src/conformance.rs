@@ -1,273 +1,251 @@
-//! The conformance suite, backend by backend, and its table. Which behaviours there are is the suite's affair;
-//! what was not run and what an engine says of itself are read from the lines that its tests print.
+//! `cargo xtask conformance`: the suite that every backend must pass, server by server. Which behaviours there are is
+//! the suite's affair, where servers come from the plan's.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result};
 
-use crate::backends::{Backend, EMBEDDED, chosen};
+use crate::backends::{self, BACKENDS, Backend};
 use crate::counts::{self, Counts};
+use crate::images::Building;
+use crate::plan::{Asked, plan};
 use crate::process::{self, Watched};
-use crate::servers::{Recipe, Server, Servers};
+use crate::programs::{Build, Programs};
+use crate::requirement::{Requirement, unmet};
+use crate::servers::{self, Holder, Started};
+use crate::sources::{Missing, Source, Sources};
+use crate::table::{Row, json, table};
 use crate::workspace::Workspace;
 
 /// The name of the integration test that wires a backend to the suite.
 pub(crate) const TARGET: &str = "conformance";
-/// What a behaviour prints that the backend gives nothing to check for.
-const NOT_RUN: &str = "not run: ";
-/// What a behaviour prints that has asked the engine for its name and version.
-const ENGINE: &str = "engine: ";
+/// Tests mostly wait for their server: this many at once keep two cores busy.
+const THREADS_ON_SERVERS: &str = "6";
 
-/// One line of the table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Row {
-    backend: String,
-    /// As the engine reports it.
-    version: String,
-    passed: u64,
-    failed: u64,
-    not_run: u64,
+/// The command line's wishes.
+pub(crate) struct Wishes<'a> {
+    pub(crate) backends: &'a [String],
+    pub(crate) images: &'a [String],
+    pub(crate) requirements: &'a [Requirement],
+    pub(crate) json: Option<&'a Path>,
 }
 
-/// Runs the suite on these backends, or on all of this build, and prints the table. Answers whether all passed.
-pub(crate) fn run(workspace: &Workspace, backends: &[String], json: Option<&Path>) -> Result<bool> {
-    let backends = chosen(backends)?;
-    let packages = backends.iter().flat_map(|backend| ["--package".to_owned(), backend.package.to_owned()]);
-    let served = backends.iter().filter(|backend| backend.server.is_some());
-    let features =
-        served.flat_map(|backend| ["--features".to_owned(), format!("{}/server-tests", backend.package)]);
-    let selection: Vec<String> =
-        packages.chain(features).chain(["--test".to_owned(), TARGET.to_owned()]).collect();
-    let rows = rows(workspace, &backends, &selection)?;
+/// What ran.
+#[derive(Default)]
+pub(crate) struct Ran {
+    /// The table.
+    pub(crate) rows: Vec<Row>,
+    /// The backends' other tests on the same servers, and how they ended.
+    pub(crate) others: Vec<(String, Counts)>,
+}
+
+/// Which tests are run on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tests {
+    /// The suite.
+    Suite,
+    /// The suite and whatever else the backend's crate tests on servers.
+    All,
+}
+
+/// Runs the suite and prints the table. Answers whether all that ran passed and all that had to run did.
+pub(crate) fn run(workspace: &Workspace, wishes: &Wishes<'_>) -> Result<bool> {
+    let asked = Asked {
+        backends: backends::chosen(wishes.backends, wishes.images)?,
+        by_name: !wishes.backends.is_empty(),
+        images: wishes.images.to_vec(),
+        urls: true,
+        left_out: &[],
+        building: Building::Refused,
+    };
+    let sources = plan(workspace, &asked);
+    let programs = Programs::build(workspace, &Build::Of { backends: &asked.backends, target: TARGET })?;
+    let Ran { rows, .. } = run_on(workspace, &programs, &asked.backends, sources, Tests::Suite)?;
     println!("\n{}", table(&rows));
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(&rows).context("write the table as JSON")?;
-        fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
+    if let Some(path) = wishes.json {
+        fs::write(path, json(&rows)).with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(rows.iter().all(Row::is_passed))
+    let unmet = unmet(wishes.requirements, &rows);
+    for requirement in &unmet {
+        eprintln!("error: {requirement}");
+    }
+    for row in rows.iter().filter(|row| row.is_failure()) {
+        eprintln!("error: {}", row.said_not_run().unwrap_or_else(|| format!("{} failed", row.name())));
+    }
+    Ok(unmet.is_empty() && !rows.iter().any(Row::is_failure))
 }
 
-/// Runs the suite on every backend of this build, as part of all tests: built as those are, so that nothing is
-/// built twice.
-pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Row>> {
-    let backends: Vec<&Backend> = EMBEDDED.iter().collect();
-    rows(workspace, &backends, &["--workspace".to_owned(), "--tests".to_owned()])
-}
-
-/// The table, for people.
-pub(crate) fn table(rows: &[Row]) -> String {
-    let head = ["backend", "version", "passed", "failed", "not run"].map(str::to_owned);
-    let lines: Vec<[String; 5]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let line = |cells: &[String; 5]| {
-        let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
-            0 | 1 => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-impl Row {
-    /// The numbers.
-    pub(crate) fn counts(&self) -> Counts {
-        Counts { passed: self.passed, failed: self.failed, not_run: self.not_run }
-    }
-
-    /// The backend and its version.
-    pub(crate) fn name(&self) -> String {
-        format!("{} {}", self.backend, self.version)
-    }
-
-    /// A backend whose suite did not run has not passed. Behaviours that it gives nothing to check for are not
-    /// held against it.
-    fn is_passed(&self) -> bool {
-        self.passed > 0 && self.failed == 0
-    }
-
-    /// The row of what a suite of `listed` tests printed.
-    fn of_output(backend: &str, ran: &Watched, listed: u64) -> Self {
-        let printed = |mark: &'static str| ran.stdout.lines().filter_map(move |line| line.strip_prefix(mark));
-        let ended = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
-        let empty = printed(NOT_RUN).count() as u64;
-        Self {
-            backend: backend.to_owned(),
-            version: printed(ENGINE)
-                .find_map(|engine| engine.split_once(' '))
-                .map_or("not reported", |it| it.1)
-                .to_owned(),
-            passed: ended.passed.saturating_sub(empty),
-            failed: ended.failed,
-            not_run: ended.not_run + empty,
-        }
-    }
-
-    fn cells(&self) -> [String; 5] {
-        let number = |n: u64| n.to_string();
-        let Self { backend, version, passed, failed, not_run } = self;
-        [backend.clone(), version.clone(), number(*passed), number(*failed), number(*not_run)]
-    }
-}
-
-fn rows(workspace: &Workspace, backends: &[&Backend], selection: &[String]) -> Result<Vec<Row>> {
-    let programs = programs(selection)?;
-    let mut rows = Vec::new();
-    for backend in backends {
-        match &backend.server {
-            None => rows.push(row(workspace, &programs, backend, None)?),
-            Some(recipe) => rows.extend(served(workspace, &programs, backend, recipe)?),
-        }
-    }
-    Ok(rows)
-}
-
-/// The rows of a backend that needs a server, one a server. None to be had is an error: it was asked for.
-fn served(
+/// Runs the suite on these backends: the embedded ones, then each server as it becomes ready.
+pub(crate) fn run_on(
     workspace: &Workspace,
-    programs: &BTreeMap<PathBuf, PathBuf>,
-    backend: &Backend,
-    recipe: &Recipe,
-) -> Result<Vec<Row>> {
-    let servers = Servers::find(recipe)?;
-    for missing in &servers.missing {
-        println!("not run: {missing}");
+    programs: &Programs,
+    backends: &[&'static Backend],
+    sources: Vec<Sources>,
+    tests: Tests,
+) -> Result<Ran> {
+    let mut run = Run { workspace, programs, tests, ran: Ran::default() };
+    for backend in backends.iter().filter(|backend| backend.server.is_none()) {
+        run.suite(backend, "in process", |_| {})?;
     }
-    if servers.found.is_empty() {
-        bail!("{} was asked for and did not run: {}", backend.name, servers.missing.join("; "));
-    }
-    let row = |server| row(workspace, programs, backend, Some((recipe.variable, server)));
-    servers.found.iter().map(row).collect()
-}
-
-/// Builds the suites and answers the programs by the folders of their packages.
-fn programs(selection: &[String]) -> Result<BTreeMap<PathBuf, PathBuf>> {
-    let mut build = process::cargo();
-    build.arg("test").args(selection).args(["--no-run", "--message-format", "json-render-diagnostics"]);
-    build.stderr(Stdio::inherit());
-    let messages = process::output(&mut build).context("build the conformance suites")?;
-    Ok(programs_in(&messages))
-}
-
-fn programs_in(messages: &str) -> BTreeMap<PathBuf, PathBuf> {
-    #[derive(Deserialize)]
-    struct Artifact {
-        manifest_path: PathBuf,
-        executable: Option<PathBuf>,
-        target: Name,
-    }
-    #[derive(Deserialize)]
-    struct Name {
-        name: String,
-    }
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    let tests = artifacts.filter(|artifact| artifact.target.name == TARGET);
-    tests
-        .filter_map(|Artifact { mut manifest_path, executable, .. }| {
-            manifest_path.pop();
-            Some((manifest_path, executable?))
-        })
-        .collect()
-}
-
-fn row(
-    workspace: &Workspace,
-    programs: &BTreeMap<PathBuf, PathBuf>,
-    backend: &Backend,
-    server: Option<(&str, &Server)>,
-) -> Result<Row> {
-    let Backend { name, package, tests, .. } = backend;
-    let folder = workspace.package(package).with_context(|| format!("no crate {package}"))?.folder();
-    let program = programs.get(folder).with_context(|| format!("{package} has no test named {TARGET}"))?;
-    println!(
-        "\nconformance of {name}{}",
-        server.map_or(String::new(), |(_, server)| format!(" ({})", server.origin))
-    );
-    let suite = || {
-        let mut command = suite(program, folder);
-        if let Some((variable, server)) = server {
-            command.env(variable, &server.url);
+    let mut contained = HashMap::new();
+    for Sources { backend, found, missing } in sources {
+        for missing in &missing {
+            run.missing(backend, missing)?;
         }
-        if !tests.is_empty() {
-            command.arg(tests);
+        for source in found {
+            match backend.server.as_ref().and_then(|needs| servers::wanted(backend, needs, &source)) {
+                Some(wanted) => drop(contained.insert(wanted, (backend, source))),
+                None => run.server(backend, &source, None)?,
+            }
         }
-        command
-    };
-    let listed = counts::of_list(&process::output(suite().args(["--list", "--format", "terse"]))?);
-    let mut failures = false;
-    let shown = |line: &str| {
-        failures |= line == "failures:";
-        failures || line.ends_with(" ... FAILED") || line.starts_with("test result: ")
-    };
-    let ran = process::watched(suite().arg("--show-output"), shown)?;
-    Ok(Row::of_output(name, &ran, listed))
+    }
+    run.held(contained)?;
+    let place = |row: &Row| BACKENDS.iter().position(|backend| backend.name == row.backend);
+    run.ran.rows.sort_by_key(|row| (place(row), row.server.clone()));
+    Ok(run.ran)
 }
 
-fn suite(program: &Path, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.current_dir(folder).env("CARGO_MANIFEST_DIR", folder).stdin(Stdio::null());
-    command
+struct Run<'a> {
+    workspace: &'a Workspace,
+    programs: &'a Programs,
+    tests: Tests,
+    ran: Ran,
+}
+
+impl Run<'_> {
+    /// The servers that are started for this run.
+    fn held(&mut self, mut wanted: HashMap<String, (&'static Backend, Source)>) -> Result<()> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut names: Vec<_> = wanted.keys().cloned().collect();
+        names.sort();
+        println!("\nservers: starting {}", names.join(", "));
+        let mut holder = Holder::start(self.programs.servers()?, &names)?;
+        while !wanted.is_empty() {
+            let started = holder.next()?;
+            let asked = wanted.remove(&started.wanted);
+            let (backend, source) = asked.with_context(|| format!("{} was not asked for", started.wanted))?;
+            self.server(backend, &source, Some(&started))?;
+        }
+        Ok(())
+    }
+
+    fn server(
+        &mut self,
+        backend: &'static Backend,
+        source: &Source,
+        started: Option<&Started>,
+    ) -> Result<()> {
+        let needs = backend.server.as_ref().expect("it has a server");
+        let name = source.name(needs);
+        if let Some(error) = started.and_then(|started| started.error.as_ref()) {
+            // It was to be had: that it does not start is not how things are on this machine.
+            let reason = format!("it could not be started: {error}");
+            return self.missing(backend, &Missing { server: name, reason, is_asked_for: true });
+        }
+        let tell = |command: &mut Command| {
+            command.env("RUST_TEST_THREADS", THREADS_ON_SERVERS);
+            servers::tell(command, needs, started);
+        };
+        self.suite(backend, &name, tell)?;
+        // What is behind a pooler has rows of its own.
+        if self.tests == Tests::All && needs.behind.is_none() {
+            for target in self.workspace.server_tests(backend.package).filter(|target| *target != TARGET) {
+                if let Some((ran, listed)) = self.program(backend, target, &name, tell)? {
+                    let counts = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
+                    self.ran.others.push((format!("{target} tests, {name}"), counts));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn suite(&mut self, backend: &Backend, server: &str, tell: impl Fn(&mut Command)) -> Result<()> {
+        match self.program(backend, TARGET, server, tell)? {
+            Some((ran, listed)) => {
+                self.ran.rows.push(Row::of_output(backend.name, server, &ran, listed));
+                Ok(())
+            }
+            None => {
+                let reason = format!("{} has no tests for it yet", backend.package);
+                self.missing(backend, &Missing { server: server.to_owned(), reason, is_asked_for: false })
+            }
+        }
+    }
+
+    fn missing(&mut self, backend: &Backend, missing: &Missing) -> Result<()> {
+        println!("not run: {} ({}): {}", backend.name, missing.server, missing.reason);
+        let listed = self.list(backend, TARGET)?.map_or(0, |(_, listed)| listed);
+        self.ran.rows.push(Row::of_missing(backend.name, missing, listed));
+        Ok(())
+    }
+
+    /// Runs those tests of a target that are the backend's, if it has any.
+    fn program(
+        &self,
+        backend: &Backend,
+        target: &str,
+        server: &str,
+        tell: impl Fn(&mut Command),
+    ) -> Result<Option<(Watched, u64)>> {
+        let Some((filter, listed)) = self.list(backend, target)? else { return Ok(None) };
+        println!("\n{target} of {} ({server}): {listed} tests", backend.name);
+        let mut command = self.command(backend, target)?;
+        tell(&mut command);
+        let mut failures = false;
+        let shown = |line: &str| {
+            failures |= line == "failures:";
+            failures || line.ends_with(" ... FAILED") || line.starts_with("test result: ")
+        };
+        let ran = process::watched(command.args(filter).arg("--show-output"), shown)?;
+        Ok(Some((ran, listed)))
+    }
+
+    /// The filter that leaves the backend's tests of a target, and how many they are.
+    fn list(&self, backend: &Backend, target: &str) -> Result<Option<(Option<String>, u64)>> {
+        let listed = process::output(self.command(backend, target)?.args(["--list", "--format", "terse"]))?;
+        let Some(filter) = filter(&listed, backend.module, backend.package) else { return Ok(None) };
+        let own = filter.as_deref().unwrap_or_default();
+        let lines: Vec<_> = listed.lines().filter(|line| line.starts_with(own)).collect();
+        Ok(Some((filter, counts::of_list(&lines.join("\n")))))
+    }
+
+    fn command(&self, backend: &Backend, target: &str) -> Result<Command> {
+        let package = self.workspace.package(backend.package);
+        let folder = package.with_context(|| format!("no crate {}", backend.package))?.folder();
+        let mut command = process::tied(self.programs.test(folder, target)?);
+        command.current_dir(folder).env("CARGO_MANIFEST_DIR", folder).stdin(Stdio::null());
+        Ok(command)
+    }
+}
+
+/// Which tests of a program are those of the engine in `module`: those in the module of that name; where no engine has
+/// a module, all, and they are of the engine that the crate is named for.
+fn filter(listed: &str, module: &str, package: &str) -> Option<Option<String>> {
+    let has = |module: &str| listed.lines().any(|line| line.starts_with(&format!("{module}::")));
+    if has(module) {
+        return Some(Some(format!("{module}::")));
+    }
+    let is_split = BACKENDS.iter().any(|backend| backend.package == package && has(backend.module));
+    let is_named_for = package.strip_prefix("taskqueue-") == Some(module);
+    (!is_split && is_named_for).then_some(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(passed: u64, failed: u64, not_run: u64) -> Row {
-        Row { backend: "sqlite".into(), version: "3.50.2".into(), passed, failed, not_run }
-    }
-
     #[test]
-    fn a_backend_that_did_not_run_has_not_passed() {
-        assert!(row(9, 0, 1).is_passed());
-        assert!(!row(0, 0, 0).is_passed());
-        assert!(!row(0, 0, 9).is_passed());
-        assert!(!row(8, 1, 0).is_passed());
-    }
-
-    #[test]
-    fn a_behaviour_with_nothing_to_check_is_not_run_and_not_passed() {
-        let stdout = "test a ... ok\ntest b ... ok\ntest c ... FAILED\n\nsuccesses:\n\n---- a stdout ----\n\
-            not run: the backend has no capacity\n---- b stdout ----\nengine: sqlite 3.50.2\n";
-        let ran = Watched { stdout: stdout.to_owned(), success: false };
-        assert_eq!(Row::of_output("sqlite", &ran, 3), row(1, 1, 1));
-    }
-
-    #[test]
-    fn a_suite_that_dies_fails_and_what_it_had_not_reached_is_not_run() {
-        let ran = Watched { stdout: "engine: sqlite 3.50.2\ntest a ... ok\n".to_owned(), success: false };
-        assert_eq!(Row::of_output("sqlite", &ran, 5), row(1, 1, 4));
-    }
-
-    #[test]
-    fn the_table_lines_up() {
-        assert_eq!(
-            table(&[row(120, 0, 3)]),
-            "backend  version  passed  failed  not run\n\
-             sqlite   3.50.2      120       0        3"
-        );
-    }
-
-    #[test]
-    fn the_json_has_the_agreed_names() {
-        let json = serde_json::to_string(&row(1, 2, 3)).expect("a row has a JSON form");
-        assert_eq!(json, r#"{"backend":"sqlite","version":"3.50.2","passed":1,"failed":2,"not_run":3}"#);
-    }
-
-    #[test]
-    fn programs_are_known_by_the_folder_of_their_package() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"conformance"},"executable":"/t/conformance-1"}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{"name":"a"},"executable":null}"#,
-            "\n{\"reason\":\"build-finished\",\"success\":true}\n",
-        );
-        let programs = programs_in(messages);
-        assert_eq!(programs.into_iter().collect::<Vec<_>>(), [("/w/a".into(), "/t/conformance-1".into())]);
+    fn the_tests_of_an_engine_are_those_in_its_module() {
+        let split = "mysql::a: test\nmariadb::a: test\n";
+        assert_eq!(filter(split, "mariadb", "taskqueue-mysql"), Some(Some("mariadb::".to_owned())));
+        assert_eq!(filter(split, "vitess", "taskqueue-mysql"), None);
+        let whole = "enqueue::a: test\n";
+        assert_eq!(filter(whole, "postgres", "taskqueue-postgres"), Some(None));
+        assert_eq!(filter(whole, "cockroach", "taskqueue-postgres"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Running programs: what they print is passed on, kept, or both. It knows no task.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -28,6 +29,18 @@ pub(crate) fn cargo() -> Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_package)) {
         command.env_remove(name);
     }
+    command
+}
+
+/// A program that ends when this one does, also by being killed: a suite that is left alone would go on with servers
+/// that are gone. Where the kernel cannot be asked for that, it is started as it is.
+pub(crate) fn tied(program: &Path) -> Command {
+    let has_setpriv = || output(Command::new("setpriv").arg("--version")).is_ok();
+    if !cfg!(target_os = "linux") || !has_setpriv() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 

@@ -1,144 +1,134 @@
-//! Where the servers of the conformance suite come from: a URL in the environment, else a container of an image that
-//! is here or that a registry has. What is asked of a server is the suite's affair.
+//! The program that holds servers, as a process of ours: it is told what to start, says where each server is, and
+//! removes them all when this process lets go of it or dies. How servers are started is its affair.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::process;
-use crate::workspace::Workspace;
+use crate::backends::{ADMIN_VARIABLE, Backend, Needs, UNPREPARED_VARIABLE};
+use crate::sources::Source;
 
-/// A backend that needs a server.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Recipe {
-    /// The backend.
-    pub(crate) name: &'static str,
-    /// The variable that holds the URL of a server to use, and that tells the suite which one it is given.
-    pub(crate) variable: &'static str,
-    /// The images that are tested, oldest first.
-    pub(crate) images: &'static [&'static str],
+/// What became of a server.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Started {
+    /// As it was asked for.
+    pub(crate) wanted: String,
+    url: Option<String>,
+    admin_url: Option<String>,
+    /// Why it could not be started.
+    pub(crate) error: Option<String>,
 }
 
-/// A server that a suite can be run on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    /// Where it came from: `postgres:17`, or the name of the variable.
-    pub(crate) origin: String,
-    /// Where it is.
-    pub(crate) url: String,
-}
-
-/// The servers of one backend, or why there is none; containers are removed when this is dropped.
-pub(crate) struct Servers {
-    /// What can be used.
-    pub(crate) found: Vec<Server>,
-    /// What cannot, and how to get it.
-    pub(crate) missing: Vec<String>,
-    _containers: Option<Containers>,
-}
-
-impl Servers {
-    /// Finds the servers of a backend, starting containers where no URL is given.
-    pub(crate) fn find(recipe: &Recipe) -> Result<Self> {
-        if let Ok(url) = std::env::var(recipe.variable) {
-            let server = Server { origin: recipe.variable.to_owned(), url };
-            return Ok(Self { found: vec![server], missing: Vec::new(), _containers: None });
-        }
-        let (here, missing): (Vec<&str>, Vec<&str>) = recipe.images.iter().partition(|image| is_here(image));
-        let missing = missing.into_iter().map(|image| how_to_get(recipe, image)).collect();
-        if here.is_empty() {
-            return Ok(Self { found: Vec::new(), missing, _containers: None });
-        }
-        let mut containers = Containers::start(recipe, &here)?;
-        let found = containers.ready(here.len())?;
-        Ok(Self { found, missing, _containers: Some(containers) })
-    }
-}
-
-fn how_to_get(recipe: &Recipe, image: &str) -> String {
-    format!(
-        "{}: no server. Set {} to the URL of one, or have a Docker engine with the image {image} \
-         (pulled from a registry, or built by `cargo xtask images {image}`)",
-        recipe.name, recipe.variable
-    )
-}
-
-/// Whether an image is here, pulling it if a registry answers.
-fn is_here(image: &str) -> bool {
-    let docker = |arguments: &[&str]| {
-        let mut command = Command::new("docker");
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
-    docker(&["image", "inspect", image]) || docker(&["pull", "--quiet", image])
-}
-
-/// Builds images from Debian packages. Answers whether that succeeded.
-pub(crate) fn build_images(workspace: &Workspace, images: &[String]) -> Result<bool> {
-    process::succeeds(
-        Command::new(workspace.root.join("xtask/images/build.sh")).args(images).stdin(Stdio::null()),
-    )
-}
-
-/// The program that holds the containers: it removes them when its standard input ends, which is when this is
-/// dropped or this process dies.
-struct Containers {
-    holder: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+/// The process; the servers go with it.
+pub(crate) struct Holder {
+    process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
     stdin: Option<ChildStdin>,
 }
 
-impl Containers {
-    fn start(recipe: &Recipe, images: &[&str]) -> Result<Self> {
-        let mut command = process::cargo();
-        command.args(["run", "--quiet", "--package", "taskqueue-servers", "--"]);
-        command.args(images.iter().map(|image| format!("{}={image}", recipe.name)));
-        let mut holder =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("start containers")?;
-        let stdin = holder.stdin.take();
-        let stdout = holder.stdout.take().expect("stdout is piped");
-        Ok(Self { holder, lines: BufReader::new(stdout).lines(), stdin })
+impl Holder {
+    /// Has these servers started, all at once.
+    pub(crate) fn start(program: &Path, wanted: &[String]) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(wanted).stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Of its own, so that the key that interrupts us does not end it before it has removed anything.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut process = command.spawn().with_context(|| format!("start {}", program.display()))?;
+        let stdin = process.stdin.take();
+        let stdout = process.stdout.take().expect("stdout is piped");
+        Ok(Self { process, lines: BufReader::new(stdout).lines(), stdin })
     }
 
-    fn ready(&mut self, count: usize) -> Result<Vec<Server>> {
-        #[derive(Deserialize)]
-        struct Ready {
-            image: String,
-            url: String,
-        }
-        let mut servers = Vec::with_capacity(count);
-        for line in self.lines.by_ref().take(count) {
-            let Ready { image, url } = serde_json::from_str(&line?).context("a container's line")?;
-            servers.push(Server { origin: image, url });
-        }
-        if servers.len() < count {
-            bail!("only {} of {count} containers became ready", servers.len());
-        }
-        Ok(servers)
+    /// The next server that answers or could not be started.
+    pub(crate) fn next(&mut self) -> Result<Started> {
+        let line = self.lines.next().context("the program that holds the servers has ended")??;
+        serde_json::from_str(&line).context("a line of the program that holds the servers")
     }
 }
 
-impl Drop for Containers {
+impl Drop for Holder {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        self.holder.wait().ok();
+        self.process.wait().ok();
     }
+}
+
+/// How a server is asked for.
+pub(crate) fn wanted(backend: &Backend, needs: &Needs, source: &Source) -> Option<String> {
+    let name = backend.name;
+    match (source, needs.behind) {
+        (Source::Variable, _) => None,
+        (Source::Image(image), None) => Some(format!("{name}={image}")),
+        (Source::Image(image), Some(behind)) => Some(format!("{name}={image}@{behind}")),
+        (Source::Programs(folder), _) => Some(format!("{name}=programs:{}", folder.display())),
+    }
+}
+
+/// Tells a test program where its server is, and nothing of any other. A server from the environment keeps what the
+/// environment says of it.
+pub(crate) fn tell(command: &mut Command, needs: &Needs, started: Option<&Started>) {
+    let Some(Started { url, admin_url, .. }) = started else {
+        if let Some(url) = std::env::var_os(needs.variable) {
+            command.env(needs.tests_read, url);
+        }
+        command.envs(needs.settings.iter().copied());
+        return;
+    };
+    command.env_remove(ADMIN_VARIABLE).env_remove(UNPREPARED_VARIABLE);
+    command.envs(needs.settings.iter().copied());
+    command.envs(url.as_ref().map(|url| (needs.tests_read, url)));
+    command.envs(admin_url.as_ref().map(|url| (ADMIN_VARIABLE, url)));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::named;
+
+    fn needs(backend: &'static Backend) -> &'static Needs {
+        backend.server.as_ref().expect("it needs a server")
+    }
 
     #[test]
-    fn who_has_no_server_is_told_how_to_get_one() {
-        let recipe =
-            Recipe { name: "postgres", variable: "TASKQUEUE_POSTGRES_URL", images: &["postgres:17"] };
-        let said = how_to_get(&recipe, "postgres:17");
-        assert!(
-            said.contains("TASKQUEUE_POSTGRES_URL") && said.contains("cargo xtask images postgres:17"),
-            "{said}"
-        );
+    fn a_pooler_is_asked_for_with_what_is_behind_it() {
+        let asked = |name, source| {
+            let backend = named(name).expect("it exists");
+            wanted(backend, needs(backend), &source)
+        };
+        let pooler = asked("pgbouncer", Source::Image("pgbouncer:1".into()));
+        assert_eq!(pooler.as_deref(), Some("pgbouncer=pgbouncer:1@postgres:17"));
+        assert_eq!(asked("mysql", Source::Variable), None);
+        let programs = asked("postgres", Source::Programs("/opt/bin".into()));
+        assert_eq!(programs.as_deref(), Some("postgres=programs:/opt/bin"));
+    }
+
+    #[test]
+    fn tests_are_told_of_their_own_server_only() {
+        let told = |name: &str, admin_url: Option<&str>| {
+            let started = Started {
+                wanted: String::new(),
+                url: Some("the server".into()),
+                admin_url: admin_url.map(Into::into),
+                error: None,
+            };
+            let mut command = Command::new("tests");
+            tell(&mut command, needs(named(name).expect("it exists")), Some(&started));
+            let of = |(name, value): (&std::ffi::OsStr, Option<&std::ffi::OsStr>)| {
+                Some((name.to_str()?.to_owned(), value?.to_str()?.to_owned()))
+            };
+            command.get_envs().filter_map(of).collect::<Vec<_>>()
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(told("postgres", None), [pair("TASKQUEUE_POSTGRES_URL", "the server")]);
+        let pooled = [
+            pair("TASKQUEUE_POSTGRES_ADMIN_URL", "behind"),
+            pair("TASKQUEUE_POSTGRES_UNPREPARED", "1"),
+            pair("TASKQUEUE_POSTGRES_URL", "the server"),
+        ];
+        assert_eq!(told("pgbouncer", Some("behind")), pooled);
     }
 }

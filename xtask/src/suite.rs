@@ -5,10 +5,16 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::backends::{Backend, SERVED};
-use crate::conformance;
+use crate::backends::{self, BACKENDS};
+use crate::conformance::{self, Ran, Tests};
 use crate::counts::{self, Counts};
+use crate::images::Building;
+use crate::plan::{Asked, LEFT_TO_WORKFLOWS, plan};
 use crate::process;
+use crate::programs::{Build, Programs};
+use crate::requirement::{Requirement, unmet};
+use crate::sources::Sources;
+use crate::table::{Row, table};
 use crate::workspace::Workspace;
 
 /// How much is run.
@@ -34,14 +40,48 @@ pub(crate) struct Report {
 
 /// Runs the tests and prints what ran. Answers whether all passed.
 pub(crate) fn run(workspace: &Workspace, extent: Extent) -> Result<bool> {
-    let report = report(workspace, extent);
+    let report = std::thread::scope(|scope| {
+        let servers = scope.spawn(|| servers(workspace, extent, Urls::First));
+        report(workspace, extent, || servers.join().expect("looking for servers does not panic"), &[])
+    });
     println!("\n{}", report.summary());
     println!("{}", report.total());
     Ok(report.total().failed == 0)
 }
 
-/// Runs the tests. A part that cannot run is a failure of that part; the others run all the same.
-pub(crate) fn report(workspace: &Workspace, extent: Extent) -> Report {
+/// Whether servers in the environment are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urls {
+    First,
+    /// Where certain versions are required, which only images give.
+    Ignored,
+}
+
+/// The servers of a run, with the images that they need: what is not here is pulled or built, which takes a while.
+pub(crate) fn servers(workspace: &Workspace, extent: Extent, urls: Urls) -> Vec<Sources> {
+    let backends = match extent {
+        Extent::Whole => BACKENDS.iter().collect(),
+        Extent::Quick => backends::embedded(),
+    };
+    let asked = Asked {
+        backends,
+        by_name: false,
+        images: Vec::new(),
+        urls: urls == Urls::First,
+        left_out: &LEFT_TO_WORKFLOWS,
+        building: Building::Allowed,
+    };
+    plan(workspace, &asked)
+}
+
+/// Runs the tests. A part that cannot run is a failure of that part; the others run all the same. `servers` is asked
+/// once they are needed.
+pub(crate) fn report(
+    workspace: &Workspace,
+    extent: Extent,
+    servers: impl FnOnce() -> Vec<Sources>,
+    requirements: &[Requirement],
+) -> Report {
     let mut report = Report { parts: Vec::new(), not_run: Vec::new() };
     let name = if extent == Extent::Quick { "unit tests" } else { "unit and integration tests" };
     report.add(name, tests(workspace, extent));
@@ -49,12 +89,13 @@ pub(crate) fn report(workspace: &Workspace, extent: Extent) -> Report {
         report.add("doc tests", documented());
         report.add("examples (build)", examples());
     } else {
-        report.not_run.push("integration tests, doc tests, examples: not quick".to_owned());
+        report.not_run.push("integration tests, doc tests, examples, database servers: not quick".to_owned());
     }
-    report.add_conformance(conformance::all(workspace));
-    report.not_run.extend(SERVED.iter().map(|Backend { name, .. }| {
-        format!("conformance, {name}: needs a server; `cargo xtask conformance --backend {name}` finds or starts one")
-    }));
+    let ran = Programs::build(workspace, &Build::All).and_then(|programs| {
+        let (sources, embedded) = (servers(), backends::embedded());
+        conformance::run_on(workspace, &programs, &embedded, sources, Tests::All)
+    });
+    report.add_conformance(ran, requirements);
     report
 }
 
@@ -92,22 +133,42 @@ impl Report {
         self.parts.push(Part { name: name.to_owned(), counts });
     }
 
-    fn add_conformance(&mut self, rows: Result<Vec<conformance::Row>>) {
-        match rows {
-            Ok(rows) => {
-                println!("\n{}", conformance::table(&rows));
-                for row in rows {
-                    self.add(&format!("conformance, {}", row.name()), Ok(row.counts()));
-                }
+    fn add_conformance(&mut self, ran: Result<Ran>, requirements: &[Requirement]) {
+        let Ran { rows, others } = ran.unwrap_or_else(|error| {
+            self.add("conformance", Err(error));
+            Ran::default()
+        });
+        println!("\n{}", table(&rows));
+        for row in &rows {
+            if let Some(reason) = row.said_not_run() {
+                self.not_run.push(format!("conformance, {reason}"));
             }
-            Err(error) => self.add("conformance", Err(error)),
+            let counts = row.counts();
+            if row.has_run() || counts.failed > 0 {
+                self.add(&format!("conformance, {}", row.name()), Ok(counts));
+            }
+        }
+        for (name, counts) in others {
+            self.add(&name, Ok(counts));
+        }
+        self.add_unmet(requirements, &rows);
+    }
+
+    /// What had to run and did not is a failure, and never only a line.
+    fn add_unmet(&mut self, requirements: &[Requirement], rows: &[Row]) {
+        for requirement in unmet(requirements, rows) {
+            self.add(&requirement, Ok(Counts::of_check(false)));
         }
     }
 }
 
 /// All tests but the conformance suites, which have a table of their own.
 fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
+    let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
+    // Built as the programs of the conformance suites are, so that nothing is built twice.
+    let features = workspace.server_features(all);
     let mut kinds = vec!["--workspace", "--lib", "--bins"];
+    kinds.extend(features.iter().map(String::as_str));
     if extent == Extent::Whole {
         kinds.extend(workspace.test_targets(conformance::TARGET).iter().flat_map(|name| ["--test", name]));
     }
@@ -159,6 +220,16 @@ mod tests {
     #[test]
     fn a_part_that_cannot_run_is_one_failure() {
         assert_eq!(report().total().to_string(), "7 passed, 1 failed");
+    }
+
+    #[test]
+    fn what_was_required_and_did_not_run_is_a_failure() {
+        let mut report = report();
+        let rows = [Row::of("postgres", "postgres:15", "15.18", [9, 0, 0])];
+        let required = ["postgres:15", "mysql:9.7"].map(|it| it.parse().expect("it can be required"));
+        report.add_unmet(&required, &rows);
+        assert_eq!(report.total().to_string(), "7 passed, 2 failed");
+        assert!(report.summary().contains("required and did not run: mysql:9.7"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ const ENDINGS_READ: [&str; 7] = ["rs", "md", "toml", "yml", "sql", "json", "run"
 /// Written by tools, not by us.
 const FILES_SKIPPED: [&str; 1] = ["Cargo.lock"];
 
+/// The feature of a backend's crate that turns on the tests that need a server.
+const SERVER_FEATURE: &str = "server-tests";
+
 /// A workspace on disk.
 pub(crate) struct Workspace {
     /// Its root folder.
@@ -91,6 +94,19 @@ impl Workspace {
         let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
         let tests = targets.filter(is_test).filter(|target| target.required_features.is_empty());
         tests.map(|target| target.name.as_str()).filter(|name| *name != excepted).collect()
+    }
+
+    /// The integration tests of a member that need a server, by name.
+    pub(crate) fn server_tests(&self, package: &str) -> impl Iterator<Item = &str> {
+        let targets = self.package(package).into_iter().flat_map(|package| &package.targets);
+        let needs = |target: &&Target| target.required_features.iter().any(|it| it == SERVER_FEATURE);
+        targets.filter(needs).map(|target| target.name.as_str())
+    }
+
+    /// The features that turn such tests on, of these members.
+    pub(crate) fn server_features<'a>(&self, packages: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let with = packages.into_iter().filter(|package| self.server_tests(package).next().is_some());
+        with.flat_map(|package| ["--features".to_owned(), format!("{package}/{SERVER_FEATURE}")]).collect()
     }
 
     /// The member of this name, if there is one.

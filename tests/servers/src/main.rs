@@ -1,67 +1,149 @@
-//! Starts database servers in containers, says where they are, and removes them with their volumes when its standard
-//! input ends: also when whoever started it was killed. It knows no test.
+//! Starts database servers, says where they are, and removes them with their data when its standard input ends or it
+//! is told to end: also when whoever started it was killed. It knows no test.
 //!
-//! Arguments: one `BACKEND=IMAGE` a server, such as `postgres=postgres:17`. Each server that is ready is one line of
-//! JSON on standard output: `{"backend":"postgres","image":"postgres:17","url":"postgres://…"}`.
+//! Arguments: one a server, `BACKEND=IMAGE` for a container (`postgres=postgres:17`, `pgbouncer=pgbouncer:1@postgres:17`
+//! for a pooler and what is behind it) or `BACKEND=programs:FOLDER` for installed programs. Each server is one line of
+//! JSON on standard output, once it answers or cannot be started:
+//! `{"wanted":"postgres=postgres:17","url":"postgres://…"}`, `{"wanted":"mysql=mysql:9.7","error":"…"}`.
 
+mod answer;
+mod container;
+mod owner;
+mod program;
 mod recipe;
+mod sweep;
+mod wanted;
 
-use anyhow::{Context, Result, bail};
-use recipe::Backend;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use anyhow::Result;
 use serde::Serialize;
-use testcontainers::bollard::models::PortBinding;
-use testcontainers::core::IntoContainerPort;
-use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt};
-use tokio::io::AsyncReadExt;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
-#[derive(Serialize)]
-struct Ready<'a> {
-    backend: &'a str,
-    image: &'a str,
-    url: String,
+use crate::container::Pair;
+use crate::owner::Owner;
+use crate::program::Program;
+use crate::wanted::{Source, Wanted};
+
+#[derive(Serialize, Default)]
+struct Line {
+    wanted: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// Where the server behind a pooler is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    admin_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// What runs until this program ends.
+enum Held {
+    /// Removed by its label.
+    Containers(Pair),
+    Program(Program),
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let wanted: Vec<(Backend, String)> =
-        std::env::args().skip(1).map(|wanted| parse(&wanted)).collect::<Result<_>>()?;
-    let mut containers = Vec::with_capacity(wanted.len());
-    for (backend, image) in &wanted {
-        let container = start(*backend, image).await?;
-        let port = container.get_host_port_ipv4(backend.port().tcp()).await.context("the published port")?;
-        let ready = Ready { backend: backend.name(), image, url: backend.url(port) };
-        println!("{}", serde_json::to_string(&ready)?);
-        containers.push(container);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let wanted: Vec<Wanted> = arguments.iter().map(|it| Wanted::parse(it)).collect::<Result<_>>()?;
+    let owner = Arc::new(Owner::take()?);
+    if let Err(error) = sweep::orphans().await {
+        eprintln!("what a killed run left behind could not be looked for: {error:#}");
     }
-    // Whoever started this closes the pipe, or its end does.
-    let _ = tokio::io::stdin().read_to_end(&mut Vec::new()).await;
-    for container in containers {
-        container.rm().await.context("remove a container")?;
+    let mut held = Vec::new();
+    tokio::select! {
+        () = told_to_end() => {}
+        () = hold(wanted, &owner, &mut held) => {}
     }
-    Ok(())
+    for server in held {
+        match server {
+            Held::Program(program) => program.stop().await,
+            // Its own removal would come after ours, and find nothing.
+            Held::Containers(pair) => std::mem::forget(pair),
+        }
+    }
+    sweep::own(&owner).await
 }
 
-fn parse(wanted: &str) -> Result<(Backend, String)> {
-    let Some((backend, image)) = wanted.split_once('=') else { bail!("{wanted:?} is not BACKEND=IMAGE") };
-    let backend = Backend::of_name(backend).with_context(|| format!("there is no recipe for {backend}"))?;
-    Ok((backend, image.to_owned()))
+/// Ends with standard input or a signal: whoever started this closes the pipe, or its death does.
+async fn told_to_end() {
+    let (sender, ended) = oneshot::channel();
+    // A thread of its own: the runtime would wait for a read that it has begun.
+    std::thread::spawn(move || {
+        std::io::stdin().read_to_end(&mut Vec::new()).ok();
+        sender.send(()).ok();
+    });
+    tokio::select! {
+        _ = ended => {}
+        () = signalled() => {}
+    }
 }
 
-async fn start(backend: Backend, image: &str) -> Result<ContainerAsync<GenericImage>> {
-    let (name, tag) = image.split_once(':').unwrap_or((image, "latest"));
-    GenericImage::new(name, tag)
-        .with_exposed_port(backend.port().tcp())
-        .with_wait_for(backend.ready())
-        .with_env_var(backend.environment(), backend.password())
-        .with_cmd(backend.arguments())
-        .with_host_config_modifier(move |host| {
-            // The default publishes on every address of the machine.
-            let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
-            host.publish_all_ports = Some(false);
-            host.port_bindings = Some([(format!("{}/tcp", backend.port()), Some(vec![loopback]))].into());
-        })
-        .start()
-        .await
-        .with_context(|| format!("start {image}; `cargo xtask images` builds it where no registry answers"))
+#[cfg(unix)]
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).expect("the runtime takes signals");
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(listen);
+    let [interrupt, terminate, hangup] = &mut signals;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signalled() {
+    tokio::signal::ctrl_c().await.ok();
+}
+
+/// Starts all at once, says of each what became of it, and keeps them. It does not return.
+async fn hold(wanted: Vec<Wanted>, owner: &Arc<Owner>, held: &mut Vec<Held>) {
+    let mut starting = JoinSet::new();
+    for wanted in wanted {
+        let owner = owner.clone();
+        starting.spawn(async move {
+            let started = start(&wanted, &owner).await;
+            (wanted.text, started)
+        });
+    }
+    while let Some(joined) = starting.join_next().await {
+        let (wanted, started) = joined.expect("starting a server does not panic");
+        let line = match started {
+            Ok((server, line)) => {
+                held.push(server);
+                Line { wanted, ..line }
+            }
+            Err(error) => Line { wanted, error: Some(format!("{error:#}")), ..Line::default() },
+        };
+        say(&line);
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn start(wanted: &Wanted, owner: &Owner) -> Result<(Held, Line)> {
+    match &wanted.source {
+        Source::Image { image, behind } => {
+            let pair = Pair::start(wanted.recipe, image, behind.as_deref(), owner).await?;
+            let line =
+                Line { url: Some(pair.url.clone()), admin_url: pair.admin_url.clone(), ..Line::default() };
+            Ok((Held::Containers(pair), line))
+        }
+        Source::Programs(folder) => {
+            let program = Program::start(wanted.recipe, folder, owner).await?;
+            let line = Line { url: Some(program.url.clone()), ..Line::default() };
+            Ok((Held::Program(program), line))
+        }
+    }
+}
+
+/// Nobody may be left to read it: then standard input ends as well.
+fn say(line: &Line) {
+    let text = serde_json::to_string(line).expect("a line has a JSON form");
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).ok();
 }

@@ -1,89 +1,128 @@
-//! How each database server is started as a container: its image, what it is told, how it says that it is ready,
-//! and the URL at which it is then found. Pure; it starts nothing.
+//! How each database server is started as a container: what it is told, and the URL at which it is then found.
+//! Data; it starts nothing.
 
-use testcontainers::core::WaitFor;
+use crate::answer::Protocol;
 
-const PASSWORD: &str = "taskqueue";
+/// Of the servers' only user. They are reached from this machine only, and go with the run.
+pub(crate) const PASSWORD: &str = "taskqueue";
 
-/// A server that tests ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Backend {
-    Postgres,
-    Mysql,
-    Mariadb,
+/// A kind of server.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Recipe {
+    pub(crate) backend: &'static str,
+    /// The port that it listens on inside its container.
+    pub(crate) port: u16,
+    pub(crate) environment: &'static [(&'static str, &'static str)],
+    /// Conformance asks what the statements do, not what survives a power cut: nothing is synced to the disk.
+    pub(crate) command: &'static [&'static str],
+    pub(crate) protocol: Protocol,
+    pub(crate) user: &'static str,
+    /// Whether the user has `PASSWORD`.
+    has_password: bool,
+    /// The database that is there from the start.
+    database: &'static str,
 }
 
-impl Backend {
-    const ALL: [Self; 3] = [Self::Postgres, Self::Mysql, Self::Mariadb];
+/// Of a PostgreSQL that a pooler stands in front of.
+pub(crate) const BEHIND: &str = "postgres";
 
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|backend| backend.name() == name)
+static RECIPES: [Recipe; 6] = [
+    Recipe {
+        backend: "postgres",
+        port: 5432,
+        environment: &[("POSTGRES_PASSWORD", PASSWORD)],
+        command: &[
+            "postgres",
+            "-cfsync=off",
+            "-csynchronous_commit=off",
+            "-cfull_page_writes=off",
+            "-cmax_connections=300",
+        ],
+        protocol: Protocol::Postgres,
+        user: "postgres",
+        has_password: true,
+        database: "postgres",
+    },
+    Recipe {
+        backend: "pgbouncer",
+        port: 6432,
+        environment: &[("DATABASE_PASSWORD", PASSWORD)],
+        command: &[],
+        protocol: Protocol::Postgres,
+        user: "postgres",
+        has_password: true,
+        database: "postgres",
+    },
+    Recipe {
+        backend: "mysql",
+        port: 3306,
+        environment: &[("MYSQL_ROOT_PASSWORD", PASSWORD)],
+        command: &[
+            "mysqld",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--sync-binlog=0",
+            "--skip-log-bin",
+            "--max-connections=500",
+        ],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: true,
+        database: "mysql",
+    },
+    Recipe {
+        backend: "mariadb",
+        port: 3306,
+        environment: &[("MARIADB_ROOT_PASSWORD", PASSWORD)],
+        command: &["mariadbd", "--innodb-flush-log-at-trx-commit=0", "--max-connections=500"],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: true,
+        database: "mysql",
+    },
+    // Written after CockroachDB's documentation, tried by the workflows only: the image needs a registry.
+    Recipe {
+        backend: "cockroach",
+        port: 26257,
+        environment: &[],
+        command: &["start-single-node", "--insecure", "--store=type=mem,size=2GiB"],
+        protocol: Protocol::Postgres,
+        user: "root",
+        has_password: false,
+        database: "defaultdb",
+    },
+    // Written after Vitess's documentation, tried by the workflows only: the image needs a registry. MySQL's protocol
+    // is spoken on the third port after PORT.
+    Recipe {
+        backend: "vitess",
+        port: 33577,
+        environment: &[
+            ("PORT", "33574"),
+            ("KEYSPACES", "taskqueue"),
+            ("NUM_SHARDS", "1"),
+            ("MYSQL_BIND_HOST", "0.0.0.0"),
+            ("MYSQL_MAX_CONNECTIONS", "500"),
+        ],
+        command: &[],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: false,
+        database: "taskqueue",
+    },
+];
+
+impl Recipe {
+    pub(crate) fn of_backend(backend: &str) -> Option<&'static Self> {
+        RECIPES.iter().find(|recipe| recipe.backend == backend)
     }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Mysql => "mysql",
-            Self::Mariadb => "mariadb",
-        }
-    }
-
-    pub(crate) fn port(self) -> u16 {
-        match self {
-            Self::Postgres => 5432,
-            Self::Mysql | Self::Mariadb => 3306,
-        }
-    }
-
-    pub(crate) fn environment(self) -> &'static str {
-        match self {
-            Self::Postgres => "POSTGRES_PASSWORD",
-            Self::Mysql => "MYSQL_ROOT_PASSWORD",
-            Self::Mariadb => "MARIADB_ROOT_PASSWORD",
-        }
-    }
-
-    pub(crate) fn password(self) -> &'static str {
-        PASSWORD
-    }
-
-    /// Conformance asks what the statements do, not what survives a power cut: nothing is synced to the disk.
-    pub(crate) fn arguments(self) -> Vec<&'static str> {
-        match self {
-            Self::Postgres => {
-                let settings =
-                    ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=300"];
-                std::iter::once("postgres")
-                    .chain(settings.into_iter().flat_map(|setting| ["-c", setting]))
-                    .collect()
-            }
-            Self::Mysql => vec![
-                "mysqld",
-                "--innodb-flush-log-at-trx-commit=0",
-                "--sync-binlog=0",
-                "--skip-log-bin",
-                "--max-connections=500",
-            ],
-            Self::Mariadb => {
-                vec!["mariadbd", "--innodb-flush-log-at-trx-commit=0", "--max-connections=500"]
-            }
-        }
-    }
-
-    /// What the server prints once it answers over the network. The official images start twice: the set-up run of
-    /// MySQL and MariaDB says `port: 0`, that of PostgreSQL says the same line, so the port's line is waited for.
-    pub(crate) fn ready(self) -> WaitFor {
-        match self {
-            Self::Postgres => WaitFor::message_on_stderr("listening on IPv4 address \"0.0.0.0\", port 5432"),
-            Self::Mysql | Self::Mariadb => WaitFor::message_on_stderr("port: 3306"),
-        }
-    }
-
-    pub(crate) fn url(self, port: u16) -> String {
-        match self {
-            Self::Postgres => format!("postgres://postgres:{PASSWORD}@127.0.0.1:{port}/postgres"),
-            Self::Mysql | Self::Mariadb => format!("mysql://root:{PASSWORD}@127.0.0.1:{port}/mysql"),
-        }
+    /// Where the server is that answers on this port of this machine.
+    pub(crate) fn url(&self, port: u16) -> String {
+        let scheme = match self.protocol {
+            Protocol::Postgres => "postgres",
+            Protocol::Mysql => "mysql",
+        };
+        let password = if self.has_password { format!(":{PASSWORD}") } else { String::new() };
+        format!("{scheme}://{}{password}@127.0.0.1:{port}/{}", self.user, self.database)
     }
 }
 
@@ -92,17 +131,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_backend_is_found_by_its_name() {
-        for backend in Backend::ALL {
-            assert_eq!(Backend::of_name(backend.name()), Some(backend));
+    fn every_recipe_is_found_by_the_name_of_its_backend() {
+        for recipe in &RECIPES {
+            assert_eq!(Recipe::of_backend(recipe.backend), Some(recipe));
         }
-        assert_eq!(Backend::of_name("oracle"), None);
+        assert_eq!(Recipe::of_backend("oracle"), None);
     }
 
     #[test]
     fn servers_are_reached_on_loopback_only() {
-        for backend in Backend::ALL {
-            assert!(backend.url(4711).contains("@127.0.0.1:4711/"), "{}", backend.url(4711));
+        for recipe in &RECIPES {
+            assert!(recipe.url(4711).contains("@127.0.0.1:4711/"), "{}", recipe.url(4711));
         }
     }
 }

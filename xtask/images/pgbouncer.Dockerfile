@@ -1,0 +1,7 @@
+# pgbouncer:1 where a registry answers: no official image has this name and these variables.
+FROM debian:trixie-slim
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends pgbouncer \
+    && rm -rf /var/lib/apt/lists/*
+COPY --chmod=755 pgbouncer.sh /usr/local/bin/pgbouncer.sh
+ENTRYPOINT ["/usr/local/bin/pgbouncer.sh"]

@@ -1,0 +1,135 @@
+//! Building the programs that test backends, and the one that holds their servers. It runs none of them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::backends::Backend;
+use crate::process;
+use crate::workspace::Workspace;
+
+/// The crate, and its program, that holds servers.
+const SERVERS: &str = "taskqueue-servers";
+/// Its integration test: cargo builds a program along with the tests that run it.
+const SERVERS_TEST: &str = "program";
+
+/// Test programs, by the folders of their packages and the names of their targets.
+pub(crate) struct Programs {
+    tests: BTreeMap<(PathBuf, String), PathBuf>,
+    servers: Option<PathBuf>,
+}
+
+/// What to build.
+pub(crate) enum Build<'a> {
+    /// As all tests are built, so that nothing is built twice.
+    All,
+    /// The named test targets of these backends only.
+    Of { backends: &'a [&'static Backend], target: &'a str },
+}
+
+impl Programs {
+    /// Builds.
+    pub(crate) fn build(workspace: &Workspace, build: &Build<'_>) -> Result<Self> {
+        let mut command = process::cargo();
+        command.arg("test").args(selection(workspace, build)).args(["--no-run", "--message-format"]);
+        command.arg("json-render-diagnostics").stderr(Stdio::inherit());
+        let messages = process::output(&mut command).context("build the test programs")?;
+        Ok(Self::of_messages(&messages))
+    }
+
+    /// The program of a test target.
+    pub(crate) fn test(&self, folder: &Path, target: &str) -> Result<&Path> {
+        let key = (folder.to_owned(), target.to_owned());
+        let found = self.tests.get(&key).map(PathBuf::as_path);
+        found.with_context(|| format!("{} has no test named {target}", folder.display()))
+    }
+
+    /// The program that holds servers.
+    pub(crate) fn servers(&self) -> Result<&Path> {
+        self.servers.as_deref().with_context(|| format!("cargo did not build {SERVERS}"))
+    }
+
+    fn of_messages(messages: &str) -> Self {
+        let mut programs = Self { tests: BTreeMap::new(), servers: None };
+        for line in messages.lines() {
+            let Ok(artifact) = serde_json::from_str::<Artifact>(line) else { continue };
+            let Artifact { manifest_path, executable: Some(executable), target, profile } = artifact else {
+                continue;
+            };
+            let is = |kind: &str| target.kind.iter().any(|it| it == kind);
+            if is("test") {
+                let folder = manifest_path.parent().expect("a manifest is in a folder").to_owned();
+                programs.tests.insert((folder, target.name), executable);
+            } else if is("bin") && target.name == SERVERS && !profile.test {
+                programs.servers = Some(executable);
+            }
+        }
+        programs
+    }
+}
+
+fn selection(workspace: &Workspace, build: &Build<'_>) -> Vec<String> {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    match build {
+        Build::All => {
+            let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
+            [texts(&["--workspace", "--tests"]), workspace.server_features(all)].concat()
+        }
+        Build::Of { backends, target } => {
+            let mut packages: Vec<_> = backends.iter().map(|backend| backend.package).collect();
+            packages.dedup();
+            let features = workspace.server_features(packages.iter().copied());
+            packages.push(SERVERS);
+            let packages = packages.iter().flat_map(|package| texts(&["--package", package])).collect();
+            [packages, features, texts(&["--test", target, "--test", SERVERS_TEST])].concat()
+        }
+    }
+}
+
+/// One of cargo's messages about what it has built.
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    executable: Option<PathBuf>,
+    target: Target,
+    profile: Profile,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_known_by_the_folder_of_their_package_and_their_name() {
+        let artifact = |name: &str, kind: &str, test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/a/Cargo.toml","target":{{"name":"{name}","kind":["{kind}"]}},"profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        let messages = [
+            artifact("conformance", "test", true, r#""/t/conformance-1""#),
+            artifact("a", "lib", false, "null"),
+            artifact("taskqueue-servers", "bin", true, r#""/t/taskqueue_servers-1""#),
+            artifact("taskqueue-servers", "bin", false, r#""/t/taskqueue-servers""#),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ];
+        let programs = Programs::of_messages(&messages.join("\n"));
+        assert_eq!(programs.test(Path::new("/w/a"), "conformance").ok(), Some(Path::new("/t/conformance-1")));
+        assert!(programs.test(Path::new("/w/a"), "server").is_err());
+        assert_eq!(programs.servers().ok(), Some(Path::new("/t/taskqueue-servers")));
+    }
+}
