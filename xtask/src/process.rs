@@ -53,12 +53,12 @@ pub(crate) fn cargo_has(subcommand: &str) -> bool {
 
 /// Runs a command whose stdout is wanted; stderr is shown only when it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    let output = command.output().with_context(|| format!("start {}", described(command)))?;
     if !output.status.success() {
-        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!("{} failed:\n{}", described(command), String::from_utf8_lossy(&output.stderr).trim_end());
     }
     String::from_utf8(output.stdout)
-        .with_context(|| format!("{command:?} printed something that is not UTF-8"))
+        .with_context(|| format!("{} printed something that is not UTF-8", described(command)))
 }
 
 /// Runs a command that prints for people. Answers whether it succeeded.
@@ -69,7 +69,7 @@ pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
 /// Runs a command and keeps what it writes to stdout; lines that are `shown` are passed on. A command that falls
 /// silent is killed.
 pub(crate) fn watched(command: &mut Command, mut shown: impl FnMut(&str) -> bool) -> Result<Watched> {
-    let described = format!("{command:?}");
+    let described = described(command);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start {described}"))?;
     let pipe = child.stdout.take().expect("stdout is piped");
     let (sender, lines) = mpsc::channel();
@@ -104,5 +104,46 @@ pub(crate) fn watched(command: &mut Command, mut shown: impl FnMut(&str) -> bool
 }
 
 fn status(command: &mut Command) -> Result<ExitStatus> {
-    command.status().with_context(|| format!("start {command:?}"))
+    command.status().with_context(|| format!("start {}", described(command)))
+}
+
+/// The program and its arguments. Not its environment, which may hold a server's URL.
+fn described(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_os = "linux")]
+    use std::io::Write;
+
+    #[test]
+    fn a_command_that_fails_is_named_without_its_environment() {
+        let mut command = Command::new("false");
+        command.arg("--now").env("TASKQUEUE_POSTGRES_URL", "postgres://ada:secret@127.0.0.1/");
+        let error = output(&mut command).expect_err("it fails").to_string();
+        assert!(error.starts_with("false --now failed"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_tied_program_ends_with_the_thread_that_started_it() {
+        let start = || {
+            let mut cat = tied(Path::new("cat"));
+            let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("cat is there");
+            let mut input = cat.stdin.take().expect("stdin is piped");
+            input.write_all(b"up\n").expect("cat reads");
+            let mut line = String::new();
+            BufReader::new(cat.stdout.take().expect("stdout is piped"))
+                .read_line(&mut line)
+                .expect("it writes");
+            (cat, input)
+        };
+        let (mut child, _input) = std::thread::spawn(start).join().expect("cat writes what it reads");
+        let status = child.wait().expect("it ends");
+        assert!(!status.success(), "its input is open: it ends by being killed only");
+    }
 }

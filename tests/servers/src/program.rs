@@ -194,9 +194,9 @@ async fn said(program: &str, arguments: &[&str]) -> Option<String> {
 }
 
 async fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.output().await.with_context(|| format!("start {command:?}"))?;
+    let output = command.output().await.with_context(|| format!("start {:?}", command.as_std()))?;
     if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!("{:?} failed: {}", command.as_std(), String::from_utf8_lossy(&output.stderr).trim_end());
     }
     Ok(())
 }
