@@ -48,16 +48,8 @@ impl Program {
         // Between this and the server's start another program could take the port; then the start fails.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut child = place.server(recipe, port)?.spawn().context("start the server")?;
-        let answered = timeout(START_MAX, async {
-            while !answers(recipe.protocol, recipe.user, port).await {
-                if let Some(status) = child.try_wait()? {
-                    bail!("the server ended with {status}: {}", place.last_words());
-                }
-                tokio::time::sleep(POLL).await;
-            }
-            Ok(())
-        });
-        answered.await.context("the server did not answer in time")??;
+        let answered = timeout(START_MAX, place.wait_for_answer(recipe, &mut child, port)).await;
+        answered.context("the server did not answer in time")??;
         Ok(Self { url: recipe.url(port), child })
     }
 
@@ -139,6 +131,16 @@ impl Place {
         }
         server.args(&recipe.command[1..]).stderr(log.try_clone()?).stdout(log);
         Ok(server)
+    }
+
+    async fn wait_for_answer(&self, recipe: &Recipe, child: &mut Child, port: u16) -> Result<()> {
+        while !answers(recipe.protocol, recipe.user, port).await {
+            if let Some(status) = child.try_wait()? {
+                bail!("the server ended with {status}: {}", self.last_words());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// A new server's root has no password.
