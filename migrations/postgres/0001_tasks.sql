@@ -66,13 +66,11 @@ CREATE TABLE {table}_paused (
     paused_at timestamptz NOT NULL
 );
 
--- Sums over finished tasks, kept by whoever finishes or removes one, so that statistics never scan them. Each sum is
--- spread over slots, so that settlers do not wait for one another's row.
+-- Sums over finished tasks, kept by whoever finishes or removes one, so that statistics never scan them. Without a
+-- key: each settle appends what it finished and waits for nobody; reclaim folds many rows into few.
 CREATE TABLE {table}_totals (
     type    varchar(64) COLLATE "C" NOT NULL,
     status  smallint NOT NULL,
-    slot    smallint NOT NULL,
     tasks   bigint   NOT NULL,
-    busy_us bigint   NOT NULL,
-    PRIMARY KEY (type, status, slot)
-) WITH (fillfactor = 50);
+    busy_us bigint   NOT NULL
+) WITH (autovacuum_vacuum_scale_factor = 0.02);

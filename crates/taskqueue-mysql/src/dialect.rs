@@ -184,6 +184,8 @@ impl Dialect for MysqlDialect {
     type Connection = MySqlConnection;
     type Transaction = Transaction<'static, MySql>;
 
+    const SLOTS: i16 = 16;
+
     fn flavour(&self) -> &MysqlFlavour {
         &self.flavour
     }

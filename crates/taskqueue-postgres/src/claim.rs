@@ -3,6 +3,8 @@
 
 use taskqueue_sql::TableName;
 
+use crate::totals::Totals;
+
 /// The columns that a claim answers with, in the order of `TASK_COLUMNS`.
 const CLAIMED: &str = "t.id, t.type, t.status, t.priority, t.payload, t.scheduled_at, t.started_at, t.completed_at, \
      t.due_at, t.attempts, t.max_retries, t.last_error, t.created_at, t.updated_at, t.region, t.worker_id, \
@@ -22,6 +24,7 @@ pub(crate) struct Literal {
     pub(crate) tidy_leases: String,
     pub(crate) promote: String,
     pub(crate) redrive: String,
+    pub(crate) totals: Totals,
 }
 
 impl Literal {
@@ -38,6 +41,7 @@ impl Literal {
             tidy_leases: tidy_leases(table),
             promote: promote(table),
             redrive: redrive(table),
+            totals: Totals::new(table),
         }
     }
 }
@@ -98,13 +102,19 @@ fn claim(table: &TableName, ready: &str) -> String {
     )
 }
 
-/// $1 ids, $2 tokens. Answers the ids and how long each ran, in microseconds.
+/// How long a task ran under its lease, in microseconds.
+pub(crate) const BUSY_US: &str = "(extract(epoch FROM now() - t.started_at) * 1000000)::bigint";
+
+/// $1 ids, $2 tokens. Answers the ids and how long each ran. What it finishes is counted in the same statement.
 fn complete(table: &TableName) -> String {
     format!(
-        "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
+        "WITH s AS (UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
          updated_at = now() FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
          WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
-         RETURNING t.id, (extract(epoch FROM now() - t.started_at) * 1000000)::bigint"
+         RETURNING t.id, t.type, {BUSY_US} AS busy_us), \
+         c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
+         SELECT type, 3, count(*), sum(busy_us)::bigint FROM s GROUP BY type) \
+         SELECT id, busy_us FROM s"
     )
 }
 
@@ -112,7 +122,7 @@ fn complete(table: &TableName) -> String {
 /// `scheduled_at` moves with the delay, $7 errors, $8 places of those that become ready.
 fn settle(table: &TableName) -> String {
     format!(
-        "UPDATE {table} AS t SET status = u.status, \
+        "WITH s AS (UPDATE {table} AS t SET status = u.status, \
          queue_rank = CASE WHEN u.status = 0 THEN -t.priority::bigint END, \
          queue_at = CASE WHEN u.status = 0 THEN now() + u.place * interval '1 microsecond' ELSE t.queue_at END, \
          due_at = CASE WHEN u.status IN (1, 4) THEN now() + u.delay * interval '1 microsecond' END, \
@@ -124,7 +134,10 @@ fn settle(table: &TableName) -> String {
          FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::int4[], $6::bool[], $7::text[], $8::int8[]) \
          AS u(id, token, status, delay, given_back, moves, error, place) \
          WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
-         RETURNING t.id, (extract(epoch FROM now() - t.started_at) * 1000000)::bigint"
+         RETURNING t.id, t.type, t.status, {BUSY_US} AS busy_us), \
+         c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
+         SELECT type, status, count(*), 0 FROM s WHERE status = 5 GROUP BY type, status) \
+         SELECT id, busy_us FROM s"
     )
 }
 

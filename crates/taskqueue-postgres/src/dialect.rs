@@ -14,7 +14,7 @@ use taskqueue_core::{
     WakeUp,
 };
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Column, Dialect, Flavour, Options, Reclaiming, Row, Statement,
+    Access, Applied, Attempt, Claiming, Column, Dialect, Flavour, Options, Reclaiming, Row, Statement, Total,
     stored_metadata,
 };
 use uuid::Uuid;
@@ -129,6 +129,8 @@ impl Dialect for PostgresDialect {
     type Flavour = PostgresFlavour;
     type Connection = PgConnection;
     type Transaction = Transaction<'static, Postgres>;
+
+    const COUNTS_SETTLES: bool = true;
 
     fn flavour(&self) -> &PostgresFlavour {
         &PostgresFlavour
@@ -246,6 +248,7 @@ impl Dialect for PostgresDialect {
 
     async fn ended(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<Vec<Row>> {
         self.query(&self.literal.tidy_leases).execute(&mut *connection).await.map_err(failure)?;
+        self.query(&self.literal.totals.fold).execute(&mut *connection).await.map_err(failure)?;
         let query = self.query(&self.literal.ended).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
@@ -285,6 +288,21 @@ impl Dialect for PostgresDialect {
     ) -> Attempt<HashSet<TaskId>> {
         let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
         ids(self.query(&self.literal.redrive).bind(chosen).fetch_all(connection).await.map_err(failure)?)
+    }
+
+    async fn add_totals(&self, connection: &mut PgConnection, totals: &[Total]) -> Attempt<()> {
+        let query = self
+            .query(&self.literal.totals.add)
+            .bind(totals.iter().map(|total| total.task_type.as_str()).collect::<Vec<&str>>())
+            .bind(totals.iter().map(|total| total.state.code()).collect::<Vec<i16>>())
+            .bind(totals.iter().map(|total| total.delta.tasks).collect::<Vec<i64>>())
+            .bind(totals.iter().map(|total| total.delta.busy_us).collect::<Vec<i64>>());
+        query.execute(connection).await.map_err(failure).map(drop)
+    }
+
+    async fn totals(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
+        let query = self.query(&self.literal.totals.sums);
+        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 
     async fn backend(&self, connection: &mut PgConnection) -> Attempt<Backend> {

@@ -12,6 +12,7 @@ mod dialect;
 mod error;
 mod listen;
 mod migrate;
+mod totals;
 mod wire;
 
 use std::sync::Arc;

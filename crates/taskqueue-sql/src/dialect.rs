@@ -10,7 +10,8 @@ use taskqueue_core::{
     Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
 };
 
-use crate::{Attempt, Flavour, Options, Row, Statement};
+use crate::operation::statements;
+use crate::{Attempt, Delta, Flavour, Options, Row, Statement};
 
 /// The current time as a dialect's statements carry it.
 pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
@@ -65,16 +66,33 @@ pub struct Reclaiming {
     pub error: String,
 }
 
+/// What the sum over the finished tasks of one type and state changes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Total {
+    /// The type.
+    pub task_type: TaskType,
+    /// The finished state.
+    pub state: State,
+    /// The change.
+    pub delta: Delta,
+}
+
 /// One database engine behind [`SqlQueue`](crate::SqlQueue). The operations run inside a transaction that the
 /// caller commits; what `docs/lifecycle.md` says of each verb is what they do to a row.
 #[async_trait]
-pub trait Dialect: Send + Sync + 'static {
+pub trait Dialect: Sized + Send + Sync + 'static {
     /// How the engine writes what the portable statements leave open.
     type Flavour: Flavour;
     /// The driver's connection, also where callers bring their own transaction.
     type Connection: Send;
     /// An open transaction. Dropping it rolls back.
     type Transaction: DerefMut<Target = Self::Connection> + Send;
+
+    /// Over how many rows each sum over finished tasks is spread, so that transactions that finish tasks at the same
+    /// time seldom wait for one another's row. 1 where there is one writer.
+    const SLOTS: i16 = 1;
+    /// Whether [`settle`](Dialect::settle) adds what it finishes to the sums itself.
+    const COUNTS_SETTLES: bool = false;
 
     /// How the engine writes what the portable statements leave open.
     fn flavour(&self) -> &Self::Flavour;
@@ -166,6 +184,21 @@ pub trait Dialect: Send + Sync + 'static {
         now: Now<Self>,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>>;
+
+    /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
+    /// same rows wait for each other instead of deadlocking.
+    async fn add_totals(&self, connection: &mut Self::Connection, totals: &[Total]) -> Attempt<()> {
+        let slot = rand::random_range(0..Self::SLOTS);
+        for total in totals {
+            self.execute(connection, statements(self).add_total(total, slot)).await?;
+        }
+        Ok(())
+    }
+
+    /// The sums over finished tasks: type, status, tasks, busy microseconds; any number of rows for each.
+    async fn totals(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self).totals()).await
+    }
 
     /// The engine and its version.
     async fn backend(&self, connection: &mut Self::Connection) -> Attempt<Backend>;

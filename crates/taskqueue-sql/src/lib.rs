@@ -27,7 +27,7 @@ pub use async_trait::async_trait;
 #[doc(hidden)]
 pub use taskqueue_core as core;
 
-pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming};
+pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement};
 pub use options::Options;

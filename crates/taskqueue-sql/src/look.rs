@@ -60,7 +60,7 @@ impl<D: Dialect> Operation<D> for Stats {
             stats.oldest_pending = rows.pop().map(|mut row| row.time_opt(0)).transpose()?.flatten();
         }
         let mut busy_us = 0;
-        for row in dialect.fetch(connection, statements.totals()).await? {
+        for row in dialect.totals(connection).await? {
             busy_us += count_finished(&mut stats, row)?;
         }
         if stats.completed > 0 {

@@ -7,7 +7,7 @@ use taskqueue_core::{State, Status, TaskFilter, TaskId, TaskType};
 use uuid::Uuid;
 
 use crate::statements::Delta;
-use crate::{Flavour, Statement, Statements};
+use crate::{Flavour, Statement, Statements, Total};
 
 const IDS: u128 = 40;
 
@@ -28,7 +28,11 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         offset: 5,
         after: Some(id),
     };
-    let delta = Delta { tasks: 2, busy_us: 30 };
+    let total = Total {
+        task_type: welcome.clone(),
+        state: State::Completed,
+        delta: Delta { tasks: 2, busy_us: 30 },
+    };
     let day = Duration::from_secs(86_400);
     vec![
         ("task", statements.task(id)),
@@ -49,6 +53,6 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         ("open_counts", statements.open_counts()),
         ("oldest_pending", statements.oldest_pending()),
         ("totals", statements.totals()),
-        ("add_total", statements.add_total(&welcome, State::Completed, delta)),
+        ("add_total", statements.add_total(&total, 0)),
     ]
 }

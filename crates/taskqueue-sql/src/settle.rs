@@ -38,7 +38,9 @@ impl<D: Dialect> Operation<D> for Settle {
         let applied = dialect.settle(connection, now, &self.0).await?;
         let applied: HashMap<TaskId, i64> =
             applied.into_iter().map(|Applied { id, busy_us }| (id, busy_us)).collect();
-        self.sum_up(&applied).apply(dialect, connection).await?;
+        if !D::COUNTS_SETTLES {
+            self.sum_up(&applied).apply(dialect, connection).await?;
+        }
         let follow_ups = self.follow_ups(&applied);
         if !follow_ups.is_empty() {
             enqueue(dialect, connection, now, &follow_ups, self.ready_count(&applied)).await?;

@@ -13,7 +13,7 @@ use crate::Column::{
     ScheduledAt, Shard, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
 };
 use crate::table::{PAUSED, TASKS, TOTALS};
-use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName};
+use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName, Total};
 
 /// The most ids or keys that one statement names, well below every engine's limit of bound values.
 pub(crate) const LIST_MAX: usize = 500;
@@ -217,8 +217,9 @@ impl<'a, F: Flavour> Statements<'a, F> {
         self.render(&select)
     }
 
-    /// Adds to the sum of one type and status.
-    pub fn add_total(&self, task_type: &TaskType, status: State, delta: Delta) -> Statement {
+    /// Adds to the sum of one type and status, in one of its slots.
+    pub fn add_total(&self, total: &Total, slot: i16) -> Statement {
+        let Total { task_type, state, delta } = total;
         let totals = format!("{}{TOTALS}", self.table.name());
         let sum = |column, by: i64| Expr::col((totals.clone(), column)).add(by);
         let mut insert = Query::insert();
@@ -227,8 +228,8 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .columns([Type, Column::Status, Slot, Tasks, BusyUs])
             .values_panic([
                 task_type.as_str().into(),
-                status.code().into(),
-                0_i16.into(),
+                state.code().into(),
+                slot.into(),
                 delta.tasks.into(),
                 delta.busy_us.into(),
             ])

@@ -80,7 +80,7 @@ async fn finished<D: Dialect>(
 ) -> Attempt<Vec<Finished>> {
     let until = (dialect.now(), cleanup.older_than);
     let mut kinds = BTreeSet::new();
-    for mut row in dialect.fetch(connection, statements(dialect).totals()).await? {
+    for mut row in dialect.totals(connection).await? {
         let (task_type, state) = kind_of(&mut row)?;
         if row.integer(2)? != 0 {
             kinds.insert((task_type, state.code()));
