@@ -96,6 +96,10 @@ pub struct QueueStats {
     pub oldest_pending: Option<Timestamp>,
 }
 
+/// How many tasks one cleanup looks at, finished or not, at least. An engine whose index finds finished tasks by
+/// their age looks at all in each call.
+pub const CLEANUP_LOOK: usize = 100_000;
+
 /// What to clean up: finished tasks whose `completed_at` is older than an age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cleanup {

@@ -3,6 +3,7 @@
 
 use taskqueue_sql::TableName;
 
+use crate::cleanup::Cleaning;
 use crate::totals::Totals;
 
 /// The columns that a claim answers with, in the order of `TASK_COLUMNS`.
@@ -25,6 +26,7 @@ pub(crate) struct Literal {
     pub(crate) promote: String,
     pub(crate) redrive: String,
     pub(crate) totals: Totals,
+    pub(crate) cleaning: Cleaning,
 }
 
 impl Literal {
@@ -42,6 +44,7 @@ impl Literal {
             promote: promote(table),
             redrive: redrive(table),
             totals: Totals::new(table),
+            cleaning: Cleaning::new(table),
         }
     }
 }

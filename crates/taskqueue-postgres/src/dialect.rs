@@ -5,59 +5,25 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_query::{Expr, ExprTrait, PostgresQueryBuilder, Value};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr, Transaction};
 use taskqueue_core::{
-    Backend, Decision, Lease, LeaseToken, NewTask, Schedule, State, TaskId, TaskType, Timestamp, Transition,
+    Backend, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, Timestamp, Transition,
     WakeUp,
 };
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Column, Dialect, Flavour, Options, Reclaiming, Row, Statement, Total,
-    stored_metadata,
+    Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Statement, Total, stored_metadata,
 };
 use uuid::Uuid;
 
+use crate::arguments::{Changes, at, delay, leases, micros, micros_of_place, number};
 use crate::claim::Literal;
+use crate::cleanup::{Edge, Place};
 use crate::error::failure;
+use crate::flavour::PostgresFlavour;
 use crate::listen::Wakes;
 use crate::wire;
-
-/// PostgreSQL's way of writing what the portable statements leave open. The server's clock is the queue's.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PostgresFlavour;
-
-impl Flavour for PostgresFlavour {
-    type Builder = PostgresQueryBuilder;
-    type Now = ();
-
-    fn now(&self, (): ()) -> Expr {
-        Expr::cust("now()")
-    }
-
-    fn ago(&self, (): (), age: Duration) -> Expr {
-        Expr::cust("now()")
-            .sub(Expr::cust_with_values("$1::bigint * interval '1 microsecond'", [micros(age)]))
-    }
-
-    fn id(&self, id: TaskId) -> Value {
-        Value::from(id.as_uuid())
-    }
-
-    fn rank_off_queue(&self) -> Expr {
-        Expr::null()
-    }
-
-    fn is_off_queue(&self) -> Expr {
-        Expr::col(Column::QueueRank).is_null()
-    }
-
-    /// `queue_at` is in the index of ready tasks: writing it at a settle would end HOT updates.
-    fn finish_order(&self) -> Column {
-        Column::CompletedAt
-    }
-}
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -67,6 +33,7 @@ pub(crate) struct PostgresDialect {
     wakes: Option<Wakes>,
     options: Options,
     literal: Literal,
+    place: Place,
     contention_retries_max: u32,
     prepared_statements: bool,
 }
@@ -77,6 +44,7 @@ impl PostgresDialect {
             pool,
             wakes,
             literal: Literal::new(&config.options.table),
+            place: Place::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -104,6 +72,31 @@ impl PostgresDialect {
         let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
         let query = self.query(&self.literal.complete).bind(ids).bind(tokens);
         applied(query.fetch_all(connection).await.map_err(failure)?)
+    }
+
+    /// Where the slice of this first id ends; `None` when the table does.
+    async fn edge(&self, connection: &mut PgConnection, first: Uuid) -> Attempt<Option<Edge>> {
+        let query = self.query(&self.literal.cleaning.edge).bind(first);
+        let Some(row) = query.fetch_optional(connection).await.map_err(failure)? else { return Ok(None) };
+        let mut row = wire::row(&row)?;
+        Ok(Some(Edge { id: row.id(0)?, now_ms: row.integer(1)? }))
+    }
+
+    /// Removes what may go between two ids, as far as the limit goes.
+    async fn remove(
+        &self,
+        connection: &mut PgConnection,
+        (first, last): (Uuid, Uuid),
+        cleanup: &Cleanup,
+        removed: usize,
+    ) -> Attempt<HashSet<TaskId>> {
+        let query = self
+            .query(&self.literal.cleaning.remove)
+            .bind(first)
+            .bind(last)
+            .bind(micros(cleanup.older_than))
+            .bind(i64::try_from(cleanup.limit - removed).unwrap_or(i64::MAX));
+        ids(query.fetch_all(connection).await.map_err(failure)?)
     }
 
     async fn settle_others(
@@ -290,6 +283,26 @@ impl Dialect for PostgresDialect {
         ids(self.query(&self.literal.redrive).bind(chosen).fetch_all(connection).await.map_err(failure)?)
     }
 
+    async fn cleanup(&self, connection: &mut PgConnection, (): (), cleanup: &Cleanup) -> Attempt<u64> {
+        let mut walk = self.place.start();
+        let mut removed = 0;
+        loop {
+            let edge = self.edge(connection, walk.first()).await?;
+            let last = edge.map_or(Uuid::max(), |edge| edge.id.as_uuid());
+            let gone = self.remove(connection, (walk.first(), last), cleanup, removed).await?;
+            removed += gone.len();
+            if removed == cleanup.limit {
+                gone.into_iter().max().into_iter().for_each(|last| walk.stop_behind(last));
+                break;
+            }
+            if !walk.go_on(edge, cleanup.older_than) {
+                break;
+            }
+        }
+        self.place.leave(&walk);
+        Ok(removed as u64)
+    }
+
     async fn add_totals(&self, connection: &mut PgConnection, totals: &[Total]) -> Attempt<()> {
         let query = self
             .query(&self.literal.totals.add)
@@ -331,52 +344,6 @@ impl Dialect for PostgresDialect {
     }
 }
 
-/// What settles that are no completions change, column by column.
-#[derive(Default)]
-struct Changes {
-    states: Vec<i16>,
-    delays: Vec<i64>,
-    given_back: Vec<i32>,
-    moves: Vec<bool>,
-    errors: Vec<Option<String>>,
-    places: Vec<i64>,
-    ready: i64,
-}
-
-impl Changes {
-    fn push(&mut self, transition: &Transition) {
-        let (delay, error) = match transition {
-            Transition::Complete | Transition::Release => (Duration::ZERO, None),
-            Transition::Retry { delay, error } => (*delay, Some(error.clone())),
-            Transition::DeadLetter { error } => (Duration::ZERO, Some(error.clone())),
-            Transition::Snooze { delay } => (*delay, None),
-        };
-        let is_snooze = matches!(transition, Transition::Snooze { .. });
-        let is_ready = transition.state() == State::Ready;
-        self.states.push(transition.state().code());
-        self.delays.push(micros(delay));
-        self.given_back.push(i32::from(is_snooze || *transition == Transition::Release));
-        self.moves.push(is_snooze);
-        self.errors.push(error);
-        self.places.push(self.ready);
-        self.ready += i64::from(is_ready);
-    }
-
-    fn bind<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
-        query
-            .bind(self.states)
-            .bind(self.delays)
-            .bind(self.given_back)
-            .bind(self.moves)
-            .bind(self.errors)
-            .bind(self.places)
-    }
-}
-
-fn leases<'l>(leases: impl Iterator<Item = &'l Lease>) -> (Vec<Uuid>, Vec<i64>) {
-    leases.map(|lease| (lease.task_id.as_uuid(), lease.token.get())).unzip()
-}
-
 fn applied(rows: Vec<PgRow>) -> Attempt<Vec<Applied>> {
     let read = |row: &PgRow| {
         let mut row = wire::row(row)?;
@@ -387,31 +354,4 @@ fn applied(rows: Vec<PgRow>) -> Attempt<Vec<Applied>> {
 
 fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {
     rows.iter().map(|row| wire::row(row)?.id(0)).collect()
-}
-
-fn at(task: &NewTask) -> Option<Timestamp> {
-    match task.schedule {
-        Schedule::At(at) => Some(at),
-        Schedule::Now | Schedule::After(_) => None,
-    }
-}
-
-fn delay(task: &NewTask) -> Option<i64> {
-    match task.schedule {
-        Schedule::After(delay) => Some(micros(delay)),
-        Schedule::Now | Schedule::At(_) => None,
-    }
-}
-
-fn number(count: u32) -> i32 {
-    i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-fn micros_of_place(place: usize) -> i64 {
-    i64::try_from(place).unwrap_or(i64::MAX)
-}
-
-fn micros(duration: Duration) -> i64 {
-    let micros = duration.min(taskqueue_core::clock::DURATION_MAX).as_micros();
-    i64::try_from(micros).expect("the longest duration is within the range of i64 microseconds")
 }

@@ -5,11 +5,14 @@
 //! [`complete_in`](PostgresQueue::complete_in) commit or roll back with the caller's own rows;
 //! `examples/transactional.rs` shows how.
 
+mod arguments;
 mod claim;
+mod cleanup;
 mod config;
 mod detect;
 mod dialect;
 mod error;
+mod flavour;
 mod listen;
 mod migrate;
 mod totals;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
+    Backend, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
 };
 
 use crate::operation::statements;
@@ -184,6 +184,16 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         now: Now<Self>,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>>;
+
+    /// Removes finished tasks that are old enough, at most the limit, and takes them off the sums. Answers how many.
+    async fn cleanup(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        cleanup: &Cleanup,
+    ) -> Attempt<u64> {
+        crate::cleanup::remove_oldest(self, connection, now, cleanup).await
+    }
 
     /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
     /// same rows wait for each other instead of deadlocking.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{Access, Attempt, Dialect, Row, Statements};
+use crate::{Access, Attempt, Dialect, Failure, Row, Statements};
 
 /// What runs inside one transaction. It may run again from the start when the transaction is repeated, so it
 /// changes nothing but the database.
@@ -22,6 +22,11 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
 /// The portable statements of a dialect's table.
 pub(crate) fn statements<D: Dialect>(dialect: &D) -> Statements<'_, D::Flavour> {
     Statements::new(dialect.flavour(), &dialect.options().table)
+}
+
+/// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
+pub(crate) fn changed(rows: u64, expected: usize) -> Attempt<()> {
+    if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }
 
 /// The task type and the status in the first two fields.

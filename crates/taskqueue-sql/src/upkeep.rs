@@ -1,17 +1,17 @@
-//! What operators and maintenance do: cancel, cleanup, reclaim, promote, redrive, pause, resume.
+//! What operators and maintenance do: cancel, reclaim, promote, redrive, pause, resume.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    AfterLeaseEnd, Cancelled, Cleanup, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId,
-    TaskType, Timestamp, after_lease_end, lease_ended_error,
+    AfterLeaseEnd, Cancelled, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId,
+    TaskType, after_lease_end, lease_ended_error,
 };
 
 use crate::finish::Deltas;
-use crate::operation::{Operation, kind_of, statements};
+use crate::operation::{Operation, changed, kind_of, statements};
 use crate::statements::LIST_MAX;
-use crate::{Access, Attempt, Dialect, Failure, Reclaiming, Row};
+use crate::{Access, Attempt, Dialect, Reclaiming, Row};
 
 /// Cancels a task that is not finished.
 pub(crate) struct Cancel(pub(crate) TaskId);
@@ -37,70 +37,6 @@ impl<D: Dialect> Operation<D> for Cancel {
         deltas.apply(dialect, connection).await?;
         Ok(Cancelled::From(from.status()))
     }
-}
-
-#[async_trait]
-impl<D: Dialect> Operation<D> for Cleanup {
-    type Answer = u64;
-    const NAME: &'static str = "cleanup";
-    const ACCESS: Access = Access::Write;
-
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
-        let mut found = finished(dialect, connection, self).await?;
-        found.sort_by_key(|finished| (finished.completed_at, finished.id));
-        found.truncate(self.limit);
-        let mut deltas = Deltas::default();
-        for Finished { task_type, state, busy_us, .. } in &found {
-            deltas.subtract(task_type, *state, *busy_us);
-        }
-        let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
-        for chunk in ids.chunks(LIST_MAX) {
-            changed(dialect.execute(connection, statements(dialect).remove(chunk)).await?, chunk.len())?;
-        }
-        deltas.apply(dialect, connection).await?;
-        Ok(ids.len() as u64)
-    }
-}
-
-/// A finished task that is old enough to go.
-struct Finished {
-    id: TaskId,
-    task_type: TaskType,
-    state: State,
-    completed_at: Timestamp,
-    busy_us: i64,
-}
-
-/// The oldest finished tasks of each status and type. Each is a prefix of the index in its order; which statuses
-/// and types there are, the sums say.
-async fn finished<D: Dialect>(
-    dialect: &D,
-    connection: &mut D::Connection,
-    cleanup: &Cleanup,
-) -> Attempt<Vec<Finished>> {
-    let until = (dialect.now(), cleanup.older_than);
-    let mut kinds = BTreeSet::new();
-    for mut row in dialect.totals(connection).await? {
-        let (task_type, state) = kind_of(&mut row)?;
-        if row.integer(2)? != 0 {
-            kinds.insert((task_type, state.code()));
-        }
-    }
-    let mut found = Vec::new();
-    for (task_type, code) in kinds {
-        let state = State::from_code(code).expect("the code came from a state");
-        let oldest = statements(dialect).finished(state, &task_type, until, cleanup.limit);
-        for row in dialect.fetch(connection, oldest).await? {
-            found.push(read_finished(row, state, &task_type)?);
-        }
-    }
-    Ok(found)
-}
-
-fn read_finished(mut row: Row, state: State, task_type: &TaskType) -> Attempt<Finished> {
-    let (id, started_at, completed_at) = (row.id(0)?, row.time_opt(1)?, row.time(2)?);
-    let busy = started_at.map_or(0, |started_at| (completed_at - started_at).num_microseconds().unwrap_or(0));
-    Ok(Finished { id, task_type: task_type.clone(), state, completed_at, busy_us: busy.max(0) })
 }
 
 /// Takes back what has outlived its lease.
@@ -263,9 +199,4 @@ impl<D: Dialect> Operation<D> for Resume {
         dialect.execute(connection, statements(dialect).resume(&self.0)).await?;
         Ok(())
     }
-}
-
-/// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
-fn changed(rows: u64, expected: usize) -> Attempt<()> {
-    if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }

@@ -11,7 +11,8 @@ use tracing::{info, warn};
 use crate::pipe::Pipe;
 use crate::timing::jittered;
 
-/// The most rows of one maintenance call. A full one is followed by the next at once.
+/// The most rows of one maintenance call. A full one is followed by the next at once; after another one, what is left
+/// waits for the next time. A cleanup of a large table goes on then where it stopped.
 const ROWS_MAX: usize = 1000;
 
 /// Starts the loops that the settings ask for. They end when the worker is stopped.

@@ -326,7 +326,7 @@ macro_rules! __behaviours {
                 a_task_of_exactly_the_age_is_removed
                 an_age_of_nothing_removes_all_that_is_finished
                 an_age_beyond_all_bounds_removes_nothing
-                the_oldest_go_first_up_to_the_limit
+                no_more_go_than_the_limit_and_none_that_is_too_young
                 a_task_that_was_redriven_is_not_removed
                 the_id_of_a_removed_task_is_free_again
                 a_settle_repeated_after_the_cleanup_is_a_lost_lease

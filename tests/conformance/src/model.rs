@@ -3,7 +3,7 @@
 
 mod row;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use taskqueue_core::clock::{add, subtract};
@@ -202,10 +202,20 @@ impl Model {
 
     pub(crate) fn cleanup(&mut self, now: Timestamp, cleanup: Cleanup) -> Result<u64> {
         check_limit("cleanup", cleanup.limit)?;
-        let latest = subtract(now, cleanup.older_than);
-        let finished = self.earliest(|row| row.task.completed_at, latest, cleanup.limit);
-        self.rows.retain(|row| !finished.iter().any(|(_, id)| *id == row.task.id));
-        Ok(finished.len() as u64)
+        let gone: HashSet<TaskId> =
+            self.old(now, cleanup.older_than).into_iter().take(cleanup.limit).collect();
+        self.remove(&gone);
+        Ok(gone.len() as u64)
+    }
+
+    /// The tasks that a cleanup may remove.
+    pub(crate) fn old(&self, now: Timestamp, older_than: Duration) -> Vec<TaskId> {
+        let finished = |row: &Row| row.task.completed_at;
+        self.earliest(finished, subtract(now, older_than), usize::MAX).into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub(crate) fn remove(&mut self, ids: &HashSet<TaskId>) {
+        self.rows.retain(|row| !ids.contains(&row.task.id));
     }
 
     pub(crate) fn reclaim_stale(&mut self, now: Timestamp, limit: usize) -> Result<Reclaimed> {
@@ -301,7 +311,6 @@ impl Model {
         let time = match of {
             Times::Due => Row::due,
             Times::LeaseEnd => Row::lease_end,
-            Times::Completed => |row: &Row| row.task.completed_at,
         };
         let all = self.earliest(time, latest, usize::MAX);
         let parted = all.get(limit).is_some_and(|(next, _)| all[limit - 1].0 == *next);
@@ -332,7 +341,6 @@ impl Model {
 pub(crate) enum Times {
     Due,
     LeaseEnd,
-    Completed,
 }
 
 /// Gives each row its place in the call, in microseconds; rows of one time share the first one's.

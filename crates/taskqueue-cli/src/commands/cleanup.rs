@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskqueue_core::{Cleanup, Queue};
+use taskqueue_core::{CLEANUP_LOOK, Cleanup, Queue, QueueStats};
 
 use super::MAINTENANCE_BATCH;
 use crate::args;
@@ -18,7 +18,7 @@ Examples:
   taskqueue cleanup --older-than 12h
   taskqueue cleanup --older-than 0s --limit 1000";
 
-/// Removes completed, dead-lettered and cancelled tasks that finished longer ago than an age, oldest first.
+/// Removes completed, dead-lettered and cancelled tasks that finished longer ago than an age.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -35,7 +35,10 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
     let mut progress = Progress::quiet("removing", Unit::Things("tasks"), args.limit.unwrap_or_default());
     let mut removed = 0;
-    loop {
+    // Calls that may find nothing in a row before it is certain that nothing is left.
+    let empty_max = calls_to_look_at_all(&queue.stats().await?);
+    let mut empty = 0;
+    while empty < empty_max {
         let left = args.limit.map_or(u64::MAX, |limit| limit - removed);
         let limit = usize::try_from(left).unwrap_or(usize::MAX).min(MAINTENANCE_BATCH);
         if limit == 0 {
@@ -44,9 +47,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
         let batch = queue.cleanup(Cleanup { older_than: args.older_than, limit }).await?;
         removed += batch;
         progress.set(removed, "")?;
-        if batch < limit as u64 {
-            break;
-        }
+        empty = if batch < limit as u64 { empty + 1 } else { 0 };
     }
     progress.finish();
     queue.close().await;
@@ -55,4 +56,24 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
         "removed {} that finished more than {age} ago",
         output::count(removed, "task", "tasks")
     ))
+}
+
+/// How many calls look at every task of a queue: one in a small queue. One more where a call can end within the
+/// tasks, since others come meanwhile.
+fn calls_to_look_at_all(stats: &QueueStats) -> u64 {
+    let QueueStats { pending, running, completed, failed, dead_letter, cancelled, .. } = stats;
+    let tasks = pending + running + completed + failed + dead_letter + cancelled;
+    let look = CLEANUP_LOOK as u64;
+    if tasks < look { 1 } else { tasks.div_ceil(look) + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_short_call_ends_the_cleanup_of_a_small_queue_only() {
+        let calls = |completed| calls_to_look_at_all(&QueueStats { completed, ..QueueStats::default() });
+        assert_eq!([calls(0), calls(99_999), calls(100_000), calls(1_000_001)], [1, 1, 2, 12]);
+    }
 }

@@ -101,7 +101,7 @@ caught! {
         by a_full_queue_refuses_a_batch_whole_until_there_is_room
         follow_ups_beyond_the_capacity_leave_the_task_running;
     a_cleanup_without_a_limit_is_caught: CleanupIgnoresItsLimit
-        by the_oldest_go_first_up_to_the_limit;
+        by no_more_go_than_the_limit_and_none_that_is_too_young;
     a_redrive_of_every_type_is_caught: RedriveIgnoresTheType
         by redrive_of_a_type_leaves_the_others;
     a_retry_policy_that_is_ignored_is_caught: TheRetryPolicyIsIgnored
