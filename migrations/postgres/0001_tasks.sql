@@ -1,7 +1,7 @@
 -- The task table. Times are timestamptz, whose precision is the microsecond.
 --
 -- queue_rank is -priority of a ready task, else NULL; queue_at is when the task became ready last. due_at is set only
--- while a task is delayed or failed. No index names status, completed_at or lease_until, so that a settle and a
+-- while a task is delayed or failed, dead_at only while it is a dead letter. No index names status, completed_at or lease_until, so that a settle and a
 -- heartbeat are HOT updates; fillfactor leaves them room on the page. lease_token 0 means that there is no lease.
 -- unique_held is 1 while the unique key is held.
 CREATE TABLE {table} (
@@ -23,6 +23,7 @@ CREATE TABLE {table} (
     scheduled_at  timestamptz NOT NULL,
     started_at    timestamptz,
     completed_at  timestamptz,
+    dead_at       timestamptz,
     created_at    timestamptz NOT NULL,
     updated_at    timestamptz NOT NULL,
     worker_id     varchar(100),
@@ -37,6 +38,7 @@ CREATE TABLE {table} (
     CHECK ((queue_rank IS NOT NULL) = (status = 0)),
     CHECK ((due_at IS NOT NULL) = (status IN (1, 4))),
     CHECK ((completed_at IS NOT NULL) = (status IN (3, 5, 6))),
+    CHECK ((dead_at IS NOT NULL) = (status = 5)),
     CHECK ((lease_until IS NOT NULL) = (status = 2)),
     CHECK (status <> 2 OR lease_token <> 0),
     CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
@@ -48,6 +50,9 @@ CREATE INDEX {table}_ready ON {table} (shard, type, queue_rank, queue_at) WHERE 
 
 -- Promotion: over all types, earliest first, and never over what is not due.
 CREATE INDEX {table}_due ON {table} (shard, due_at) WHERE due_at IS NOT NULL;
+
+-- Lists and redrives of dead letters, by id.
+CREATE INDEX {table}_dead ON {table} (shard, id) WHERE dead_at IS NOT NULL;
 
 CREATE UNIQUE INDEX {table}_unique ON {table} (shard, type, unique_key) WHERE unique_held = 1;
 

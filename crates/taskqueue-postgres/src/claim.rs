@@ -4,6 +4,7 @@
 use taskqueue_sql::TableName;
 
 use crate::cleanup::Cleaning;
+use crate::stats;
 use crate::totals::Totals;
 
 /// The columns that a claim answers with, in the order of `TASK_COLUMNS`.
@@ -25,6 +26,8 @@ pub(crate) struct Literal {
     pub(crate) tidy_leases: String,
     pub(crate) promote: String,
     pub(crate) redrive: String,
+    pub(crate) open_counts: String,
+    pub(crate) oldest_pending: String,
     pub(crate) totals: Totals,
     pub(crate) cleaning: Cleaning,
 }
@@ -43,6 +46,8 @@ impl Literal {
             tidy_leases: tidy_leases(table),
             promote: promote(table),
             redrive: redrive(table),
+            open_counts: stats::open_counts(table),
+            oldest_pending: stats::oldest_pending(table),
             totals: Totals::new(table),
             cleaning: Cleaning::new(table),
         }
@@ -131,7 +136,7 @@ fn settle(table: &TableName) -> String {
          due_at = CASE WHEN u.status IN (1, 4) THEN now() + u.delay * interval '1 microsecond' END, \
          scheduled_at = CASE WHEN u.moves THEN now() + u.delay * interval '1 microsecond' ELSE t.scheduled_at END, \
          attempts = t.attempts - u.given_back, \
-         completed_at = CASE WHEN u.status = 5 THEN now() END, \
+         completed_at = CASE WHEN u.status = 5 THEN now() END, dead_at = CASE WHEN u.status = 5 THEN now() END, \
          last_error = coalesce(u.error, t.last_error), lease_until = NULL, \
          unique_held = CASE WHEN u.status = 5 THEN NULL ELSE t.unique_held END, updated_at = now() \
          FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::int4[], $6::bool[], $7::text[], $8::int8[]) \
@@ -177,7 +182,7 @@ fn reclaim(table: &TableName) -> String {
         "UPDATE {table} AS t SET status = CASE WHEN u.dead THEN 5 ELSE 0 END, \
          queue_rank = CASE WHEN u.dead THEN NULL ELSE -t.priority::bigint END, \
          queue_at = CASE WHEN u.dead THEN t.queue_at ELSE now() + u.place * interval '1 microsecond' END, \
-         completed_at = CASE WHEN u.dead THEN now() END, \
+         completed_at = CASE WHEN u.dead THEN now() END, dead_at = CASE WHEN u.dead THEN now() END, \
          unique_held = CASE WHEN u.dead THEN NULL ELSE t.unique_held END, \
          last_error = u.error, reclaims = t.reclaims + 1, lease_token = 0, lease_until = NULL, updated_at = now() \
          FROM unnest($1::uuid[], $2::int8[], $3::bool[], $4::text[], $5::int8[]) AS u(id, token, dead, error, place) \
@@ -217,7 +222,7 @@ fn redrive(table: &TableName) -> String {
     format!(
         "UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
          queue_at = now() + (u.place - 1) * interval '1 microsecond', attempts = 0, reclaims = 0, completed_at = NULL, \
-         lease_token = 0, unique_held = CASE WHEN t.unique_key IS NOT NULL THEN 1 END, updated_at = now() \
+         dead_at = NULL, lease_token = 0, unique_held = CASE WHEN t.unique_key IS NOT NULL THEN 1 END, updated_at = now() \
          FROM unnest($1::uuid[]) WITH ORDINALITY AS u(id, place) \
          WHERE t.shard = 0 AND t.id = u.id AND t.status + 0 = 5 RETURNING t.id"
     )

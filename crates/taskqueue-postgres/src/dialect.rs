@@ -61,6 +61,11 @@ impl PostgresDialect {
         sqlx::query(sql).persistent(self.prepared_statements)
     }
 
+    /// The rows of a literal query without arguments.
+    async fn rows(&self, connection: &mut PgConnection, sql: &str) -> Attempt<Vec<Row>> {
+        self.query(sql).fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+    }
+
     async fn settle_completed(
         &self,
         connection: &mut PgConnection,
@@ -313,9 +318,16 @@ impl Dialect for PostgresDialect {
         query.execute(connection).await.map_err(failure).map(drop)
     }
 
+    async fn open_counts(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
+        self.rows(connection, &self.literal.open_counts).await
+    }
+
+    async fn oldest_pending(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
+        self.rows(connection, &self.literal.oldest_pending).await
+    }
+
     async fn totals(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
-        let query = self.query(&self.literal.totals.sums);
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+        self.rows(connection, &self.literal.totals.sums).await
     }
 
     async fn backend(&self, connection: &mut PgConnection) -> Attempt<Backend> {

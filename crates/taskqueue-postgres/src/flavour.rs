@@ -34,12 +34,14 @@ impl Flavour for PostgresFlavour {
         Expr::null()
     }
 
-    fn is_off_queue(&self) -> Expr {
-        Expr::col(Column::QueueRank).is_null()
+    /// `dead_at` says so besides the status, so that a partial index can have the dead letters without one that names
+    /// the status, which would end HOT completions.
+    fn is_dead_letter(&self, at: &dyn Fn(Column) -> Expr) -> Expr {
+        at(Column::DeadAt).is_not_null()
     }
 
-    /// `queue_at` is in the index of ready tasks: writing it at a settle would end HOT updates.
-    fn finish_order(&self) -> Column {
-        Column::CompletedAt
+    /// By id, as listings page, so that one index serves both.
+    fn dead_letter_order(&self) -> &'static [Column] {
+        &[Column::Id]
     }
 }

@@ -15,6 +15,7 @@ mod error;
 mod flavour;
 mod listen;
 mod migrate;
+mod stats;
 mod totals;
 mod wire;
 

@@ -205,6 +205,16 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         Ok(())
     }
 
+    /// How many unfinished tasks there are: status, type, tasks; any number of rows for each.
+    async fn open_counts(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self).open_counts()).await
+    }
+
+    /// The earliest time for which a pending task is scheduled, or NULL, in one row.
+    async fn oldest_pending(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self).oldest_pending()).await
+    }
+
     /// The sums over finished tasks: type, status, tasks, busy microseconds; any number of rows for each.
     async fn totals(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
         self.fetch(connection, statements(self).totals()).await

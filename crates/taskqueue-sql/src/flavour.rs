@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sea_query::{Expr, ExprTrait, QueryBuilder, Value};
-use taskqueue_core::TaskId;
+use taskqueue_core::{State, TaskId};
 
 use crate::Column;
 
@@ -27,14 +27,15 @@ pub trait Flavour: Send + Sync + 'static {
     /// The `queue_rank` of a task that is not ready.
     fn rank_off_queue(&self) -> Expr;
 
-    /// The condition that a task is not ready, in the form in which the engine's index is used.
-    fn is_off_queue(&self) -> Expr {
-        Expr::col(Column::QueueRank).eq(self.rank_off_queue())
+    /// The condition that a task is a dead letter, in the form in which the engine's index is used. `at` says how a
+    /// column is named.
+    fn is_dead_letter(&self, at: &dyn Fn(Column) -> Expr) -> Expr {
+        at(Column::Status).eq(State::DeadLetter.code())
     }
 
-    /// The column in which finished tasks are ordered by when they finished.
-    fn finish_order(&self) -> Column {
-        Column::QueueAt
+    /// The order in which dead letters are redriven: that of an index.
+    fn dead_letter_order(&self) -> &'static [Column] {
+        &[Column::QueueAt, Column::Id]
     }
 }
 

@@ -40,7 +40,7 @@ impl<D: Dialect> Operation<D> for List {
     }
 }
 
-/// Reads what the queue holds: unfinished tasks from the index, finished ones from their sums.
+/// Reads what the queue holds: unfinished tasks from indexes, finished ones from their sums.
 pub(crate) struct Stats;
 
 #[async_trait]
@@ -50,13 +50,12 @@ impl<D: Dialect> Operation<D> for Stats {
     const ACCESS: Access = Access::Snapshot;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<QueueStats> {
-        let statements = statements(dialect);
         let mut stats = QueueStats::default();
-        for row in dialect.fetch(connection, statements.open_counts()).await? {
+        for row in dialect.open_counts(connection).await? {
             count_open(&mut stats, row)?;
         }
         if stats.pending > 0 {
-            let mut rows = dialect.fetch(connection, statements.oldest_pending()).await?;
+            let mut rows = dialect.oldest_pending(connection).await?;
             stats.oldest_pending = rows.pop().map(|mut row| row.time_opt(0)).transpose()?.flatten();
         }
         let mut busy_us = 0;

@@ -53,7 +53,9 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// A page of tasks, highest id first, as [`TASK_COLUMNS`].
     pub fn list(&self, filter: &TaskFilter) -> Statement {
         let mut select = self.select(&TASK_COLUMNS);
-        if let Some(status) = filter.status {
+        if filter.status == Some(Status::DeadLetter) {
+            select.and_where(self.flavour.is_dead_letter(&|column| Expr::col(column)));
+        } else if let Some(status) = filter.status {
             select.and_where(Expr::col(Column::Status).is_in(codes(State::of_status(status))));
         }
         if let Some(task_type) = &filter.task_type {
@@ -124,9 +126,9 @@ impl<'a, F: Flavour> Statements<'a, F> {
         select
             .and_where(Expr::col(Column::Status).eq(status.code()))
             .and_where(Expr::col(Type).eq(task_type.as_str()))
-            .and_where(self.flavour.is_off_queue())
-            .and_where(Expr::col(self.flavour.finish_order()).lte(self.flavour.ago(until.0, until.1)))
-            .order_by(self.flavour.finish_order(), Order::Asc)
+            .and_where(Expr::col(QueueRank).eq(self.flavour.rank_off_queue()))
+            .and_where(Expr::col(QueueAt).lte(self.flavour.ago(until.0, until.1)))
+            .order_by(QueueAt, Order::Asc)
             .order_by(Id, Order::Asc)
             .limit(limit as u64);
         self.render(&select)
@@ -146,21 +148,21 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// Those of the tasks that are dead letters, in no order: id, type, unique key.
     pub fn dead_letters_of(&self, ids: &[TaskId]) -> Statement {
         let status = off_index(Expr::col((self.table_name(), Column::Status)));
-        self.render(self.that_can_go(status).and_where(self.is_one_of(ids)))
+        let is_dead_letter = status.eq(State::DeadLetter.code());
+        self.render(self.that_can_go(is_dead_letter).and_where(self.is_one_of(ids)))
     }
 
-    /// Dead letters, the earliest first: id, type, unique key.
+    /// Dead letters in the engine's order: id, type, unique key.
     pub fn dead_letters(&self, task_type: Option<&TaskType>, limit: usize) -> Statement {
-        let mut select = self.that_can_go(Expr::col((self.table_name(), Column::Status)));
+        let at = |column| Expr::col((self.table_name(), column));
+        let mut select = self.that_can_go(self.flavour.is_dead_letter(&at));
         if let Some(task_type) = task_type {
-            select.and_where(Expr::col((self.table_name(), Type)).eq(task_type.as_str()));
+            select.and_where(at(Type).eq(task_type.as_str()));
         }
-        let at = |column| (self.table_name(), column);
-        select
-            .order_by(at(self.flavour.finish_order()), Order::Asc)
-            .order_by(at(Id), Order::Asc)
-            .limit(limit as u64);
-        self.render(&select)
+        for column in self.flavour.dead_letter_order() {
+            select.order_by((self.table_name(), *column), Order::Asc);
+        }
+        self.render(select.limit(limit as u64))
     }
 
     /// Stops claims of a type.
@@ -243,7 +245,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     }
 
     /// Dead letters whose unique key, if any, nobody holds.
-    fn that_can_go(&self, status: Expr) -> SelectStatement {
+    fn that_can_go(&self, is_dead_letter: Expr) -> SelectStatement {
         let at = |column| Expr::col((self.table_name(), column));
         let of_holder = |column| Expr::col(("holder", column));
         let mut holder = Query::select();
@@ -256,7 +258,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .and_where(of_holder(UniqueHeld).eq(Expr::cust("1")));
         let free = Cond::any().add(at(UniqueKey).is_null()).add(Expr::exists(holder).not());
         let mut select = self.select(&[Id, Type, UniqueKey]);
-        select.and_where(status.eq(State::DeadLetter.code())).cond_where(free);
+        select.and_where(is_dead_letter).cond_where(free);
         select
     }
 
