@@ -31,7 +31,8 @@ pub use new_task::{BATCH_MAX, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGI
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
 pub use query::{
-    CLEANUP_LOOK, Cancelled, Cleanup, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter, TaskPage,
+    CLEANUP_LOOK, Cancelled, Cleanup, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter,
+    TaskPage,
 };
 pub use queue::{Backend, Enqueued, Queue};
 pub use reclaim::{AfterLeaseEnd, EndedLease, after_lease_end, lease_ended_error};

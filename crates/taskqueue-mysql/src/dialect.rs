@@ -208,7 +208,9 @@ impl Dialect for MysqlDialect {
             Access::Snapshot => {
                 "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
             }
-            Access::Write => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE",
+            Access::Single | Access::Write => {
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE"
+            }
         };
         self.pool.begin_with(begin).await.map_err(failure)
     }

@@ -39,7 +39,10 @@ impl Changes {
         self.ready += i64::from(is_ready);
     }
 
-    pub(crate) fn bind<'q>(self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+    pub(crate) fn bind<'q>(
+        self,
+        query: Query<'q, Postgres, PgArguments>,
+    ) -> Query<'q, Postgres, PgArguments> {
         query
             .bind(self.states)
             .bind(self.delays)

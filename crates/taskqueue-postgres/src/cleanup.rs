@@ -40,7 +40,8 @@ fn edge(table: &TableName) -> String {
 /// $1 first id, $2 last id, $3 age in us, $4 limit. What others have locked is being cleaned up or redriven by them.
 /// The condition is repeated outside: what was locked may have changed since it was looked at.
 fn remove(table: &TableName) -> String {
-    const OLD: &str = "status + 0 IN (3, 5, 6) AND completed_at <= now() - $3::bigint * interval '1 microsecond'";
+    const OLD: &str =
+        "status + 0 IN (3, 5, 6) AND completed_at <= now() - $3::bigint * interval '1 microsecond'";
     format!(
         "WITH gone AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} \
          WHERE shard = 0 AND id >= $1 AND id <= $2 AND {OLD} ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)) AND {OLD} \

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr};
 use taskqueue_core::{
     Backend, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, Timestamp, Transition,
     WakeUp,
@@ -23,6 +23,7 @@ use crate::cleanup::{Edge, Place};
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::listen::Wakes;
+use crate::session::Session;
 use crate::wire;
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
@@ -36,10 +37,17 @@ pub(crate) struct PostgresDialect {
     place: Place,
     contention_retries_max: u32,
     prepared_statements: bool,
+    is_read_committed: bool,
 }
 
 impl PostgresDialect {
-    pub(crate) fn new(pool: PgPool, wakes: Option<Wakes>, config: &crate::PostgresConfig) -> Self {
+    /// `is_read_committed`: whether single statements need no transaction of their own.
+    pub(crate) fn new(
+        pool: PgPool,
+        wakes: Option<Wakes>,
+        config: &crate::PostgresConfig,
+        is_read_committed: bool,
+    ) -> Self {
         Self {
             pool,
             wakes,
@@ -48,6 +56,7 @@ impl PostgresDialect {
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
+            is_read_committed,
         }
     }
 
@@ -126,7 +135,7 @@ impl PostgresDialect {
 impl Dialect for PostgresDialect {
     type Flavour = PostgresFlavour;
     type Connection = PgConnection;
-    type Transaction = Transaction<'static, Postgres>;
+    type Transaction = Session;
 
     const COUNTS_SETTLES: bool = true;
 
@@ -145,22 +154,30 @@ impl Dialect for PostgresDialect {
     }
 
     /// A server whose default is stricter would turn skipped rows into serialization failures.
-    async fn begin(&self, access: Access) -> Attempt<Self::Transaction> {
+    async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
+            Access::Read | Access::Single if self.is_read_committed => {
+                return self.pool.acquire().await.map(Session::Single).map_err(failure);
+            }
             Access::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
-            Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         };
-        self.pool.begin_with(begin).await.map_err(failure)
+        self.pool.begin_with(begin).await.map(Session::Open).map_err(failure)
     }
 
-    async fn commit(&self, transaction: Self::Transaction) -> Attempt<()> {
-        transaction.commit().await.map_err(failure)
+    async fn commit(&self, session: Session) -> Attempt<()> {
+        match session {
+            Session::Single(_) => Ok(()),
+            Session::Open(transaction) => transaction.commit().await.map_err(failure),
+        }
     }
 
-    async fn rollback(&self, transaction: Self::Transaction) {
-        // A rollback that fails leaves a broken connection, which the pool drops.
-        drop(transaction.rollback().await);
+    async fn rollback(&self, session: Session) {
+        if let Session::Open(transaction) = session {
+            // A rollback that fails leaves a broken connection, which the pool drops.
+            drop(transaction.rollback().await);
+        }
     }
 
     async fn execute(&self, connection: &mut PgConnection, statement: Statement) -> Attempt<u64> {

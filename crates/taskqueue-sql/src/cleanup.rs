@@ -9,13 +9,12 @@ use taskqueue_core::{Cleanup, State, TaskId, TaskType, Timestamp};
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
 use crate::statements::LIST_MAX;
-use crate::{Access, Attempt, Dialect, Now, Row};
+use crate::{Attempt, Dialect, Now, Row};
 
 #[async_trait]
 impl<D: Dialect> Operation<D> for Cleanup {
     type Answer = u64;
     const NAME: &'static str = "cleanup";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
         dialect.cleanup(connection, dialect.now(), self).await

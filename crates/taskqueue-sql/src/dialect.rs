@@ -23,6 +23,9 @@ pub enum Access {
     Read,
     /// Several statements that change nothing and see the same state.
     Snapshot,
+    /// Changes that are one call of the dialect, beside which nothing must happen: no transaction of their own where
+    /// the dialect makes that call in one statement, else as `Write`.
+    Single,
     /// Changes.
     Write,
 }

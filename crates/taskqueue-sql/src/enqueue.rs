@@ -9,6 +9,9 @@ use crate::operation::{Operation, statements};
 use crate::statements::LIST_MAX;
 use crate::{Access, Attempt, Dialect, Failure, Now};
 
+/// How often a task is inserted whose way is blocked by what is gone when it is looked for.
+const INSERTS_MAX: usize = 5;
+
 /// Enqueues a batch that has been validated.
 pub(crate) struct Enqueue(pub(crate) Vec<NewTask>);
 
@@ -16,7 +19,13 @@ pub(crate) struct Enqueue(pub(crate) Vec<NewTask>);
 impl<D: Dialect> Operation<D> for Enqueue {
     type Answer = Vec<Enqueued>;
     const NAME: &'static str = "enqueue";
-    const ACCESS: Access = Access::Write;
+
+    /// All go in at once, or those that collide with nothing; what the others collided with is looked at afterwards.
+    /// When that look fails they are in all the same, as after a lost reply: repeating is safe.
+    fn access(&self) -> Access {
+        let ids: HashSet<TaskId> = self.0.iter().map(|task| task.id).collect();
+        if ids.len() == self.0.len() { Access::Single } else { Access::Write }
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Enqueued>> {
         let tasks: Vec<&NewTask> = self.0.iter().collect();
@@ -36,14 +45,37 @@ pub(crate) async fn enqueue<D: Dialect>(
     let mut answers = Vec::with_capacity(tasks.len());
     while answers.len() < tasks.len() {
         let run = run_of_distinct_ids(&tasks[answers.len()..]);
-        let inserted = dialect.insert(connection, now, run, first_place + answers.len()).await?;
-        if inserted.len() == run.len() {
-            answers.extend(run.iter().map(|task| Enqueued::Created(task.id)));
-        } else {
-            answers.extend(explain(dialect, connection, run, &inserted).await?);
-        }
+        answers.extend(enqueue_run(dialect, connection, now, run, first_place + answers.len()).await?);
     }
     Ok(answers)
+}
+
+/// Enqueues tasks of distinct ids. Where other writers run at the same time, what was in the way of one may be gone
+/// when it is looked for: then it is inserted again.
+async fn enqueue_run<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    now: Now<D>,
+    run: &[&NewTask],
+    first_place: usize,
+) -> Attempt<Vec<Enqueued>> {
+    let mut answers: HashMap<TaskId, Enqueued> = HashMap::with_capacity(run.len());
+    let mut open = run.to_vec();
+    for _ in 0..INSERTS_MAX {
+        let inserted = dialect.insert(connection, now, &open, first_place).await?;
+        open.retain(|task| !inserted.contains(&task.id));
+        answers.extend(inserted.into_iter().map(|id| (id, Enqueued::Created(id))));
+        if open.is_empty() {
+            break;
+        }
+        answers.extend(explain(dialect, connection, &open).await?);
+        open.retain(|task| !answers.contains_key(&task.id));
+        if open.is_empty() {
+            break;
+        }
+    }
+    let answer = |task: &&NewTask| answers.remove(&task.id).ok_or(Failure::Contention { source: None });
+    run.iter().map(answer).collect()
 }
 
 /// The longest start of `tasks` in which no id repeats. A repeated id starts a new insert, so that it sees the
@@ -54,29 +86,22 @@ fn run_of_distinct_ids<'t>(tasks: &'t [&'t NewTask]) -> &'t [&'t NewTask] {
     &tasks[..end.unwrap_or(tasks.len())]
 }
 
-/// Says what became of each task of a run of which only `inserted` went in.
+/// Says of tasks that did not go in what they collided with, as far as it is still there.
 async fn explain<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
-    run: &[&NewTask],
-    inserted: &HashSet<TaskId>,
-) -> Attempt<Vec<Enqueued>> {
-    let refused: Vec<&NewTask> = run.iter().copied().filter(|task| !inserted.contains(&task.id)).collect();
-    let stored = stored_ids(dialect, connection, &refused).await?;
-    let blocked: Vec<&NewTask> = refused.into_iter().filter(|task| !stored.contains(&task.id)).collect();
+    refused: &[&NewTask],
+) -> Attempt<HashMap<TaskId, Enqueued>> {
+    let stored = stored_ids(dialect, connection, refused).await?;
+    let blocked: Vec<&NewTask> = refused.iter().copied().filter(|task| !stored.contains(&task.id)).collect();
     let holders = holders(dialect, connection, &blocked).await?;
-    let answer = |task: &&NewTask| {
-        if inserted.contains(&task.id) {
-            return Ok(Enqueued::Created(task.id));
-        }
-        if stored.contains(&task.id) {
-            return Ok(Enqueued::Repeated(task.id));
-        }
+    let mut answers: HashMap<TaskId, Enqueued> =
+        stored.into_iter().map(|id| (id, Enqueued::Repeated(id))).collect();
+    for task in blocked {
         let key = (task.task_type.clone(), task.unique_key.clone().unwrap_or_default());
-        // Where other writers run at the same time, what was in the way may be gone by now: insert again.
-        holders.get(&key).map(|id| Enqueued::Duplicate(*id)).ok_or(Failure::Contention { source: None })
-    };
-    run.iter().map(answer).collect()
+        answers.extend(holders.get(&key).map(|holder| (task.id, Enqueued::Duplicate(*holder))));
+    }
+    Ok(answers)
 }
 
 async fn stored_ids<D: Dialect>(

@@ -13,7 +13,10 @@ pub(crate) struct Get(pub(crate) TaskId);
 impl<D: Dialect> Operation<D> for Get {
     type Answer = Task;
     const NAME: &'static str = "get";
-    const ACCESS: Access = Access::Read;
+
+    fn access(&self) -> Access {
+        Access::Read
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Task> {
         let mut rows = dialect.fetch(connection, statements(dialect).task(self.0)).await?;
@@ -31,7 +34,10 @@ pub(crate) struct List(pub(crate) TaskFilter);
 impl<D: Dialect> Operation<D> for List {
     type Answer = TaskPage;
     const NAME: &'static str = "list";
-    const ACCESS: Access = Access::Read;
+
+    fn access(&self) -> Access {
+        Access::Read
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<TaskPage> {
         let rows = dialect.fetch(connection, statements(dialect).list(&self.0)).await?;
@@ -47,7 +53,10 @@ pub(crate) struct Stats;
 impl<D: Dialect> Operation<D> for Stats {
     type Answer = QueueStats;
     const NAME: &'static str = "stats";
-    const ACCESS: Access = Access::Snapshot;
+
+    fn access(&self) -> Access {
+        Access::Snapshot
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<QueueStats> {
         let mut stats = QueueStats::default();
@@ -103,7 +112,10 @@ pub(crate) struct Paused;
 impl<D: Dialect> Operation<D> for Paused {
     type Answer = Vec<TaskType>;
     const NAME: &'static str = "paused";
-    const ACCESS: Access = Access::Read;
+
+    fn access(&self) -> Access {
+        Access::Read
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<TaskType>> {
         let rows = dialect.fetch(connection, statements(dialect).paused()).await?;
@@ -118,7 +130,10 @@ pub(crate) struct Version;
 impl<D: Dialect> Operation<D> for Version {
     type Answer = Backend;
     const NAME: &'static str = "backend";
-    const ACCESS: Access = Access::Read;
+
+    fn access(&self) -> Access {
+        Access::Read
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Backend> {
         dialect.backend(connection).await

@@ -12,8 +12,11 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// The verb, for errors.
     const NAME: &'static str;
+
     /// What its transaction is for.
-    const ACCESS: Access;
+    fn access(&self) -> Access {
+        Access::Write
+    }
 
     /// Does it.
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Self::Answer>;

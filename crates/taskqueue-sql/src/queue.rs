@@ -200,7 +200,7 @@ impl<D: Dialect> Shared<D> {
     }
 
     async fn once<O: Operation<D>>(&self, operation: &O) -> Attempt<O::Answer> {
-        let mut transaction = self.dialect.begin(O::ACCESS).await?;
+        let mut transaction = self.dialect.begin(operation.access()).await?;
         match operation.run(&self.dialect, &mut transaction).await {
             Ok(answer) => self.dialect.commit(transaction).await.map(|()| answer),
             Err(failure) => {

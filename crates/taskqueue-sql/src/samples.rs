@@ -28,11 +28,8 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         offset: 5,
         after: Some(id),
     };
-    let total = Total {
-        task_type: welcome.clone(),
-        state: State::Completed,
-        delta: Delta { tasks: 2, busy_us: 30 },
-    };
+    let total =
+        Total { task_type: welcome.clone(), state: State::Completed, delta: Delta { tasks: 2, busy_us: 30 } };
     let day = Duration::from_secs(86_400);
     vec![
         ("task", statements.task(id)),

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskqueue_core::{Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, State, TaskId};
+use taskqueue_core::{
+    Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, State, TaskId, Transition,
+};
 
 use crate::enqueue::enqueue;
 use crate::finish::Deltas;
@@ -16,7 +18,10 @@ use crate::{Access, Applied, Attempt, Claiming, Dialect, Row};
 impl<D: Dialect> Operation<D> for Claiming {
     type Answer = Vec<Claim>;
     const NAME: &'static str = "dequeue";
-    const ACCESS: Access = Access::Write;
+
+    fn access(&self) -> Access {
+        Access::Single
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Claim>> {
         let rows = dialect.claim(connection, dialect.now(), self).await?;
@@ -31,7 +36,11 @@ pub(crate) struct Settle(pub(crate) Vec<Decision>);
 impl<D: Dialect> Operation<D> for Settle {
     type Answer = Vec<Settled>;
     const NAME: &'static str = "settle";
-    const ACCESS: Access = Access::Write;
+
+    /// What is refused is looked at afterwards, which changes nothing.
+    fn access(&self) -> Access {
+        if self.is_plain() { Access::Single } else { Access::Write }
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Settled>> {
         let now = dialect.now();
@@ -50,6 +59,13 @@ impl<D: Dialect> Operation<D> for Settle {
 }
 
 impl Settle {
+    /// Whether completions alone, or none at all, and nothing to be enqueued with them.
+    fn is_plain(&self) -> bool {
+        let is_complete = |decision: &Decision| decision.transition == Transition::Complete;
+        let are_alike = self.0.windows(2).all(|pair| is_complete(&pair[0]) == is_complete(&pair[1]));
+        are_alike && self.0.iter().all(|decision| decision.follow_ups.is_empty())
+    }
+
     fn sum_up(&self, applied: &HashMap<TaskId, i64>) -> Deltas {
         let mut deltas = Deltas::default();
         for Decision { lease, transition, .. } in &self.0 {
@@ -122,7 +138,10 @@ pub(crate) struct Extend {
 impl<D: Dialect> Operation<D> for Extend {
     type Answer = Vec<Heartbeat>;
     const NAME: &'static str = "heartbeat";
-    const ACCESS: Access = Access::Write;
+
+    fn access(&self) -> Access {
+        Access::Single
+    }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Heartbeat>> {
         let now = dialect.now();

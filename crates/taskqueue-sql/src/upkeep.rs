@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    AfterLeaseEnd, Cancelled, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId,
-    TaskType, after_lease_end, lease_ended_error,
+    AfterLeaseEnd, Cancelled, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId, TaskType,
+    after_lease_end, lease_ended_error,
 };
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
 use crate::statements::LIST_MAX;
-use crate::{Access, Attempt, Dialect, Reclaiming, Row};
+use crate::{Attempt, Dialect, Reclaiming, Row};
 
 /// Cancels a task that is not finished.
 pub(crate) struct Cancel(pub(crate) TaskId);
@@ -20,7 +20,6 @@ pub(crate) struct Cancel(pub(crate) TaskId);
 impl<D: Dialect> Operation<D> for Cancel {
     type Answer = Cancelled;
     const NAME: &'static str = "cancel";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Cancelled> {
         let Self(id) = *self;
@@ -48,7 +47,6 @@ pub(crate) struct Reclaim {
 impl<D: Dialect> Operation<D> for Reclaim {
     type Answer = Reclaimed;
     const NAME: &'static str = "reclaim";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Reclaimed> {
         let now = dialect.now();
@@ -107,7 +105,6 @@ pub(crate) struct Promote {
 impl<D: Dialect> Operation<D> for Promote {
     type Answer = u64;
     const NAME: &'static str = "promote";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
         dialect.promote(connection, dialect.now(), self.limit).await
@@ -118,7 +115,6 @@ impl<D: Dialect> Operation<D> for Promote {
 impl<D: Dialect> Operation<D> for Redrive {
     type Answer = u64;
     const NAME: &'static str = "redrive";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
         let mut chosen = match self {
@@ -178,7 +174,6 @@ pub(crate) struct Pause(pub(crate) TaskType);
 impl<D: Dialect> Operation<D> for Pause {
     type Answer = ();
     const NAME: &'static str = "pause";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
         dialect.execute(connection, statements(dialect).pause(dialect.now(), &self.0)).await?;
@@ -193,7 +188,6 @@ pub(crate) struct Resume(pub(crate) TaskType);
 impl<D: Dialect> Operation<D> for Resume {
     type Answer = ();
     const NAME: &'static str = "resume";
-    const ACCESS: Access = Access::Write;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
         dialect.execute(connection, statements(dialect).resume(&self.0)).await?;

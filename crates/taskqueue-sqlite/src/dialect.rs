@@ -114,7 +114,9 @@ impl Dialect for SqliteDialect {
             Access::Read => self.readers.acquire().await.map(SqliteTransaction::Single),
             Access::Snapshot => self.readers.begin().await.map(SqliteTransaction::Open),
             // A deferred transaction that reads first can never be upgraded once another process has written.
-            Access::Write => self.writer.begin_with("BEGIN IMMEDIATE").await.map(SqliteTransaction::Open),
+            Access::Single | Access::Write => {
+                self.writer.begin_with("BEGIN IMMEDIATE").await.map(SqliteTransaction::Open)
+            }
         }
         .map_err(failure)
     }
