@@ -13,8 +13,13 @@ mod detect;
 mod dialect;
 mod error;
 mod flavour;
+#[cfg(test)]
+mod golden;
 mod listen;
 mod migrate;
+#[cfg(all(test, feature = "server-tests"))]
+mod plans;
+mod session;
 mod stats;
 mod totals;
 mod wire;
@@ -73,7 +78,9 @@ impl PostgresQueue {
         };
         let table = &config.options.table;
         let wakes = (config.wake_up == WakeUpMode::Auto).then(|| Wakes::new(pool.clone(), table, !is_pooled));
-        Ok(Self { sql: SqlQueue::new(PostgresDialect::new(pool, wakes, &config)), is_lent })
+        // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
+        let is_single = config.prepared_statements && session::is_read_committed(&pool).await?;
+        Ok(Self { sql: SqlQueue::new(PostgresDialect::new(pool, wakes, &config, is_single)), is_lent })
     }
 
     /// Creates or upgrades the schema. Idempotent; several processes may do it at once.
@@ -144,9 +151,10 @@ async fn open(config: &PostgresConfig, url: &PgConnectOptions, is_lent: Arc<Atom
         .after_release(move |connection, _| {
             let is_lent = is_lent.load(Ordering::Relaxed);
             Box::pin(async move { Ok(!is_lent || is_clean(connection).await?) })
-        })
-        .connect_with(url);
-    pool.await.map_err(|error| error::connect_failure(error).into_error("connect"))
+        });
+    // Behind a pooler the setting would stay with a connection that others get.
+    let pool = if config.prepared_statements { session::read_committed(pool) } else { pool };
+    pool.connect_with(url).await.map_err(|error| error::connect_failure(error).into_error("connect"))
 }
 
 /// Whether no transaction is open: only within one does `now` stand still. ROLLBACK would be simpler, but makes the

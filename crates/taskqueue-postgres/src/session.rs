@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-use taskqueue_sql::Attempt;
+use taskqueue_core::Result;
 
 use crate::error::failure;
 
@@ -50,8 +50,9 @@ pub(crate) fn read_committed(options: PgPoolOptions) -> PgPoolOptions {
 /// Whether a statement outside of a transaction runs as the queue's must: a stricter level would turn skipped rows
 /// into serialization failures. A server or a role has one default for all connections, unless somebody sets another
 /// one on a connection that is the caller's.
-pub(crate) async fn is_read_committed(pool: &PgPool) -> Attempt<bool> {
+pub(crate) async fn is_read_committed(pool: &PgPool) -> Result<bool> {
     let default = "SELECT current_setting('default_transaction_isolation') = 'read committed' \
          AND current_setting('default_transaction_read_only') = 'off'";
-    sqlx::query_scalar(default).persistent(false).fetch_one(pool).await.map_err(failure)
+    let answer = sqlx::query_scalar(default).fetch_one(pool).await;
+    answer.map_err(|error| failure(error).into_error("connect"))
 }

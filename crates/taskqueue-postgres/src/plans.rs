@@ -1,0 +1,236 @@
+//! Guards over the plans that a real PostgreSQL makes of the statements, on 100,000 finished tasks and a few others of
+//! skewed types, with fresh statistics and with those from before the tasks were finished; and over what must hold
+//! whatever the plan: no claim goes beyond its limit, and completions are HOT.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use taskqueue_core::TaskId;
+use taskqueue_migrations::POSTGRES;
+
+use crate::golden::texts;
+
+/// One task in a hundred is of the type `rare`. All are ready at first, as the statistics may remember them.
+const FILL: &str = "ALTER TABLE tasks SET (autovacuum_enabled = false); \
+     INSERT INTO tasks (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, reclaims, \
+     lease_token, lease_number, scheduled_at, created_at, updated_at, payload) \
+     SELECT 0, lpad(to_hex(n), 32, '0')::uuid, CASE WHEN n % 100 = 0 THEN 'rare' ELSE 'welcome' END, 0, 5, -5, \
+     now() + n * interval '1 microsecond', 0, 3, 0, 0, 0, now(), now(), now(), '{}' \
+     FROM generate_series(1, 102000) AS n; ANALYZE tasks";
+
+/// Finished but for 1,000 ready, 500 delayed and 500 running ones; one finished in a thousand is a dead letter.
+const AGE: &str = "UPDATE tasks SET queue_rank = NULL, status = s, completed_at = CASE WHEN s IN (3, 5) THEN now() END, \
+     dead_at = CASE WHEN s = 5 THEN now() END, due_at = CASE WHEN s = 1 THEN now() END, started_at = now(), \
+     lease_token = 7, lease_until = CASE WHEN s = 2 THEN now() END FROM (SELECT id AS of, CASE WHEN n > 101500 THEN 2 \
+     WHEN n > 101000 THEN 1 WHEN n % 1000 = 7 THEN 5 ELSE 3 END AS s \
+     FROM (SELECT id, ('x' || right(id::text, 8))::bit(32)::int AS n FROM tasks) AS numbered \
+     WHERE n NOT BETWEEN 100001 AND 101000) AS aged WHERE id = of; \
+     INSERT INTO tasks_leases SELECT lease_token, 0, now(), array_agg(id) FROM tasks WHERE status = 2 GROUP BY 1; \
+     ANALYZE tasks_leases";
+
+/// What is bound.
+fn values(name: &str) -> &'static str {
+    const ID: &str = "'00000000-0000-0000-0000-000000000001'";
+    match name {
+        "task" | "position" => ID_AND_SHARD,
+        "claim" => "'welcome', 8, 'ada', 10, 1000000",
+        "claim_many" => "'{rare,welcome}', 8, 'ada', 10, 1000000",
+        "complete" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}'",
+        "heartbeat" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 1000000",
+        "settle" => {
+            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{4}', '{5}', '{0}', '{f}', '{no}', '{0}'"
+        }
+        "reclaim" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{f}', '{no}', '{0}'",
+        "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007']",
+        "ended" | "promote" => "10",
+        "cleanup_edge" => ID,
+        "cleanup" => "'00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000001388', 0, 10",
+        _ => "",
+    }
+}
+
+const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
+
+/// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
+const LITERAL: [&str; 14] = [
+    "claim",
+    "claim_many",
+    "complete",
+    "settle",
+    "heartbeat",
+    "ended",
+    "reclaim",
+    "tidy_leases",
+    "promote",
+    "redrive",
+    "cleanup_edge",
+    "cleanup",
+    "open_counts",
+    "oldest_pending",
+];
+
+const PORTABLE: [&str; 6] =
+    ["task", "list", "list_dead_letters", "position", "dead_letters", "dead_letters_of_type"];
+
+/// A database of its own, dropped at the end.
+struct Database {
+    url: sqlx::postgres::PgConnectOptions,
+    name: String,
+}
+
+impl Database {
+    async fn create() -> Self {
+        let url = std::env::var("TASKQUEUE_POSTGRES_URL")
+            .unwrap_or_else(|_| panic!("no server: set TASKQUEUE_POSTGRES_URL to the URL of one"));
+        let name = format!("tq_{}", TaskId::generate().as_uuid().simple());
+        let database = Self { url: url.parse().unwrap(), name };
+        run(&mut connect(&database.url).await, format!("CREATE DATABASE {}", database.name)).await;
+        let mut connection = database.connect().await;
+        run(&mut connection, POSTGRES.iter().map(|migration| migration.sql("tasks")).collect()).await;
+        run(&mut connection, FILL.to_owned()).await;
+        run(&mut connection, AGE.to_owned()).await;
+        database
+    }
+
+    async fn connect(&self) -> PgConnection {
+        connect(&self.url.clone().database(&self.name)).await
+    }
+
+    async fn drop(self) {
+        run(&mut connect(&self.url).await, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
+    }
+}
+
+async fn connect(options: &sqlx::postgres::PgConnectOptions) -> PgConnection {
+    PgConnection::connect_with(options).await.unwrap()
+}
+
+async fn run(connection: &mut PgConnection, sql: String) -> Vec<PgRow> {
+    let failed = sql.clone();
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await;
+    rows.unwrap_or_else(|error| panic!("{failed}: {error}"))
+}
+
+/// The text of a statement and the values that it is executed with.
+fn statement(name: &str) -> (String, String) {
+    let text = |name: &str| texts().into_iter().find(|(other, _)| *other == name).unwrap().1;
+    match name {
+        "list" => (text(name), "0, 100".to_owned()),
+        "dead_letters" => (text(name), "0, 0, 10".to_owned()),
+        "dead_letters_of_type" => (text(name), "0, 0, 'rare', 10".to_owned()),
+        "list_dead_letters" => {
+            let list = text("list").replace(" ORDER BY", " AND dead_at IS NOT NULL ORDER BY");
+            (list, "0, 100".to_owned())
+        }
+        _ => (text(name), values(name).to_owned()),
+    }
+}
+
+async fn prepare(connection: &mut PgConnection, name: &str) -> String {
+    let (text, values) = statement(name);
+    run(connection, format!("DEALLOCATE ALL; PREPARE s AS {text}")).await;
+    if values.is_empty() { "EXECUTE s".to_owned() } else { format!("EXECUTE s ({values})") }
+}
+
+/// Asserts that no guarded statement reads the whole table under these settings.
+async fn guard(connection: &mut PgConnection, settings: &str) {
+    run(connection, format!("RESET ALL; {settings}")).await;
+    for name in LITERAL.into_iter().chain(PORTABLE) {
+        let execute = prepare(connection, name).await;
+        let rows = run(connection, format!("EXPLAIN (COSTS OFF) {execute}")).await;
+        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let plan = lines.join("\n");
+        let reads_all =
+            |line: &String| line.contains("Seq Scan on tasks ") || line.ends_with("Seq Scan on tasks");
+        assert!(!lines.iter().any(reads_all), "{name} reads the whole table ({settings}):\n{plan}");
+        // Any order would do for it, but it must not read on to the end of the table.
+        let sorts = lines.iter().any(|line| line.contains("Sort"));
+        assert!(name != "cleanup_edge" || !sorts, "{name} sorts the table ({settings}):\n{plan}");
+        if name == "claim" {
+            let indent = |line: &String| line.len() - line.trim_start().len();
+            let lock = lines.iter().position(|line| line.contains("LockRows")).unwrap();
+            let below = lines[lock + 1..].iter().take_while(|line| indent(line) > indent(&lines[lock]));
+            assert!(
+                !below.into_iter().any(|line| line.contains("Sort")),
+                "{name} sorts what it locks:\n{plan}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_statement_reads_the_finished_tasks_whatever_the_statistics() {
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    for statistics in ["SELECT 'from when all were ready'", "ANALYZE tasks"] {
+        run(&mut connection, statistics.to_owned()).await;
+        guard(&mut connection, "SET plan_cache_mode = auto").await;
+        guard(&mut connection, "SET plan_cache_mode = force_generic_plan").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn no_claim_goes_beyond_its_limit_whatever_the_plan() {
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    let kinds =
+        ["hashjoin", "mergejoin", "nestloop", "indexscan", "bitmapscan", "tidscan", "seqscan", "material"];
+    let off =
+        |off: &[&str]| off.iter().map(|kind| format!("SET LOCAL enable_{kind} = off; ")).collect::<String>();
+    let mut settings: Vec<String> = kinds.iter().map(|kind| off(&[kind])).collect();
+    settings.extend([
+        off(&["hashjoin", "mergejoin"]),
+        off(&["hashjoin", "mergejoin", "indexscan", "bitmapscan"]),
+        off(&["hashjoin", "mergejoin", "tidscan"]),
+        off(&["nestloop", "mergejoin", "indexscan"]),
+        "SET LOCAL plan_cache_mode = force_generic_plan; ".to_owned(),
+        off(&["hashjoin", "mergejoin"]) + "SET LOCAL plan_cache_mode = force_generic_plan; ",
+    ]);
+    for (name, most) in [("claim", 10), ("claim_many", 10), ("cleanup", 10), ("promote", 10), ("ended", 10)] {
+        let execute = prepare(&mut connection, name).await;
+        for settings in &settings {
+            run(&mut connection, format!("BEGIN; {settings}")).await;
+            let done = sqlx::raw_sql(AssertSqlSafe(execute.clone()));
+            let rows = match name {
+                "promote" => done.execute(&mut connection).await.unwrap().rows_affected(),
+                _ => done.fetch_all(&mut connection).await.unwrap().len() as u64,
+            };
+            assert_eq!(rows, most, "{name}: {settings}");
+            run(&mut connection, "ROLLBACK".to_owned()).await;
+        }
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn heartbeats_and_completions_of_a_batch_are_hot_updates() {
+    // Those of the rare type stand on pages of their own, so that there is room whatever has been pruned.
+    const BATCH: i64 = 10;
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    let counts = "SELECT pg_stat_get_xact_tuples_hot_updated('tasks'::regclass)";
+    let (claim, _) = statement("claim");
+    run(&mut connection, format!("PREPARE c AS {claim}")).await;
+    let claimed = run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000)")).await;
+    assert_eq!(claimed.len() as i64, BATCH);
+    let ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
+    let leases = format!("'{{{}}}', '{{{}}}'", ids.join(","), vec!["9"; ids.len()].join(","));
+    for (name, more) in [("heartbeat", ", 60000000"), ("complete", "")] {
+        let (text, _) = statement(name);
+        run(&mut connection, format!("PREPARE {name} AS {text}")).await;
+        run(&mut connection, "BEGIN".to_owned()).await;
+        let before: i64 = run(&mut connection, counts.to_owned()).await[0].get(0);
+        let done = run(&mut connection, format!("EXECUTE {name} ({leases}{more})")).await;
+        assert_eq!(done.len() as i64, BATCH, "{name}");
+        let hot: i64 = run(&mut connection, counts.to_owned()).await[0].get(0);
+        run(&mut connection, "COMMIT".to_owned()).await;
+        assert_eq!(
+            hot - before,
+            BATCH,
+            "{name}: an index has a column that it changes, or the pages are too full"
+        );
+    }
+    database.drop().await;
+}
