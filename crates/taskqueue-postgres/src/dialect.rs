@@ -159,7 +159,10 @@ impl Dialect for PostgresDialect {
             Access::Read | Access::Single if self.is_read_committed => {
                 return self.pool.acquire().await.map(Session::Single).map_err(failure);
             }
-            Access::Snapshot => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            // Statistics from before most tasks were finished would have stats read them all.
+            Access::Snapshot => {
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off"
+            }
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
         };

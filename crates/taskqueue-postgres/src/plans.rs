@@ -138,6 +138,9 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
     run(connection, format!("RESET ALL; {settings}")).await;
     for name in LITERAL.into_iter().chain(PORTABLE) {
         let execute = prepare(connection, name).await;
+        let is_stats = matches!(name, "open_counts" | "oldest_pending");
+        // As `Access::Snapshot` begins.
+        run(connection, format!("SET enable_seqscan = {}", if is_stats { "off" } else { "on" })).await;
         let rows = run(connection, format!("EXPLAIN (COSTS OFF) {execute}")).await;
         let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         let plan = lines.join("\n");
