@@ -79,7 +79,8 @@ static RECIPES: [Recipe; 6] = [
         has_password: true,
         database: "mysql",
     },
-    // Written after CockroachDB's documentation, tried by the workflows only: the image needs a registry.
+    // Written after CockroachDB's documentation and not run when it was: the image needs a registry. The workflows
+    // are the first to run it.
     Recipe {
         backend: "cockroach",
         port: 26257,
@@ -90,8 +91,8 @@ static RECIPES: [Recipe; 6] = [
         has_password: false,
         database: "defaultdb",
     },
-    // Written after Vitess's documentation, tried by the workflows only: the image needs a registry. MySQL's protocol
-    // is spoken on the third port after PORT.
+    // Written after Vitess's documentation and not run when it was, as above. MySQL's protocol is spoken on the third
+    // port after PORT.
     Recipe {
         backend: "vitess",
         port: 33577,
