@@ -34,7 +34,17 @@ const LAYERS: [(&str, &[&str]); 14] = [
             "taskqueue-handlers",
         ],
     ),
-    ("taskqueue-bench", &["taskqueue-core", "taskqueue-memory", "taskqueue-sqlite", "taskqueue-worker"]),
+    (
+        "taskqueue-bench",
+        &[
+            "taskqueue-core",
+            "taskqueue-memory",
+            "taskqueue-sqlite",
+            "taskqueue-postgres",
+            "taskqueue-mysql",
+            "taskqueue-worker",
+        ],
+    ),
     ("xtask", &[]),
 ];
 /// What a backend stands on.
