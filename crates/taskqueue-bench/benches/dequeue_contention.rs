@@ -1,62 +1,161 @@
-//! How fast workers drain a filled queue together: by engine, workers and batch size, in tasks a second. Small
-//! drains and few samples: the whole grid takes minutes, and shows how the engines bend, not their last per cent.
+//! How fast workers drain a filled queue together: by engine, workers and batch size, in tasks a second. Criterion
+//! measures the time; what it has no place for (the time of a claim, empty claims, repeated transactions) is printed,
+//! and written to `contention.json` beside criterion's own figures.
+//!
+//! Small drains, few samples and a part of the grid: it takes minutes, and shows how the engines bend, not their last
+//! per cent. `TASKQUEUE_BENCH_FULL=1` runs the whole grid.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use taskqueue_bench::engine::Engine;
-use taskqueue_bench::workload::{Workload, drain_together};
+use serde::Serialize;
+use taskqueue_bench::engine::{self, Connections, Engine, Kind};
+use taskqueue_bench::report::Samples;
+use taskqueue_bench::tasks::Workload;
+use taskqueue_bench::workload::contention::{Contended, drain_together};
 use taskqueue_core::Queue;
 use tokio::runtime::Runtime;
-use tokio::time::Instant;
 
-const WORKERS: [usize; 6] = [1, 2, 4, 8, 16, 64];
-const BATCHES: [usize; 4] = [1, 10, 100, 500];
+/// One place of the grid.
+#[derive(Clone, Copy)]
+struct Cell {
+    kind: Kind,
+    workers: u32,
+    batch: usize,
+    /// Tasks of one drain.
+    tasks: usize,
+}
+
+/// What criterion has no place for.
+#[derive(Serialize)]
+struct Beside {
+    engine: String,
+    workers: u32,
+    batch: usize,
+    tasks_per_second: f64,
+    claim_p50_ms: f64,
+    claim_p99_ms: f64,
+    claims: usize,
+    empty_claims: usize,
+    deadlock_retries: u64,
+}
+
+/// All drains of one place.
+#[derive(Default)]
+struct Sum {
+    tasks: usize,
+    elapsed: Duration,
+    claims: Vec<f64>,
+    empty_claims: usize,
+    retries: u64,
+}
+
+impl Sum {
+    fn add(&mut self, tasks: usize, drained: Contended) {
+        self.tasks += tasks;
+        self.elapsed += drained.elapsed;
+        self.claims.extend(drained.claims);
+        self.empty_claims += drained.empty_claims;
+        self.retries += drained.retries;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+    fn beside(self, cell: Cell) -> Beside {
+        let (claims, samples) = (self.claims.len(), self.claims.into_iter().collect::<Samples>());
+        Beside {
+            engine: cell.kind.to_string(),
+            workers: cell.workers,
+            batch: cell.batch,
+            tasks_per_second: self.tasks as f64 / self.elapsed.as_secs_f64(),
+            claim_p50_ms: samples.quantile(0.5),
+            claim_p99_ms: samples.quantile(0.99),
+            claims,
+            empty_claims: self.empty_claims,
+            deadlock_retries: self.retries,
+        }
+    }
+}
 
 fn dequeue_contention(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime can be started");
-    for engine in Engine::ALL {
-        let mut group = criterion.benchmark_group(format!("dequeue_contention/{engine}"));
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let mut besides = Vec::new();
+    for kind in Kind::ALL {
+        let Some(engine) = engine::find(kind, folder.path()).expect("the server starts") else {
+            eprintln!("{kind}: not measured: there is neither a URL nor an image of it");
+            continue;
+        };
+        let mut group = criterion.benchmark_group(format!("dequeue_contention/{kind}"));
         group.sampling_mode(SamplingMode::Flat).sample_size(10);
         group.warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_millis(500));
-        for batch in BATCHES {
-            let tasks = tasks_of_a_drain(engine, batch);
-            group.throughput(Throughput::Elements(tasks as u64));
-            for workers in WORKERS {
-                let folder = tempfile::tempdir().expect("a folder can be made");
-                let queue = runtime.block_on(engine.open(folder.path(), "drain")).expect("the queue opens");
-                let id = BenchmarkId::new(format!("batch_{batch}"), format!("workers_{workers}"));
-                group.bench_function(id, |bencher| {
-                    bencher
-                        .to_async(&runtime)
-                        .iter_custom(|drains| time(&queue, drains, tasks, workers, batch));
-                });
+        for cell in grid(kind) {
+            group.throughput(Throughput::Elements(cell.tasks as u64));
+            let queue = runtime.block_on(open(&*engine, cell)).expect("the queue opens");
+            let id = BenchmarkId::new(format!("batch_{}", cell.batch), format!("workers_{}", cell.workers));
+            let mut sum = Sum::default();
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|drains| runtime.block_on(time(&queue, drains, cell, &mut sum)));
+            });
+            runtime.block_on(queue.close());
+            // Criterion skips what its filter leaves out.
+            if sum.tasks > 0 {
+                besides.push(sum.beside(cell));
+                println!("{}", serde_json::to_string(besides.last().expect("one was added")).expect("JSON"));
             }
         }
         group.finish();
     }
+    write(&besides);
+}
+
+/// The workers and batches that are measured.
+fn grid(kind: Kind) -> Vec<Cell> {
+    let is_full = std::env::var_os("TASKQUEUE_BENCH_FULL").is_some_and(|value| value != "0");
+    let workers: &[u32] = if is_full { &[1, 2, 4, 8, 16, 64] } else { &[1, 4, 16, 64] };
+    let batches: &[usize] = if is_full { &[1, 10, 100, 500] } else { &[1, 100] };
+    let cell =
+        |batch: usize, workers: u32| Cell { kind, workers, batch, tasks: tasks_of_a_drain(kind, batch) };
+    batches.iter().flat_map(|batch| workers.iter().map(move |workers| cell(*batch, *workers))).collect()
+}
+
+async fn open(engine: &dyn Engine, cell: Cell) -> anyhow::Result<Arc<dyn Queue>> {
+    let bed = engine.bed("contention").await?;
+    bed.open(Connections::Most(cell.workers + 2)).await
 }
 
 /// The time of so many drains, filling left out.
-async fn time(queue: &Arc<dyn Queue>, drains: u64, tasks: usize, workers: usize, batch: usize) -> Duration {
+async fn time(queue: &Arc<dyn Queue>, drains: u64, cell: Cell, sum: &mut Sum) -> Duration {
     let workload = Workload::new("filler").expect("the name is a worker id");
     let mut total = Duration::ZERO;
     for _ in 0..drains {
-        workload.fill(&**queue, tasks).await.expect("the queue takes the tasks");
-        let start = Instant::now();
-        let drained = drain_together(queue, workers, batch).await.expect("the queue gives the tasks");
-        total += start.elapsed();
-        assert_eq!(drained, tasks, "each task was claimed once");
+        workload.fill(&**queue, cell.tasks).await.expect("the queue takes the tasks");
+        let drained = drain_together(queue, cell.tasks, cell.workers as usize, cell.batch).await;
+        let drained = drained.expect("the queue gives the tasks");
+        total += drained.elapsed;
+        sum.add(cell.tasks, drained);
     }
     total
 }
 
 /// A durable commit costs milliseconds on a plain disk: small batches get few tasks.
-fn tasks_of_a_drain(engine: Engine, batch: usize) -> usize {
-    match engine {
-        Engine::Memory => 10_000,
-        Engine::Sqlite => (batch * 20).clamp(50, 5_000),
+fn tasks_of_a_drain(kind: Kind, batch: usize) -> usize {
+    match kind {
+        Kind::Memory => 10_000,
+        Kind::Sqlite => (batch * 20).clamp(50, 5_000),
+        _ => (batch * 40).clamp(200, 10_000),
+    }
+}
+
+/// Beside criterion's own figures, in the target folder: this program is in `<target>/release/deps`.
+fn write(besides: &[Beside]) {
+    let program = std::env::current_exe().expect("the program has a path");
+    let target = program.ancestors().nth(3).map(PathBuf::from).unwrap_or_default();
+    let path = target.join("criterion/contention.json");
+    let text = serde_json::to_string_pretty(besides).expect("figures have a JSON form");
+    if !besides.is_empty() && std::fs::write(&path, text).is_ok() {
+        println!("written: {}", path.display());
     }
 }
 

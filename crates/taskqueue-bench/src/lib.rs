@@ -1,8 +1,13 @@
-//! What the benches share: the engines they run on, the work they time, and how figures are reported.
+//! The load generator and what the criterion bench shares with it: engines, bare programs to hold them against,
+//! workloads, and how figures are reported.
 
-pub mod bare;
-pub mod cycle;
+mod bare;
+pub mod chart;
+mod contest;
 pub mod engine;
-pub mod history;
+pub mod plan;
 pub mod report;
+mod servers;
+pub mod tasks;
+mod usage;
 pub mod workload;

@@ -1,88 +1,129 @@
 //! The program `taskqueue-bench`: its command line. What is measured, and how, is the library's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use taskqueue_bench::engine::Engine;
-use taskqueue_bench::report::{Figure, publish};
-use taskqueue_bench::{cycle, history};
+use clap::{Parser, Subcommand};
+use taskqueue_bench::engine::{self, Kind};
+use taskqueue_bench::plan::Plan;
+use taskqueue_bench::report::{Figure, table, write_json};
+use taskqueue_bench::workload::{Workload, watch_memory};
+use tokio::runtime::{Builder, Runtime};
 
-/// Measures taskqueue on this machine. Build it with --release, and let nothing else run.
+/// Measures taskqueue on this machine against bare programs on the same server in the same run, and says which bars
+/// are passed. Build it with --release, and let nothing else run.
+///
+/// Servers are those at TASKQUEUE_POSTGRES_URL, TASKQUEUE_MYSQL_URL and TASKQUEUE_MARIADB_URL, which must sync their
+/// commits for the figures to mean anything; else containers with durable settings.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    #[command(subcommand)]
-    command: Command,
-    #[command(flatten)]
-    output: Output,
-}
-
-#[derive(Args)]
-struct Output {
+    /// Every bar at a smaller size, in less than twenty minutes.
+    #[arg(long)]
+    quick: bool,
+    /// As small as shows that everything runs; the figures mean nothing.
+    #[arg(long, conflicts_with = "quick")]
+    smoke: bool,
+    /// Only this engine; may be given several times. Every one that there is unless given.
+    #[arg(long = "engine", value_name = "ENGINE")]
+    engines: Vec<Kind>,
+    /// Only this workload; may be given several times.
+    #[arg(long = "workload", value_name = "WORKLOAD")]
+    workloads: Vec<Workload>,
+    /// How often each contestant is timed, of which the median counts.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: Option<u8>,
     /// Also write the figures to this file, as a JSON list.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Keep database files in a new folder under this one, which should be on the disk that is to be measured.
-    #[arg(long, global = true, value_name = "FOLDER", default_value = ".")]
+    /// Also write a bar chart for each engine to this folder, as SVG.
+    #[arg(long, value_name = "FOLDER")]
+    charts: Option<PathBuf>,
+    /// Keep SQLite files in a new folder under this one, which should be on the disk that is to be measured.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
     directory: PathBuf,
-    /// Only this engine; every one unless given.
-    #[arg(long, global = true)]
-    engine: Option<Engine>,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Enqueue, claim and complete: memory against 1,000,000 a second, SQLite against a bare loop.
-    Cycle {
-        /// Tasks a batch.
-        #[arg(long, default_value_t = 100)]
-        batch: usize,
-        /// Samples, of which the median counts.
-        #[arg(long, default_value_t = 11)]
-        samples: usize,
-    },
-    /// Claim and settle beside a short and a long history.
-    History {
-        /// Finished tasks of the short history.
-        #[arg(long, default_value_t = 1_000)]
-        short: usize,
-        /// Finished tasks of the long history.
-        #[arg(long, default_value_t = 1_000_000)]
-        long: usize,
-        /// Tasks a batch.
-        #[arg(long, default_value_t = 100)]
-        batch: usize,
-        /// Samples, of which the median counts.
-        #[arg(long, default_value_t = 201)]
-        samples: usize,
-    },
+    /// Drains a paused queue and prints the memory that took.
+    #[command(hide = true)]
+    WatchMemory { tasks: u64 },
 }
 
-fn main() -> Result<()> {
+/// What a run found.
+#[derive(Default)]
+struct Found {
+    figures: Vec<Figure>,
+    failures: usize,
+}
+
+fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    // One thread: what memory reaches is to be what one core reaches.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let figures = runtime.block_on(measure(&cli))?;
-    publish(&figures, cli.output.json.as_deref())
+    if let Some(Command::WatchMemory { tasks }) = cli.command {
+        runtime(Kind::Postgres)?.block_on(watch_memory(tasks))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let folder = tempfile::tempdir_in(&cli.directory)?;
+    let mut found = Found::default();
+    for kind in Kind::ALL.into_iter().filter(|kind| cli.engines.is_empty() || cli.engines.contains(kind)) {
+        measure(kind, &cli, folder.path(), &mut found)?;
+    }
+    println!("{}", table(&found.figures));
+    let missed = found.figures.iter().filter(|figure| !figure.passed).count();
+    println!("\n{} figures, {missed} bars missed, {} failures", found.figures.len(), found.failures);
+    Ok(if missed + found.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(cli: &Cli) -> Result<Vec<Figure>> {
-    let folder = tempfile::tempdir_in(&cli.output.directory)?;
-    let mut figures = Vec::new();
-    let engines =
-        Engine::ALL.into_iter().filter(|engine| cli.output.engine.is_none_or(|only| only == *engine));
-    for engine in engines {
-        match &cli.command {
-            Command::Cycle { batch, samples } => {
-                let plan = cycle::Plan { batch: *batch, samples: *samples };
-                figures.push(cycle::run(engine, plan, folder.path()).await?);
-            }
-            Command::History { short, long, batch, samples } => {
-                let plan = history::Plan { short: *short, long: *long, batch: *batch, samples: *samples };
-                figures.extend(history::run(engine, plan, folder.path()).await?);
+/// Measures an engine. What fails is told and counted, and the rest goes on: a run takes long.
+fn measure(kind: Kind, cli: &Cli, folder: &Path, found: &mut Found) -> Result<()> {
+    let Some(engine) = engine::find(kind, folder)? else {
+        eprintln!("{kind}: not measured: there is neither a URL nor an image of it");
+        found.failures += 1;
+        return Ok(());
+    };
+    let (runtime, plan) = (runtime(kind)?, plan(cli));
+    let wanted = |workload: &&Workload| cli.workloads.is_empty() || cli.workloads.contains(workload);
+    for workload in Workload::of(kind).iter().filter(wanted) {
+        eprintln!("{kind}: {workload:?}");
+        match runtime.block_on(workload.run(kind, &*engine, &plan, folder)) {
+            Ok(figures) => found.figures.extend(figures),
+            Err(error) => {
+                eprintln!("{kind}: {workload:?} failed: {error:#}");
+                found.failures += 1;
             }
         }
+        publish(cli, &found.figures)?;
     }
-    Ok(figures)
+    Ok(())
+}
+
+fn publish(cli: &Cli, figures: &[Figure]) -> Result<()> {
+    if let Some(path) = &cli.json {
+        write_json(figures, path)?;
+    }
+    if let Some(folder) = &cli.charts {
+        taskqueue_bench::chart::write(figures, folder)?;
+    }
+    Ok(())
+}
+
+fn plan(cli: &Cli) -> Plan {
+    let plan = match cli {
+        Cli { smoke: true, .. } => Plan::smoke(),
+        Cli { quick: true, .. } => Plan::quick(),
+        _ => Plan::full(),
+    };
+    Plan { rounds: cli.rounds.map_or(plan.rounds, usize::from), ..plan }
+}
+
+/// One thread for the embedded engines: what memory reaches is to be what one core reaches.
+fn runtime(kind: Kind) -> Result<Runtime> {
+    Ok(match kind {
+        Kind::Memory | Kind::Sqlite => Builder::new_current_thread().enable_all().build()?,
+        _ => Builder::new_multi_thread().enable_all().build()?,
+    })
 }

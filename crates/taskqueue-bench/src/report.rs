@@ -1,6 +1,5 @@
-//! Figures: medians, the lines that are printed, and the JSON that is kept.
+//! Figures: medians and spreads, the table that is printed, and the JSON that is kept.
 
-use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -13,12 +12,64 @@ pub enum Better {
     Higher(f64),
     /// At most the bar.
     Lower(f64),
+    /// There is no bar: it is told for what it is.
+    Told,
+}
+
+/// The samples of one contestant.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Adds one.
+    pub fn push(&mut self, sample: f64) {
+        self.0.push(sample);
+    }
+
+    /// The sample below which the part `rank` (0 to 1) of them is; the mean of the middle two where the median of an
+    /// even number is asked.
+    ///
+    /// # Panics
+    /// When there is no sample.
+    pub fn quantile(&self, rank: f64) -> f64 {
+        assert!(!self.0.is_empty(), "a quantile needs samples");
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        if rank == 0.5 && sorted.len().is_multiple_of(2) {
+            return f64::midpoint(sorted[middle - 1], sorted[middle]);
+        }
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let place = (sorted.len() as f64 * rank) as usize;
+        sorted[place.min(sorted.len() - 1)]
+    }
+
+    /// The median.
+    ///
+    /// # Panics
+    /// When there is no sample.
+    pub fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    /// From the least to the most, as a part of the median.
+    pub fn spread(&self) -> f64 {
+        let most = self.0.iter().copied().fold(f64::MIN, f64::max);
+        let least = self.0.iter().copied().fold(f64::MAX, f64::min);
+        (most - least) / self.median()
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(samples: I) -> Self {
+        Self(samples.into_iter().collect())
+    }
 }
 
 /// One comparison of what we reach with what it is held against.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// What was measured.
+    /// What was measured, and in which unit.
     pub name: String,
     /// On which engine.
     pub engine: String,
@@ -28,56 +79,83 @@ pub struct Figure {
     pub limit: f64,
     /// `ours / limit`.
     pub ratio: f64,
-    /// Where the ratio is to be; see `passed`.
-    pub bar: f64,
-    /// Whether the ratio is on the right side of the bar.
+    /// Where the ratio is to be, if it is to be somewhere; see `passed`.
+    pub bar: Option<f64>,
+    /// Whether the ratio is on the right side of the bar; true where there is none.
     pub passed: bool,
+    /// From the least to the most of our samples, as a part of the median.
+    pub ours_spread: f64,
+    /// The same of what ours is held against.
+    pub limit_spread: f64,
 }
 
 impl Figure {
-    /// A figure whose ratio is that of its medians.
-    pub fn new(name: &str, engine: &str, ours: f64, limit: f64, better: Better) -> Self {
-        let ratio = ours / limit;
+    /// A figure whose ratio is that of two numbers.
+    pub fn new(name: impl Into<String>, engine: &str, ours: f64, limit: f64, better: Better) -> Self {
+        Self::of(name, engine, &Samples(vec![ours]), &Samples(vec![limit]), better)
+    }
+
+    /// A figure whose ratio is that of the medians.
+    pub fn of(
+        name: impl Into<String>,
+        engine: &str,
+        ours: &Samples,
+        limit: &Samples,
+        better: Better,
+    ) -> Self {
+        let ratio = ours.median() / limit.median();
         let (bar, passed) = match better {
-            Better::Higher(bar) => (bar, ratio >= bar),
-            Better::Lower(bar) => (bar, ratio <= bar),
+            Better::Higher(bar) => (Some(bar), ratio >= bar),
+            Better::Lower(bar) => (Some(bar), ratio <= bar),
+            Better::Told => (None, true),
         };
-        Self { name: name.to_owned(), engine: engine.to_owned(), ours, limit, ratio, bar, passed }
+        Self {
+            name: name.into(),
+            engine: engine.to_owned(),
+            ours: ours.median(),
+            limit: limit.median(),
+            ratio,
+            bar,
+            passed,
+            ours_spread: ours.spread(),
+            limit_spread: limit.spread(),
+        }
+    }
+
+    /// The figure as a row of the table.
+    fn row(&self) -> String {
+        let Self { name, ours, limit, ratio, passed, ours_spread, limit_spread, .. } = self;
+        let (bar, verdict) = match self.bar {
+            Some(bar) => (format!("{bar:.2}"), if *passed { "passed" } else { "**missed**" }),
+            None => ("".to_owned(), ""),
+        };
+        let (ours, limit) = (shown(*ours), shown(*limit));
+        let (ours_spread, limit_spread) = (ours_spread * 100.0, limit_spread * 100.0);
+        format!(
+            "| {} | {name} | {ours} ±{ours_spread:.0}% | {limit} ±{limit_spread:.0}% | {ratio:.2} | {bar} | {verdict} |",
+            self.engine
+        )
     }
 }
 
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, engine, ours, limit, ratio, bar, passed } = self;
-        let verdict = if *passed { "passed" } else { "MISSED" };
-        write!(f, "{engine}: {name}: {ours:.0} / {limit:.0} = {ratio:.2} (bar {bar}) {verdict}")
-    }
+/// A number with as many places as it has meaning.
+fn shown(number: f64) -> String {
+    if number.abs() >= 100.0 { format!("{number:.0}") } else { format!("{number:.2}") }
 }
 
-/// Prints the figures, and writes them as a JSON list if a file is named.
+/// The figures as a table in Markdown.
+pub fn table(figures: &[Figure]) -> String {
+    let head = "| engine | figure | ours | limit | ratio | bar | |\n|---|---|--:|--:|--:|--:|---|";
+    std::iter::once(head.to_owned()).chain(figures.iter().map(Figure::row)).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes the figures to a file, as a JSON list.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn publish(figures: &[Figure], json: Option<&Path>) -> Result<()> {
-    for figure in figures {
-        println!("{figure}");
-    }
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(figures)? + "\n";
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// The median of at least one sample; the mean of the middle two of an even number.
-///
-/// # Panics
-/// When there is no sample.
-pub fn median(mut samples: Vec<f64>) -> f64 {
-    assert!(!samples.is_empty(), "a median needs samples");
-    samples.sort_by(f64::total_cmp);
-    let middle = samples.len() / 2;
-    if samples.len() % 2 == 1 { samples[middle] } else { f64::midpoint(samples[middle - 1], samples[middle]) }
+pub fn write_json(figures: &[Figure], path: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(figures)? + "\n";
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
@@ -86,8 +164,16 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_sample_or_the_mean_of_the_two() {
-        assert_eq!(median(vec![3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
-        assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]).to_bits(), 2.5_f64.to_bits());
+        let median = |samples: &[f64]| samples.iter().copied().collect::<Samples>().median();
+        assert_eq!(median(&[3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]).to_bits(), 2.5_f64.to_bits());
+    }
+
+    #[test]
+    fn a_high_quantile_is_among_the_largest_samples() {
+        let samples: Samples = (1..=100).map(f64::from).collect();
+        assert_eq!(samples.quantile(0.99).to_bits(), 100.0_f64.to_bits());
+        assert_eq!(samples.quantile(0.95).to_bits(), 96.0_f64.to_bits());
     }
 
     #[test]
@@ -95,5 +181,6 @@ mod tests {
         let passed = |ours, better| Figure::new("cycle", "memory", ours, 100.0, better).passed;
         assert!(passed(60.0, Better::Higher(0.6)) && !passed(59.0, Better::Higher(0.6)));
         assert!(passed(130.0, Better::Lower(1.3)) && !passed(131.0, Better::Lower(1.3)));
+        assert!(passed(1.0, Better::Told));
     }
 }

@@ -1,108 +1,99 @@
-//! The work that is timed: building tasks, filling a queue, cycling batches through it, draining it.
+//! What is measured: each workload compares what we reach with what it is held against, and answers figures. This
+//! file owns which workload runs on which engine.
 
-use std::sync::Arc;
+mod backlog;
+pub mod contention;
+mod cost;
+mod cycle;
+mod drain;
+mod enqueue;
+mod history;
+mod horizon;
+mod latency;
 
-use taskqueue_core::{
-    BATCH_MAX, Claim, ClaimRequest, NewTask, Outcome, Queue, RawPayload, Result, Settlement, TaskType,
-    WorkerId,
-};
+use std::path::Path;
+use std::time::Duration;
 
-/// The payload of every task: the size of a small real one.
-const PAYLOAD: &str = r#"{"bucket":"photos","key":"2026/01/01/IMG_0001.jpeg","size":482113,"etag":"9e107d9d372bb6826bd81d3542a419d6"}"#;
+use anyhow::Result;
+use clap::ValueEnum;
 
-/// One worker and the type of task that it works.
-#[derive(Debug, Clone)]
-pub struct Workload {
-    task_type: TaskType,
-    payload: RawPayload,
-    worker_id: WorkerId,
+use crate::engine::{Engine, Kind};
+use crate::plan::Plan;
+use crate::report::Figure;
+pub use cost::watch_memory;
+
+/// Which workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Workload {
+    /// Enqueue, claim and complete in batches, from one caller.
+    Cycle,
+    /// Claim and settle beside a short and a long history.
+    History,
+    /// A worker with handlers that do nothing, against a bare loop of claims and completions.
+    Drain,
+    /// Enqueues, single and in batches, against bare inserts.
+    Enqueue,
+    /// From an enqueue to the start of the handler, on an idle queue.
+    Latency,
+    /// Many workers that claim one task each.
+    Contention,
+    /// A drain beside many finished tasks, and beside many scheduled ones.
+    Backlog,
+    /// A drain while an old transaction holds back the horizon.
+    Horizon,
+    /// CPU time and memory of a worker.
+    Cost,
 }
 
 impl Workload {
-    /// The work of the worker of this name.
-    ///
-    /// # Errors
-    /// `InvalidInput` when the name is no worker id.
-    pub fn new(worker: &str) -> Result<Self> {
-        let payload = RawPayload::parse(PAYLOAD)?;
-        Ok(Self { task_type: TaskType::new("bench")?, payload, worker_id: WorkerId::new(worker)? })
-    }
-
-    /// A request for up to `limit` of the tasks.
-    pub fn request(&self, limit: usize) -> ClaimRequest {
-        ClaimRequest::new(self.worker_id.clone(), [self.task_type.clone()], limit)
-    }
-
-    /// New tasks, each with its own id.
-    pub fn tasks(&self, count: usize) -> Vec<NewTask> {
-        (0..count).map(|_| NewTask::of_parts(self.task_type.clone(), self.payload.clone())).collect()
-    }
-
-    /// Enqueues `count` tasks in large batches.
-    ///
-    /// # Errors
-    /// As the queue's.
-    pub async fn fill(&self, queue: &dyn Queue, count: usize) -> Result<()> {
-        for start in (0..count).step_by(BATCH_MAX / 2) {
-            queue.enqueue_many(self.tasks((count - start).min(BATCH_MAX / 2))).await?;
+    /// What is measured on an engine.
+    pub fn of(kind: Kind) -> &'static [Self] {
+        match kind {
+            Kind::Memory | Kind::Sqlite => &[Self::Cycle, Self::History],
+            Kind::Mysql | Kind::Mariadb => &[Self::Drain, Self::Enqueue, Self::Contention],
+            Kind::Postgres => &[
+                Self::Drain,
+                Self::Enqueue,
+                Self::Latency,
+                Self::Contention,
+                Self::Cost,
+                Self::Horizon,
+                Self::Backlog,
+            ],
         }
-        Ok(())
     }
 
-    /// Enqueues, claims and completes `batches` batches of `size`, one after the other.
+    /// Measures it.
     ///
     /// # Errors
-    /// As the queue's.
-    pub async fn cycle(&self, queue: &dyn Queue, batches: usize, size: usize) -> Result<()> {
-        let request = self.request(size);
-        for _ in 0..batches {
-            queue.enqueue_many(self.tasks(size)).await?;
-            let claims = queue.dequeue_many(&request).await?;
-            assert_eq!(claims.len(), size, "what was enqueued is claimed");
-            queue.settle_many(completed(claims)).await?;
-        }
-        Ok(())
-    }
-
-    /// Claims and completes batches of `size` until nothing is ready; answers how many tasks that were.
-    ///
-    /// # Errors
-    /// As the queue's.
-    pub async fn drain(&self, queue: &dyn Queue, size: usize) -> Result<usize> {
-        let request = self.request(size);
-        let mut tasks = 0;
-        loop {
-            let claims = queue.dequeue_many(&request).await?;
-            if claims.is_empty() {
-                return Ok(tasks);
-            }
-            tasks += claims.len();
-            queue.settle_many(completed(claims)).await?;
+    /// As the queue's, and what the server says.
+    pub async fn run(
+        self,
+        kind: Kind,
+        engine: &dyn Engine,
+        plan: &Plan,
+        directory: &Path,
+    ) -> Result<Vec<Figure>> {
+        match self {
+            Self::Cycle if kind == Kind::Memory => Ok(vec![cycle::memory().await?]),
+            Self::Cycle => Ok(vec![cycle::sqlite(directory).await?]),
+            Self::History => history::run(kind, engine, plan.history).await,
+            Self::Drain => drain::run(kind, engine, plan).await,
+            Self::Enqueue => enqueue::run(kind, engine, plan).await,
+            Self::Latency => latency::run(kind, engine, plan).await,
+            Self::Contention => contention::run(kind, engine, plan).await,
+            Self::Backlog => backlog::run(kind, engine, plan).await,
+            Self::Horizon => horizon::run(kind, engine, plan).await,
+            Self::Cost => cost::run(kind, engine, plan).await,
         }
     }
 }
 
-/// Drains a queue with `workers` workers at once, in batches of `size`; answers how many tasks that were.
-///
-/// # Errors
-/// As the queue's.
-///
-/// # Panics
-/// When a worker panics.
-pub async fn drain_together(queue: &Arc<dyn Queue>, workers: usize, size: usize) -> Result<usize> {
-    let mut running = tokio::task::JoinSet::new();
-    for number in 0..workers {
-        let (queue, workload) = (Arc::clone(queue), Workload::new(&format!("worker-{number}"))?);
-        running.spawn(async move { workload.drain(&*queue, size).await });
-    }
-    let mut tasks = 0;
-    while let Some(drained) = running.join_next().await {
-        tasks += drained.expect("workers do not panic")?;
-    }
-    Ok(tasks)
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+fn rate(tasks: usize, took: Duration) -> f64 {
+    tasks as f64 / took.as_secs_f64()
 }
 
-/// The settlements that complete these claims.
-pub fn completed(claims: Vec<Claim>) -> Vec<Settlement> {
-    claims.into_iter().map(|claim| Settlement::new(claim.lease, Outcome::done())).collect()
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }

@@ -1,0 +1,141 @@
+//! PostgreSQL as an engine: each bed is a database, because a transaction holds back the horizon of its own database
+//! only.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use async_trait::async_trait;
+use taskqueue_core::{NewTask, Queue};
+use taskqueue_postgres::{PostgresConfig, PostgresQueue};
+use tokio_postgres::{Client, NoTls};
+
+use super::{Bed, Connections, Engine, OnServer, Producer, Transactions, database, with_database};
+use crate::bare::{Bare, postgres::BarePostgres};
+use crate::servers::Server;
+
+/// A server.
+pub(super) struct Postgres(Arc<Server>);
+
+impl Postgres {
+    /// An engine on this server.
+    pub(super) fn boxed(server: Server) -> Box<dyn Engine> {
+        Box::new(Self(Arc::new(server)))
+    }
+}
+
+#[async_trait]
+impl Engine for Postgres {
+    async fn bed(&self, name: &str) -> Result<Box<dyn Bed>> {
+        let database = database(name);
+        let client = client(&self.0.url).await?;
+        client.batch_execute(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await?;
+        client.batch_execute(&format!("CREATE DATABASE {database}")).await?;
+        let url = with_database(&self.0.url, &database)?;
+        Ok(Box::new(PostgresBed { server: Arc::clone(&self.0), database, url }))
+    }
+}
+
+struct PostgresBed {
+    server: Arc<Server>,
+    database: String,
+    url: String,
+}
+
+#[async_trait]
+impl Bed for PostgresBed {
+    async fn open(&self, connections: Connections) -> Result<Arc<dyn Queue>> {
+        let mut config = PostgresConfig::url(&self.url)?;
+        if let Connections::Most(most) = connections {
+            config.connections_max = most;
+        }
+        let queue = PostgresQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
+    fn on_server(&self) -> Result<&dyn OnServer> {
+        Ok(self)
+    }
+
+    async fn remove(self: Box<Self>) -> Result<()> {
+        let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database);
+        Ok(client(&self.server.url).await?.batch_execute(&drop).await?)
+    }
+}
+
+#[async_trait]
+impl OnServer for PostgresBed {
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn producer(&self) -> Result<Arc<dyn Producer>> {
+        let queue = PostgresQueue::connect(&self.url).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(PostgresProducer(queue)))
+    }
+
+    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>> {
+        Ok(Arc::new(BarePostgres::connect(&self.url, connections).await?))
+    }
+
+    async fn pin(&self) -> Result<Box<dyn Any + Send>> {
+        let client = client(&self.url).await?;
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class").await?;
+        Ok(Box::new(client))
+    }
+
+    async fn rest(&self) -> Result<()> {
+        let client = client(&self.url).await?;
+        client.batch_execute("VACUUM (ANALYZE)").await?;
+        Ok(client.batch_execute("CHECKPOINT").await?)
+    }
+
+    /// A backend reports what it did when it ends; closing is not waited for, so this waits for it.
+    async fn transactions(&self) -> Result<Transactions> {
+        let client = client(&self.server.url).await?;
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1";
+        let counts = "SELECT xact_commit + xact_rollback, deadlocks FROM pg_stat_database WHERE datname = $1";
+        for _ in 0..100 {
+            let busy: i64 = client.query_one(others, &[&self.database]).await?.get(0);
+            if busy == 0 {
+                let row = client.query_one(counts, &[&self.database]).await?;
+                return Ok(Transactions { finished: row.get(0), deadlocks: row.get(1) });
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("a closed queue keeps its connections")
+    }
+}
+
+struct PostgresProducer(PostgresQueue);
+
+#[async_trait]
+impl Producer for PostgresProducer {
+    async fn enqueue(&self, task: NewTask) -> Result<()> {
+        self.0.enqueue(task).await?;
+        Ok(())
+    }
+
+    async fn enqueue_in_transaction(&self, task: NewTask) -> Result<()> {
+        let mut transaction = self.0.pool().begin().await?;
+        self.0.enqueue_in(&mut transaction, task).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    fn queue(&self) -> Arc<dyn Queue> {
+        Arc::new(self.0.clone())
+    }
+}
+
+/// A connection, whose other half lives until this is dropped.
+///
+/// # Errors
+/// What the server says.
+pub(crate) async fn client(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connect to PostgreSQL")?;
+    tokio::spawn(connection);
+    Ok(client)
+}

@@ -1,0 +1,81 @@
+//! How much is measured: the sizes of one run. It measures nothing.
+
+/// The sizes of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// How often each contestant is timed, in turn with the others; the median counts.
+    pub rounds: usize,
+    /// Tasks of one drain.
+    pub drain: usize,
+    /// Single enqueues of each client.
+    pub singles: usize,
+    /// Tasks that are enqueued in batches.
+    pub batched: usize,
+    /// Tasks whose latency is taken, in each round.
+    pub latencies: usize,
+    /// Dead index entries below an old transaction's horizon.
+    pub dead: usize,
+    /// Finished tasks beside a drain.
+    pub finished: usize,
+    /// Tasks scheduled for later beside a drain.
+    pub scheduled: usize,
+    /// Tasks claimed one by one under contention.
+    pub contended: usize,
+    /// Tasks drained while memory is watched.
+    pub watched: usize,
+    /// Finished tasks of an embedded engine's long history.
+    pub history: usize,
+}
+
+impl Plan {
+    /// The sizes that the bars name.
+    pub fn full() -> Self {
+        Self {
+            rounds: 3,
+            drain: 100_000,
+            singles: 500,
+            batched: 100_000,
+            latencies: 300,
+            dead: 1_000_000,
+            finished: 10_000_000,
+            scheduled: 1_000_000,
+            contended: 10_000,
+            watched: 1_000_000,
+            history: 1_000_000,
+        }
+    }
+
+    /// Every bar, in less than twenty minutes.
+    pub fn quick() -> Self {
+        Self {
+            drain: 40_000,
+            singles: 200,
+            batched: 50_000,
+            latencies: 100,
+            dead: 200_000,
+            finished: 500_000,
+            scheduled: 200_000,
+            contended: 4_000,
+            watched: 200_000,
+            history: 100_000,
+            ..Self::full()
+        }
+    }
+
+    /// As small as shows that everything runs; the figures mean nothing.
+    pub fn smoke() -> Self {
+        Self {
+            rounds: 1,
+            drain: 2_000,
+            singles: 20,
+            batched: 2_000,
+            latencies: 10,
+            dead: 2_000,
+            finished: 2_000,
+            scheduled: 2_000,
+            contended: 200,
+            watched: 2_000,
+            history: 2_000,
+        }
+    }
+}
