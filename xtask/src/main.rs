@@ -84,6 +84,12 @@ enum Task {
         #[arg(value_name = "IMAGE")]
         images: Vec<String>,
     },
+    /// Measure the backends against bare programs on the same servers; what follows is given to taskqueue-bench
+    #[command(disable_help_flag = true)]
+    Bench {
+        #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Check the rules of the house: layers, lengths, docs, words
     Tidy,
     /// Everything that must hold before a merge: fmt, tidy, clippy, docs, dependencies, and all tests
@@ -107,6 +113,12 @@ fn main() -> ExitCode {
             },
         ),
         Task::Images { images } => images::build(&workspace, &images),
+        Task::Bench { arguments } => process::succeeds(
+            process::cargo()
+                .args(["run", "--quiet", "--release", "--package", "taskqueue-bench", "--"])
+                .args(arguments)
+                .current_dir(&workspace.root),
+        ),
         Task::Tidy => tidy::run(&workspace),
         Task::Ci => ci::run(&workspace),
     });

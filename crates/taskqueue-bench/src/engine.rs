@@ -86,6 +86,14 @@ pub trait Engine: Send + Sync {
     /// # Errors
     /// What the engine says.
     async fn bed(&self, name: &str) -> Result<Box<dyn Bed>>;
+
+    /// Settings with which a commit may not survive a power cut, so that figures say nothing; as `name = value`.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn lax_settings(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// A database of an engine, made for one comparison.

@@ -86,6 +86,10 @@ fn measure(kind: Kind, cli: &Cli, folder: &Path, found: &mut Found) -> Result<()
         return Ok(());
     };
     let (runtime, plan) = (runtime(kind)?, plan(cli));
+    let lax = runtime.block_on(engine.lax_settings())?;
+    if !lax.is_empty() {
+        eprintln!("{kind}: WARNING: {}: commits are not durable, the figures say nothing", lax.join(", "));
+    }
     let wanted = |workload: &&Workload| cli.workloads.is_empty() || cli.workloads.contains(workload);
     for workload in Workload::of(kind).iter().filter(wanted) {
         eprintln!("{kind}: {workload:?}");

@@ -45,8 +45,8 @@ impl Container {
             url: String,
         }
         let mut holder = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["run", "--quiet", "--package", "taskqueue-servers", "--", "--durable"])
-            .arg(format!("{backend}={image}"))
+            .args(["run", "--quiet", "--package", "taskqueue-servers", "--"])
+            .arg(format!("{backend}-durable={image}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

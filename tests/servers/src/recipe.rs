@@ -26,7 +26,7 @@ pub(crate) struct Recipe {
 /// Of a PostgreSQL that a pooler stands in front of.
 pub(crate) const BEHIND: &str = "postgres";
 
-static RECIPES: [Recipe; 6] = [
+static RECIPES: [Recipe; 9] = [
     Recipe {
         backend: "postgres",
         port: 5432,
@@ -74,6 +74,37 @@ static RECIPES: [Recipe; 6] = [
         port: 3306,
         environment: &[("MARIADB_ROOT_PASSWORD", PASSWORD)],
         command: &["mariadbd", "--innodb-flush-log-at-trx-commit=0", "--max-connections=500"],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: true,
+        database: "mysql",
+    },
+    // For what is timed: each commit is synced, as in production. The data folder is a volume of the image.
+    Recipe {
+        backend: "postgres-durable",
+        port: 5432,
+        environment: &[("POSTGRES_PASSWORD", PASSWORD)],
+        command: &["postgres", "-cshared_buffers=1GB", "-cmax_wal_size=4GB", "-cmax_connections=300"],
+        protocol: Protocol::Postgres,
+        user: "postgres",
+        has_password: true,
+        database: "postgres",
+    },
+    Recipe {
+        backend: "mysql-durable",
+        port: 3306,
+        environment: &[("MYSQL_ROOT_PASSWORD", PASSWORD)],
+        command: &["mysqld", "--innodb-buffer-pool-size=1G", "--max-connections=500"],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: true,
+        database: "mysql",
+    },
+    Recipe {
+        backend: "mariadb-durable",
+        port: 3306,
+        environment: &[("MARIADB_ROOT_PASSWORD", PASSWORD)],
+        command: &["mariadbd", "--innodb-buffer-pool-size=1G", "--max-connections=500"],
         protocol: Protocol::Mysql,
         user: "root",
         has_password: true,

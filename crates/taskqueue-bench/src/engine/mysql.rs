@@ -32,6 +32,22 @@ impl Engine for Mysql {
         let url = with_database(&self.0.url, &database)?;
         Ok(Box::new(MysqlBed { server: Arc::clone(&self.0), database, url }))
     }
+
+    /// A binary log that is off has nothing to sync.
+    async fn lax_settings(&self) -> Result<Vec<String>> {
+        let settings = "SELECT @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog";
+        let row = sqlx::query(settings).fetch_one(&mut connect(&self.0.url).await?).await?;
+        let value = |place| Ok::<i64, sqlx::Error>(row.try_get_unchecked(place)?);
+        let (flush, has_log, sync) = (value(0)?, value(1)?, value(2)?);
+        let mut lax = Vec::new();
+        if flush != 1 {
+            lax.push(format!("innodb_flush_log_at_trx_commit = {flush}"));
+        }
+        if has_log != 0 && sync != 1 {
+            lax.push(format!("sync_binlog = {sync}"));
+        }
+        Ok(lax)
+    }
 }
 
 struct MysqlBed {

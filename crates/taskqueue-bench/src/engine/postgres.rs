@@ -35,6 +35,13 @@ impl Engine for Postgres {
         let url = with_database(&self.0.url, &database)?;
         Ok(Box::new(PostgresBed { server: Arc::clone(&self.0), database, url }))
     }
+
+    async fn lax_settings(&self) -> Result<Vec<String>> {
+        let lax = "SELECT name || ' = ' || setting FROM pg_settings \
+            WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off' ORDER BY name";
+        let rows = client(&self.0.url).await?.query(lax, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
 }
 
 struct PostgresBed {
@@ -96,7 +103,8 @@ impl OnServer for PostgresBed {
     /// A backend reports what it did when it ends; closing is not waited for, so this waits for it.
     async fn transactions(&self) -> Result<Transactions> {
         let client = client(&self.server.url).await?;
-        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1";
+        let others = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = $1 AND backend_type = 'client backend'";
         let counts = "SELECT xact_commit + xact_rollback, deadlocks FROM pg_stat_database WHERE datname = $1";
         for _ in 0..100 {
             let busy: i64 = client.query_one(others, &[&self.database]).await?.get(0);
