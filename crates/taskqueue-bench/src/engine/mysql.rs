@@ -37,7 +37,7 @@ impl Engine for Mysql {
     async fn lax_settings(&self) -> Result<Vec<String>> {
         let settings = "SELECT @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog";
         let row = sqlx::query(settings).fetch_one(&mut connect(&self.0.url).await?).await?;
-        let value = |place| Ok::<i64, sqlx::Error>(row.try_get_unchecked(place)?);
+        let value = |place| row.try_get_unchecked::<i64, _>(place);
         let (flush, has_log, sync) = (value(0)?, value(1)?, value(2)?);
         let mut lax = Vec::new();
         if flush != 1 {
