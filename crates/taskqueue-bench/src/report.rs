@@ -56,7 +56,7 @@ impl Samples {
     pub fn spread(&self) -> f64 {
         let most = self.0.iter().copied().fold(f64::MIN, f64::max);
         let least = self.0.iter().copied().fold(f64::MAX, f64::min);
-        (most - least) / self.median()
+        if most > least { (most - least) / self.median() } else { 0.0 }
     }
 }
 

@@ -49,23 +49,46 @@ async fn drain_with(client: Arc<Mutex<MySqlConnection>>) -> Result<usize> {
     let mut connection = client.lock().await;
     let mut tasks = 0;
     loop {
-        connection.execute("BEGIN").await?;
-        let rows = sqlx::query(CLAIM).bind(i64::try_from(CYCLE_BATCH)?).fetch_all(&mut *connection).await?;
-        if rows.is_empty() {
-            connection.execute("ROLLBACK").await?;
+        let ids = match claim(&mut connection).await {
+            Err(error) if is_deadlock(&error) => {
+                connection.execute("ROLLBACK").await?;
+                continue;
+            }
+            ids => ids?,
+        };
+        if ids.is_empty() {
             return Ok(tasks);
         }
-        let mut ids = Vec::with_capacity(rows.len());
-        for row in &rows {
-            // A worker needs the payload, so it is read.
-            let _payload: &str = row.try_get(2)?;
-            ids.push(row.try_get(0)?);
+        loop {
+            match update(&mut connection, COMPLETE, &ids).await {
+                Err(error) if is_deadlock(&error) => {}
+                completed => break completed?,
+            }
         }
-        update(&mut connection, TAKE, &ids).await?;
-        connection.execute("COMMIT").await?;
-        update(&mut connection, COMPLETE, &ids).await?;
         tasks += ids.len();
     }
+}
+
+async fn claim(connection: &mut MySqlConnection) -> Result<Vec<i64>> {
+    connection.execute("BEGIN").await?;
+    let rows = sqlx::query(CLAIM).bind(i64::try_from(CYCLE_BATCH)?).fetch_all(&mut *connection).await?;
+    let mut ids = Vec::with_capacity(rows.len());
+    for row in &rows {
+        // A worker needs the payload, so it is read.
+        let _payload: &str = row.try_get(2)?;
+        ids.push(row.try_get(0)?);
+    }
+    if !ids.is_empty() {
+        update(connection, TAKE, &ids).await?;
+    }
+    connection.execute("COMMIT").await?;
+    Ok(ids)
+}
+
+/// InnoDB breaks a deadlock of the two claimers now and then: what it rolled back is done again.
+fn is_deadlock(error: &anyhow::Error) -> bool {
+    let database = error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    database.is_some_and(|error| error.code().is_some_and(|state| state == "40001"))
 }
 
 async fn update(connection: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<()> {
