@@ -125,7 +125,8 @@ impl Literal {
         )
     }
 
-    /// For each of `kinds` kinds of waiting task: status, type, limit. The due ones, in no order: id, due time.
+    /// For each of `kinds` kinds of waiting task: status, type, limit. Then the limit. The due ones, earliest first: id,
+    /// due time. The last limit is the engine's business, because Vitess answers with 10,000 rows at most.
     pub(crate) fn due(&self, kinds: usize) -> String {
         let Self { table, now, .. } = self;
         let head = format!(
@@ -133,7 +134,7 @@ impl Literal {
              WHERE shard = 0 AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= {now} \
              ORDER BY queue_at, id LIMIT ?)"
         );
-        vec![head; kinds].join(" UNION ALL ")
+        format!("{} ORDER BY queue_at, id LIMIT ?", vec![head; kinds].join(" UNION ALL "))
     }
 }
 

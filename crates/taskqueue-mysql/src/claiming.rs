@@ -32,7 +32,7 @@ pub(crate) async fn claim(
         let ids = padded(chunk);
         let sql = dialect.literal().claim(ids.len());
         let query = bind_ids(claimed.bind(dialect.query(&sql))?, &ids);
-        changed(query.execute(&mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
+        changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
     }
     rows.sort_unstable_by_key(|(place, _)| *place);
     Ok(rows.into_iter().map(|(_, row)| row).collect())
@@ -54,7 +54,7 @@ async fn heads(
     }
     let mut heads = Vec::new();
     let mut now = 0;
-    for row in query.bind(limit).fetch_all(connection).await.map_err(failure)? {
+    for row in dialect.rows(query.bind(limit), connection).await? {
         let mut row = wire::row(&row)?;
         heads.push((row.task_type(0)?, if is_one { number(claiming.limit) } else { row.integer(1)? }));
         now = row.integer(2)?;
@@ -69,7 +69,7 @@ async fn take(
     (task_type, limit): &(TaskType, i64),
 ) -> Attempt<Vec<Vec<Field>>> {
     let query = dialect.query(&dialect.literal().take).bind(task_type.as_str()).bind(limit);
-    query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::fields).collect()
+    dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
 }
 
 /// What a claim makes of its rows. The time is the server's, read with the heads.

@@ -10,6 +10,8 @@ use sqlx::mysql::MySqlConnectOptions;
 use taskqueue_core::{Error, Result};
 use taskqueue_sql::Options;
 
+use crate::Engine;
+
 /// The server's clock. Unlike `NOW` it does not depend on the session's time zone.
 pub(crate) const NOW: &str = "UTC_TIMESTAMP(6)";
 
@@ -28,6 +30,12 @@ pub struct MysqlConfig {
     /// How long a statement waits for a row lock before its transaction is rolled back and repeated, in whole seconds,
     /// at least 1; unused when the queue is given a pool. Default 5 s (the server's own default is 50 s).
     pub lock_wait_timeout: Duration,
+    /// How long the server may take to answer a statement before its connection is given up and the call fails as
+    /// `Unavailable`; longer than `lock_wait_timeout`. Default 60 s.
+    pub statement_timeout: Duration,
+    /// What the server is. Default none: what it says of itself tells. To be set for one behind a proxy that answers
+    /// otherwise.
+    pub engine: Option<Engine>,
     /// How often a transaction is repeated after a deadlock or a lock timeout. Default 10.
     pub contention_retries_max: u32,
     /// The SQL expression for the current time; conformance tests put a clock here that they move.
@@ -43,8 +51,14 @@ pub(crate) enum Source {
 }
 
 impl MysqlConfig {
-    /// A queue in the database of a `mysql://` or `mariadb://` URL. `ssl-mode`, `ssl-ca` and `socket` work as
-    /// parameters.
+    /// A queue in the database of a `mysql://` or `mariadb://` URL. Parameters:
+    ///
+    /// - `ssl-mode`: `DISABLED`; `PREFERRED`, the default, encrypted if the server can; `REQUIRED`, always encrypted;
+    ///   `VERIFY_CA`, and the server's certificate is checked; `VERIFY_IDENTITY`, and that it is for this host. MySQL's
+    ///   own way to log in needs an encrypted connection.
+    /// - `ssl-ca`: a file with the certificates of authorities to trust, beside the public ones.
+    /// - `ssl-cert`, `ssl-key`: files with the client's certificate and its key.
+    /// - `socket`: the path of a Unix socket to connect to.
     ///
     /// # Errors
     /// `InvalidInput` when the URL is not one or names no database; its text, which may hold a password, is not
@@ -52,7 +66,10 @@ impl MysqlConfig {
     pub fn url(url: &str) -> Result<Self> {
         let has_scheme = url.starts_with("mysql://") || url.starts_with("mariadb://");
         let options = MySqlConnectOptions::from_str(url).ok().filter(|_| has_scheme).ok_or_else(|| {
-            invalid_url("the database URL is not valid; expected mysql://USER@HOST:PORT/DATABASE")
+            invalid_url(
+                "the database URL is not valid; expected mysql://USER@HOST:PORT/DATABASE, with an ssl-mode, if any, of \
+                 DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY",
+            )
         })?;
         if options.get_database().is_none_or(str::is_empty) {
             return Err(invalid_url(
@@ -63,7 +80,7 @@ impl MysqlConfig {
     }
 
     /// A queue that shares the service's pool. The pool's sessions keep their settings; the queue's transactions ask
-    /// for READ COMMITTED themselves.
+    /// for READ COMMITTED themselves. On Vitess they cannot: there the pool's sessions must be READ COMMITTED.
     pub fn pool(pool: MySqlPool) -> Self {
         Self::from(Source::Pool(pool))
     }
@@ -74,6 +91,8 @@ impl MysqlConfig {
             connections_max: 10,
             acquire_timeout: Duration::from_secs(30),
             lock_wait_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(60),
+            engine: None,
             contention_retries_max: 10,
             now_sql: Cow::Borrowed(NOW),
             source,
@@ -92,6 +111,13 @@ impl MysqlConfig {
         }
         if self.lock_wait_timeout < Duration::from_secs(1) {
             let message = format!("lock_wait_timeout {:?} is below 1s", self.lock_wait_timeout);
+            return Err(Error::invalid_input("configure", message));
+        }
+        if self.statement_timeout <= self.lock_wait_timeout {
+            let Self { statement_timeout, lock_wait_timeout, .. } = self;
+            let message = format!(
+                "statement_timeout {statement_timeout:?} is not above lock_wait_timeout {lock_wait_timeout:?}"
+            );
             return Err(Error::invalid_input("configure", message));
         }
         Ok(())
@@ -116,6 +142,8 @@ impl fmt::Debug for MysqlConfig {
             .field("connections_max", &self.connections_max)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("lock_wait_timeout", &self.lock_wait_timeout)
+            .field("statement_timeout", &self.statement_timeout)
+            .field("engine", &self.engine)
             .field("contention_retries_max", &self.contention_retries_max)
             .field("now_sql", &self.now_sql)
             .finish()
@@ -130,8 +158,13 @@ mod tests {
 
     #[test]
     fn a_url_that_names_no_database_here_is_refused_without_its_password() {
-        for url in ["", "mysql://ada:secret@host", "postgres://ada:secret@host/q", "mysql://ada:secret@:x/q"]
-        {
+        for url in [
+            "",
+            "mysql://ada:secret@host",
+            "postgres://ada:secret@host/q",
+            "mysql://ada:secret@:x/q",
+            "mysql://ada:secret@host/q?ssl-mode=PLEASE",
+        ] {
             let error = MysqlConfig::url(url).expect_err(url);
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
@@ -153,5 +186,7 @@ mod tests {
         assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
         let too_short = MysqlConfig { lock_wait_timeout: Duration::from_millis(10), ..config() };
         assert!(too_short.validate().expect_err("10ms").to_string().contains("lock_wait_timeout"));
+        let impatient = MysqlConfig { statement_timeout: Duration::from_secs(5), ..config() };
+        assert!(impatient.validate().expect_err("5s").to_string().contains("statement_timeout"));
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_query::{Expr, MysqlQueryBuilder, Value};
-use sqlx::mysql::{MySqlArguments, MySqlRow};
+use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr, Transaction};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
 use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Transition};
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Failure, Flavour, Options, Reclaiming, Row, Statement,
@@ -17,7 +17,9 @@ use taskqueue_sql::{
 use crate::MysqlConfig;
 use crate::batch::{Batch, micros};
 use crate::claim::{LIST_MAX, Literal, padded};
+use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
+use crate::transaction::{Transaction, within};
 use crate::wire::{bind_ids, bind_tokens, bytes, number};
 use crate::{claiming, insert, wire};
 
@@ -62,22 +64,30 @@ pub(crate) struct MysqlDialect {
     options: Options,
     flavour: MysqlFlavour,
     literal: Literal,
+    engine: Engine,
+    statement_timeout: Duration,
     contention_retries_max: u32,
 }
 
 impl MysqlDialect {
-    pub(crate) fn new(pool: MySqlPool, config: &MysqlConfig) -> Self {
+    pub(crate) fn new(pool: MySqlPool, engine: Engine, config: &MysqlConfig) -> Self {
         Self {
             pool,
             options: config.options.clone(),
             flavour: MysqlFlavour::new(&config.now_sql),
             literal: Literal::new(&config.options.table, &config.now_sql),
+            engine,
+            statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
         }
     }
 
     pub(crate) fn pool(&self) -> &MySqlPool {
         &self.pool
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
     }
 
     pub(crate) fn literal(&self) -> &Literal {
@@ -88,6 +98,24 @@ impl MysqlDialect {
     pub(crate) fn query<'q>(&self, sql: &str) -> Query<'q, MySql, MySqlArguments> {
         let sql: SqlStr = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
         sqlx::query(sql)
+    }
+
+    /// Runs a statement.
+    pub(crate) async fn run(
+        &self,
+        query: Query<'_, MySql, MySqlArguments>,
+        connection: &mut MySqlConnection,
+    ) -> sqlx::Result<MySqlQueryResult> {
+        within(self.statement_timeout, query.execute(connection)).await
+    }
+
+    /// Runs a query.
+    pub(crate) async fn rows(
+        &self,
+        query: Query<'_, MySql, MySqlArguments>,
+        connection: &mut MySqlConnection,
+    ) -> Attempt<Vec<MySqlRow>> {
+        within(self.statement_timeout, query.fetch_all(connection)).await.map_err(failure)
     }
 
     /// Locks the tasks of live leases, in key order; answers their tokens and how long they have been running, in
@@ -108,7 +136,7 @@ impl MysqlDialect {
             let chunk = padded(chunk);
             let sql = self.literal.running(chunk.len());
             let query = bind_ids(self.query(&sql), &chunk);
-            for row in query.fetch_all(&mut *connection).await.map_err(failure)? {
+            for row in self.rows(query, &mut *connection).await? {
                 let mut row = wire::row(&row)?;
                 let (id, token) = (row.id(0)?, row.integer(1)?);
                 if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
@@ -132,7 +160,7 @@ impl MysqlDialect {
             let (ids, tokens) = ids_and_tokens(chunk);
             let sql = self.literal.complete(ids.len(), tokens.len());
             let query = bind_tokens(bind_ids(self.query(&sql), &ids), tokens);
-            changed(query.execute(&mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
+            changed(self.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
         }
         Ok(())
     }
@@ -143,7 +171,7 @@ impl MysqlDialect {
         for (array, _) in batch.into_arrays() {
             let query = self.query(sql).bind(array);
             // A redrive can meet a unique key that was taken meanwhile: what was read is out of date.
-            let done = query.execute(&mut *connection).await.map_err(|error| match is_duplicate(&error) {
+            let done = self.run(query, &mut *connection).await.map_err(|error| match is_duplicate(&error) {
                 true => Failure::Contention { source: Some(error.into()) },
                 false => failure(error),
             });
@@ -155,7 +183,7 @@ impl MysqlDialect {
     /// Due tasks, earliest first.
     async fn due(&self, connection: &mut MySqlConnection, limit: usize) -> Attempt<Vec<TaskId>> {
         let mut kinds = Vec::new();
-        for row in self.query(&self.literal.waiting).fetch_all(&mut *connection).await.map_err(failure)? {
+        for row in self.rows(self.query(&self.literal.waiting), &mut *connection).await? {
             let mut row = wire::row(&row)?;
             kinds.push((row.integer(0)?, row.text(1)?));
         }
@@ -167,14 +195,8 @@ impl MysqlDialect {
         for (status, task_type) in kinds {
             query = query.bind(status).bind(task_type).bind(number(limit));
         }
-        let mut due = Vec::new();
-        for row in query.fetch_all(connection).await.map_err(failure)? {
-            let mut row = wire::row(&row)?;
-            due.push((row.integer(1)?, row.id(0)?));
-        }
-        due.sort_unstable();
-        due.truncate(limit);
-        Ok(due.into_iter().map(|(_, id)| id).collect())
+        let query = query.bind(number(limit));
+        self.rows(query, connection).await?.iter().map(|row| wire::row(row)?.id(0)).collect()
     }
 }
 
@@ -182,7 +204,7 @@ impl MysqlDialect {
 impl Dialect for MysqlDialect {
     type Flavour = MysqlFlavour;
     type Connection = MySqlConnection;
-    type Transaction = Transaction<'static, MySql>;
+    type Transaction = Transaction;
 
     const SLOTS: i16 = 16;
 
@@ -200,39 +222,26 @@ impl Dialect for MysqlDialect {
         self.contention_retries_max
     }
 
-    /// Under the engines' default, REPEATABLE READ, polls would lock the gaps that enqueues insert into. The level is
-    /// named for each transaction, in the same round trip, because a pool of the caller's may have any.
-    async fn begin(&self, access: Access) -> Attempt<Self::Transaction> {
-        let begin = match access {
-            Access::Read => "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ ONLY",
-            Access::Snapshot => {
-                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
-            }
-            Access::Single | Access::Write => {
-                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE"
-            }
-        };
-        self.pool.begin_with(begin).await.map_err(failure)
+    async fn begin(&self, access: Access) -> Attempt<Transaction> {
+        Transaction::begin(&self.pool, self.engine.begin(access), self.statement_timeout).await
     }
 
-    async fn commit(&self, transaction: Self::Transaction) -> Attempt<()> {
-        transaction.commit().await.map_err(failure)
+    async fn commit(&self, transaction: Transaction) -> Attempt<()> {
+        transaction.commit().await
     }
 
-    /// Also after a lock wait timeout, which by itself undoes its statement and keeps the transaction's locks.
-    async fn rollback(&self, transaction: Self::Transaction) {
-        // A rollback that fails leaves a broken connection, which the pool drops.
-        drop(transaction.rollback().await);
+    async fn rollback(&self, transaction: Transaction) {
+        transaction.rollback().await;
     }
 
     async fn execute(&self, connection: &mut MySqlConnection, statement: Statement) -> Attempt<u64> {
         let query = wire::bind(self.query(&statement.sql), statement.values);
-        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+        Ok(self.run(query, connection).await.map_err(failure)?.rows_affected())
     }
 
     async fn fetch(&self, connection: &mut MySqlConnection, statement: Statement) -> Attempt<Vec<Row>> {
         let query = wire::bind(self.query(&statement.sql), statement.values);
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+        self.rows(query, connection).await?.iter().map(wire::row).collect()
     }
 
     async fn insert(
@@ -292,14 +301,14 @@ impl Dialect for MysqlDialect {
             let sql = self.literal.heartbeat(ids.len(), tokens.len());
             let query = self.query(&sql).bind(micros(visibility_timeout));
             let query = bind_tokens(bind_ids(query, &ids), tokens);
-            changed(query.execute(&mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
+            changed(self.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
         }
         Ok(live.into_iter().collect())
     }
 
     async fn ended(&self, connection: &mut MySqlConnection, (): (), limit: usize) -> Attempt<Vec<Row>> {
         let query = self.query(&self.literal.ended).bind(number(limit));
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+        self.rows(query, connection).await?.iter().map(wire::row).collect()
     }
 
     async fn reclaim(
@@ -330,9 +339,8 @@ impl Dialect for MysqlDialect {
     }
 
     async fn backend(&self, connection: &mut MySqlConnection) -> Attempt<Backend> {
-        let row: MySqlRow = self.query("SELECT VERSION()").fetch_one(connection).await.map_err(failure)?;
-        let version = wire::row(&row)?.text(0)?;
-        Ok(Backend { name: engine(&version), version })
+        let Server { engine, version, .. } = server(connection, Some(self.engine)).await?;
+        Ok(Backend { name: engine.name(), version })
     }
 
     async fn close(&self) {
@@ -340,14 +348,11 @@ impl Dialect for MysqlDialect {
     }
 }
 
-fn engine(version: &str) -> &'static str {
-    if version.contains("MariaDB") {
-        "mariadb"
-    } else if version.contains("Vitess") {
-        "vitess"
-    } else {
-        "mysql"
-    }
+/// What the server is.
+pub(crate) async fn server(connection: &mut MySqlConnection, engine: Option<Engine>) -> Attempt<Server> {
+    let row = sqlx::query(QUESTION).fetch_one(connection).await.map_err(failure)?;
+    let mut row = wire::row(&row)?;
+    Ok(Server::new(&row.text(0)?, &row.text_opt(1)?.unwrap_or_default(), engine))
 }
 
 /// The ids, and the distinct tokens, both filled up.
@@ -355,16 +360,4 @@ fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
     let ids: Vec<TaskId> = leases.iter().map(|(id, _)| *id).collect();
     let tokens: BTreeSet<i64> = leases.iter().map(|(_, token)| token.get()).collect();
     (padded(&ids), padded(&tokens.into_iter().collect::<Vec<_>>()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_engine_is_told_by_its_version() {
-        assert_eq!(engine("9.7.0"), "mysql");
-        assert_eq!(engine("11.8.3-MariaDB-ubu2404"), "mariadb");
-        assert_eq!(engine("8.0.30-Vitess"), "vitess");
-    }
 }

@@ -1,6 +1,7 @@
 //! What the driver's errors mean: the only place that reads them. It knows no statement.
 
 use std::borrow::Cow;
+use std::io;
 
 use sqlx::mysql::MySqlDatabaseError;
 use taskqueue_core::ErrorKind;
@@ -9,9 +10,18 @@ use taskqueue_sql::{Attempt, Failure};
 /// Deadlock, lock wait timeout, a row that changed since it was read (MariaDB), a conflict seen at the commit (Group
 /// Replication). The numbers, because the driver's code is the SQLSTATE, which is too coarse.
 const CONTENTION: [u16; 4] = [1213, 1205, 1020, 3101];
-/// Too many connections, a server that shuts down or is not ready (Galera), broken connections, killed connections, a
-/// server or a transaction that became read-only after a failover.
-const UNAVAILABLE: [u16; 11] = [1040, 1047, 1053, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927];
+/// Of a server that cannot serve for now: too many connections (of all, of the user, of the user in an hour), too many
+/// transactions, a statement that was killed or took too long (MySQL, MariaDB).
+const BUSY: [u16; 7] = [1040, 1203, 1226, 1637, 1317, 3024, 1969];
+/// Of a connection that is of no further use: the server is not ready (Galera), goes down, is offline; the connection
+/// broke, was killed, was idle for too long; the server became read-only after a failover, by its settings, by its
+/// storage or by its group (Group Replication).
+const GONE: [u16; 15] =
+    [1047, 1053, 1077, 1158, 1159, 1160, 1161, 1927, 3032, 3168, 4031, 1290, 1836, 1874, 3100];
+/// The session or the transaction is read-only.
+const READ_ONLY_TRANSACTION: u16 = 1792;
+/// The isolation level cannot be set inside a transaction: somebody left one open on this connection.
+const INSIDE_TRANSACTION: u16 = 1568;
 /// No such table, no such column.
 const NOT_MIGRATED: [u16; 2] = [1146, 1054];
 const NO_SUCH_DATABASE: u16 = 1049;
@@ -21,7 +31,7 @@ const DUPLICATE_KEY: u16 = 1062;
 pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
     let source = match error {
         sqlx::Error::PoolTimedOut => None,
-        sqlx::Error::Io(error) => Some(error.into()),
+        sqlx::Error::Io(error) if refusal(&error).is_none() => Some(error.into()),
         other => return failure(other),
     };
     let message = "no server answers at the host and port of the database URL".into();
@@ -32,12 +42,22 @@ pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
 pub(crate) fn failure(error: sqlx::Error) -> Failure {
     let (kind, message): (ErrorKind, Cow<'static, str>) = match &error {
         sqlx::Error::Database(_) => return of_database(error),
-        sqlx::Error::PoolTimedOut => (ErrorKind::Unavailable, "no connection became free in time".into()),
+        sqlx::Error::PoolTimedOut => (
+            ErrorKind::Unavailable,
+            "no connection could be had in time: the server does not answer, or all are in use".into(),
+        ),
         sqlx::Error::PoolClosed => (ErrorKind::QueueClosed, "task queue is closed".into()),
-        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+        sqlx::Error::Io(error) => match refusal(error) {
+            Some(message) => (ErrorKind::Backend, message),
+            None => (ErrorKind::Unavailable, "the connection to the database was lost".into()),
+        },
+        sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
             (ErrorKind::Unavailable, "the connection to the database was lost".into())
         }
-        sqlx::Error::Tls(_) => (ErrorKind::Unavailable, "no encrypted connection to the database".into()),
+        sqlx::Error::Tls(said) => (
+            ErrorKind::Backend,
+            format!("no encrypted connection to the database, as ssl-mode and ssl-ca ask for: {said}").into(),
+        ),
         // The source is left out: it can repeat the URL.
         sqlx::Error::Configuration(_) => {
             let message = "the database URL is not valid; expected mysql://USER@HOST:PORT/DATABASE".into();
@@ -48,9 +68,39 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
     Failure::Database { kind, message, source: Some(error.into()) }
 }
 
+/// What of the settings an input or output error is about, if it is. The TLS library reports a certificate that it
+/// refuses as invalid data.
+fn refusal(error: &io::Error) -> Option<Cow<'static, str>> {
+    match error.kind() {
+        io::ErrorKind::InvalidData => Some(
+            format!(
+                "the database's certificate was refused ({error}); ssl-mode says what is checked, ssl-ca whose \
+                 certificates are taken"
+            )
+            .into(),
+        ),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Some(
+            "a file that the database URL names (ssl-ca, ssl-cert, ssl-key, socket) cannot be opened".into(),
+        ),
+        _ => None,
+    }
+}
+
 /// Whether a row collided with a key: its id, or a held unique key.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     number(error) == DUPLICATE_KEY
+}
+
+/// Whether the connection is of no further use, for whatever reason: it is to be closed.
+pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(_) => {
+            let number = number(error);
+            GONE.contains(&number) || number == INSIDE_TRANSACTION || number == READ_ONLY_TRANSACTION
+        }
+        sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
+        _ => false,
+    }
 }
 
 /// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
@@ -69,8 +119,8 @@ fn of_database(error: sqlx::Error) -> Failure {
         number if NOT_MIGRATED.contains(&number) => {
             (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
         }
-        number if UNAVAILABLE.contains(&number) => {
-            (ErrorKind::Unavailable, format!("the database cannot serve this now: {said}"))
+        number if BUSY.contains(&number) || GONE.contains(&number) || number == READ_ONLY_TRANSACTION => {
+            (ErrorKind::Unavailable, format!("the database cannot serve this now ({number}): {said}"))
         }
         _ => (ErrorKind::Backend, format!("the database refused ({number}): {said}")),
     };

@@ -56,3 +56,22 @@ fn every_statement_is_what_its_golden_file_says() {
     let stale: Vec<String> = files.filter(|file| !names.contains(file)).collect();
     assert_eq!(stale, [""; 0], "golden files of no statement");
 }
+
+/// Vitess finds the shard by it, and every other engine its index.
+#[test]
+fn every_statement_names_the_shard_of_the_tasks_that_it_touches() {
+    for (name, text) in texts() {
+        if text.contains("tasks_totals") || (text.contains("tasks_paused") && !text.contains("FROM tasks ")) {
+            continue;
+        }
+        let touches =
+            ["FROM tasks ", "FROM `tasks`", "UPDATE tasks ", "UPDATE `tasks`", "JOIN tasks ", "INTO tasks "];
+        let touched: usize = touches.iter().map(|touch| text.matches(touch).count()).sum();
+        let names = ["shard = 0", "`shard` = ?", "(0, "];
+        let named: usize = names.iter().map(|name| text.matches(name).count()).sum();
+        assert!(
+            touched > 0 && named >= touched,
+            "{name} touches tasks {touched} times, and names {named}: {text}"
+        );
+    }
+}

@@ -85,7 +85,7 @@ async fn insert_rows_of(
             .bind(stored_metadata(&task.metadata))
             .bind(task.payload.as_str().to_owned());
     }
-    match query.execute(connection).await {
+    match dialect.run(query, connection).await {
         Ok(_) => Ok(Inserting::Done),
         Err(error) if is_duplicate(&error) => Ok(Inserting::Collided),
         Err(error) => Err(failure(error)),

@@ -5,7 +5,7 @@
 //! [`complete_in`](MysqlQueue::complete_in) commit or roll back with the caller's own rows;
 //! `examples/transactional.rs` shows how.
 //!
-//! MySQL from 8.0, MariaDB from 10.6. With Galera or Group Replication, let workers talk to one node: locks are a
+//! MySQL from 8.0.22, MariaDB from 10.6; [`Engine::Vitess`] has not been run. With Galera or Group Replication, let workers talk to one node: locks are a
 //! node's own, and conflicts between nodes cost a repeated transaction.
 
 mod batch;
@@ -13,13 +13,17 @@ mod claim;
 mod claiming;
 mod config;
 mod dialect;
+mod engine;
 mod error;
 #[cfg(test)]
 mod golden;
 mod insert;
+#[cfg(all(test, feature = "server-tests"))]
+mod locks;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod plans;
+mod transaction;
 mod wire;
 
 pub use sqlx::MySqlConnection;
@@ -32,6 +36,8 @@ pub use taskqueue_sql::{Options, TableName};
 pub use config::MysqlConfig;
 use config::Source;
 use dialect::MysqlDialect;
+pub use engine::Engine;
+use engine::Server;
 
 /// A durable queue in a MySQL or MariaDB database. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -43,7 +49,8 @@ impl MysqlQueue {
     /// Connects to the database of a `mysql://` URL, with the default settings.
     ///
     /// # Errors
-    /// `InvalidInput` for a URL that is not one; `Unavailable` when the server cannot be reached.
+    /// `InvalidInput` for a URL that is not one; `Unavailable` when the server cannot be reached; `Backend` when it is
+    /// too old, or its certificate is refused.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::with_config(MysqlConfig::url(url)?).await
     }
@@ -54,20 +61,21 @@ impl MysqlQueue {
     /// As [`connect`](Self::connect), and `InvalidInput` naming a setting.
     pub async fn with_config(config: MysqlConfig) -> Result<Self> {
         config.validate()?;
-        let pool = match &config.source {
-            Source::Pool(pool) => pool.clone(),
+        let (pool, server) = match &config.source {
+            Source::Pool(pool) => (pool.clone(), ask(pool, &config).await?),
             Source::Url(url) => open(&config, url).await?,
         };
-        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(pool, &config)) })
+        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(pool, server.engine, &config)) })
     }
 
     /// Brings the schema up to date. Idempotent; several processes may do it at once.
     ///
     /// # Errors
-    /// What the database says. DDL commits by itself in these engines: a migration that was cut short is taken up
+    /// What the database says, and `Backend` when a newer program has migrated it already. DDL commits by itself in these engines: a migration that was cut short is taken up
     /// again by the next call.
     pub async fn migrate(&self) -> Result<()> {
-        migrate::migrate(self.pool(), &self.sql.dialect().options().table).await
+        let dialect = self.sql.dialect();
+        migrate::migrate(self.pool(), dialect.engine(), &dialect.options().table).await
     }
 
     /// The pool that the queue uses.
@@ -105,26 +113,45 @@ impl MysqlQueue {
 
 delegate_queue!(MysqlQueue);
 
-/// Sessions run READ COMMITTED (the statement, because the two engines name the variable differently), wait shortly
-/// for locks, and refuse values that do not fit. A connection that a dropped future left inside a transaction is
-/// rolled back before it is lent again.
-async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<MySqlPool> {
-    let session = format!(
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-         SET SESSION innodb_lock_wait_timeout = {}, sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
-        config.lock_wait_timeout.as_secs()
-    );
+/// Asks the server what it is, by a connection that asks nothing of it that one of the engines refuses; then opens the
+/// pool. A connection that somebody left inside a transaction is rolled back before it is lent again.
+async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(MySqlPool, Server)> {
+    let plain = url.clone().pipes_as_concat(false).no_engine_substitution(false).timezone(None);
+    let asking = MySqlPoolOptions::new().max_connections(1).acquire_timeout(config.acquire_timeout);
+    let asking = asking.connect_with(plain.clone()).await.map_err(unreachable)?;
+    let server = ask(&asking, config).await;
+    asking.close().await;
+    let server = server?;
+    let session = server.engine.session(config.lock_wait_timeout.as_secs());
     let pool = MySqlPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             let session = session.clone();
-            Box::pin(async move { connection.execute(AssertSqlSafe(session)).await.map(drop) })
+            Box::pin(async move {
+                for setting in session {
+                    connection.execute(AssertSqlSafe(setting)).await?;
+                }
+                Ok(())
+            })
         })
         .after_release(|connection, _| {
             Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) })
         })
-        .connect_with(url.clone());
-    pool.await.map_err(|error| error::connect_failure(error).into_error("connect"))
+        .connect_with(if server.engine == Engine::Vitess { plain } else { url.clone() });
+    Ok((pool.await.map_err(unreachable)?, server))
+}
+
+/// What the server is; refuses one that is too old.
+async fn ask(pool: &MySqlPool, config: &MysqlConfig) -> Result<Server> {
+    let mut connection = pool.acquire().await.map_err(unreachable)?;
+    let server = dialect::server(&mut connection, config.engine).await;
+    let server = server.map_err(|failure| failure.into_error("connect"))?;
+    server.check()?;
+    Ok(server)
+}
+
+fn unreachable(error: sqlx::Error) -> Error {
+    error::connect_failure(error).into_error("connect")
 }

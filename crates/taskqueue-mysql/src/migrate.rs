@@ -5,7 +5,8 @@ use taskqueue_core::{ErrorKind, Result};
 use taskqueue_migrations::{MYSQL, Migration};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
-use crate::error::failure;
+use crate::engine::Engine;
+use crate::error::{failure, is_duplicate};
 
 /// How long one migrator waits for another.
 const LOCK_WAIT_SECONDS: i64 = 60;
@@ -13,13 +14,20 @@ const LOCK_WAIT_SECONDS: i64 = 60;
 /// MySQL 9 has no MD5.
 const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(), ?), 256)), 64)";
 
-/// DDL commits by itself in these engines, so that no transaction can hold a migration together. A lock of the session
-/// keeps other migrators out; the connection is this call's own, so that the lock ends with it in any case.
-pub(crate) async fn migrate(pool: &MySqlPool, table: &TableName) -> Result<()> {
+/// DDL commits by itself in these engines, so that no transaction can hold a migration together: every statement of a
+/// migration can be repeated, and its version is recorded last, so that what was cut short runs again. A lock of the
+/// session lets migrators take turns; the connection is this call's own, so that the lock ends with it in any case.
+/// Vitess has no such lock: migrators at once repeat each other's statements there, which wait for each other in the
+/// server, and the version that one has recorded the others find.
+pub(crate) async fn migrate(pool: &MySqlPool, engine: Engine, table: &TableName) -> Result<()> {
     let migrated = async {
         let mut connection = pool.acquire().await.map_err(failure)?.detach();
-        lock(&mut connection, table).await?;
-        for migration in MYSQL {
+        if engine != Engine::Vitess {
+            lock(&mut connection, table).await?;
+        }
+        let applied = applied_version(&mut connection, table).await?;
+        check(applied)?;
+        for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
             apply(&mut connection, table, migration).await?;
         }
         connection.close().await.map_err(failure)
@@ -40,8 +48,8 @@ async fn lock(connection: &mut MySqlConnection, table: &TableName) -> Attempt<()
     }
 }
 
-/// Every statement of a migration can be repeated, and the version is recorded last: what was cut short runs again.
-async fn apply(connection: &mut MySqlConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
+/// The newest version that the database has; 0 when it has none.
+async fn applied_version(connection: &mut MySqlConnection, table: &TableName) -> Attempt<i64> {
     let versions = table.migrations();
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {versions} (version bigint NOT NULL PRIMARY KEY, \
@@ -49,16 +57,31 @@ async fn apply(connection: &mut MySqlConnection, table: &TableName, migration: &
          applied_at datetime(6) NOT NULL) ENGINE = InnoDB"
     );
     sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(failure)?;
-    let find = format!("SELECT version FROM {versions} WHERE version = ?");
-    let find = sqlx::query(AssertSqlSafe(find)).bind(migration.version);
-    if find.fetch_optional(&mut *connection).await.map_err(failure)?.is_some() {
+    let newest = format!("SELECT version FROM {versions} ORDER BY version DESC LIMIT 1");
+    let newest = sqlx::query_scalar(AssertSqlSafe(newest)).fetch_optional(connection).await;
+    Ok(newest.map_err(failure)?.unwrap_or(0))
+}
+
+/// An older program would write rows that a newer schema does not mean.
+fn check(applied: i64) -> Attempt<()> {
+    let known = MYSQL.last().map_or(0, |migration| migration.version);
+    if applied <= known {
         return Ok(());
     }
+    let message = format!("the database is at version {applied}, this program knows only {known}: update it");
+    Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None })
+}
+
+async fn apply(connection: &mut MySqlConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
     let schema = migration.sql(table.as_str());
     sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *connection).await.map_err(failure)?;
-    let record =
-        format!("INSERT INTO {versions} (version, name, applied_at) VALUES (?, ?, UTC_TIMESTAMP(6))");
+    let record = format!(
+        "INSERT INTO {} (version, name, applied_at) VALUES (?, ?, UTC_TIMESTAMP(6))",
+        table.migrations()
+    );
     let record = sqlx::query(AssertSqlSafe(record)).bind(migration.version).bind(migration.name);
-    record.execute(connection).await.map_err(failure)?;
-    Ok(())
+    match record.execute(connection).await {
+        Err(error) if !is_duplicate(&error) => Err(failure(error)),
+        _ => Ok(()),
+    }
 }

@@ -80,7 +80,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "settle" | "reclaim" | "promote" | "redrive" => &["'[]'"],
         "ended" => &["500"],
         "waiting" => &[],
-        "due" => &["1", "'welcome'", "500", "4", "'rare'", "500"],
+        "due" => &["1", "'welcome'", "500", "4", "'rare'", "500", "500"],
         _ => return None,
     })
 }

@@ -5,6 +5,8 @@
 //! ```text
 //! TASKQUEUE_MYSQL_URL=mysql://root:test@127.0.0.1:3306 cargo nextest run -p taskqueue-mysql --features server-tests mysql::
 //! ```
+//!
+//! Vitess is behind a feature of its own, `vitess-tests`, and `TASKQUEUE_VITESS_URL`. It has not been run.
 
 mod support;
 
@@ -14,4 +16,18 @@ mod mysql {
 
 mod mariadb {
     taskqueue_conformance::suite!(crate::support::MARIADB);
+}
+
+#[cfg(feature = "vitess-tests")]
+mod vitess {
+    use crate::support::Server;
+
+    const VITESS: Server = Server {
+        variable: "TASKQUEUE_VITESS_URL",
+        engine: "vitess",
+        docker: "docker run -p 127.0.0.1:33577:33577 -e PORT=33574 -e KEYSPACES=test -e NUM_SHARDS=1 \
+                 -e MYSQL_BIND_HOST=0.0.0.0 vitess/vttestserver:mysql80",
+    };
+
+    taskqueue_conformance::suite!(VITESS);
 }

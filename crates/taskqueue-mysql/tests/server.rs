@@ -3,15 +3,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "support/cases.rs"]
+mod cases;
 mod support;
+#[path = "support/waiting.rs"]
+mod waiting;
 
+use cases::on;
 use sqlx::mysql::MySqlPoolOptions;
-use sqlx::{Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use support::{Database, Server};
 use taskqueue_mysql::{
-    Claim, ClaimRequest, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status, TaskId, TaskType,
-    WorkerId,
+    Claim, ClaimRequest, Engine, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status, TaskId,
+    TaskType, WorkerId,
 };
+use waiting::wait_until;
 
 async fn fresh(server: Server) -> (MysqlQueue, Database) {
     let database = server.database().await;
@@ -117,6 +123,217 @@ async fn a_migration_that_was_cut_short_is_taken_up_again(server: Server) {
     queue.complete(lease).await.unwrap();
 }
 
+async fn a_schema_of_a_newer_program_is_refused(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    connection.execute("INSERT INTO tasks_migrations VALUES (999, 'of tomorrow', NOW(6))").await.unwrap();
+
+    let refused = queue.migrate().await.unwrap_err();
+
+    assert_eq!(refused.kind(), ErrorKind::Backend);
+    assert!(refused.to_string().contains("version 999"), "{refused}");
+}
+
+/// What is said to Vitess and left out there is tried on the other engines: no lock for migrators, the isolation level
+/// by session.
+async fn the_settings_for_vitess_do(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    config.engine = Some(Engine::Vitess);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+
+    for migrated in futures_of([queue.migrate(), queue.migrate(), queue.migrate(), queue.migrate()]).await {
+        migrated.unwrap();
+    }
+    queue.enqueue(task()).await.unwrap();
+    let lease = claim(&queue, 1).await.pop().unwrap().lease;
+    queue.complete(lease).await.unwrap();
+
+    assert_eq!(queue.stats().await.unwrap().completed, 1);
+    assert_eq!(queue.backend().await.unwrap().name, "vitess");
+    let level: String = sqlx::query_scalar("SELECT CAST(@@transaction_isolation AS CHAR)")
+        .fetch_one(queue.pool())
+        .await
+        .unwrap();
+    assert_eq!(level, "READ-COMMITTED");
+}
+
+/// A pool whose callers drop their futures can hold connections inside a transaction.
+async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues(server: Server) {
+    let (_queue, database) = fresh(server).await;
+    let pool = MySqlPoolOptions::new().max_connections(1).connect(&database.url()).await.unwrap();
+    let queue = MysqlQueue::with_config(MysqlConfig::pool(pool.clone())).await.unwrap();
+    let mut left = pool.acquire().await.unwrap();
+    left.execute("START TRANSACTION").await.unwrap();
+    drop(left);
+    wait_until("the connection is back", async || pool.num_idle() == 1).await;
+
+    let id = queue.enqueue(task()).await.unwrap();
+
+    let mut other = database.connect().await;
+    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM tasks").fetch_one(&mut other).await.unwrap();
+    assert_eq!(count, 1, "{id} is committed");
+}
+
+/// Counts the open transactions of the present database. MySQL's `innodb_trx` cannot be read while another session's
+/// statement has bytes in it.
+fn open_transactions(engine: &str) -> &'static str {
+    match engine {
+        "mariadb" => {
+            "SELECT COUNT(*) FROM information_schema.innodb_trx AS t JOIN information_schema.processlist AS p \
+             ON p.id = t.trx_mysql_thread_id WHERE p.db = DATABASE()"
+        }
+        _ => {
+            "SELECT COUNT(*) FROM performance_schema.events_transactions_current AS t \
+             JOIN performance_schema.threads AS p USING (thread_id) \
+             WHERE p.processlist_db = DATABASE() AND p.processlist_id <> CONNECTION_ID() AND t.state = 'ACTIVE'"
+        }
+    }
+}
+
+/// Futures of the queue and of its pool, dropped at any moment.
+async fn dropped_futures_leave_no_transaction_open(server: Server) {
+    let (queue, database) = fresh(server).await;
+    queue.enqueue_many((0..300).map(|_| task()).collect()).await.unwrap();
+    let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), [TaskType::new("mail").unwrap()], 1);
+    for round in 0..400_u64 {
+        let moment = std::time::Duration::from_micros(round * 7_919 % 4_000);
+        let used = async {
+            let mut transaction = queue.pool().begin().await?;
+            transaction.execute("UPDATE tasks SET region = 'eu' WHERE shard = 0 ORDER BY id LIMIT 1").await
+        };
+        drop(tokio::time::timeout(moment, used).await);
+        drop(tokio::time::timeout(moment, queue.dequeue_many(&request)).await);
+        drop(tokio::time::timeout(moment, queue.stats()).await);
+    }
+
+    let mut other = database.connect().await;
+    let open = open_transactions(server.engine);
+    wait_until("no transaction is open", async || {
+        sqlx::query_scalar::<_, i64>(open).fetch_one(&mut other).await.unwrap() == 0
+    })
+    .await;
+    queue.enqueue(task()).await.unwrap();
+}
+
+/// Every number that means "repeat the transaction", as a trigger says it until it is dropped.
+async fn transactions_that_others_were_in_the_way_of_are_repeated_and_counted(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    for number in [1213, 1205, 1020, 3101] {
+        let before = queue.contention_retries();
+        let says = format!(
+            "CREATE TRIGGER in_the_way BEFORE INSERT ON tasks FOR EACH ROW \
+             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'others were in the way'"
+        );
+        connection.execute(AssertSqlSafe(says)).await.unwrap();
+        let enqueuing = queue.clone();
+        let enqueue = tokio::spawn(async move { enqueuing.enqueue(task()).await });
+        wait_until("it is repeated", async || queue.contention_retries() >= before + 2).await;
+        connection.execute("DROP TRIGGER in_the_way").await.unwrap();
+        enqueue.await.unwrap().unwrap_or_else(|error| panic!("{number}: {error}"));
+    }
+    assert_eq!(queue.stats().await.unwrap().pending, 4);
+}
+
+/// What a server says when it cannot serve for now.
+async fn a_server_that_cannot_serve_now_is_an_error_that_passes(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    for number in
+        [1040, 1047, 1053, 1158, 1290, 1317, 1792, 1836, 1874, 1927, 1969, 3024, 3032, 3100, 3168, 4031]
+    {
+        let says = format!(
+            "CREATE TRIGGER unable BEFORE INSERT ON tasks FOR EACH ROW \
+             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'not now'"
+        );
+        connection.execute(AssertSqlSafe(says)).await.unwrap();
+        let error = queue.enqueue(task()).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{number}: {error}");
+        connection.execute("DROP TRIGGER unable").await.unwrap();
+    }
+    queue.enqueue(task()).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 1, "nothing of the others is left");
+}
+
+/// By itself a lock wait timeout undoes one statement and keeps the locks of those before.
+async fn a_lock_that_is_held_for_long_ends_in_an_error_that_passes_and_keeps_no_lock(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let held = queue.enqueue(task()).await.unwrap();
+    let mut config = database.config();
+    config.lock_wait_timeout = std::time::Duration::from_secs(1);
+    config.contention_retries_max = 1;
+    let impatient = MysqlQueue::with_config(config).await.unwrap();
+    let mut other = database.connect().await;
+    let mut holder = other.begin().await.unwrap();
+    let lock = sqlx::query("SELECT id FROM tasks WHERE shard = 0 AND id = ? FOR UPDATE");
+    lock.bind(held.as_uuid().into_bytes().to_vec()).fetch_one(&mut *holder).await.unwrap();
+
+    let error = impatient.cancel(held).await.unwrap_err();
+
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
+    assert_eq!(impatient.contention_retries(), 1);
+    holder.rollback().await.unwrap();
+    queue.cancel(held).await.unwrap();
+}
+
+async fn what_is_stored_comes_back_byte_for_byte(server: Server) {
+    let (queue, _database) = fresh(server).await;
+    let long = format!("\"{}\"", "x".repeat(1_048_574));
+    let payloads = [
+        r#"{"a":1,"a":2}"#,
+        " {\t\"b\" : [ 1 , 2 ]\n}  ",
+        r#"12345678901234567890123456789012345678901234567890.10e+300"#,
+        "\"żółć 🦀 \u{10ffff} \\ud83e\\udd80 \\u0000\"",
+        r#""C:\\new 'quoted' `x` -- % _ ? :a""#,
+        &long,
+    ];
+    for payload in payloads {
+        let id = queue.enqueue(NewTask::raw("mail", payload).unwrap()).await.unwrap();
+        assert_eq!(queue.get(id).await.unwrap().payload.as_str(), payload);
+        let claimed = claim(&queue, 1).await.pop().unwrap();
+        assert_eq!(claimed.task.payload.as_str(), payload);
+    }
+}
+
+async fn times_keep_their_microseconds(server: Server) {
+    let (queue, _database) = fresh(server).await;
+    let at = taskqueue_mysql::Timestamp::from_timestamp_micros(4_102_444_800_123_457).unwrap();
+
+    let id = queue.enqueue(task().scheduled_at(at)).await.unwrap();
+
+    assert_eq!(queue.get(id).await.unwrap().scheduled_at, at);
+}
+
+async fn ids_are_compared_byte_by_byte(server: Server) {
+    let (queue, _database) = fresh(server).await;
+    // As latin letters these differ by case only; a text collation would call them the same.
+    let [upper, lower] =
+        [[0x41_u8; 16], [0x61_u8; 16]].map(|bytes| TaskId::from(uuid::Uuid::from_bytes(bytes)));
+
+    queue.enqueue(task().id(upper)).await.unwrap();
+    queue.enqueue(task().id(lower)).await.unwrap();
+
+    assert_eq!(queue.stats().await.unwrap().pending, 2);
+    assert_eq!(queue.get(lower).await.unwrap().id, lower);
+}
+
+async fn no_error_holds_the_password(server: Server) {
+    let database = server.database().await;
+    let url = database.url();
+    let (user, place) = url.rsplit_once('@').unwrap();
+    let (user, _password) = user.rsplit_once(':').unwrap();
+    for wrong in [
+        format!("{user}:sesame@{place}"),
+        format!("{user}:sesame@{place}&ssl-mode=VERIFY_CA"),
+        format!("{user}:sesame@{place}&ssl-ca=/nowhere/ca.pem&ssl-mode=VERIFY_CA"),
+    ] {
+        let Err(error) = MysqlQueue::connect(&wrong).await else { panic!("it is refused") };
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("sesame"), "{shown}");
+    }
+}
+
 async fn unique_keys_differ_by_case_accent_and_trailing_blanks(server: Server) {
     let (queue, _database) = fresh(server).await;
 
@@ -153,29 +370,23 @@ async fn a_pool_of_the_callers_may_have_any_isolation_level(server: Server) {
     holder.rollback().await.unwrap();
 }
 
-macro_rules! on {
-    ($engine:ident, $server:expr, $($name:ident)*) => {
-        mod $engine {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    super::$name($server).await;
-                }
-            )*
-        }
-    };
-    ($($name:ident)*) => {
-        on! { mysql, crate::support::MYSQL, $($name)* }
-        on! { mariadb, crate::support::MARIADB, $($name)* }
-    };
-}
-
 on! {
     a_task_commits_or_rolls_back_with_the_callers_transaction
     a_completion_commits_or_rolls_back_with_the_callers_transaction
     empty_polls_and_enqueues_never_stand_in_each_others_way
     migrators_at_once_agree
     a_migration_that_was_cut_short_is_taken_up_again
+    a_schema_of_a_newer_program_is_refused
+    the_settings_for_vitess_do
+    a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues
+    dropped_futures_leave_no_transaction_open
+    transactions_that_others_were_in_the_way_of_are_repeated_and_counted
+    a_server_that_cannot_serve_now_is_an_error_that_passes
+    a_lock_that_is_held_for_long_ends_in_an_error_that_passes_and_keeps_no_lock
+    what_is_stored_comes_back_byte_for_byte
+    times_keep_their_microseconds
+    ids_are_compared_byte_by_byte
+    no_error_holds_the_password
     unique_keys_differ_by_case_accent_and_trailing_blanks
     a_pool_of_the_callers_may_have_any_isolation_level
 }

@@ -1,0 +1,223 @@
+//! Which engine a server is, by what it says of itself, whether it is recent enough, and what its sessions and
+//! transactions begin with. It opens nothing.
+
+use std::fmt;
+
+use taskqueue_core::{Error, ErrorKind, Result};
+use taskqueue_sql::Access;
+
+/// What asks a server for what [`Server::new`] takes.
+pub(crate) const QUESTION: &str = "SELECT VERSION(), @@version_comment";
+
+/// The first releases with all that the statements use. MySQL: a parenthesized SELECT with a LIMIT inside and another
+/// one behind it; MariaDB: SKIP LOCKED and JSON_TABLE; Vitess: SKIP LOCKED.
+const MYSQL_MIN: Release = [8, 0, 22];
+const MARIADB_MIN: Release = [10, 6, 0];
+const VITESS_MIN: Release = [19, 0, 0];
+
+/// Major, minor, patch.
+type Release = [u32; 3];
+
+/// An engine of the MySQL family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Engine {
+    /// MySQL from 8.0.22, and what calls itself so: Percona Server, Aurora.
+    Mysql,
+    /// MariaDB from 10.6.
+    Mariadb,
+    /// Vitess from 19, also PlanetScale, with an unsharded keyspace. It has not been run: its statements and settings
+    /// follow its documentation, and were tried on MySQL only.
+    Vitess,
+}
+
+impl Engine {
+    /// As `Backend` names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+            Self::Vitess => "vitess",
+        }
+    }
+
+    /// What each session begins with: READ COMMITTED (the statement, because the engines name the variable
+    /// differently), short waits for locks, no value that does not fit. Vitess sees to the last one itself, and takes
+    /// no expression for a variable.
+    pub(crate) fn session(self, lock_wait_seconds: u64) -> Vec<String> {
+        let mut session = vec![
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
+            format!("SET SESSION innodb_lock_wait_timeout = {lock_wait_seconds}"),
+        ];
+        if self != Self::Vitess {
+            session.push("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')".to_owned());
+        }
+        session
+    }
+
+    /// What begins a transaction, in one round trip. Under the engines' default, REPEATABLE READ, polls would lock the
+    /// gaps that enqueues insert into. The level is named for each transaction, because a pool of the caller's may have
+    /// any; Vitess knows it for sessions only. A server that became read-only refuses READ WRITE at once, except to its
+    /// administrators.
+    pub(crate) fn begin(self, access: Access) -> &'static str {
+        match (self, access) {
+            (Self::Vitess, Access::Read | Access::Snapshot) => "START TRANSACTION READ ONLY",
+            (Self::Vitess, Access::Single | Access::Write) => "START TRANSACTION",
+            (_, Access::Read) => {
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ ONLY"
+            }
+            (_, Access::Snapshot) => {
+                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
+            }
+            (_, Access::Single | Access::Write) => {
+                "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION READ WRITE"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Mysql => "MySQL",
+            Self::Mariadb => "MariaDB",
+            Self::Vitess => "Vitess",
+        })
+    }
+}
+
+/// A server, as it describes itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) engine: Engine,
+    pub(crate) version: String,
+    release: Option<Release>,
+}
+
+impl Server {
+    /// A server that answers these to [`QUESTION`], or that the settings take for this engine. Vitess says its own
+    /// version in the comment only (`Version: 19.0.4 (Git revision …`).
+    pub(crate) fn new(version: &str, comment: &str, engine: Option<Engine>) -> Self {
+        let engine = engine.unwrap_or_else(|| detect(version, comment));
+        let own = comment.strip_prefix("Version: ").and_then(|comment| comment.split(' ').next());
+        let (version, release) = match (engine, own) {
+            (Engine::Vitess, Some(own)) => (own, release(own)),
+            (Engine::Vitess, None) => (version, None),
+            _ => (version, release(version)),
+        };
+        Self { engine, version: version.to_owned(), release }
+    }
+
+    /// Refuses what is too old. A version that cannot be read passes: proxies make such.
+    pub(crate) fn check(&self) -> Result<()> {
+        let min = match self.engine {
+            Engine::Mysql => MYSQL_MIN,
+            Engine::Mariadb => MARIADB_MIN,
+            Engine::Vitess => VITESS_MIN,
+        };
+        if self.release.is_none_or(|release| release >= min) {
+            return Ok(());
+        }
+        let (Self { engine, version, .. }, [major, minor, patch]) = (self, min);
+        let message =
+            format!("the server is {engine} {version}; expected {engine} {major}.{minor}.{patch} or newer");
+        Err(Error::new(ErrorKind::Backend, "connect", message))
+    }
+}
+
+fn detect(version: &str, comment: &str) -> Engine {
+    let says = |word| version.to_lowercase().contains(word) || comment.to_lowercase().contains(word);
+    if says("mariadb") {
+        Engine::Mariadb
+    } else if says("vitess") || says("planetscale") || comment.contains("(Git revision ") {
+        Engine::Vitess
+    } else {
+        Engine::Mysql
+    }
+}
+
+/// The numbers that a version starts with; what is missing counts as recent. MariaDB puts `5.5.5-` before its own in
+/// some places.
+fn release(version: &str) -> Option<Release> {
+    let mut numbers = version.trim_start_matches("5.5.5-").split(|c: char| !c.is_ascii_digit());
+    let major = numbers.next()?.parse().ok()?;
+    let mut rest = || numbers.next().and_then(|number| number.parse().ok()).unwrap_or(u32::MAX);
+    Some([major, rest(), rest()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(version: &str, comment: &str) -> Server {
+        Server::new(version, comment, None)
+    }
+
+    #[test]
+    fn the_engine_is_told_by_what_the_server_says() {
+        let vitess = "Version: 19.0.4 (Git revision 0b2a branch 'HEAD') built on Thu May 2";
+        for (version, comment, engine) in [
+            ("9.7.0", "MySQL Community Server - GPL", Engine::Mysql),
+            ("8.0.36-28", "Percona Server (GPL), Release 28", Engine::Mysql),
+            ("11.8.3-MariaDB-ubu2404", "mariadb.org binary distribution", Engine::Mariadb),
+            ("10.6.18", "MariaDB Server", Engine::Mariadb),
+            ("8.0.30-Vitess", vitess, Engine::Vitess),
+            ("8.0.30", vitess, Engine::Vitess),
+            ("8.0.34-PlanetScale", "PlanetScale", Engine::Vitess),
+        ] {
+            assert_eq!(server(version, comment).engine, engine, "{version}, {comment}");
+        }
+        assert_eq!(server("8.0.30-Vitess", vitess).version, "19.0.4");
+    }
+
+    #[test]
+    fn the_settings_overrule_what_the_server_says() {
+        let server = Server::new("8.0.30", "behind a proxy", Some(Engine::Vitess));
+        assert_eq!(server.engine, Engine::Vitess);
+        server.check().unwrap();
+    }
+
+    #[test]
+    fn a_server_that_is_too_old_is_refused_by_name() {
+        for (version, comment) in [
+            ("5.7.44-log", "MySQL Community Server (GPL)"),
+            ("8.0.21", "Source distribution"),
+            ("10.5.29-MariaDB", ""),
+            ("5.5.5-10.5.29-MariaDB-log", ""),
+            ("8.0.30-Vitess", "Version: 18.0.2 (Git revision 1)"),
+        ] {
+            let refused = server(version, comment).check().expect_err(version);
+            assert_eq!(refused.kind(), ErrorKind::Backend);
+            assert!(!refused.is_transient());
+            assert!(refused.to_string().contains("or newer"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_recent_enough_passes() {
+        for (version, comment) in [
+            ("8.0.22", "MySQL Community Server - GPL"),
+            ("8.0.mysql_aurora.3.05.2", ""),
+            ("8.4.0", ""),
+            ("9.7.0", "Debian"),
+            ("10.6.0-MariaDB", ""),
+            ("12.0.2-MariaDB", ""),
+            ("8.0.30-Vitess", "Version: 19.0.0-SNAPSHOT (Git revision 1)"),
+            ("8.0.30-Vitess", ""),
+            ("8.0.34-PlanetScale", "PlanetScale"),
+        ] {
+            server(version, comment).check().expect(version);
+        }
+    }
+
+    #[test]
+    fn vitess_is_asked_for_nothing_that_it_refuses() {
+        let mut said = Engine::Vitess.session(5).join("; ");
+        for access in [Access::Read, Access::Snapshot, Access::Write] {
+            said += Engine::Vitess.begin(access);
+        }
+        assert!(!said.contains("sql_mode"), "no variable takes an expression: {said}");
+        assert!(!said.contains("SET TRANSACTION"), "the isolation level is the session's: {said}");
+        assert!(said.contains("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), "{said}");
+    }
+}

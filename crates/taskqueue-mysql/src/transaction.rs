@@ -1,0 +1,103 @@
+//! A transaction on the pool. It begins on a connection that works, and one that is not seen to end takes its
+//! connection along, so that nothing is left open in the pool. It knows no statement but these.
+
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{Executor, MySql, MySqlConnection, MySqlPool};
+use taskqueue_sql::Attempt;
+
+use crate::error::{failure, is_unfit};
+
+/// An open transaction.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    connection: PoolConnection<MySql>,
+    is_ended: bool,
+    statement_timeout: Duration,
+}
+
+impl Transaction {
+    /// Begins one. What was idle may have been cut off, or its server made read-only, since it was last used: such a
+    /// connection is closed and the next one is taken, until a new one fails as well. Nothing has been done by then,
+    /// so that this repeats nothing.
+    pub(crate) async fn begin(
+        pool: &MySqlPool,
+        begin: &'static str,
+        statement_timeout: Duration,
+    ) -> Attempt<Self> {
+        let mut idle_left = pool.options().get_max_connections();
+        loop {
+            let is_new = pool.num_idle() == 0;
+            let connection = pool.acquire().await.map_err(failure)?;
+            let mut transaction = Self { connection, is_ended: false, statement_timeout };
+            match transaction.say(begin).await {
+                Ok(()) => return Ok(transaction),
+                Err(error) if is_new || idle_left == 0 || !is_unfit(&error) => return Err(failure(error)),
+                Err(_) => idle_left -= 1,
+            }
+        }
+    }
+
+    /// Commits. When the answer is lost it may or may not have been done.
+    pub(crate) async fn commit(mut self) -> Attempt<()> {
+        match self.say("COMMIT").await {
+            Ok(()) => {
+                self.is_ended = true;
+                Ok(())
+            }
+            Err(error) => {
+                if !is_unfit(&error) {
+                    self.rollback().await;
+                }
+                Err(failure(error))
+            }
+        }
+    }
+
+    /// Ends without a trace; also after a lock wait timeout, which by itself undoes its statement and keeps the
+    /// transaction's locks.
+    pub(crate) async fn rollback(mut self) {
+        self.is_ended = self.say("ROLLBACK").await.is_ok();
+    }
+
+    async fn say(&mut self, what: &'static str) -> sqlx::Result<()> {
+        within(self.statement_timeout, self.connection.execute(what)).await.map(drop)
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl Deref for Transaction {
+    type Target = MySqlConnection;
+
+    fn deref(&self) -> &MySqlConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut MySqlConnection {
+        &mut self.connection
+    }
+}
+
+/// The answer, or an error of the connection when it is not there in time: a network that swallows packets says
+/// nothing for a long time. The connection must not be used again then.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        let late = format!("no answer to a statement within {limit:?}");
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late)))
+    })
+}

@@ -1,0 +1,215 @@
+//! A network between the queue and its server that a test can break: cut, refuse, swallow packets, lose an answer, or
+//! turn read-only what is connected. It knows no statement beyond the bytes that a rule names.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What happens to the messages of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// They pass, and so do the answers.
+    Pass,
+    /// The one after so many is lost, with its connection.
+    CutBefore(usize),
+    /// The one after so many reaches the server, which answers; the answer is lost, with the connection.
+    CutAnswer(usize),
+    /// The next one with this text reaches the server, which answers; the answer is lost, with the connection.
+    CutAnswerOf(&'static str),
+    /// All are swallowed.
+    Swallow,
+    /// Writing transactions on connections with a lower number are refused as a read-only server does.
+    ReadOnlyBelow(usize),
+}
+
+#[derive(Debug)]
+struct State {
+    rule: Rule,
+    connections: usize,
+    fired: usize,
+}
+
+/// A proxy before one server. Its connections end with it.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    upstream: String,
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    /// Each change cuts the connections.
+    cut: watch::Sender<()>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// A proxy before `upstream`, a host and port.
+    pub(crate) async fn before(upstream: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let state = Arc::new(Mutex::new(State { rule: Rule::Pass, connections: 0, fired: 0 }));
+        let address = listener.local_addr().expect("it is bound");
+        let mut proxy = Self {
+            upstream: upstream.to_owned(),
+            address,
+            state,
+            cut: watch::Sender::new(()),
+            accepting: None,
+        };
+        proxy.accept(listener);
+        proxy
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes the rule, for all connections.
+    pub(crate) fn rule(&self, rule: Rule) {
+        let mut state = lock(&self.state);
+        (state.rule, state.fired) = (rule, 0);
+    }
+
+    /// How often the present rule did something.
+    pub(crate) fn fired(&self) -> usize {
+        lock(&self.state).fired
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> usize {
+        lock(&self.state).connections
+    }
+
+    /// Cuts all connections.
+    pub(crate) fn cut(&self) {
+        self.cut.send_replace(());
+    }
+
+    /// Refuses new connections, as a host does on which nobody listens.
+    pub(crate) async fn refuse(&mut self) {
+        if let Some(accepting) = self.accepting.take() {
+            accepting.abort();
+            drop(accepting.await);
+        }
+    }
+
+    /// Takes connections again.
+    pub(crate) async fn resume(&mut self) {
+        self.accept(TcpListener::bind(self.address).await.expect("the port is still free"));
+    }
+
+    fn accept(&mut self, listener: TcpListener) {
+        let (upstream, state, cut) = (self.upstream.clone(), Arc::clone(&self.state), self.cut.clone());
+        self.accepting = Some(tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let number = lock(&state).connections;
+                lock(&state).connections += 1;
+                let (upstream, state, mut cut) = (upstream.clone(), Arc::clone(&state), cut.subscribe());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = cut.changed() => {}
+                        _ = relay(client, &upstream, &state, number) => {}
+                    }
+                });
+            }
+        }));
+    }
+}
+
+/// What becomes of one message.
+enum Fate {
+    Pass,
+    Cut,
+    CutAnswer,
+    Swallow,
+    Refuse,
+}
+
+impl State {
+    fn fate(&mut self, number: usize, message: &[u8]) -> Fate {
+        let has = |text: &str| message.windows(text.len()).any(|window| window == text.as_bytes());
+        match &mut self.rule {
+            Rule::CutBefore(left) | Rule::CutAnswer(left) if *left > 0 => {
+                *left -= 1;
+                return Fate::Pass;
+            }
+            Rule::CutAnswerOf(text) if !has(text) => return Fate::Pass,
+            Rule::ReadOnlyBelow(below) if number >= *below || !has("READ WRITE") => return Fate::Pass,
+            Rule::Pass => return Fate::Pass,
+            _ => {}
+        }
+        self.fired += 1;
+        match self.rule {
+            Rule::Pass => Fate::Pass,
+            Rule::Swallow => Fate::Swallow,
+            Rule::ReadOnlyBelow(_) => Fate::Refuse,
+            Rule::CutBefore(_) => {
+                self.rule = Rule::Pass;
+                Fate::Cut
+            }
+            Rule::CutAnswer(_) | Rule::CutAnswerOf(_) => {
+                self.rule = Rule::Pass;
+                Fate::CutAnswer
+            }
+        }
+    }
+}
+
+async fn relay(
+    client: TcpStream,
+    upstream: &str,
+    state: &Mutex<State>,
+    number: usize,
+) -> std::io::Result<()> {
+    let server = TcpStream::connect(upstream).await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let (mut message, mut answer) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            read = from_server.read(&mut answer) => {
+                let count = read?;
+                if count == 0 {
+                    return Ok(());
+                }
+                to_client.write_all(&answer[..count]).await?;
+            }
+            read = from_client.read(&mut message) => {
+                let count = read?;
+                if count == 0 {
+                    return Ok(());
+                }
+                let fate = lock(state).fate(number, &message[..count]);
+                match fate {
+                    Fate::Pass => to_server.write_all(&message[..count]).await?,
+                    Fate::Swallow => {}
+                    Fate::Cut => return Ok(()),
+                    Fate::CutAnswer => {
+                        to_server.write_all(&message[..count]).await?;
+                        from_server.read(&mut answer).await?;
+                        return Ok(());
+                    }
+                    Fate::Refuse => refuse(&mut to_client, message[3]).await?,
+                }
+            }
+        }
+    }
+}
+
+/// What a read-only server answers to a writer.
+async fn refuse(to_client: &mut OwnedWriteHalf, sequence: u8) -> std::io::Result<()> {
+    const SAID: &[u8] =
+        b"The MySQL server is running with the --read-only option so it cannot execute this statement";
+    let mut packet = vec![u8::try_from(SAID.len() + 9).expect("it is short"), 0, 0, sequence + 1, 0xff];
+    packet.extend_from_slice(&1290_u16.to_le_bytes());
+    packet.extend_from_slice(b"#HY000");
+    packet.extend_from_slice(SAID);
+    to_client.write_all(&packet).await
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no holder panics")
+}
