@@ -105,6 +105,10 @@ impl MysqlConfig {
     /// `InvalidInput`, naming the setting.
     pub fn validate(&self) -> Result<()> {
         self.options.validate()?;
+        if self.options.table.schema().is_some() {
+            let message = "a table in a schema: these engines have none within a database; name the database in the URL";
+            return Err(Error::invalid_input("configure", message));
+        }
         if self.connections_max < 2 {
             let message = format!("connections_max {} is below 2", self.connections_max);
             return Err(Error::invalid_input("configure", message));
@@ -182,6 +186,9 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_named() {
         let config = || MysqlConfig::url("mysql://ada@host/q").unwrap();
+        let mut in_schema = config();
+        in_schema.options.table = in_schema.options.table.in_schema("sales").unwrap();
+        assert!(in_schema.validate().expect_err("sales").to_string().contains("schema"));
         let too_few = MysqlConfig { connections_max: 1, ..config() };
         assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
         let too_short = MysqlConfig { lock_wait_timeout: Duration::from_millis(10), ..config() };

@@ -189,7 +189,8 @@ async fn relay(
                     Fate::Cut => return Ok(()),
                     Fate::CutAnswer => {
                         to_server.write_all(&message[..count]).await?;
-                        from_server.read(&mut answer).await?;
+                        // Any part of the answer says that the message was taken.
+                        from_server.read(&mut answer).await.map(drop)?;
                         return Ok(());
                     }
                     Fate::Refuse => refuse(&mut to_client, message[3]).await?,
