@@ -38,7 +38,7 @@ async fn settle(queue: &MysqlQueue, lease: &Lease) -> Settled {
 async fn work(queue: MysqlQueue, worker: usize) -> Seen {
     let mail = TaskType::new("mail").unwrap();
     let worker_id = WorkerId::new(format!("zombie-{worker}")).unwrap();
-    let request = ClaimRequest::new(worker_id, [mail], 8).visibility_timeout(Duration::from_millis(50));
+    let request = ClaimRequest::new(worker_id, [mail], 8).visibility_timeout(Duration::from_millis(500));
     let mut seen = Seen::default();
     let mut late: Vec<Lease> = Vec::new();
     while queue.stats().await.unwrap().completed < TASKS as u64 {
