@@ -92,7 +92,10 @@ impl PostgresConfig {
     /// # Errors
     /// `InvalidInput` when the URL is not one; its text, which may hold a password, is not repeated.
     pub fn url(url: &str) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
+        // The driver takes any scheme, so that a URL without one would lead to the local host.
+        let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+        let parsed = is_postgres.then(|| PgConnectOptions::from_str(url).ok()).flatten();
+        let options = parsed.ok_or_else(|| {
             Error::invalid_input(
                 "connect",
                 "the database URL is not valid; expected postgres://USER@HOST:PORT/DATABASE",

@@ -153,34 +153,30 @@ impl Dialect for PostgresDialect {
         self.contention_retries_max
     }
 
-    /// A server whose default is stricter would turn skipped rows into serialization failures.
+    /// A server whose default is stricter would turn skipped rows into serialization failures. Writes do not say
+    /// READ WRITE: that would override a server that was set to take none, and a standby refuses it with a code that
+    /// says nothing.
     async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
             Access::Read | Access::Single if self.is_read_committed => {
-                return self.pool.acquire().await.map(Session::Single).map_err(failure);
+                return Session::single(&self.pool).await.map_err(failure);
             }
             // Statistics from before most tasks were finished would have stats read them all.
             Access::Snapshot => {
                 "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off"
             }
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
-            Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+            Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        self.pool.begin_with(begin).await.map(Session::Open).map_err(failure)
+        Session::begin(&self.pool, begin).await.map_err(failure)
     }
 
     async fn commit(&self, session: Session) -> Attempt<()> {
-        match session {
-            Session::Single(_) => Ok(()),
-            Session::Open(transaction) => transaction.commit().await.map_err(failure),
-        }
+        session.commit().await.map_err(failure)
     }
 
     async fn rollback(&self, session: Session) {
-        if let Session::Open(transaction) = session {
-            // A rollback that fails leaves a broken connection, which the pool drops.
-            drop(transaction.rollback().await);
-        }
+        session.rollback().await;
     }
 
     async fn execute(&self, connection: &mut PgConnection, statement: Statement) -> Attempt<u64> {

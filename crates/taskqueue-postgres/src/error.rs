@@ -14,12 +14,14 @@ const UNAVAILABLE: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "53300", "25
 
 /// Of tables, columns and schemas that are not there.
 const NOT_MIGRATED: [&str; 3] = ["42P01", "42703", "3F000"];
+const NO_TLS: &str = "no TLS connection to PostgreSQL";
 const NO_SUCH_DATABASE: &str = "3D000";
 
 /// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
 pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
     let source = match error {
         sqlx::Error::PoolTimedOut => None,
+        sqlx::Error::Io(ref io) if is_tls(io) => return failure(error),
         sqlx::Error::Io(error) => Some(error.into()),
         other => return failure(other),
     };
@@ -33,10 +35,11 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
         sqlx::Error::Database(database) => return of_database(database.code().map(Cow::into_owned), error),
         sqlx::Error::PoolTimedOut => (ErrorKind::Unavailable, "no connection became free in time".into()),
         sqlx::Error::PoolClosed => (ErrorKind::QueueClosed, "task queue is closed".into()),
+        sqlx::Error::Io(io) if is_tls(io) => (ErrorKind::Unavailable, format!("{NO_TLS}: {io}").into()),
+        sqlx::Error::Tls(reason) => (ErrorKind::Unavailable, format!("{NO_TLS}: {reason}").into()),
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
             (ErrorKind::Unavailable, "the connection to PostgreSQL was lost".into())
         }
-        sqlx::Error::Tls(_) => (ErrorKind::Unavailable, "no encrypted connection to PostgreSQL".into()),
         sqlx::Error::Configuration(_) => {
             return Failure::Database {
                 kind: ErrorKind::InvalidInput,
@@ -47,6 +50,11 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
         _ => (ErrorKind::Backend, "PostgreSQL's answer was not understood".into()),
     };
     Failure::Database { kind, message, source: Some(error.into()) }
+}
+
+/// Whether a handshake failed: the TLS library speaks through errors of this kind, and nothing else does.
+fn is_tls(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::InvalidData
 }
 
 fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {

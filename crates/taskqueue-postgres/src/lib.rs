@@ -136,6 +136,19 @@ impl PostgresQueue {
             _ => Err(Error::lease_lost("settle", id)),
         }
     }
+
+    /// Settles claims inside the caller's own transaction, with whatever outcomes; a completion's follow-up tasks
+    /// commit or roll back with it. After a rollback the claims are as they were, and can be settled again.
+    ///
+    /// # Errors
+    /// As [`Queue::settle_many`]. The caller's transaction should then be rolled back.
+    pub async fn settle_in(
+        &self,
+        connection: &mut PgConnection,
+        settlements: Vec<Settlement>,
+    ) -> Result<Vec<Settled>> {
+        self.sql.settle_in(connection, settlements).await
+    }
 }
 
 delegate_queue!(PostgresQueue);

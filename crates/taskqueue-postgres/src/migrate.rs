@@ -9,6 +9,8 @@ use crate::error::failure;
 
 /// Locks out other migrators of this program, whatever their table; released with the transaction.
 const LOCK: i64 = 0x7461_736b_7175_6575;
+/// A stricter default would refuse whoever had to wait for the lock.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// In a task of its own: a caller that drops its future must not leave a transaction, with the lock, in the pool.
 pub(crate) async fn migrate(pool: PgPool, table: TableName) -> Result<()> {
@@ -29,7 +31,7 @@ pub(crate) async fn migrate(pool: PgPool, table: TableName) -> Result<()> {
 
 /// Creates the schema and the table of versions, and refuses a database that is ahead of this program.
 async fn prepare(connection: &mut PgConnection, table: &TableName) -> Attempt<()> {
-    let mut transaction = connection.begin().await.map_err(failure)?;
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
     lock(&mut transaction).await?;
     if let Some(schema) = table.schema() {
         create_schema(&mut transaction, schema).await?;
@@ -68,7 +70,7 @@ fn check(newest: i64) -> Attempt<()> {
 }
 
 async fn apply(connection: &mut PgConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
-    let mut transaction = connection.begin().await.map_err(failure)?;
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
     lock(&mut transaction).await?;
     let record = format!(
         "INSERT INTO {} (version, name) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",

@@ -1,38 +1,83 @@
-//! Where a statement may run without a transaction of its own, which saves two round trips: on connections whose
-//! default is READ COMMITTED. It knows no statement of the queue.
+//! A connection of the pool while a call uses it: with an open transaction, or without one where a statement may run by
+//! itself, which saves two round trips. It owns what becomes of the connection afterwards: back to the pool after a
+//! proper end, closed otherwise. It knows no statement of the queue.
+//!
+//! The driver's own transaction puts the connection back whatever happened. One that was left in the middle of an
+//! answer would then wait, with its place in the pool, for a server that may be gone; and one to a server that was
+//! demoted would be handed out again.
 
 use std::ops::{Deref, DerefMut};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Row as _};
 use taskqueue_core::Result;
 
 use crate::error::failure;
 
-/// A connection with or without an open transaction.
+/// A connection with or without an open transaction. Dropped without an end, it closes the connection, which rolls
+/// back.
 #[derive(Debug)]
-pub(crate) enum Session {
-    Single(PoolConnection<Postgres>),
-    Open(Transaction<'static, Postgres>),
+pub(crate) struct Session {
+    connection: PoolConnection<Postgres>,
+    in_transaction: bool,
+    is_ended: bool,
+}
+
+impl Session {
+    /// A connection for one statement, which is a transaction by itself.
+    pub(crate) async fn single(pool: &PgPool) -> sqlx::Result<Self> {
+        Ok(Self { connection: pool.acquire().await?, in_transaction: false, is_ended: false })
+    }
+
+    /// A transaction that this statement begins.
+    pub(crate) async fn begin(pool: &PgPool, begin: &'static str) -> sqlx::Result<Self> {
+        let mut session = Self { in_transaction: true, ..Self::single(pool).await? };
+        sqlx::raw_sql(begin).execute(&mut *session).await?;
+        Ok(session)
+    }
+
+    /// Commits what is open.
+    pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
+        if self.in_transaction {
+            sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
+        }
+        self.is_ended = true;
+        Ok(())
+    }
+
+    /// Rolls back what is open. A connection to a server that takes no writes is closed: the next one may lead to
+    /// another.
+    pub(crate) async fn rollback(mut self) {
+        let rollback = if self.in_transaction {
+            "ROLLBACK; SHOW transaction_read_only"
+        } else {
+            "SHOW transaction_read_only"
+        };
+        let answer = sqlx::raw_sql(rollback).fetch_one(&mut *self).await;
+        let is_read_only = answer.and_then(|row| row.try_get::<String, _>(0));
+        self.is_ended = matches!(is_read_only.as_deref(), Ok("off"));
+    }
 }
 
 impl Deref for Session {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        match self {
-            Self::Single(connection) => connection,
-            Self::Open(transaction) => transaction,
-        }
+        &self.connection
     }
 }
 
 impl DerefMut for Session {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        match self {
-            Self::Single(connection) => connection,
-            Self::Open(transaction) => transaction,
+        &mut self.connection
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.connection.close_on_drop();
         }
     }
 }
@@ -41,7 +86,7 @@ impl DerefMut for Session {
 pub(crate) fn read_committed(options: PgPoolOptions) -> PgPoolOptions {
     options.after_connect(|connection, _| {
         Box::pin(async move {
-            let set = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
+            let set = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
             sqlx::raw_sql(set).execute(connection).await.map(drop)
         })
     })

@@ -1,0 +1,76 @@
+//! Claims by many at once, and under plans that the server does not choose by itself.
+
+use std::collections::HashSet;
+
+use taskqueue_postgres::{Claim, ClaimRequest, NewTask, PostgresQueue, Queue, TaskId, TaskType, WorkerId};
+
+use crate::scratch::{Scratch, request, tasks};
+use crate::support::say;
+
+const TYPES: [&str; 3] = ["mail", "image", "report"];
+
+fn of_types(names: &[&str], limit: usize) -> ClaimRequest {
+    let types: Vec<TaskType> = names.iter().map(|name| TaskType::new(name).unwrap()).collect();
+    ClaimRequest::new(WorkerId::new("ada").unwrap(), types, limit)
+}
+
+fn ids(claims: &[Claim]) -> Vec<TaskId> {
+    claims.iter().map(|claim| claim.task.id).collect()
+}
+
+/// Claims until nothing is left; every claim but the empty ones is asserted to keep to its limit.
+async fn drain(queue: PostgresQueue, request: ClaimRequest) -> Vec<TaskId> {
+    let mut claimed = Vec::new();
+    while queue.stats().await.unwrap().pending > 0 {
+        let claims = queue.dequeue_many(&request).await.unwrap();
+        assert!(claims.len() <= request.limit, "{} of {}", claims.len(), request.limit);
+        claimed.extend(ids(&claims));
+    }
+    claimed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn claimers_at_once_take_disjoint_sets_and_leave_nothing() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let tasks = tasks(600);
+    let all: HashSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+    queue.enqueue_many(tasks).await.unwrap();
+    let other = scratch.queue().await;
+
+    let claimers = (0..12).map(|claimer| {
+        let queue = if claimer % 2 == 0 { queue.clone() } else { other.clone() };
+        tokio::spawn(drain(queue, request(1 + claimer)))
+    });
+    let claimers: Vec<_> = claimers.collect();
+    let mut claimed = Vec::new();
+    for claimer in claimers {
+        claimed.extend(claimer.await.unwrap());
+    }
+
+    assert_eq!(claimed.len(), all.len(), "no task is claimed twice");
+    assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), all);
+}
+
+/// A nested loop runs its inner side again for each outer row. A claim whose limit stood there would take more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_keeps_to_its_limit_under_nested_loops_and_generic_plans() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    for setting in ["enable_hashjoin = off", "enable_mergejoin = off", "enable_bitmapscan = off"] {
+        scratch.set(setting).await;
+    }
+    scratch.set("plan_cache_mode = force_generic_plan").await;
+    let forced = scratch.queue().await;
+    let of = |name: &&str| NewTask::raw(name, "{}").unwrap();
+    queue.enqueue_many((0..200).flat_map(|_| TYPES.iter().map(of)).collect()).await.unwrap();
+    say(&mut scratch.connect().await, "ANALYZE".to_owned()).await.unwrap();
+
+    for limit in [1, 2, 7, 30] {
+        let one = forced.dequeue_many(&of_types(&TYPES[..1], limit)).await.unwrap();
+        let many = forced.dequeue_many(&of_types(&TYPES, limit)).await.unwrap();
+
+        assert_eq!(one.len(), limit);
+        assert_eq!(many.len(), limit);
+    }
+    let left = drain(forced.clone(), of_types(&TYPES, 50)).await;
+    assert_eq!(left.len(), 600 - 2 * (1 + 2 + 7 + 30));
+}

@@ -1,0 +1,148 @@
+//! Connections that are lost: each loss is an error that says so and can be tried again, nothing that was answered
+//! is undone, and the pool recovers by itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use taskqueue_postgres::{
+    Enqueued, Outcome, PostgresQueue, Queue, Settled, Settlement, Status, TaskFilter, TaskId,
+};
+
+use crate::proxy::Proxy;
+use crate::scratch::{Scratch, assert_unavailable, claim_one, pool, queue_on, task, until_ok};
+
+/// How long a call waits for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+
+async fn by_proxy() -> (Scratch, Proxy, PostgresQueue) {
+    let (scratch, _) = Scratch::with_queue().await;
+    let proxy = Proxy::new().await;
+    let queue = queue_on(pool(proxy.options(scratch.options()), ACQUIRE_TIMEOUT)).await;
+    (scratch, proxy, queue)
+}
+
+/// Enqueues until told to stop; answers what was promised and how many calls failed.
+async fn produce(queue: PostgresQueue, stop: Arc<AtomicBool>) -> (HashSet<TaskId>, usize) {
+    let (mut promised, mut failed) = (HashSet::new(), 0);
+    while !stop.load(Ordering::Acquire) {
+        match queue.enqueue(task()).await {
+            Ok(id) => drop(promised.insert(id)),
+            Err(error) => {
+                assert_unavailable(&error);
+                failed += 1;
+            }
+        }
+    }
+    (promised, failed)
+}
+
+/// Lets producers run while their connections are lost again and again.
+async fn producers_lose_nothing(queue: &PostgresQueue, mut lose: impl AsyncFnMut()) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let producers: Vec<_> = (0..4).map(|_| tokio::spawn(produce(queue.clone(), stop.clone()))).collect();
+    for _ in 0..10 {
+        lose().await;
+        // The producers' next calls meet what happened, and then the pool must have recovered.
+        for _ in 0..5 {
+            until_ok(async || queue.enqueue(task()).await).await;
+        }
+    }
+    stop.store(true, Ordering::Release);
+    let (mut promised, mut failed) = (HashSet::new(), 0);
+    for producer in producers {
+        let (ids, errors) = producer.await.unwrap();
+        promised.extend(ids);
+        failed += errors;
+    }
+    let filter = TaskFilter { limit: taskqueue_postgres::BATCH_MAX, ..TaskFilter::default() };
+    let stored = until_ok(async || queue.list(&filter).await).await;
+    let stored: HashSet<TaskId> = stored.tasks.iter().map(|task| task.id).collect();
+    assert!(failed > 0, "connections were lost in the middle of calls");
+    assert!(promised.is_subset(&stored), "what was answered is stored");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_lose_nothing_and_the_pool_recovers() {
+    let (_scratch, proxy, queue) = by_proxy().await;
+
+    producers_lose_nothing(&queue, async || proxy.cut()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_that_the_server_ends_lose_nothing_and_the_pool_recovers() {
+    let (scratch, queue) = Scratch::with_queue().await;
+
+    producers_lose_nothing(&queue, async || scratch.end_sessions().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_down_is_unavailable_in_time_and_used_again_when_it_is_back() {
+    let (_scratch, proxy, queue) = by_proxy().await;
+    let id = queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+
+    proxy.close();
+    let started = Instant::now();
+    let first = queue.complete(lease.clone()).await.unwrap_err();
+    let second = queue.enqueue(task()).await.unwrap_err();
+    let waited = started.elapsed();
+    proxy.open();
+    until_ok(async || queue.complete(lease.clone()).await).await;
+
+    assert_unavailable(&first);
+    assert_unavailable(&second);
+    assert!(waited < 2 * ACQUIRE_TIMEOUT + Duration::from_secs(5), "it took {waited:?}");
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
+    let (_scratch, proxy, queue) = by_proxy().await;
+
+    proxy.stall();
+    let started = Instant::now();
+    let error = queue.enqueue(task()).await.unwrap_err();
+    let waited = started.elapsed();
+    proxy.cut();
+    proxy.open();
+
+    assert_unavailable(&error);
+    assert!(waited < ACQUIRE_TIMEOUT + Duration::from_secs(5), "it took {waited:?}");
+    until_ok(async || queue.enqueue(task()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_enqueue_whose_commits_reply_is_lost_is_repeated_by_its_id() {
+    let (_scratch, proxy, queue) = by_proxy().await;
+    let new = task();
+
+    proxy.lose_the_reply_to("COMMIT\0");
+    let lost = queue.enqueue_many(vec![new.clone()]).await.unwrap_err();
+    let was_lost = proxy.has_lost_it();
+    let again = until_ok(async || queue.enqueue_many(vec![new.clone()]).await).await;
+
+    assert_unavailable(&lost);
+    assert!(was_lost);
+    assert_eq!(again, [Enqueued::Repeated(new.id)]);
+    assert_eq!(queue.stats().await.unwrap().pending, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settle_whose_commits_reply_is_lost_is_repeated_by_its_lease() {
+    let (_scratch, proxy, queue) = by_proxy().await;
+    queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+    let next = task();
+    let done = || vec![Settlement::new(lease.clone(), Outcome::done().then(next.clone()))];
+
+    proxy.lose_the_reply_to("COMMIT\0");
+    let lost = queue.settle_many(done()).await.unwrap_err();
+    let again = until_ok(async || queue.settle_many(done()).await).await;
+
+    assert_unavailable(&lost);
+    assert_eq!(again, [Settled::Repeated]);
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.completed, stats.pending), (1, 1), "the follow-up is there once");
+}

@@ -1,0 +1,119 @@
+//! Sessions that are set up in ways the queue did not choose: stricter isolation, other time zones, clocks that are
+//! far from the host's.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use taskqueue_postgres::{Cleanup, Outcome, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp};
+
+use crate::scratch::{Scratch, claim_one, request, task, tasks};
+use crate::support::say;
+
+/// Claims and completes until nothing is pending.
+async fn drain(queue: PostgresQueue) -> Vec<TaskId> {
+    let mut done = Vec::new();
+    while queue.stats().await.unwrap().pending > 0 {
+        for claim in queue.dequeue_many(&request(3)).await.unwrap() {
+            done.push(claim.task.id);
+            queue.complete(claim.lease).await.unwrap();
+        }
+        queue.promote_due(10).await.unwrap();
+        queue.reclaim_stale(10).await.unwrap();
+    }
+    done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_serializable_default_changes_nothing() {
+    let scratch = Scratch::new().await;
+    scratch.set("default_transaction_isolation = 'serializable'").await;
+    let queue = scratch.queue().await;
+    let migrated = tokio::join!(queue.migrate(), queue.migrate(), queue.migrate(), queue.migrate());
+    for migrated in [migrated.0, migrated.1, migrated.2, migrated.3] {
+        migrated.unwrap();
+    }
+    queue.enqueue_many(tasks(150)).await.unwrap();
+
+    let workers: Vec<_> = (0..6).map(|_| tokio::spawn(drain(queue.clone()))).collect();
+    let mut done = Vec::new();
+    for worker in workers {
+        done.extend(worker.await.unwrap());
+    }
+
+    assert_eq!(done.len(), 150);
+    assert_eq!(done.into_iter().collect::<HashSet<_>>().len(), 150);
+    assert_eq!(queue.contention_retries(), 0, "nothing had to be repeated");
+}
+
+/// Puts a clock of the test's in front of the server's, for the sessions that come.
+async fn with_clock(scratch: &Scratch, offset: &str) -> PgConnection {
+    let mut connection = scratch.connect().await;
+    let clock = format!(
+        "CREATE SCHEMA manual; CREATE TABLE manual.clock AS SELECT now() + interval '{offset}' AS at; \
+         CREATE FUNCTION manual.now() RETURNS timestamptz LANGUAGE sql STABLE AS $$ SELECT at FROM manual.clock $$"
+    );
+    say(&mut connection, clock).await.unwrap();
+    scratch.set("search_path = manual, pg_catalog, public").await;
+    connection
+}
+
+async fn now(clock: &mut PgConnection) -> Timestamp {
+    sqlx::query_scalar("SELECT at FROM manual.clock").fetch_one(clock).await.unwrap()
+}
+
+/// To the queue a worker whose clock is wrong and a server whose clock is set otherwise are the same: the host's
+/// clock and the server's are far apart.
+async fn all_times_are_the_servers(offset: &str) {
+    let scratch = Scratch::new().await;
+    let mut clock = with_clock(&scratch, offset).await;
+    let queue = scratch.queue().await;
+    queue.migrate().await.unwrap();
+    let started = now(&mut clock).await;
+
+    let hour = Duration::from_secs(3600);
+    queue.enqueue(task()).await.unwrap();
+    let delayed = queue.enqueue(task().delay(hour)).await.unwrap();
+    let claim = claim_one(&queue).await;
+    let early = (queue.reclaim_stale(10).await.unwrap(), queue.promote_due(10).await.unwrap());
+    say(&mut clock, "UPDATE manual.clock SET at = at + interval '5 minutes'".to_owned()).await.unwrap();
+    let reclaimed = queue.reclaim_stale(10).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+    queue.settle(lease, Outcome::permanent("no")).await.unwrap();
+    let young = queue.cleanup(Cleanup { older_than: hour, limit: 10 }).await.unwrap();
+    say(&mut clock, "UPDATE manual.clock SET at = at + interval '1 hour'".to_owned()).await.unwrap();
+    let old = queue.cleanup(Cleanup { older_than: hour, limit: 10 }).await.unwrap();
+    let promoted = queue.promote_due(10).await.unwrap();
+
+    assert_eq!(claim.task.created_at, started);
+    assert_eq!(claim.lease.until, started + Duration::from_secs(300));
+    assert_eq!(early, (Reclaimed::default(), 0));
+    assert_eq!(reclaimed.released, 1);
+    assert_eq!((young, old, promoted), (0, 1, 1));
+    assert_eq!(queue.get(delayed).await.unwrap().scheduled_at, started + hour);
+    assert_eq!(queue.get(delayed).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test]
+async fn a_worker_whose_clock_is_hours_behind_changes_nothing() {
+    all_times_are_the_servers("9 hours").await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_clock_is_hours_ahead_changes_nothing() {
+    all_times_are_the_servers("-9 hours").await;
+}
+
+#[tokio::test]
+async fn the_time_zone_of_a_session_changes_nothing() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    scratch.set("timezone = 'Pacific/Auckland'").await;
+    scratch.set("datestyle = 'SQL, DMY'").await;
+    let far = scratch.queue().await;
+    let at = Timestamp::from_timestamp_micros(1_900_000_000_123_457).unwrap();
+
+    let id = far.enqueue(task().scheduled_at(at)).await.unwrap();
+
+    assert_eq!(far.get(id).await.unwrap(), queue.get(id).await.unwrap());
+    assert_eq!(queue.get(id).await.unwrap().scheduled_at, at);
+}

@@ -1,0 +1,84 @@
+//! Enqueues and settles in the caller's own transaction.
+
+use sqlx::{Connection, PgConnection};
+use taskqueue_postgres::{ErrorKind, Outcome, Queue, Settled, Settlement, Status};
+
+use crate::scratch::{Scratch, claim_one, task};
+use crate::support::say;
+
+async fn with_orders(scratch: &Scratch) -> PgConnection {
+    let mut connection = scratch.connect().await;
+    say(&mut connection, "CREATE TABLE orders (id int)".to_owned()).await.unwrap();
+    connection
+}
+
+async fn orders(scratch: &Scratch) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut scratch.connect().await).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_enqueue_commits_or_rolls_back_with_the_callers_rows() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let mut connection = with_orders(&scratch).await;
+
+    let mut dropped = connection.begin().await.unwrap();
+    say(&mut dropped, "INSERT INTO orders VALUES (1)".to_owned()).await.unwrap();
+    let lost = queue.enqueue_in(&mut dropped, task()).await.unwrap();
+    dropped.rollback().await.unwrap();
+    let mut kept = connection.begin().await.unwrap();
+    say(&mut kept, "INSERT INTO orders VALUES (2)".to_owned()).await.unwrap();
+    let id = queue.enqueue_in(&mut kept, task().unique_key("k")).await.unwrap();
+    let early = queue.get(id).await.unwrap_err();
+    let taken = queue.enqueue_in(&mut kept, task().unique_key("k")).await.unwrap_err();
+    kept.commit().await.unwrap();
+
+    assert_eq!(early.kind(), ErrorKind::TaskNotFound, "it is not committed yet");
+    assert_eq!(taken.kind(), ErrorKind::DuplicateUnique);
+    assert_eq!(queue.get(lost).await.unwrap_err().kind(), ErrorKind::TaskNotFound);
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
+    assert_eq!(orders(&scratch).await, 1);
+}
+
+#[tokio::test]
+async fn a_completion_and_its_follow_ups_commit_or_roll_back_with_the_callers_rows() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let mut connection = with_orders(&scratch).await;
+    let id = queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+    let next = task();
+    let done = || vec![Settlement::new(lease.clone(), Outcome::done().then(next.clone()))];
+
+    let mut dropped = connection.begin().await.unwrap();
+    say(&mut dropped, "INSERT INTO orders VALUES (1)".to_owned()).await.unwrap();
+    assert_eq!(queue.settle_in(&mut dropped, done()).await.unwrap(), [Settled::Applied]);
+    dropped.rollback().await.unwrap();
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Running, "it is still leased");
+    assert_eq!(queue.get(next.id).await.unwrap_err().kind(), ErrorKind::TaskNotFound);
+    let mut kept = connection.begin().await.unwrap();
+    say(&mut kept, "INSERT INTO orders VALUES (2)".to_owned()).await.unwrap();
+    assert_eq!(queue.settle_in(&mut kept, done()).await.unwrap(), [Settled::Applied]);
+    kept.commit().await.unwrap();
+
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
+    assert_eq!(queue.get(next.id).await.unwrap().status, Status::Pending);
+    assert_eq!(queue.stats().await.unwrap().completed, 1);
+    assert_eq!(orders(&scratch).await, 1);
+}
+
+#[tokio::test]
+async fn a_lease_whose_completion_rolled_back_settles_as_if_nothing_had_been() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let id = queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+    let mut connection = scratch.connect().await;
+
+    let mut dropped = connection.begin().await.unwrap();
+    queue.complete_in(&mut dropped, lease.clone()).await.unwrap();
+    dropped.rollback().await.unwrap();
+    queue.heartbeat(&lease).await.unwrap();
+    let settled = queue.settle_many(vec![Settlement::new(lease, Outcome::permanent("no"))]).await.unwrap();
+
+    assert_eq!(settled, [Settled::Applied]);
+    assert_eq!(queue.get(id).await.unwrap().status, Status::DeadLetter);
+    assert_eq!(queue.stats().await.unwrap().completed, 0);
+}

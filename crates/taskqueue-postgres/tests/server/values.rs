@@ -1,0 +1,55 @@
+//! What goes in comes out: keys by case, times to the microsecond, payloads byte for byte.
+
+use taskqueue_postgres::{ClaimRequest, ErrorKind, NewTask, Queue, Timestamp, WorkerId};
+
+use crate::scratch::{Scratch, claim_one, mail, task};
+
+#[tokio::test]
+async fn keys_and_names_differ_by_case_accent_and_trailing_blanks() {
+    let (_scratch, queue) = Scratch::with_queue().await;
+
+    for key in ["cafe", "Cafe", "caf\u{e9}", "cafe\u{301}", "cafe ", " cafe"] {
+        queue.enqueue(task().unique_key(key)).await.unwrap();
+        let again = queue.enqueue(task().unique_key(key)).await.unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::DuplicateUnique, "{key:?}");
+    }
+    for name in ["Ada", "ada", "ad\u{e1}", "ada "] {
+        let request = ClaimRequest::new(WorkerId::new(name).unwrap(), [mail()], 1);
+        let claim = queue.dequeue_many(&request).await.unwrap().pop().unwrap();
+        assert_eq!(claim.task.worker_id.unwrap().as_str(), name);
+    }
+}
+
+#[tokio::test]
+async fn times_keep_their_microseconds() {
+    let (_scratch, queue) = Scratch::with_queue().await;
+
+    for micros in [0, 1, 1_900_000_000_000_001, 1_900_000_000_999_999, -1] {
+        let at = Timestamp::from_timestamp_micros(micros).unwrap();
+        let id = queue.enqueue(task().scheduled_at(at)).await.unwrap();
+        assert_eq!(queue.get(id).await.unwrap().scheduled_at, at);
+    }
+}
+
+#[tokio::test]
+async fn payload_bytes_come_back_as_they_went_in() {
+    let (_scratch, queue) = Scratch::with_queue().await;
+    let mebibyte = format!("\"{}\"", "\u{e9}".repeat((1024 * 1024 - 2) / 2));
+    let payloads = [
+        r#"{"b":1,"a":2,"b":3}"#,
+        "  { \"a\" :\t[ 1 , 2 ]\n}  ",
+        "[123456789012345678901234567890, 1e400, 0.1000, -0, 1E+2]",
+        r#""\u0000 \ud83d\ude00 \/ \" \\ \u00e9""#,
+        "\"\u{e9} \u{1f600} \u{202e} \u{ffff} \u{7f}\"",
+        "null",
+        &mebibyte,
+    ];
+
+    for payload in payloads {
+        let id = queue.enqueue(NewTask::raw("mail", payload).unwrap()).await.unwrap();
+        let claim = claim_one(&queue).await;
+        assert_eq!(claim.task.payload.as_str(), payload);
+        assert_eq!(queue.get(id).await.unwrap().payload.as_str(), payload);
+        queue.complete(claim.lease).await.unwrap();
+    }
+}
