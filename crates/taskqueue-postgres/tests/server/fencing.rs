@@ -86,6 +86,13 @@ async fn work(queue: PostgresQueue, record: Record) {
     }
 }
 
+fn assert_each_ended_once(record: &Record) {
+    let seen = record.lock().unwrap();
+    assert!(seen.stale > 0, "there were zombies");
+    assert_eq!(seen.applied.len(), TASKS);
+    assert!(seen.applied.values().all(|times| *times == 1), "each is applied once");
+}
+
 async fn count(connection: &mut PgConnection, what: &'static str) -> i64 {
     sqlx::query_scalar(what).fetch_one(connection).await.unwrap()
 }
@@ -106,11 +113,7 @@ async fn among_zombies_every_task_ends_once_and_no_stale_settle_is_taken() {
         tokio::time::timeout(Duration::from_secs(120), worker).await.expect("they end").unwrap();
     }
 
-    let seen = record.lock().unwrap();
-    assert!(seen.stale > 0, "there were zombies");
-    assert_eq!(seen.applied.len(), TASKS);
-    assert!(seen.applied.values().all(|times| *times == 1), "each is applied once");
-    drop(seen);
+    assert_each_ended_once(&record);
     let stolen = "SELECT count(*) FROM seen WHERE was = 2 AND becomes = 2";
     assert_eq!(count(&mut connection, stolen).await, 0, "no live lease was replaced by another");
     let ends = "SELECT count(*) FROM seen WHERE becomes = 3";

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskqueue_postgres::{
     Enqueued, Outcome, PostgresQueue, Queue, Settled, Settlement, Status, TaskFilter, TaskId,
@@ -15,6 +15,12 @@ use crate::scratch::{Scratch, assert_unavailable, claim_one, pool, queue_on, tas
 
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What a call gives within the time that it may take, and a little for a busy host.
+async fn in_time<T>(call: impl Future<Output = T>) -> T {
+    let limit = ACQUIRE_TIMEOUT + Duration::from_secs(5);
+    tokio::time::timeout(limit, call).await.expect("no call hangs")
+}
 
 async fn by_proxy() -> (Scratch, Proxy, PostgresQueue) {
     let (scratch, _) = Scratch::with_queue().await;
@@ -84,16 +90,13 @@ async fn a_server_that_is_down_is_unavailable_in_time_and_used_again_when_it_is_
     let lease = claim_one(&queue).await.lease;
 
     proxy.close();
-    let started = Instant::now();
-    let first = queue.complete(lease.clone()).await.unwrap_err();
-    let second = queue.enqueue(task()).await.unwrap_err();
-    let waited = started.elapsed();
+    let first = in_time(queue.complete(lease.clone())).await.unwrap_err();
+    let second = in_time(queue.enqueue(task())).await.unwrap_err();
     proxy.open();
     until_ok(async || queue.complete(lease.clone()).await).await;
 
     assert_unavailable(&first);
     assert_unavailable(&second);
-    assert!(waited < 2 * ACQUIRE_TIMEOUT + Duration::from_secs(5), "it took {waited:?}");
     assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
 }
 
@@ -102,14 +105,11 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
     let (_scratch, proxy, queue) = by_proxy().await;
 
     proxy.stall();
-    let started = Instant::now();
-    let error = queue.enqueue(task()).await.unwrap_err();
-    let waited = started.elapsed();
+    let error = in_time(queue.enqueue(task())).await.unwrap_err();
     proxy.cut();
     proxy.open();
 
     assert_unavailable(&error);
-    assert!(waited < ACQUIRE_TIMEOUT + Duration::from_secs(5), "it took {waited:?}");
     until_ok(async || queue.enqueue(task()).await).await;
 }
 
