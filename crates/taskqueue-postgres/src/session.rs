@@ -32,7 +32,8 @@ impl Session {
 
     /// A transaction that this statement begins.
     pub(crate) async fn begin(pool: &PgPool, begin: &'static str) -> sqlx::Result<Self> {
-        let mut session = Self { in_transaction: true, ..Self::single(pool).await? };
+        let mut session = Self::single(pool).await?;
+        session.in_transaction = true;
         sqlx::raw_sql(begin).execute(&mut *session).await?;
         Ok(session)
     }
