@@ -53,8 +53,8 @@ pub struct PostgresConfig {
     /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
     /// claim and settle at the same time.
     pub connections_max: u32,
-    /// How long a call waits for a connection before it fails as `Unavailable`; unused when the queue is given a
-    /// pool. Default 30 s.
+    /// How long a call waits for a connection before it fails as `Unavailable`; a pool that
+    /// the queue is given has its own, but not for finding out what the server is. Default 30 s.
     pub acquire_timeout: Duration,
     /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10.
     pub contention_retries_max: u32,

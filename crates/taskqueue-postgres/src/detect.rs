@@ -1,11 +1,11 @@
 //! What is at the other end: which server, which version, and whether a pooler stands in between. It owns the
 //! questions and what their answers mean; it knows no queue.
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
+use sqlx::{PgPool, Row};
 use taskqueue_core::{Error, ErrorKind, Result};
 
-use crate::config::{Engine, Pooler};
+use crate::config::{Engine, Pooler, PostgresConfig};
 use crate::error::connect_failure;
 
 /// The oldest PostgreSQL.
@@ -21,50 +21,51 @@ pub(crate) struct Found {
     pub(crate) pooler: Pooler,
 }
 
-/// Asks the server what it is, unless the settings say.
-pub(crate) async fn detect(
-    options: &PgConnectOptions,
-    engine: Option<Engine>,
-    pooler: Pooler,
-) -> Result<Found> {
-    if let (Some(engine), true) = (engine, pooler != Pooler::Detect) {
-        return Ok(Found { engine, pooler });
+/// Asks the server what it is and seeks a pooler, as far as the settings do not say. A server that is still starting is
+/// waited for as the queue's pool would.
+pub(crate) async fn detect(config: &PostgresConfig) -> Result<Found> {
+    if let (Some(engine), true) = (config.dialect, config.pooler != Pooler::Detect) {
+        return Ok(Found { engine, pooler: config.pooler });
     }
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(config.acquire_timeout);
+    let options = PgConnectOptions::clone(&config.connect_options());
+    let pool = pool.test_before_acquire(false).connect_lazy_with(options);
+    let found = ask(&pool, config).await;
+    pool.close().await;
+    found
+}
+
+async fn ask(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
     let failed = |error| connect_failure(error).into_error("connect");
-    let mut connection = options.connect().await.map_err(failed)?;
-    let engine = match engine {
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let engine = match config.dialect {
         Some(engine) => engine,
         None => engine_of(&text(&mut connection, "SELECT version()").await.map_err(failed)?)?,
     };
-    let pooler = match pooler {
-        Pooler::Detect if engine == Engine::Postgres => {
-            let other = options.connect().await.map_err(failed)?;
-            seek_pooler(&mut connection, other).await.map_err(failed)?
+    let pooler = match config.pooler {
+        Pooler::Detect => {
+            let mut other = pool.acquire().await.map_err(failed)?;
+            seek_pooler(&mut connection, &mut other).await.map_err(failed)?
         }
-        Pooler::Detect => Pooler::Direct,
         known => known,
     };
-    // The answers are there; how the connection ends is of no interest.
-    drop(connection.close().await);
     Ok(Found { engine, pooler })
 }
 
 /// Between transactions, a pooler in transaction mode gives a session's server process to another session. So one
 /// session asks for its process, a second one begins a transaction, most likely on the process that just became free,
 /// and the first one asks again: without such a pooler, each has its own process throughout.
-async fn seek_pooler(first: &mut PgConnection, mut second: PgConnection) -> sqlx::Result<Pooler> {
+async fn seek_pooler(first: &mut PgConnection, second: &mut PgConnection) -> sqlx::Result<Pooler> {
     const PROCESS: &str = "SELECT pg_backend_pid()::text";
     for _ in 0..ROUNDS {
         let before = text(first, PROCESS).await?;
-        sqlx::raw_sql("BEGIN").execute(&mut second).await?;
-        let is_shared = text(&mut second, PROCESS).await? == before || text(first, PROCESS).await? != before;
-        sqlx::raw_sql("ROLLBACK").execute(&mut second).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut *second).await?;
+        let is_shared = text(second, PROCESS).await? == before || text(first, PROCESS).await? != before;
+        sqlx::raw_sql("ROLLBACK").execute(&mut *second).await?;
         if is_shared {
-            drop(second.close().await);
             return Ok(Pooler::Transaction);
         }
     }
-    drop(second.close().await);
     Ok(Pooler::Direct)
 }
 

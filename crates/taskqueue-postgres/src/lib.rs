@@ -62,7 +62,7 @@ impl PostgresQueue {
     pub async fn with_config(mut config: PostgresConfig) -> Result<Self> {
         config.validate()?;
         config.options.table = config.table()?;
-        let found = detect::detect(&config.connect_options(), config.dialect, config.pooler).await?;
+        let found = detect::detect(&config).await?;
         let is_pooled = found.pooler == Pooler::Transaction;
         if is_pooled && config.pooler == Pooler::Detect {
             tracing::warn!(
