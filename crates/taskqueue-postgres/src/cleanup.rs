@@ -184,7 +184,7 @@ mod tests {
             slices += 1;
         }
         assert_eq!((slices as usize, left(&walk)), (SLICES_MAX, slices * 10 + 1));
-        assert!(SLICES_MAX * SLICE_ROWS >= taskqueue_core::CLEANUP_LOOK);
+        const { assert!(SLICES_MAX * SLICE_ROWS >= taskqueue_core::CLEANUP_LOOK) };
     }
 
     #[test]

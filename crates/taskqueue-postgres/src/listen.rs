@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 /// The shortest time between two notifications of one queue. The first after a quiet time is sent at once.
-const NOTIFY_INTERVAL: Duration = Duration::from_millis(25);
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
 /// How long sending one may take; then it is given up.
 const SEND_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a notification may take to be heard in a self-test.
