@@ -13,7 +13,7 @@ use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, plan};
 use crate::process::{self, Watched};
-use crate::programs::{Build, Programs};
+use crate::programs::{Build, LIBRARY, ON_SERVER, Programs};
 use crate::requirement::{Requirement, unmet};
 use crate::servers::{self, Holder, Started};
 use crate::sources::{Missing, Source, Sources};
@@ -22,6 +22,8 @@ use crate::workspace::Workspace;
 
 /// The name of the integration test that wires a backend to the suite.
 pub(crate) const TARGET: &str = "conformance";
+/// The crate whose program runs on every backend.
+const PROGRAM: &str = "taskqueue-cli";
 /// Tests mostly wait for their server: this many at once keep two cores busy.
 const THREADS_ON_SERVERS: &str = "6";
 
@@ -154,18 +156,28 @@ impl Run<'_> {
         self.suite(backend, &name, tell)?;
         // What is behind a pooler has rows of its own.
         if self.tests == Tests::All && needs.behind.is_none() {
-            for target in self.workspace.server_tests(backend.package).filter(|target| *target != TARGET) {
-                if let Some((ran, listed)) = self.program(backend, target, &name, tell)? {
+            for (package, target) in Self::other_targets(self.workspace, backend) {
+                if let Some((ran, listed)) = self.program(backend, (package, target), &name, tell)? {
                     let counts = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
-                    self.ran.others.push((format!("{target} tests, {name}"), counts));
+                    self.ran.others.push((format!("{target} of {package}, {name}"), counts));
                 }
             }
         }
         Ok(())
     }
 
+    /// What else is tested on this backend's servers: its crate's own tests, and the program on top.
+    fn other_targets<'w>(
+        workspace: &'w Workspace,
+        backend: &'static Backend,
+    ) -> Vec<(&'static str, &'w str)> {
+        let targets = |package| workspace.server_tests(package).map(move |target| (package, target));
+        let own = targets(backend.package).filter(|(_, target)| *target != TARGET);
+        own.chain([(backend.package, LIBRARY)]).chain(targets(PROGRAM)).collect()
+    }
+
     fn suite(&mut self, backend: &Backend, server: &str, tell: impl Fn(&mut Command)) -> Result<()> {
-        match self.program(backend, TARGET, server, tell)? {
+        match self.program(backend, (backend.package, TARGET), server, tell)? {
             Some((ran, listed)) => {
                 self.ran.rows.push(Row::of_output(backend.name, server, &ran, listed));
                 Ok(())
@@ -179,60 +191,88 @@ impl Run<'_> {
 
     fn missing(&mut self, backend: &Backend, missing: &Missing) -> Result<()> {
         println!("not run: {} ({}): {}", backend.name, missing.server, missing.reason);
-        let listed = self.list(backend, TARGET)?.map_or(0, |(_, listed)| listed);
+        let own = self.own_tests(backend, (backend.package, TARGET))?;
+        let listed = own.map_or(0, |own| own.count);
         self.ran.rows.push(Row::of_missing(backend.name, missing, listed));
         Ok(())
     }
 
-    /// Runs those tests of a target that are the backend's, if it has any.
+    /// Runs those tests of a package's target that are the backend's, if it has any.
     fn program(
         &self,
         backend: &Backend,
-        target: &str,
+        (package, target): (&str, &str),
         server: &str,
         tell: impl Fn(&mut Command),
     ) -> Result<Option<(Watched, u64)>> {
-        let Some((filter, listed)) = self.list(backend, target)? else { return Ok(None) };
-        println!("\n{target} of {} ({server}): {listed} tests", backend.name);
-        let mut command = self.command(backend, target)?;
+        let Some(own) = self.own_tests(backend, (package, target))? else { return Ok(None) };
+        println!("\n{target} of {package}, {} ({server}): {} tests", backend.name, own.count);
+        let mut command = self.command(package, target)?;
         tell(&mut command);
         let mut failures = false;
         let shown = |line: &str| {
             failures |= line == "failures:";
             failures || line.ends_with(" ... FAILED") || line.starts_with("test result: ")
         };
-        let ran = process::watched(command.args(filter).arg("--show-output"), shown)?;
-        Ok(Some((ran, listed)))
+        let ran = process::watched(command.args(own.filter).arg("--show-output"), shown)?;
+        Ok(Some((ran, own.count)))
     }
 
-    /// The filter that leaves the backend's tests of a target, and how many they are.
-    fn list(&self, backend: &Backend, target: &str) -> Result<Option<(Option<String>, u64)>> {
-        let listed = process::output(self.command(backend, target)?.args(["--list", "--format", "terse"]))?;
-        let Some(filter) = filter(&listed, backend.module, backend.package) else { return Ok(None) };
-        let own = filter.as_deref().unwrap_or_default();
-        let lines: Vec<_> = listed.lines().filter(|line| line.starts_with(own)).collect();
-        Ok(Some((filter, counts::of_list(&lines.join("\n")))))
+    fn own_tests(&self, backend: &Backend, (package, target): (&str, &str)) -> Result<Option<Own>> {
+        let mut list = self.command(package, target)?;
+        let listed = process::output(list.args(["--list", "--format", "terse"]))?;
+        if target == LIBRARY {
+            return Ok(Own::of_library(&listed, backend));
+        }
+        Ok(Own::of_target(&listed, backend.module, package))
     }
 
-    fn command(&self, backend: &Backend, target: &str) -> Result<Command> {
-        let package = self.workspace.package(backend.package);
-        let folder = package.with_context(|| format!("no crate {}", backend.package))?.folder();
+    fn command(&self, package: &str, target: &str) -> Result<Command> {
+        let folder = self.workspace.package(package).with_context(|| format!("no crate {package}"))?.folder();
         let mut command = process::tied(self.programs.test(folder, target)?);
         command.current_dir(folder).env("CARGO_MANIFEST_DIR", folder).stdin(Stdio::null());
         Ok(command)
     }
 }
 
-/// Which tests of a program are those of the engine in `module`: those in the module of that name; where no engine has
-/// a module, all, and they are of the engine that the crate is named for.
-fn filter(listed: &str, module: &str, package: &str) -> Option<Option<String>> {
-    let has = |module: &str| listed.lines().any(|line| line.starts_with(&format!("{module}::")));
-    if has(module) {
-        return Some(Some(format!("{module}::")));
+/// Which tests of a program are a backend's.
+#[derive(Debug, PartialEq, Eq)]
+struct Own {
+    /// What the program is told, so that it runs these and no others.
+    filter: Vec<String>,
+    count: u64,
+}
+
+impl Own {
+    /// Those in the module of the backend's engine; where no engine has a module, all, and they are of the engine that
+    /// the crate is named for.
+    fn of_target(listed: &str, module: &str, package: &str) -> Option<Self> {
+        let of =
+            |module: &str| listed.lines().filter(|line| line.starts_with(&format!("{module}::"))).collect();
+        let own: Vec<&str> = of(module);
+        if !own.is_empty() {
+            let count = counts::of_list(&own.join("\n"));
+            return Some(Self { filter: vec![format!("{module}::")], count });
+        }
+        let has_modules = BACKENDS.iter().any(|backend| !of(backend.module).is_empty());
+        let is_named_for = package.strip_prefix("taskqueue-") == Some(module);
+        let own = Self { filter: Vec::new(), count: counts::of_list(listed) };
+        (!has_modules && is_named_for).then_some(own)
     }
-    let is_split = BACKENDS.iter().any(|backend| backend.package == package && has(backend.module));
-    let is_named_for = package.strip_prefix("taskqueue-") == Some(module);
-    (!is_split && is_named_for).then_some(None)
+
+    /// Of a library's, those that need a server and whose names begin with no other engine's.
+    fn of_library(listed: &str, backend: &Backend) -> Option<Self> {
+        let is_others = |name: &str| {
+            let claim = name.rsplit("::").next().unwrap_or_default();
+            let begins = |other: &Backend| claim.starts_with(&format!("{}_", other.module));
+            BACKENDS.iter().any(|other| other.module != backend.module && begins(other))
+        };
+        let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+        let own: Vec<_> = names.filter(|name| name.starts_with(ON_SERVER) && !is_others(name)).collect();
+        let count = own.len() as u64;
+        let exact = std::iter::once("--exact").chain(own).map(str::to_owned);
+        (count > 0).then(|| Self { filter: exact.collect(), count })
+    }
 }
 
 #[cfg(test)]
@@ -241,11 +281,23 @@ mod tests {
 
     #[test]
     fn the_tests_of_an_engine_are_those_in_its_module() {
+        let own = |listed, module, package| Own::of_target(listed, module, package).map(|own| own.filter);
         let split = "mysql::a: test\nmariadb::a: test\n";
-        assert_eq!(filter(split, "mariadb", "taskqueue-mysql"), Some(Some("mariadb::".to_owned())));
-        assert_eq!(filter(split, "vitess", "taskqueue-mysql"), None);
+        assert_eq!(own(split, "mariadb", "taskqueue-mysql"), Some(vec!["mariadb::".to_owned()]));
+        assert_eq!(own(split, "vitess", "taskqueue-mysql"), None);
         let whole = "enqueue::a: test\n";
-        assert_eq!(filter(whole, "postgres", "taskqueue-postgres"), Some(None));
-        assert_eq!(filter(whole, "cockroach", "taskqueue-postgres"), None);
+        assert_eq!(own(whole, "postgres", "taskqueue-postgres"), Some(Vec::new()));
+        assert_eq!(own(whole, "cockroach", "taskqueue-postgres"), None);
+    }
+
+    #[test]
+    fn of_a_library_only_what_needs_this_server_is_run_on_it() {
+        let listed = "wire::a: test\non_server::plans::mysql_b: test\non_server::plans::mariadb_b: test\n";
+        let own = Own::of_library(listed, backends::named("mysql").unwrap()).unwrap();
+        assert_eq!(
+            (own.filter, own.count),
+            (vec!["--exact".to_owned(), "on_server::plans::mysql_b".to_owned()], 1)
+        );
+        assert_eq!(Own::of_library("wire::a: test\n", backends::named("mysql").unwrap()), None);
     }
 }

@@ -16,6 +16,11 @@ const SERVERS: &str = "taskqueue-servers";
 /// Its integration test: cargo builds a program along with the tests that run it.
 const SERVERS_TEST: &str = "program";
 
+/// What the unit tests of a library are called among the test targets; cargo lets none be named so.
+pub(crate) const LIBRARY: &str = "unit tests";
+/// The module that holds those of them that need a server.
+pub(crate) const ON_SERVER: &str = "on_server::";
+
 /// Test programs, by the folders of their packages and the names of their targets.
 pub(crate) struct Programs {
     tests: BTreeMap<(PathBuf, String), PathBuf>,
@@ -60,9 +65,11 @@ impl Programs {
                 continue;
             };
             let is = |kind: &str| target.kind.iter().any(|it| it == kind);
+            let folder = manifest_path.parent().expect("a manifest is in a folder").to_owned();
             if is("test") {
-                let folder = manifest_path.parent().expect("a manifest is in a folder").to_owned();
                 programs.tests.insert((folder, target.name), executable);
+            } else if is("lib") && profile.test {
+                programs.tests.insert((folder, LIBRARY.to_owned()), executable);
             } else if is("bin") && target.name == SERVERS && !profile.test {
                 programs.servers = Some(executable);
             }
@@ -123,12 +130,14 @@ mod tests {
         let messages = [
             artifact("conformance", "test", true, r#""/t/conformance-1""#),
             artifact("a", "lib", false, "null"),
+            artifact("a", "lib", true, r#""/t/a-1""#),
             artifact("taskqueue-servers", "bin", true, r#""/t/taskqueue_servers-1""#),
             artifact("taskqueue-servers", "bin", false, r#""/t/taskqueue-servers""#),
             r#"{"reason":"build-finished","success":true}"#.to_owned(),
         ];
         let programs = Programs::of_messages(&messages.join("\n"));
         assert_eq!(programs.test(Path::new("/w/a"), "conformance").ok(), Some(Path::new("/t/conformance-1")));
+        assert_eq!(programs.test(Path::new("/w/a"), LIBRARY).ok(), Some(Path::new("/t/a-1")));
         assert!(programs.test(Path::new("/w/a"), "server").is_err());
         assert_eq!(programs.servers().ok(), Some(Path::new("/t/taskqueue-servers")));
     }

@@ -11,7 +11,7 @@ use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, LEFT_TO_WORKFLOWS, plan};
 use crate::process;
-use crate::programs::{Build, Programs};
+use crate::programs::{Build, ON_SERVER, Programs};
 use crate::requirement::{Requirement, unmet};
 use crate::sources::Sources;
 use crate::table::{Row, table};
@@ -182,6 +182,7 @@ fn by_nextest(workspace: &Workspace, kinds: &[&str]) -> Result<Counts> {
     fs::remove_file(&junit).ok();
     let mut command = process::cargo();
     command.args(["nextest", "run", "--no-fail-fast", "--profile", profile]).args(kinds);
+    command.args(["--filterset", &format!("not test(/^{ON_SERVER}/)")]);
     let success = process::succeeds(&mut command)?;
     let xml =
         fs::read_to_string(&junit).with_context(|| format!("read the counts in {}", junit.display()))?;
@@ -189,7 +190,9 @@ fn by_nextest(workspace: &Workspace, kinds: &[&str]) -> Result<Counts> {
 }
 
 fn by_cargo(kinds: &[&str]) -> Result<Counts> {
-    let ran = process::watched(process::cargo().args(["test", "--no-fail-fast"]).args(kinds), |_| true)?;
+    let mut command = process::cargo();
+    command.args(["test", "--no-fail-fast"]).args(kinds).args(["--", "--skip", ON_SERVER]);
+    let ran = process::watched(&mut command, |_| true)?;
     Ok(counts::of_closing_lines(&ran.stdout).with_status(ran.success))
 }
 

@@ -18,11 +18,9 @@ mod error;
 #[cfg(test)]
 mod golden;
 mod insert;
-#[cfg(all(test, feature = "server-tests"))]
-mod locks;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
-mod plans;
+mod on_server;
 mod transaction;
 mod wire;
 

@@ -18,7 +18,7 @@ mod golden;
 mod listen;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
-mod plans;
+mod on_server;
 mod session;
 mod stats;
 mod totals;

@@ -1,0 +1,4 @@
+//! Tests that need both a server and what the crate keeps to itself: its statements. `cargo xtask test` runs them once a
+//! server version.
+
+mod plans;
