@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const URL_VARIABLE: &str = "TASKQUEUE_POSTGRES_URL";
 const CHANNEL: &str = "taskqueue:tasks";
 /// The shortest time between two notifications of a queue.
-const NOTIFY_INTERVAL: Duration = Duration::from_millis(25);
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
 /// Far more than anything here takes, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(30);
 

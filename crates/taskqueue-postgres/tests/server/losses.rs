@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use taskqueue_postgres::{
-    Enqueued, Outcome, PostgresQueue, Queue, Settled, Settlement, Status, TaskFilter, TaskId,
+    Enqueued, NewTask, Outcome, PostgresQueue, Queue, Settled, Settlement, Status, TaskFilter, TaskId,
 };
 
 use crate::proxy::Proxy;
@@ -116,9 +116,10 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_enqueue_whose_commits_reply_is_lost_is_repeated_by_its_id() {
     let (_scratch, proxy, queue) = by_proxy().await;
-    let new = task();
+    let new = NewTask::raw("mail", r#""the reply is lost""#).unwrap();
 
-    proxy.lose_the_reply_to("COMMIT\0");
+    // It is one statement, which commits by itself.
+    proxy.lose_the_reply_to("the reply is lost");
     let lost = queue.enqueue_many(vec![new.clone()]).await.unwrap_err();
     let was_lost = proxy.has_lost_it();
     let again = until_ok(async || queue.enqueue_many(vec![new.clone()]).await).await;
