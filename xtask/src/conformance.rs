@@ -22,6 +22,8 @@ use crate::workspace::Workspace;
 
 /// The name of the integration test that wires a backend to the suite.
 pub(crate) const TARGET: &str = "conformance";
+/// The name of the integration test of what a pooler changes.
+const POOLER_TARGET: &str = "pooler";
 /// The crate whose program runs on every backend.
 const PROGRAM: &str = "taskqueue-cli";
 /// Tests mostly wait for their server: this many at once keep two cores busy.
@@ -154,8 +156,7 @@ impl Run<'_> {
             servers::tell(command, needs, started);
         };
         self.suite(backend, &name, tell)?;
-        // What is behind a pooler has rows of its own.
-        if self.tests == Tests::All && needs.behind.is_none() {
+        if self.tests == Tests::All {
             for (package, target) in Self::other_targets(self.workspace, backend) {
                 if let Some((ran, listed)) = self.program(backend, (package, target), &name, tell)? {
                     let counts = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
@@ -166,13 +167,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What else is tested on this backend's servers: its crate's own tests, and the program on top.
+    /// What else is tested on this backend's servers: its crate's own tests, and the program on top. Through a pooler,
+    /// only what a pooler changes: the server behind it has rows of its own.
     fn other_targets<'w>(
         workspace: &'w Workspace,
         backend: &'static Backend,
     ) -> Vec<(&'static str, &'w str)> {
         let targets = |package| workspace.server_tests(package).map(move |target| (package, target));
-        let own = targets(backend.package).filter(|(_, target)| *target != TARGET);
+        let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
+        let own = targets(backend.package);
+        if is_pooler {
+            return own.filter(|(_, target)| *target == POOLER_TARGET).collect();
+        }
+        let own = own.filter(|(_, target)| ![TARGET, POOLER_TARGET].contains(target));
         own.chain([(backend.package, LIBRARY)]).chain(targets(PROGRAM)).collect()
     }
 

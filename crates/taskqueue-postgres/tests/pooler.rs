@@ -1,11 +1,11 @@
-//! A queue behind a pooler in transaction mode, whose URL is in `TASKQUEUE_PGBOUNCER_URL`. `xtask/images/pgbouncer.sh`
-//! is a recipe for one.
+//! A queue behind a pooler in transaction mode, whose URL is in `TASKQUEUE_POSTGRES_URL` as it is for the conformance
+//! suite. `xtask/images/pgbouncer.sh` is a recipe for one.
 
 use taskqueue_postgres::{
     ClaimRequest, NewTask, Pooler, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId,
 };
 
-const URL_VARIABLE: &str = "TASKQUEUE_PGBOUNCER_URL";
+const URL_VARIABLE: &str = "TASKQUEUE_POSTGRES_URL";
 
 fn config() -> PostgresConfig {
     let url = std::env::var(URL_VARIABLE).unwrap_or_else(|_| {

@@ -11,7 +11,7 @@ use taskqueue_postgres::{
 };
 
 use crate::proxy::Proxy;
-use crate::scratch::{Scratch, assert_unavailable, claim_one, pool, queue_on, task, until_ok};
+use crate::scratch::{Scratch, assert_unavailable, claim_one, pool, queue_on, task, wait_until_ok};
 
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -52,7 +52,7 @@ async fn producers_lose_nothing(queue: &PostgresQueue, mut lose: impl AsyncFnMut
         lose().await;
         // The producers' next calls meet what happened, and then the pool must have recovered.
         for _ in 0..5 {
-            until_ok(async || queue.enqueue(task()).await).await;
+            wait_until_ok(async || queue.enqueue(task()).await).await;
         }
     }
     stop.store(true, Ordering::Release);
@@ -63,7 +63,7 @@ async fn producers_lose_nothing(queue: &PostgresQueue, mut lose: impl AsyncFnMut
         failed += errors;
     }
     let filter = TaskFilter { limit: taskqueue_postgres::BATCH_MAX, ..TaskFilter::default() };
-    let stored = until_ok(async || queue.list(&filter).await).await;
+    let stored = wait_until_ok(async || queue.list(&filter).await).await;
     let stored: HashSet<TaskId> = stored.tasks.iter().map(|task| task.id).collect();
     assert!(failed > 0, "connections were lost in the middle of calls");
     assert!(promised.is_subset(&stored), "what was answered is stored");
@@ -93,7 +93,7 @@ async fn a_server_that_is_down_is_unavailable_in_time_and_used_again_when_it_is_
     let first = in_time(queue.complete(lease.clone())).await.unwrap_err();
     let second = in_time(queue.enqueue(task())).await.unwrap_err();
     proxy.open();
-    until_ok(async || queue.complete(lease.clone()).await).await;
+    wait_until_ok(async || queue.complete(lease.clone()).await).await;
 
     assert_unavailable(&first);
     assert_unavailable(&second);
@@ -110,7 +110,7 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
     proxy.open();
 
     assert_unavailable(&error);
-    until_ok(async || queue.enqueue(task()).await).await;
+    wait_until_ok(async || queue.enqueue(task()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -122,7 +122,7 @@ async fn an_enqueue_whose_commits_reply_is_lost_is_repeated_by_its_id() {
     proxy.lose_the_reply_to("the reply is lost");
     let lost = queue.enqueue_many(vec![new.clone()]).await.unwrap_err();
     let was_lost = proxy.has_lost_it();
-    let again = until_ok(async || queue.enqueue_many(vec![new.clone()]).await).await;
+    let again = wait_until_ok(async || queue.enqueue_many(vec![new.clone()]).await).await;
 
     assert_unavailable(&lost);
     assert!(was_lost);
@@ -140,7 +140,7 @@ async fn a_settle_whose_commits_reply_is_lost_is_repeated_by_its_lease() {
 
     proxy.lose_the_reply_to("COMMIT\0");
     let lost = queue.settle_many(done()).await.unwrap_err();
-    let again = until_ok(async || queue.settle_many(done()).await).await;
+    let again = wait_until_ok(async || queue.settle_many(done()).await).await;
 
     assert_unavailable(&lost);
     assert_eq!(again, [Settled::Repeated]);

@@ -119,7 +119,7 @@ pub(crate) fn assert_unavailable(error: &Error) {
 }
 
 /// Repeats a call until it succeeds; until then it may only say that the server is not available.
-pub(crate) async fn until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
+pub(crate) async fn wait_until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
     let repeating = async {
         loop {
             match call().await {
