@@ -21,7 +21,9 @@ impl Migration {
     pub fn sql(&self, table: &str) -> String {
         // An index is in its table's schema; its name cannot say so.
         let name = table.rsplit('.').next().unwrap_or(table);
-        self.template.replace("INDEX {table}", &format!("INDEX {name}")).replace("{table}", table)
+        let indexed = self.template.replace("INDEX {table}", &format!("INDEX {name}"));
+        let indexed = indexed.replace("INDEX IF NOT EXISTS {table}", &format!("INDEX IF NOT EXISTS {name}"));
+        indexed.replace("{table}", table)
     }
 }
 
@@ -32,6 +34,10 @@ pub const SQLITE: &[Migration] =
 /// PostgreSQL's migrations.
 pub const POSTGRES: &[Migration] =
     &[Migration { version: 1, name: "tasks", template: include_str!("../postgres/0001_tasks.sql") }];
+
+/// CockroachDB's migrations. Each statement ends with a line, may be repeated, and is to be sent on its own.
+pub const COCKROACH: &[Migration] =
+    &[Migration { version: 1, name: "tasks", template: include_str!("../cockroach/0001_tasks.sql") }];
 
 /// The migrations of MySQL and MariaDB.
 pub const MYSQL: &[Migration] =
@@ -47,12 +53,15 @@ mod tests {
             let versions: Vec<i64> = engine.migrations().iter().map(|migration| migration.version).collect();
             assert_eq!(versions, (1..=SQLITE.len() as i64).collect::<Vec<_>>(), "{engine}");
         }
+        let named =
+            |migrations: &[Migration]| migrations.iter().map(|m| (m.version, m.name)).collect::<Vec<_>>();
+        assert_eq!(named(COCKROACH), named(POSTGRES));
     }
 
     #[test]
     fn in_a_schema_tables_are_qualified_and_indexes_are_not() {
-        for migration in POSTGRES {
-            let sql = migration.sql("\"work\".outbox");
+        for migration in POSTGRES.iter().chain(COCKROACH) {
+            let sql = migration.sql("\"work\".outbox").replace(" IF NOT EXISTS", "");
             assert!(
                 sql.contains("CREATE TABLE \"work\".outbox_leases (") && !sql.contains(" outbox_leases ("),
                 "{sql}"
@@ -63,7 +72,7 @@ mod tests {
 
     #[test]
     fn every_object_is_named_after_the_table() {
-        for migration in Engine::ALL.iter().flat_map(|engine| engine.migrations()) {
+        for migration in Engine::ALL.iter().flat_map(|engine| engine.migrations()).chain(COCKROACH) {
             let sql = migration.sql("outbox");
             assert!(!sql.contains('{') && !sql.contains("tasks_"), "{sql}");
             for line in sql.lines().filter(|line| line.starts_with("CREATE")) {

@@ -8,13 +8,19 @@ use crate::stats;
 use crate::totals::Totals;
 
 /// The columns that a claim answers with, in the order of `TASK_COLUMNS`.
-const CLAIMED: &str = "t.id, t.type, t.status, t.priority, t.payload, t.scheduled_at, t.started_at, t.completed_at, \
+pub(crate) const CLAIMED: &str = "t.id, t.type, t.status, t.priority, t.payload, t.scheduled_at, t.started_at, t.completed_at, \
      t.due_at, t.attempts, t.max_retries, t.last_error, t.created_at, t.updated_at, t.region, t.worker_id, \
      t.unique_key, t.reclaims, t.metadata, t.lease_token, t.lease_number, t.lease_until";
 
 /// The literal statements for one table, rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Literal {
+    /// The name of the engine.
+    pub(crate) name: &'static str,
+    /// Asks for the server's version.
+    pub(crate) version: &'static str,
+    /// Begins a transaction that sees one moment throughout.
+    pub(crate) snapshot: &'static str,
     pub(crate) insert: String,
     pub(crate) claim: String,
     pub(crate) claim_many: String,
@@ -23,7 +29,8 @@ pub(crate) struct Literal {
     pub(crate) heartbeat: String,
     pub(crate) ended: String,
     pub(crate) reclaim: String,
-    pub(crate) tidy_leases: String,
+    /// One after another, in one transaction.
+    pub(crate) tidy_leases: Vec<String>,
     pub(crate) promote: String,
     pub(crate) redrive: String,
     pub(crate) open_counts: String,
@@ -35,6 +42,10 @@ pub(crate) struct Literal {
 impl Literal {
     pub(crate) fn new(table: &TableName) -> Self {
         Self {
+            name: "postgres",
+            version: "SELECT current_setting('server_version')",
+            // Statistics from before most tasks were finished would have stats read them all.
+            snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off",
             insert: insert(table),
             claim: claim(table, ONE_TYPE),
             claim_many: claim(table, MANY_TYPES),
@@ -43,7 +54,7 @@ impl Literal {
             heartbeat: heartbeat(table),
             ended: ended(table),
             reclaim: reclaim(table),
-            tidy_leases: tidy_leases(table),
+            tidy_leases: vec![tidy_leases(table)],
             promote: promote(table),
             redrive: redrive(table),
             open_counts: stats::open_counts(table),
@@ -110,8 +121,8 @@ fn claim(table: &TableName, ready: &str) -> String {
     )
 }
 
-/// How long a task ran under its lease, in microseconds.
-pub(crate) const BUSY_US: &str = "(extract(epoch FROM now() - t.started_at) * 1000000)::bigint";
+/// How long a task ran under the lease that a statement has just ended, in microseconds.
+const BUSY_US: &str = "(extract(epoch FROM t.updated_at - t.started_at) * 1000000)::bigint";
 
 /// $1 ids, $2 tokens. Answers the ids and how long each ran. What it finishes is counted in the same statement.
 fn complete(table: &TableName) -> String {

@@ -16,6 +16,9 @@ use taskqueue_sql::{Options, TableName};
 pub enum Engine {
     /// PostgreSQL from 14 on, and what behaves like it.
     Postgres,
+    /// CockroachDB from 24.1 on. Its statements have been run on PostgreSQL only, never on CockroachDB. There is no
+    /// LISTEN and NOTIFY: workers of other processes find tasks when they poll.
+    Cockroach,
 }
 
 /// What stands between the queue and the server.
@@ -71,6 +74,12 @@ pub struct PostgresConfig {
     pub pooler: Pooler,
     /// Whether queues of several processes rouse one another's workers. Default [`WakeUpMode::Auto`].
     pub wake_up: WakeUpMode,
+    /// Whether claims name their index, as CockroachDB needs it; without, its statements run on PostgreSQL, for tests.
+    #[doc(hidden)]
+    pub index_hints: bool,
+    /// An expression that stands for `now()` in every statement; tests put a clock here that they move.
+    #[doc(hidden)]
+    pub now_sql: Option<&'static str>,
     pub(crate) source: Source,
 }
 
@@ -122,6 +131,8 @@ impl PostgresConfig {
             dialect: None,
             pooler: Pooler::default(),
             wake_up: WakeUpMode::default(),
+            index_hints: true,
+            now_sql: None,
             source,
         }
     }
@@ -176,6 +187,8 @@ impl fmt::Debug for PostgresConfig {
             .field("dialect", &self.dialect)
             .field("pooler", &self.pooler)
             .field("wake_up", &self.wake_up)
+            .field("index_hints", &self.index_hints)
+            .field("now_sql", &self.now_sql)
             .finish()
     }
 }

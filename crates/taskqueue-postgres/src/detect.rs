@@ -10,6 +10,8 @@ use crate::error::connect_failure;
 
 /// The oldest PostgreSQL.
 const POSTGRES_MIN: u32 = 14;
+/// The oldest CockroachDB: before, READ COMMITTED was a preview.
+const COCKROACH_MIN: (u32, u32) = (24, 1);
 /// How often the pooler is given the chance to show itself. Once is enough on an idle one.
 const ROUNDS: usize = 3;
 
@@ -87,10 +89,25 @@ fn engine_of(version: &str) -> Result<Engine> {
         };
     }
     if version.starts_with("CockroachDB ") {
-        return refused("CockroachDB cannot be used by this version: it has no statements for it".to_owned());
+        let number = version.split_whitespace().find_map(cockroach_number);
+        return match number {
+            Some(number) if number >= COCKROACH_MIN => Ok(Engine::Cockroach),
+            Some((year, release)) => {
+                refused(format!("CockroachDB {year}.{release} is too old: from 24.1 on it can be used"))
+            }
+            None => refused("the server says that it is CockroachDB, but not which version".to_owned()),
+        };
     }
     let shown: String = version.chars().take(60).collect();
-    refused(format!("the server says that it is {shown:?}, which is not known; expected PostgreSQL"))
+    refused(format!(
+        "the server says that it is {shown:?}, which is not known; expected PostgreSQL or CockroachDB"
+    ))
+}
+
+/// Year and release of a word like `v24.1.5`.
+fn cockroach_number(word: &str) -> Option<(u32, u32)> {
+    let (year, release) = word.strip_prefix('v')?.split_once('.')?;
+    Some((year.parse().ok()?, leading_number(release)?))
 }
 
 fn leading_number(text: &str) -> Option<u32> {
@@ -112,6 +129,12 @@ mod tests {
         ] {
             assert_eq!(engine_of(version).expect(version), Engine::Postgres);
         }
+        for version in [
+            "CockroachDB CCL v24.1.5 (x86_64-pc-linux-gnu, built 2024/09/10 21:45:44, go1.22.5)",
+            "CockroachDB OSS v25.3.0-alpha.1 (aarch64-unknown-linux-gnu)",
+        ] {
+            assert_eq!(engine_of(version).expect(version), Engine::Cockroach);
+        }
     }
 
     #[test]
@@ -119,7 +142,11 @@ mod tests {
         for (version, expected) in [
             ("PostgreSQL 13.18 on x86_64", "PostgreSQL 13.18 is too old"),
             ("PostgreSQL 8.0.2 on i686, Redshift 1.0", "PostgreSQL 8.0.2 is too old"),
-            ("CockroachDB CCL v24.1.5 (x86_64-pc-linux-gnu, built 2024/09/10)", "CockroachDB"),
+            (
+                "CockroachDB CCL v23.2.12 (x86_64-pc-linux-gnu, built 2024/09/10)",
+                "CockroachDB 23.2 is too old",
+            ),
+            ("CockroachDB CCL (x86_64-pc-linux-gnu)", "not which version"),
             ("MaterializeDB 1", "MaterializeDB"),
         ] {
             let error = engine_of(version).expect_err(version);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlStr};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _};
 use taskqueue_core::{
     Backend, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, Timestamp, Transition,
     WakeUp,
@@ -24,6 +24,7 @@ use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::listen::Wakes;
 use crate::session::Session;
+use crate::totals::summed;
 use crate::wire;
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
@@ -38,6 +39,8 @@ pub(crate) struct PostgresDialect {
     contention_retries_max: u32,
     prepared_statements: bool,
     is_read_committed: bool,
+    /// What stands for the current time, where a test has its own.
+    now_sql: Option<&'static str>,
 }
 
 impl PostgresDialect {
@@ -46,17 +49,19 @@ impl PostgresDialect {
         pool: PgPool,
         wakes: Option<Wakes>,
         config: &crate::PostgresConfig,
+        literal: Literal,
         is_read_committed: bool,
     ) -> Self {
         Self {
             pool,
             wakes,
-            literal: Literal::new(&config.options.table),
+            literal,
             place: Place::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
             is_read_committed,
+            now_sql: config.now_sql,
         }
     }
 
@@ -66,7 +71,10 @@ impl PostgresDialect {
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
     fn query<'q>(&self, sql: &str) -> Query<'q, Postgres, PgArguments> {
-        let sql: SqlStr = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
+        let sql = match self.now_sql {
+            Some(now) => AssertSqlSafe(sql.replace("now()", now)).into_sql_str(),
+            None => AssertSqlSafe(sql).into_sql_str(),
+        };
         sqlx::query(sql).persistent(self.prepared_statements)
     }
 
@@ -161,10 +169,7 @@ impl Dialect for PostgresDialect {
             Access::Read | Access::Single if self.is_read_committed => {
                 return Session::single(&self.pool).await.map_err(failure);
             }
-            // Statistics from before most tasks were finished would have stats read them all.
-            Access::Snapshot => {
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off"
-            }
+            Access::Snapshot => self.literal.snapshot,
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
@@ -261,8 +266,13 @@ impl Dialect for PostgresDialect {
     }
 
     async fn ended(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<Vec<Row>> {
-        self.query(&self.literal.tidy_leases).execute(&mut *connection).await.map_err(failure)?;
-        self.query(&self.literal.totals.fold).execute(&mut *connection).await.map_err(failure)?;
+        for tidy in &self.literal.tidy_leases {
+            self.query(tidy).execute(&mut *connection).await.map_err(failure)?;
+        }
+        let taken = self.rows(&mut *connection, &self.literal.totals.fold).await?;
+        if !taken.is_empty() {
+            self.add_totals(&mut *connection, &summed(taken)?).await?;
+        }
         let query = self.query(&self.literal.ended).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
@@ -347,9 +357,9 @@ impl Dialect for PostgresDialect {
     }
 
     async fn backend(&self, connection: &mut PgConnection) -> Attempt<Backend> {
-        let query = self.query("SELECT current_setting('server_version')");
+        let query = self.query(self.literal.version);
         let row = query.fetch_one(connection).await.map_err(failure)?;
-        Ok(Backend { name: "postgres", version: wire::row(&row)?.text(0)? })
+        Ok(Backend { name: self.literal.name, version: wire::row(&row)?.text(0)? })
     }
 
     fn announce(&self) {

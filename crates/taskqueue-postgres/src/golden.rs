@@ -6,19 +6,25 @@ use std::path::Path;
 use taskqueue_sql::{Statements, TableName, samples};
 
 use crate::claim::Literal;
+use crate::cockroach;
 use crate::flavour::PostgresFlavour;
 
 /// Portable statements that literal ones stand for here.
 const NOT_SENT: [&str; 6] = ["finished", "remove", "open_counts", "oldest_pending", "totals", "add_total"];
 
-/// Every text, by name.
+/// Every text for PostgreSQL, by name.
 pub(crate) fn texts() -> Vec<(&'static str, String)> {
+    texts_of(Literal::new(&TableName::default()))
+}
+
+fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
     let table = TableName::default();
     let portable = samples(Statements::new(&PostgresFlavour, &table), ());
     let sent = portable.into_iter().filter(|(name, _)| !NOT_SENT.contains(name));
     let mut texts: Vec<_> = sent.map(|(name, statement)| (name, statement.sql)).collect();
-    let literal = Literal::new(&table);
     texts.extend([
+        ("snapshot", literal.snapshot.to_owned()),
+        ("version", literal.version.to_owned()),
         ("insert", literal.insert),
         ("claim", literal.claim),
         ("claim_many", literal.claim_many),
@@ -27,7 +33,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("heartbeat", literal.heartbeat),
         ("ended", literal.ended),
         ("reclaim", literal.reclaim),
-        ("tidy_leases", literal.tidy_leases),
+        ("tidy_leases", literal.tidy_leases.join(";\n")),
         ("promote", literal.promote),
         ("redrive", literal.redrive),
         ("open_counts", literal.open_counts),
@@ -43,10 +49,45 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
 
 #[test]
 fn every_statement_is_what_its_golden_file_says() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    compare("tests/golden", texts());
+}
+
+#[test]
+fn every_statement_for_cockroachdb_is_what_its_golden_file_says() {
+    compare("tests/golden_cockroach", texts_of(cockroach::literal(&TableName::default(), true)));
+}
+
+#[test]
+fn no_statement_for_cockroachdb_holds_what_it_refuses() {
+    for (name, text) in texts_of(cockroach::literal(&TableName::default(), true)) {
+        for refused in ["ctid", "enable_seqscan", "pg_notify", "advisory", " / ", "::int,", "::integer"] {
+            assert!(!text.contains(refused), "{name} has {refused}: {text}");
+        }
+        for statement in text.split(";\n") {
+            for table in ["tasks", "tasks_leases", "tasks_totals", "tasks_paused"] {
+                let changes = ["UPDATE", "DELETE FROM", "INSERT INTO"];
+                let of = |change: &str| statement.matches(&format!("{change} {table} ")).count();
+                let changes: usize = changes.into_iter().map(of).sum();
+                assert!(changes <= 1, "{name} changes {table} {changes} times: {statement}");
+            }
+        }
+    }
+}
+
+#[test]
+fn claims_on_cockroachdb_name_their_index_by_the_table_alone() {
+    let table = TableName::new("outbox").unwrap().in_schema("work").unwrap();
+    let literal = cockroach::literal(&table, true);
+    for claim in [literal.claim, literal.claim_many] {
+        assert!(claim.contains("FROM \"work\".outbox@outbox_ready"), "{claim}");
+    }
+}
+
+fn compare(folder: &str, texts: Vec<(&'static str, String)>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut names: Vec<String> = Vec::new();
-    for (name, text) in texts() {
+    for (name, text) in texts {
         let path = folder.join(format!("{name}.sql"));
         let text = text + "\n";
         if update {

@@ -1,4 +1,4 @@
-//! PostgreSQL behind `taskqueue`: [`PostgresQueue`], which keeps the whole [`Queue`] contract in a database that the
+//! PostgreSQL and CockroachDB behind `taskqueue`: [`PostgresQueue`], which keeps the whole [`Queue`] contract in a database that the
 //! service already has. It re-exports the core, so that a service depends on this crate alone.
 //!
 //! Guarantees: as [`Queue`] says. Leases follow the server's clock. [`enqueue_in`](PostgresQueue::enqueue_in) and
@@ -8,6 +8,7 @@
 mod arguments;
 mod claim;
 mod cleanup;
+mod cockroach;
 mod config;
 mod detect;
 mod dialect;
@@ -33,6 +34,7 @@ pub use taskqueue_core::*;
 use taskqueue_sql::{Dialect as _, SqlQueue, delegate_queue};
 pub use taskqueue_sql::{Options, TableName};
 
+use claim::Literal;
 use config::Source;
 pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
 use dialect::PostgresDialect;
@@ -42,6 +44,7 @@ use listen::Wakes;
 #[derive(Debug, Clone)]
 pub struct PostgresQueue {
     sql: SqlQueue<PostgresDialect>,
+    engine: Engine,
     /// Whether the service has got hold of the pool that the queue opened.
     is_lent: Arc<AtomicBool>,
 }
@@ -63,6 +66,7 @@ impl PostgresQueue {
         config.validate()?;
         config.options.table = config.table()?;
         let found = detect::detect(&config).await?;
+        let engine = found.engine;
         let is_pooled = found.pooler == Pooler::Transaction;
         if is_pooled && config.pooler == Pooler::Detect {
             tracing::warn!(
@@ -74,13 +78,19 @@ impl PostgresQueue {
         let is_lent = Arc::new(AtomicBool::new(false));
         let pool = match &config.source {
             Source::Pool(pool) => pool.clone(),
-            Source::Url(url) => open(&config, url, Arc::clone(&is_lent)).await?,
+            Source::Url(url) => open(&config, engine, url, Arc::clone(&is_lent)).await?,
         };
         let table = &config.options.table;
-        let wakes = (config.wake_up == WakeUpMode::Auto).then(|| Wakes::new(pool.clone(), table, !is_pooled));
+        let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
+            .then(|| Wakes::new(pool.clone(), table, !is_pooled));
         // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
         let is_single = config.prepared_statements && session::is_read_committed(&pool).await?;
-        Ok(Self { sql: SqlQueue::new(PostgresDialect::new(pool, wakes, &config, is_single)), is_lent })
+        let literal = match engine {
+            Engine::Postgres => Literal::new(table),
+            Engine::Cockroach => cockroach::literal(table, config.index_hints),
+        };
+        let dialect = PostgresDialect::new(pool, wakes, &config, literal, is_single);
+        Ok(Self { sql: SqlQueue::new(dialect), engine, is_lent })
     }
 
     /// Creates or upgrades the schema. Idempotent; several processes may do it at once.
@@ -92,7 +102,7 @@ impl PostgresQueue {
     /// Dropped, the migration goes on to its end.
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
-        migrate::migrate(dialect.pool().clone(), dialect.options().table.clone()).await
+        migrate::migrate(dialect.pool().clone(), self.engine, dialect.options().table.clone()).await
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
@@ -155,7 +165,16 @@ delegate_queue!(PostgresQueue);
 
 /// The queue's own calls run to their ends in tasks of their own, so that they leave no transaction behind: looking for
 /// one costs a third of the rate of single enqueues, and is done only once the service can have left one.
-async fn open(config: &PostgresConfig, url: &PgConnectOptions, is_lent: Arc<AtomicBool>) -> Result<PgPool> {
+async fn open(
+    config: &PostgresConfig,
+    engine: Engine,
+    url: &PgConnectOptions,
+    is_lent: Arc<AtomicBool>,
+) -> Result<PgPool> {
+    let is_clean_sql = match engine {
+        Engine::Postgres => "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()",
+        Engine::Cockroach => cockroach::IS_CLEAN,
+    };
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
@@ -163,16 +182,15 @@ async fn open(config: &PostgresConfig, url: &PgConnectOptions, is_lent: Arc<Atom
         .test_before_acquire(false)
         .after_release(move |connection, _| {
             let is_lent = is_lent.load(Ordering::Relaxed);
-            Box::pin(async move { Ok(!is_lent || is_clean(connection).await?) })
+            Box::pin(async move { Ok(!is_lent || is_clean(connection, is_clean_sql).await?) })
         });
     // Behind a pooler the setting would stay with a connection that others get.
     let pool = if config.prepared_statements { session::read_committed(pool) } else { pool };
     pool.connect_with(url).await.map_err(|error| error::connect_failure(error).into_error("connect"))
 }
 
-/// Whether no transaction is open: only within one does `now` stand still. ROLLBACK would be simpler, but makes the
-/// server warn where there is none.
-async fn is_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    let query = "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()";
+/// Whether no transaction is open: only within one does PostgreSQL's `now` stand still. ROLLBACK would be simpler, but
+/// makes the server warn where there is none.
+async fn is_clean(connection: &mut PgConnection, query: &'static str) -> sqlx::Result<bool> {
     sqlx::raw_sql(query).fetch_one(connection).await?.try_get(0)
 }

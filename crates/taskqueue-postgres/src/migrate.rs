@@ -1,10 +1,12 @@
-//! Applies the schema's migrations, each once, each in its own transaction. It knows no queue.
+//! Applies the schema's migrations, each once, on PostgreSQL each in its own transaction. It knows no queue.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
 use taskqueue_core::{Error, ErrorKind, Result};
 use taskqueue_migrations::{Migration, POSTGRES};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
+use crate::cockroach;
+use crate::config::Engine;
 use crate::error::failure;
 
 /// Locks out other migrators of this program, whatever their table; released with the transaction.
@@ -13,20 +15,27 @@ const LOCK: i64 = 0x7461_736b_7175_6575;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// In a task of its own: a caller that drops its future must not leave a transaction, with the lock, in the pool.
-pub(crate) async fn migrate(pool: PgPool, table: TableName) -> Result<()> {
+pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName) -> Result<()> {
     let migrating = tokio::spawn(async move {
         let mut connection = pool.acquire().await.map_err(failure)?;
-        prepare(&mut connection, &table).await?;
-        for migration in POSTGRES {
-            apply(&mut connection, &table, migration).await?;
+        match engine {
+            Engine::Postgres => apply_all(&mut connection, &table).await,
+            Engine::Cockroach => cockroach::migrate(&mut connection, &table).await,
         }
-        Ok(())
     });
     let ended = migrating.await.map_err(|stopped| {
         let message = format!("the migration was stopped: {stopped}");
         Error::new(ErrorKind::Backend, "migrate", message).transient(stopped.is_cancelled())
     })?;
     ended.map_err(|failure: Failure| failure.into_error("migrate"))
+}
+
+async fn apply_all(connection: &mut PgConnection, table: &TableName) -> Attempt<()> {
+    prepare(connection, table).await?;
+    for migration in POSTGRES {
+        apply(connection, table, migration).await?;
+    }
+    Ok(())
 }
 
 /// Creates the schema and the table of versions, and refuses a database that is ahead of this program.
@@ -36,20 +45,27 @@ async fn prepare(connection: &mut PgConnection, table: &TableName) -> Attempt<()
     if let Some(schema) = table.schema() {
         create_schema(&mut transaction, schema).await?;
     }
+    newest(&mut transaction, table).await?;
+    transaction.commit().await.map_err(failure)
+}
+
+/// The newest version that the database has; 0 when it has none.
+pub(crate) async fn newest(connection: &mut PgConnection, table: &TableName) -> Attempt<i64> {
     let versions = table.migrations();
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {versions} (version bigint PRIMARY KEY, name text NOT NULL, \
          applied_at timestamptz NOT NULL DEFAULT now())"
     );
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *transaction).await.map_err(failure)?;
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(failure)?;
     let newest = format!("SELECT coalesce(max(version), 0) FROM {versions}");
     let newest = sqlx::query_scalar(AssertSqlSafe(newest)).persistent(false);
-    check(newest.fetch_one(&mut *transaction).await.map_err(failure)?)?;
-    transaction.commit().await.map_err(failure)
+    let newest = newest.fetch_one(connection).await.map_err(failure)?;
+    check(newest)?;
+    Ok(newest)
 }
 
 /// Only where it is not there: CREATE SCHEMA IF NOT EXISTS asks for the right to create even where it is.
-async fn create_schema(connection: &mut PgConnection, schema: &str) -> Attempt<()> {
+pub(crate) async fn create_schema(connection: &mut PgConnection, schema: &str) -> Attempt<()> {
     let find = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)");
     let find = find.persistent(false).bind(schema);
     if find.fetch_one(&mut *connection).await.map_err(failure)? {
@@ -72,17 +88,26 @@ fn check(newest: i64) -> Attempt<()> {
 async fn apply(connection: &mut PgConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
     let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
     lock(&mut transaction).await?;
+    if record(&mut transaction, table, migration).await? {
+        let sql = migration.sql(table.as_str());
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failure)?;
+    }
+    transaction.commit().await.map_err(failure)
+}
+
+/// Answers whether it had not been recorded.
+pub(crate) async fn record(
+    connection: &mut PgConnection,
+    table: &TableName,
+    migration: &Migration,
+) -> Attempt<bool> {
     let record = format!(
         "INSERT INTO {} (version, name) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
         table.migrations()
     );
     let record = sqlx::query(AssertSqlSafe(record)).persistent(false);
     let record = record.bind(migration.version).bind(migration.name);
-    if record.execute(&mut *transaction).await.map_err(failure)?.rows_affected() == 1 {
-        let sql = migration.sql(table.as_str());
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failure)?;
-    }
-    transaction.commit().await.map_err(failure)
+    Ok(record.execute(connection).await.map_err(failure)?.rows_affected() == 1)
 }
 
 async fn lock(connection: &mut PgConnection) -> Attempt<()> {

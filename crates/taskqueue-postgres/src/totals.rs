@@ -1,19 +1,23 @@
 //! The statements over the sums of finished tasks: rows that are only appended, and now and then folded. It knows no
 //! task.
 
-use taskqueue_sql::TableName;
+use std::collections::HashMap;
+
+use taskqueue_core::{State, TaskType};
+use taskqueue_sql::{Attempt, Delta, Row, TableName, Total};
 
 /// How many rows one fold takes away at most, so that it stays short: 2,000 settles a second for the usual 5 s between
 /// two reclaims, and each worker folds.
 const FOLD_MAX: usize = 10_000;
 /// With fewer rows than this, statistics are fast and a fold would write for nothing.
-const FOLD_MIN: usize = 256;
+pub(crate) const FOLD_MIN: usize = 256;
 
 /// The statements for one table, rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Totals {
     pub(crate) add: String,
     pub(crate) sums: String,
+    /// Answers with the rows that it took away, unless it put back what they sum up to.
     pub(crate) fold: String,
 }
 
@@ -50,4 +54,16 @@ fn fold(totals: &str) -> String {
          SELECT type, status, sum(tasks)::bigint, sum(busy_us)::bigint FROM gone GROUP BY type, status \
          HAVING sum(tasks) <> 0 OR sum(busy_us) <> 0"
     )
+}
+
+/// What rows of type, status, tasks and busy microseconds sum up to, but for zeros.
+pub(crate) fn summed(rows: Vec<Row>) -> Attempt<Vec<Total>> {
+    let mut sums: HashMap<(TaskType, State), Delta> = HashMap::new();
+    for mut row in rows {
+        let sum = sums.entry((row.task_type(0)?, row.state(1)?)).or_default();
+        sum.tasks += row.integer(2)?;
+        sum.busy_us += row.integer(3)?;
+    }
+    let total = |((task_type, state), delta)| Total { task_type, state, delta };
+    Ok(sums.into_iter().filter(|(_, delta)| *delta != Delta::default()).map(total).collect())
 }

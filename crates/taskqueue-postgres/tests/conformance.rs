@@ -1,6 +1,16 @@
 //! The conformance suite on a real PostgreSQL server, whose URL is in `TASKQUEUE_POSTGRES_URL`. Each test has a
 //! database to itself, with a `now()` of its own in front of the server's, which stands still until it is moved.
+//!
+//! CockroachDB is behind a feature of its own, `cockroach-tests`; `cockroach/mod.rs` says where its server is. It has
+//! not been run on CockroachDB; on PostgreSQL its statements are run by
+//!
+//! ```text
+//! TASKQUEUE_POSTGRES_AS_COCKROACH=1 cargo test -p taskqueue-postgres --features cockroach-tests --test conformance cockroach::
+//! ```
 
+#[cfg(feature = "cockroach-tests")]
+#[path = "cockroach/mod.rs"]
+mod engine;
 mod shelf;
 mod support;
 
@@ -73,4 +83,11 @@ impl Fixture for PostgresFixture {
     }
 }
 
-taskqueue_conformance::suite!(Postgres);
+mod postgres {
+    taskqueue_conformance::suite!(crate::Postgres);
+}
+
+#[cfg(feature = "cockroach-tests")]
+mod cockroach {
+    taskqueue_conformance::suite!(crate::engine::Cockroach);
+}

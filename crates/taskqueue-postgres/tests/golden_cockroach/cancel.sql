@@ -1,0 +1,1 @@
+UPDATE "tasks" SET "status" = $1, "queue_rank" = NULL, "queue_at" = now(), "completed_at" = now(), "updated_at" = now(), "due_at" = NULL, "lease_token" = $2, "lease_until" = NULL, "unique_held" = NULL WHERE "shard" = $3 AND "id" = $4 AND "status" = $5

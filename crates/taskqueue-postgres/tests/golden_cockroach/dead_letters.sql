@@ -1,0 +1,1 @@
+SELECT "id", "type", "unique_key" FROM "tasks" WHERE "tasks"."shard" = $1 AND "tasks"."dead_at" IS NOT NULL AND ("tasks"."unique_key" IS NULL OR (NOT EXISTS(SELECT 1 FROM "tasks" AS "holder" WHERE "holder"."shard" = $2 AND "holder"."type" = "tasks"."type" AND "holder"."unique_key" = "tasks"."unique_key" AND "holder"."unique_held" = (1)))) ORDER BY "tasks"."id" ASC LIMIT $3

@@ -1,0 +1,1 @@
+WITH few AS MATERIALIZED (SELECT id FROM tasks_totals WHERE (SELECT count(*) FROM (SELECT 1 FROM tasks_totals LIMIT 256) AS first) = 256 LIMIT 2000 FOR UPDATE SKIP LOCKED) DELETE FROM tasks_totals AS t USING few WHERE t.id = few.id RETURNING t.type, t.status, t.tasks, t.busy_us

@@ -1,0 +1,1 @@
+SELECT "type" FROM "tasks_paused" ORDER BY "type" ASC

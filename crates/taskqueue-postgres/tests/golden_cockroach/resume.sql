@@ -1,0 +1,1 @@
+DELETE FROM "tasks_paused" WHERE "type" = $1

@@ -1,0 +1,1 @@
+SELECT ltrim(split_part(version(), ' ', 3), 'v')
