@@ -88,7 +88,9 @@ fn selection(workspace: &Workspace, build: &Build<'_>) -> Vec<String> {
         Build::Of { backends, target } => {
             let mut packages: Vec<_> = backends.iter().map(|backend| backend.package).collect();
             packages.dedup();
-            let features = workspace.server_features(packages.iter().copied());
+            let mut features = workspace.server_features(packages.iter().copied());
+            let engines = backends.iter().filter_map(|it| workspace.engine_feature(it.package, it.name));
+            features.extend(engines.flat_map(|feature| ["--features".to_owned(), feature]));
             packages.push(SERVERS);
             let packages = packages.iter().flat_map(|package| texts(&["--package", package])).collect();
             [packages, features, texts(&["--test", target, "--test", SERVERS_TEST])].concat()

@@ -1,7 +1,7 @@
 //! The checkout: where it is, which of its files the rules read, and what cargo says about its packages.
 //! It judges nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,8 @@ pub(crate) struct Package {
     pub(crate) manifest_path: PathBuf,
     /// What it builds.
     pub(crate) targets: Vec<Target>,
+    /// Its features, and what each turns on.
+    pub(crate) features: BTreeMap<String, Vec<String>>,
 }
 
 /// One library, program, test, example or bench.
@@ -107,6 +109,14 @@ impl Workspace {
     pub(crate) fn server_features<'a>(&self, packages: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         let with = packages.into_iter().filter(|package| self.server_tests(package).next().is_some());
         with.flat_map(|package| ["--features".to_owned(), format!("{package}/{SERVER_FEATURE}")]).collect()
+    }
+
+    /// The feature that turns on the tests of one engine, where a member keeps them apart: those of engines that are
+    /// not to be had everywhere.
+    pub(crate) fn engine_feature(&self, package: &str, engine: &str) -> Option<String> {
+        let feature = format!("{engine}-tests");
+        let has = self.package(package).is_some_and(|package| package.features.contains_key(&feature));
+        has.then(|| format!("{package}/{feature}"))
     }
 
     /// The member of this name, if there is one.
