@@ -67,11 +67,7 @@ impl Fixture for PostgresFixture {
     }
 
     async fn now(&self) -> Timestamp {
-        sqlx::query_scalar("SELECT now()")
-            .persistent(false)
-            .fetch_one(self.queue.pool())
-            .await
-            .expect("the server answers")
+        self.database.now().await
     }
 
     async fn advance(&self, by: Duration) {

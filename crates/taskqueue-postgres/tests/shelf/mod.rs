@@ -13,6 +13,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use taskqueue_migrations::POSTGRES;
+use taskqueue_postgres::Timestamp;
 
 use crate::support::{direct, execute, say, server};
 
@@ -63,6 +64,12 @@ impl Database {
     /// Where a queue finds it.
     pub(crate) fn options(&self) -> PgConnectOptions {
         server().database(&self.place.name())
+    }
+
+    /// What its clock shows. Asked directly: a pooler parts a statement that is prepared from its execution.
+    pub(crate) async fn now(&self) -> Timestamp {
+        let now = sqlx::query_scalar("SELECT at FROM manual.clock");
+        now.fetch_one(&mut *self.session.lock().await).await.expect("the server answers")
     }
 
     /// Moves its clock forward.
