@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use taskqueue_conformance::assert_golden;
 use taskqueue_core::{Clock, ManualClock};
 use taskqueue_migrations::SQLITE;
 use taskqueue_sql::{Statements, TableName, samples};
@@ -40,23 +41,7 @@ fn texts() -> Vec<(&'static str, String)> {
 #[test]
 fn every_statement_is_what_its_golden_file_says() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
-    let mut names: Vec<String> = Vec::new();
-    for (name, text) in texts() {
-        let path = folder.join(format!("{name}.sql"));
-        let text = text + "\n";
-        if update {
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let golden = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(golden, text, "{name}: if the change is meant, run again with UPDATE_GOLDEN=1");
-        names.push(format!("{name}.sql"));
-    }
-    let files =
-        std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
-    let stale: Vec<String> = files.filter(|file| !names.contains(file)).collect();
-    assert_eq!(stale, [""; 0], "golden files of no statement");
+    assert_golden(&folder, texts());
 }
 
 async fn plan(connection: &mut SqliteConnection, text: &str) -> Vec<String> {

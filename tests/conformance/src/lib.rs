@@ -6,6 +6,7 @@
 
 mod bed;
 mod behaviour;
+mod golden;
 mod harness;
 mod history;
 mod model;
@@ -14,6 +15,7 @@ mod replay;
 mod run;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
+pub use golden::assert_golden;
 pub use harness::{Fixture, Harness, Options};
 pub use model_queue::{ModelHarness, ModelQueue};
 pub use run::{Report, Unmet, Verdict, check, run};
