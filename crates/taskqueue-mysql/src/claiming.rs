@@ -3,7 +3,7 @@
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{State, TaskId, TaskType};
+use taskqueue_core::{Claim, State, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
 
 use crate::batch::micros;
@@ -12,13 +12,13 @@ use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
 use crate::wire::{self, bind_ids, number};
 
-/// Claims; answers rows of `TASK_COLUMNS` in claim order. The engines cannot answer with what an update left, so the
+/// Claims; answers in claim order. The engines cannot answer with what an update left, so the
 /// rows that were read under the locks are brought to what the update makes of them.
 pub(crate) async fn claim(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     claiming: &Claiming,
-) -> Attempt<Vec<Row>> {
+) -> Attempt<Vec<Claim>> {
     let (heads, now) = heads(dialect, &mut *connection, claiming).await?;
     let mut taken = Vec::new();
     for head in &heads {
@@ -35,7 +35,7 @@ pub(crate) async fn claim(
         changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
     }
     rows.sort_unstable_by_key(|(place, _)| *place);
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+    rows.into_iter().map(|(_, row)| row.claim()).collect()
 }
 
 /// How many tasks of each type to claim, and the server's time at which that was found out.

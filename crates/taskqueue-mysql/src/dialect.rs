@@ -9,7 +9,7 @@ use sea_query::{Expr, MysqlQueryBuilder, Value};
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
-use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Transition};
+use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, TaskId, Transition};
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Failure, Flavour, Options, Reclaiming, Row, Statement,
 };
@@ -260,7 +260,7 @@ impl Dialect for MysqlDialect {
         connection: &mut MySqlConnection,
         (): (),
         claiming: &Claiming,
-    ) -> Attempt<Vec<Row>> {
+    ) -> Attempt<Vec<Claim>> {
         claiming::claim(self, connection, claiming).await
     }
 

@@ -7,10 +7,16 @@ use crate::cleanup::Cleaning;
 use crate::stats;
 use crate::totals::Totals;
 
-/// The columns that a claim answers with, in the order of `TASK_COLUMNS`.
-pub(crate) const CLAIMED: &str = "t.id, t.type, t.status, t.priority, t.payload, t.scheduled_at, t.started_at, t.completed_at, \
-     t.due_at, t.attempts, t.max_retries, t.last_error, t.created_at, t.updated_at, t.region, t.worker_id, \
-     t.unique_key, t.reclaims, t.metadata, t.lease_token, t.lease_number, t.lease_until";
+/// What a claim answers with of each task: what it has not set itself, and the times of this claim.
+pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.scheduled_at, t.started_at, t.attempts, t.max_retries, \
+     t.last_error, t.created_at, t.region, t.unique_key, t.reclaims, t.metadata, t.lease_number, t.lease_until, t.queue_at";
+
+/// The claims that start from known places of the index.
+#[derive(Debug, Clone)]
+pub(crate) struct Ahead {
+    pub(crate) claim: String,
+    pub(crate) claim_many: String,
+}
 
 /// The literal statements for one table, rendered once.
 #[derive(Debug, Clone)]
@@ -24,6 +30,8 @@ pub(crate) struct Literal {
     pub(crate) insert: String,
     pub(crate) claim: String,
     pub(crate) claim_many: String,
+    /// None where claims always start at the start of the index.
+    pub(crate) ahead: Option<Ahead>,
     pub(crate) complete: String,
     pub(crate) settle: String,
     pub(crate) heartbeat: String,
@@ -49,6 +57,10 @@ impl Literal {
             insert: insert(table),
             claim: claim(table, ONE_TYPE),
             claim_many: claim(table, MANY_TYPES),
+            ahead: Some(Ahead {
+                claim: claim(table, ONE_TYPE_AHEAD),
+                claim_many: claim(table, MANY_TYPES_AHEAD),
+            }),
             complete: complete(table),
             settle: settle(table),
             heartbeat: heartbeat(table),
@@ -103,6 +115,25 @@ const MANY_TYPES: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARR
      ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
      ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
+/// As `ONE_TYPE`, in the ranks $6, highest priority first, each from its place $7 on. The places are looked through one
+/// after another, and no further than the limit: what is locked is claimed. What became ready in the last second is
+/// looked at in any case: transactions commit in another order than they begin.
+const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($6::bigint[], $7::timestamptz[]) AS k(rank, at) \
+     CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = $1 \
+     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - interval '1 second') \
+     ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
+     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
+
+/// As `MANY_TYPES`, in the types $1 and ranks $6, each from its place $7 on.
+const MANY_TYPES_AHEAD: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
+     SELECT h.ctid FROM unnest($1::text[], $6::bigint[], $7::timestamptz[]) AS k(type, rank, at) \
+     CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL \
+     AND type = k.type AND queue_rank = k.rank AND queue_at >= least(k.at, now() - interval '1 second') \
+     ORDER BY queue_at LIMIT $4 + 512) AS h \
+     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
+     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
+     ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
+
 /// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us.
 ///
 /// `= ANY(ARRAY(…))` evaluates the locking subquery once: joined or `IN`, a nested loop may run it again and claim
@@ -114,7 +145,7 @@ fn claim(table: &TableName, ready: &str) -> String {
          lease_token = $2, lease_number = t.lease_number + 1, \
          lease_until = now() + $5::bigint * interval '1 microsecond', heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
-         WHERE t.ctid = ANY(ARRAY({ready})) AND t.status + 0 = 0 RETURNING {CLAIMED}, t.queue_at), \
+         WHERE t.ctid = ANY(ARRAY({ready})) AND t.status + 0 = 0 RETURNING {CLAIMED}), \
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
          SELECT $2, 0, now() + $5::bigint * interval '1 microsecond', array_agg(id) FROM u HAVING count(*) > 0) \
          SELECT * FROM u ORDER BY priority DESC, queue_at"

@@ -32,6 +32,8 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         snapshot: "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY",
         claim: claim(table, &one_type(table, &ready)),
         claim_many: claim(table, &many_types(table, &ready)),
+        // To be measured on CockroachDB before it is used there.
+        ahead: None,
         ended: ended(table),
         tidy_leases: vec![forget_leases(table), postpone_leases(table)],
         promote: promote(table),
@@ -76,7 +78,7 @@ fn claim(table: &TableName, ready: &str) -> String {
          lease_until = now() + $5::int8 * interval '1 microsecond', heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
          FROM h WHERE t.shard = 0 AND t.id = h.id AND t.status = 0 AND t.queue_rank IS NOT NULL \
-         RETURNING {CLAIMED}, t.queue_at), \
+         RETURNING {CLAIMED}), \
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
          SELECT $2::int8, 0::int2, now() + $5::int8 * interval '1 microsecond', array_agg(id) FROM u \
          HAVING count(*) > 0) \

@@ -9,8 +9,8 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _};
 use taskqueue_core::{
-    Backend, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, Timestamp, Transition,
-    WakeUp,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Schedule, State, TaskId, Timestamp,
+    Transition, WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Statement, Total, stored_metadata,
@@ -19,7 +19,9 @@ use uuid::Uuid;
 
 use crate::arguments::{Changes, at, delay, leases, micros, micros_of_place, number};
 use crate::claim::Literal;
+use crate::claiming;
 use crate::cleanup::{Edge, Place};
+use crate::cursor::Cursors;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::listen::Wakes;
@@ -36,6 +38,7 @@ pub(crate) struct PostgresDialect {
     options: Options,
     literal: Literal,
     place: Place,
+    cursors: Cursors,
     contention_retries_max: u32,
     prepared_statements: bool,
     is_read_committed: bool,
@@ -57,6 +60,7 @@ impl PostgresDialect {
             wakes,
             literal,
             place: Place::default(),
+            cursors: Cursors::new(config.scan_slow),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -69,8 +73,37 @@ impl PostgresDialect {
         &self.pool
     }
 
+    pub(crate) fn literal(&self) -> &Literal {
+        &self.literal
+    }
+
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.cursors
+    }
+
+    /// Whether a single statement is a transaction by itself.
+    pub(crate) fn is_read_committed(&self) -> bool {
+        self.is_read_committed
+    }
+
+    /// Tells the cursors what is about to become ready.
+    fn expect(&self, tasks: &[&NewTask]) {
+        let mut last = None;
+        for task in tasks {
+            let kind = (task.priority, &task.task_type);
+            match task.schedule {
+                Schedule::At(_) => self.cursors.doubt(),
+                Schedule::Now if last != Some(kind) => {
+                    self.cursors.expect(-i64::from(task.priority.0), &task.task_type);
+                    last = Some(kind);
+                }
+                Schedule::Now | Schedule::After(_) => {}
+            }
+        }
+    }
+
     /// A literal statement. Its text holds checked identifiers and placeholders only.
-    fn query<'q>(&self, sql: &str) -> Query<'q, Postgres, PgArguments> {
+    pub(crate) fn query<'q>(&self, sql: &str) -> Query<'q, Postgres, PgArguments> {
         let sql = match self.now_sql {
             Some(now) => AssertSqlSafe(sql.replace("now()", now)).into_sql_str(),
             None => AssertSqlSafe(sql).into_sql_str(),
@@ -201,6 +234,7 @@ impl Dialect for PostgresDialect {
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>> {
+        self.expect(tasks);
         let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
         let query = self
             .query(&self.literal.insert)
@@ -218,20 +252,8 @@ impl Dialect for PostgresDialect {
         ids(query.fetch_all(connection).await.map_err(failure)?)
     }
 
-    async fn claim(&self, connection: &mut PgConnection, (): (), claiming: &Claiming) -> Attempt<Vec<Row>> {
-        let query = match claiming.types.as_slice() {
-            [task_type] => self.query(&self.literal.claim).bind(task_type.as_str()),
-            types => {
-                let types: Vec<&str> = types.iter().map(TaskType::as_str).collect();
-                self.query(&self.literal.claim_many).bind(types)
-            }
-        };
-        let query = query
-            .bind(claiming.token.get())
-            .bind(claiming.worker_id.as_str())
-            .bind(i64::try_from(claiming.limit).unwrap_or(i64::MAX))
-            .bind(micros(claiming.visibility_timeout));
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+    async fn claim(&self, connection: &mut PgConnection, (): (), claiming: &Claiming) -> Attempt<Vec<Claim>> {
+        claiming::claim(self, connection, claiming).await
     }
 
     async fn settle(
@@ -283,6 +305,7 @@ impl Dialect for PostgresDialect {
         (): (),
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
+        self.cursors.doubt();
         let is_dead = |ended: &Reclaiming| ended.state == State::DeadLetter;
         let places = ended.iter().scan(0_i64, |ready, ended| {
             let place = *ready;
@@ -301,7 +324,11 @@ impl Dialect for PostgresDialect {
 
     async fn promote(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<u64> {
         let query = self.query(&self.literal.promote).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+        let promoted = query.execute(connection).await.map_err(failure)?.rows_affected();
+        if promoted > 0 {
+            self.cursors.doubt();
+        }
+        Ok(promoted)
     }
 
     async fn redrive(
@@ -310,6 +337,7 @@ impl Dialect for PostgresDialect {
         (): (),
         chosen: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
+        self.cursors.doubt();
         let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
         ids(self.query(&self.literal.redrive).bind(chosen).fetch_all(connection).await.map_err(failure)?)
     }
@@ -363,6 +391,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn announce(&self) {
+        self.cursors.forget_doubtful();
         if let Some(wakes) = &self.wakes {
             wakes.announce();
         }

@@ -23,6 +23,9 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
     let portable = samples(Statements::new(&PostgresFlavour, &table), ());
     let sent = portable.into_iter().filter(|(name, _)| !NOT_SENT.contains(name));
     let mut texts: Vec<_> = sent.map(|(name, statement)| (name, statement.sql)).collect();
+    if let Some(ahead) = literal.ahead {
+        texts.extend([("claim_ahead", ahead.claim), ("claim_many_ahead", ahead.claim_many)]);
+    }
     texts.extend([
         ("snapshot", literal.snapshot.to_owned()),
         ("version", literal.version.to_owned()),

@@ -7,9 +7,11 @@
 
 mod arguments;
 mod claim;
+mod claiming;
 mod cleanup;
 mod cockroach;
 mod config;
+mod cursor;
 mod detect;
 mod dialect;
 mod error;

@@ -43,6 +43,7 @@ async fn open(database: &Database, options: &Options) -> PostgresQueue {
         .connect_with(database.options().statement_cache_capacity(cached));
     let mut config = PostgresConfig::pool(pool.await.expect("the server answers"));
     config.prepared_statements = prepares;
+    config.scan_slow = Duration::ZERO;
     config.options.visibility_timeout = options.visibility_timeout;
     config.options.retry = options.retry.clone();
     config.options.payload_bytes_max = options.payload_bytes_max;

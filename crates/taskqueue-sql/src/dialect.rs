@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
 };
 
 use crate::operation::statements;
@@ -135,13 +135,13 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         place: usize,
     ) -> Attempt<HashSet<TaskId>>;
 
-    /// Claims; answers rows of [`TASK_COLUMNS`](crate::TASK_COLUMNS) in claim order.
+    /// Claims; answers in claim order.
     async fn claim(
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
         claiming: &Claiming,
-    ) -> Attempt<Vec<Row>>;
+    ) -> Attempt<Vec<Claim>>;
 
     /// Applies the transitions whose lease is live; answers those.
     async fn settle(

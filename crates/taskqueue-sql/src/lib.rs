@@ -33,7 +33,7 @@ pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement};
 pub use options::Options;
 pub use queue::SqlQueue;
-pub use row::{Field, Row, TASK_COLUMNS, stored_metadata};
+pub use row::{Field, Row, TASK_COLUMNS, read_metadata, stored_metadata};
 pub use samples::samples;
 pub use statements::{Delta, SHARD, Statements};
 pub use table::{Column, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};

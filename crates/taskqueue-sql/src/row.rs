@@ -227,14 +227,23 @@ impl Row {
     }
 
     fn metadata(&mut self, place: usize) -> Attempt<Metadata> {
-        let Some(json) = self.text_opt(place)? else { return Ok(Metadata::new()) };
-        serde_json::from_str(&json)
-            .map_err(|error| malformed(place, &format!("metadata that is not JSON: {error}")))
+        read_metadata(self.text_opt(place)?.as_deref())
     }
 
     fn take(&mut self, place: usize) -> Field {
         self.0.get_mut(place).map_or(Field::Null, |field| std::mem::replace(field, Field::Null))
     }
+}
+
+/// The metadata in its stored form.
+///
+/// # Errors
+/// `Backend` when it is not one.
+pub fn read_metadata(stored: Option<&str>) -> Attempt<Metadata> {
+    let Some(json) = stored else { return Ok(Metadata::new()) };
+    serde_json::from_str(json).map_err(|error| {
+        Failure::malformed(format!("a stored row is malformed: its metadata is not JSON: {error}"))
+    })
 }
 
 /// The stored form of metadata: JSON text, or NULL when there is none.

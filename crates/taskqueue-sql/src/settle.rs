@@ -12,7 +12,7 @@ use crate::enqueue::enqueue;
 use crate::finish::Deltas;
 use crate::operation::{Operation, statements};
 use crate::statements::LIST_MAX;
-use crate::{Access, Applied, Attempt, Claiming, Dialect, Row};
+use crate::{Access, Applied, Attempt, Claiming, Dialect};
 
 #[async_trait]
 impl<D: Dialect> Operation<D> for Claiming {
@@ -24,8 +24,7 @@ impl<D: Dialect> Operation<D> for Claiming {
     }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Claim>> {
-        let rows = dialect.claim(connection, dialect.now(), self).await?;
-        rows.into_iter().map(Row::claim).collect()
+        dialect.claim(connection, dialect.now(), self).await
     }
 }
 

@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use taskqueue_core::clock::{add, subtract};
-use taskqueue_core::{Backend, Decision, Lease, LeaseToken, NewTask, TaskId, Timestamp, Transition};
+use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, TaskId, Timestamp, Transition};
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement,
 };
@@ -174,7 +174,7 @@ impl Dialect for SqliteDialect {
         connection: &mut SqliteConnection,
         now: Timestamp,
         claiming: &Claiming,
-    ) -> Attempt<Vec<Row>> {
+    ) -> Attempt<Vec<Claim>> {
         let candidates = self.candidates(connection, claiming).await?;
         if candidates.is_empty() {
             return Ok(Vec::new());
@@ -190,7 +190,7 @@ impl Dialect for SqliteDialect {
             .fetch_all(connection)
             .await
             .map_err(failure)?;
-        sorted_by_place(&rows, &places)
+        sorted_by_place(&rows, &places)?.into_iter().map(Row::claim).collect()
     }
 
     async fn settle(

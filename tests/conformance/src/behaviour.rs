@@ -133,6 +133,8 @@ macro_rules! __behaviours {
                 a_claim_over_several_types_takes_no_more_than_its_limit
                 an_empty_queue_gives_nothing
                 a_task_below_every_cursor_is_claimed
+                what_goes_in_behind_the_last_claim_is_claimed_before_the_rest
+                what_goes_in_behind_the_last_claim_is_claimed_when_nothing_is_ahead
                 promoted_tasks_are_claimed_earliest_due_first
                 a_promoted_task_goes_behind_those_that_were_ready
                 a_released_task_goes_behind_those_that_were_ready

@@ -1,11 +1,14 @@
 //! Ordering: higher priority first, then the time at which a task became ready, then insertion order.
 
-use taskqueue_core::{ClaimRequest, NewTask, Outcome, Priority, Settlement, TaskType, WorkerId};
+use taskqueue_core::{ClaimRequest, NewTask, Outcome, Priority, Queue, Settlement, TaskType, WorkerId};
 
 use crate::bed::{
     Bed, HOUR, MINUTE, SECOND, ids, new_ids, of, request, request_of, task, task_type, tasks, wait_until,
 };
 use crate::{Harness, Verdict};
+
+/// More tasks than are claimed one by one within a poll interval.
+const AHEAD: usize = 3_000;
 
 pub(crate) async fn a_higher_priority_is_claimed_first(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
@@ -219,5 +222,47 @@ pub(crate) async fn several_workers_start_claims_in_one_order(harness: &dyn Harn
         claimed.extend(ids(&workers[turn % 3].dequeue_many(&request(2)).await?));
     }
     assert_eq!(claimed, expected);
+    Ok(())
+}
+
+/// A backend may remember where it claimed last. What another instance puts in behind that place, of an earlier time or
+/// of a priority never seen before, must not wait until all that is ahead is gone.
+pub(crate) async fn what_goes_in_behind_the_last_claim_is_claimed_before_the_rest(
+    harness: &dyn Harness,
+) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let other = bed.reopen().await?;
+    bed.enqueue_many(tasks(AHEAD)).await?;
+    bed.claim(10).await?;
+    let at = bed.now().await - HOUR;
+    for late in [task().scheduled_at(at), task().priority(Priority::URGENT)] {
+        let late = Queue::enqueue(&other, late).await?;
+        let mut claimed = 0;
+        while !ids(&bed.claim(1).await?).contains(&late) {
+            claimed += 1;
+            assert!(claimed < AHEAD / 3, "it still waits after {claimed} claims of what was ahead");
+        }
+    }
+    Ok(())
+}
+
+/// As above, where nothing is ahead: a claim that finds less than it asked for has looked everywhere.
+pub(crate) async fn what_goes_in_behind_the_last_claim_is_claimed_when_nothing_is_ahead(
+    harness: &dyn Harness,
+) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let other = bed.reopen().await?;
+    bed.enqueue_many(tasks(20)).await?;
+    bed.claim(10).await?;
+    let at = bed.now().await - HOUR;
+    let late = Queue::enqueue(&other, task().scheduled_at(at)).await?;
+    let urgent = Queue::enqueue(&other, task().priority(Priority::URGENT)).await?;
+    let mut claimed = Vec::new();
+    wait_until(async || {
+        claimed.extend(ids(&bed.claim(100).await?));
+        Ok((claimed.len() == 12).then_some(()))
+    })
+    .await?;
+    assert!(claimed.contains(&late) && claimed.contains(&urgent));
     Ok(())
 }

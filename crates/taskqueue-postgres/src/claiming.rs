@@ -1,0 +1,195 @@
+//! A claim from end to end: ahead of the cursors, and from the start of the index where that does not do. What its
+//! statements are is `claim.rs`'s business, where the cursors stand is `cursor.rs`'s.
+
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
+use taskqueue_core::{
+    Claim, Lease, LeaseToken, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp,
+};
+use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::arguments::micros;
+use crate::claim::Ahead;
+use crate::cursor::{Look, Place, Scan};
+use crate::dialect::PostgresDialect;
+use crate::error::failure;
+
+/// Claims; answers in claim order.
+pub(crate) async fn claim(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    claiming: &Claiming,
+) -> Attempt<Vec<Claim>> {
+    let Some(ahead) = &dialect.literal().ahead else {
+        return Ok(claims(everywhere(dialect, connection, claiming).await?));
+    };
+    let (cursors, types) = (dialect.cursors(), &claiming.types);
+    let mut claimed = Vec::new();
+    if let Look::From(places) = cursors.look(types, Instant::now()) {
+        claimed = from(dialect, &mut *connection, claiming, ahead, places).await?;
+        cursors.advance(types, &places_of(&claimed));
+        if claimed.len() == claiming.limit || !cursors.may_scan(types, Instant::now()) {
+            return Ok(claims(claimed));
+        }
+    }
+    let rest = Claiming {
+        limit: claiming.limit - claimed.len(),
+        // A token is one claim's: its row among the leases names the tasks once for all.
+        token: if claimed.is_empty() { claiming.token } else { LeaseToken::generate() },
+        ..claiming.clone()
+    };
+    match scan(dialect, connection, &rest).await {
+        Ok(late) => claimed.extend(late),
+        // What was claimed ahead is committed by now.
+        Err(_) if !claimed.is_empty() && dialect.is_read_committed() => {}
+        Err(failure) => return Err(failure),
+    }
+    claimed.sort_by_key(|claimed| (-i64::from(claimed.claim.task.priority.0), claimed.at));
+    Ok(claims(claimed))
+}
+
+/// A claim, and when its task became ready.
+struct Claimed {
+    claim: Claim,
+    at: Timestamp,
+}
+
+fn claims(claimed: Vec<Claimed>) -> Vec<Claim> {
+    claimed.into_iter().map(|claimed| claimed.claim).collect()
+}
+
+fn places_of(claimed: &[Claimed]) -> Vec<Place> {
+    let place = |Claimed { claim: Claim { task, .. }, at }: &Claimed| Place {
+        rank: -i64::from(task.priority.0),
+        task_type: task.task_type.clone(),
+        at: *at,
+    };
+    claimed.iter().map(place).collect()
+}
+
+/// Claims from the start of the index, and tells the cursors.
+async fn scan(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    claiming: &Claiming,
+) -> Attempt<Vec<Claimed>> {
+    let began = Instant::now();
+    let claimed = everywhere(dialect, connection, claiming).await?;
+    let scan = Scan {
+        claimed: &places_of(&claimed),
+        is_cut_off: claimed.len() == claiming.limit,
+        began,
+        ended: Instant::now(),
+    };
+    dialect.cursors().scanned(&claiming.types, &scan);
+    Ok(claimed)
+}
+
+async fn everywhere(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    claiming: &Claiming,
+) -> Attempt<Vec<Claimed>> {
+    let query = match claiming.types.as_slice() {
+        [task_type] => dialect.query(&dialect.literal().claim).bind(task_type.as_str()),
+        types => {
+            let types: Vec<&str> = types.iter().map(TaskType::as_str).collect();
+            dialect.query(&dialect.literal().claim_many).bind(types)
+        }
+    };
+    fetch(connection, claiming, bind(query, claiming)).await
+}
+
+async fn from(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    claiming: &Claiming,
+    ahead: &Ahead,
+    places: Vec<Place>,
+) -> Attempt<Vec<Claimed>> {
+    let query = match claiming.types.as_slice() {
+        [task_type] => dialect.query(&ahead.claim).bind(task_type.as_str()),
+        _ => {
+            let types: Vec<&str> = places.iter().map(|place| place.task_type.as_str()).collect();
+            dialect.query(&ahead.claim_many).bind(types)
+        }
+    };
+    let query = bind(query, claiming)
+        .bind(places.iter().map(|place| place.rank).collect::<Vec<i64>>())
+        .bind(places.iter().map(|place| place.at).collect::<Vec<Timestamp>>());
+    fetch(connection, claiming, query).await
+}
+
+fn bind<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    claiming: &Claiming,
+) -> Query<'q, Postgres, PgArguments> {
+    query
+        .bind(claiming.token.get())
+        .bind(claiming.worker_id.as_str().to_owned())
+        .bind(i64::try_from(claiming.limit).unwrap_or(i64::MAX))
+        .bind(micros(claiming.visibility_timeout))
+}
+
+async fn fetch(
+    connection: &mut PgConnection,
+    claiming: &Claiming,
+    query: Query<'_, Postgres, PgArguments>,
+) -> Attempt<Vec<Claimed>> {
+    let rows = query.fetch_all(connection).await.map_err(failure)?;
+    rows.iter().map(|row| read(row, claiming)).collect()
+}
+
+/// Reads a row of `CLAIMED` and the time when the task became ready. What the claim itself has set is not sent back.
+fn read(row: &PgRow, claiming: &Claiming) -> Attempt<Claimed> {
+    let (id, started_at) = (TaskId::from(get::<Uuid>(row, 0)?), get(row, 5)?);
+    let name: &str = get(row, 1)?;
+    let task_type = match claiming.types.iter().find(|known| known.as_str() == name) {
+        Some(known) => known.clone(),
+        None => return Err(Failure::malformed(format!("the task {id} was claimed with its type {name:?}"))),
+    };
+    let task = Task {
+        id,
+        task_type,
+        status: Status::Running,
+        priority: Priority(get(row, 2)?),
+        payload: RawPayload::from_stored(get::<&str>(row, 3)?),
+        scheduled_at: get(row, 4)?,
+        started_at: Some(started_at),
+        completed_at: None,
+        attempts: count(row, 6)?,
+        max_retries: count(row, 7)?,
+        retry_after: None,
+        last_error: get(row, 8)?,
+        created_at: get(row, 9)?,
+        updated_at: started_at,
+        region: get(row, 10)?,
+        worker_id: Some(claiming.worker_id.clone()),
+        unique_key: get(row, 11)?,
+        reclaims: count(row, 12)?,
+        metadata: read_metadata(get(row, 13)?)?,
+    };
+    let lease = Lease {
+        task_id: id,
+        task_type: task.task_type.clone(),
+        token: claiming.token,
+        number: get(row, 14)?,
+        attempt: task.attempts,
+        max_retries: task.max_retries,
+        until: get(row, 15)?,
+    };
+    Ok(Claimed { claim: Claim { task, lease }, at: get(row, 16)? })
+}
+
+fn get<'r, T: Decode<'r, Postgres> + Type<Postgres>>(row: &'r PgRow, place: usize) -> Attempt<T> {
+    row.try_get(place).map_err(failure)
+}
+
+fn count(row: &PgRow, place: usize) -> Attempt<u32> {
+    let number: i32 = get(row, place)?;
+    u32::try_from(number)
+        .map_err(|_| Failure::malformed(format!("a task was claimed with the count {number}")))
+}

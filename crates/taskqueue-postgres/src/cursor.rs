@@ -1,0 +1,283 @@
+//! Claim cursors: where the claim index is known to hold nothing but dead entries, so that claims need not walk over
+//! them. While an old transaction pins the horizon, the entries of claimed tasks cannot be removed, and each claim
+//! from the start of the index would cost what all claims before it cost together.
+//!
+//! A cursor is a hint of this process and decides nothing: what arrives behind it (a transaction that committed late,
+//! a new priority, a clock that ran ahead) is found by the full scans, which never stop. It knows no connection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use taskqueue_core::{TaskType, Timestamp};
+use tokio::time::Instant;
+
+/// At least this often a claim looks from the start of the index. It bounds how long what arrives behind a cursor
+/// waits while there is enough ahead of it.
+const SCAN_INTERVAL: Duration = Duration::from_millis(200);
+/// Full scans take at most about this part of the time.
+const SCAN_SHARE: u32 = 10;
+/// A full scan that takes less needs no cursor's help, and finds what arrived late at once.
+pub(crate) const SCAN_SLOW: Duration = Duration::from_millis(2);
+/// The most places of one look. With more, the lookups cost what they save.
+const PLACES_MAX: usize = 64;
+
+/// Where a claim starts to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// From the start of the index.
+    Everywhere,
+    /// From these places on, highest priority first.
+    From(Vec<Place>),
+}
+
+/// A place in the claim index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// -priority.
+    pub(crate) rank: i64,
+    pub(crate) task_type: TaskType,
+    /// When the task became ready.
+    pub(crate) at: Timestamp,
+}
+
+/// What is known of the types of one claim. Claims of other types have their own.
+#[derive(Debug)]
+struct Track {
+    places: BTreeMap<(i64, TaskType), Timestamp>,
+    scanned_at: Instant,
+    scan_took: Duration,
+}
+
+/// What a full scan found.
+#[derive(Debug)]
+pub(crate) struct Scan<'a> {
+    /// Where it claimed, in claim order.
+    pub(crate) claimed: &'a [Place],
+    /// Whether its limit cut it off, so that more may lie behind its last place.
+    pub(crate) is_cut_off: bool,
+    pub(crate) began: Instant,
+    pub(crate) ended: Instant,
+}
+
+/// The cursors of one queue instance.
+#[derive(Debug)]
+pub(crate) struct Cursors {
+    state: Mutex<State>,
+    scan_slow: Duration,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tracks: HashMap<Vec<TaskType>, Track>,
+    /// Something was made ready that may lie behind a cursor once it is committed.
+    is_doubtful: bool,
+}
+
+impl Cursors {
+    /// None yet. Cursors are used where a full scan takes `scan_slow` or longer.
+    pub(crate) fn new(scan_slow: Duration) -> Self {
+        Self { state: Mutex::default(), scan_slow }
+    }
+
+    /// Where the next claim of these types starts.
+    pub(crate) fn look(&self, types: &[TaskType], now: Instant) -> Look {
+        let state = self.lock();
+        let is_known = |track: &&Track| (1..=PLACES_MAX).contains(&track.places.len());
+        let Some(track) = state.tracks.get(types).filter(is_known) else { return Look::Everywhere };
+        let is_quick = track.scan_took < self.scan_slow;
+        if is_quick || now.saturating_duration_since(track.scanned_at) >= SCAN_INTERVAL.max(track.pause()) {
+            return Look::Everywhere;
+        }
+        let place = |((rank, task_type), at): (&(i64, TaskType), &Timestamp)| Place {
+            rank: *rank,
+            task_type: task_type.clone(),
+            at: *at,
+        };
+        Look::From(track.places.iter().map(place).collect())
+    }
+
+    /// Whether a claim that did not find enough ahead of the cursors should look everywhere: unless full scans are so
+    /// slow that they would take more than their share of the time.
+    pub(crate) fn may_scan(&self, types: &[TaskType], now: Instant) -> bool {
+        let rested = |track: &Track| now.saturating_duration_since(track.scanned_at) >= track.pause();
+        self.lock().tracks.get(types).is_none_or(rested)
+    }
+
+    /// A claim ahead of the cursors took tasks at these places.
+    pub(crate) fn advance(&self, types: &[TaskType], claimed: &[Place]) {
+        if let Some(track) = self.lock().tracks.get_mut(types) {
+            track.advance(&last_of_each(claimed));
+        }
+    }
+
+    /// A full scan is done. Where it was cut off, more may lie behind the old cursors: they go back to where it ended.
+    pub(crate) fn scanned(&self, types: &[TaskType], scan: &Scan<'_>) {
+        let mut state = self.lock();
+        let places = state.tracks.remove(types).map(|track| track.places).unwrap_or_default();
+        let scan_took = scan.ended.saturating_duration_since(scan.began);
+        let mut track = Track { places, scanned_at: scan.ended, scan_took };
+        let last = last_of_each(scan.claimed);
+        if scan.is_cut_off {
+            track.places.extend(last);
+        } else {
+            track.advance(&last);
+        }
+        state.tracks.insert(types.to_vec(), track);
+    }
+
+    /// This instance is about to make a task ready now. Where nothing of its kind was claimed yet, no claim ahead of
+    /// the cursors would find it.
+    pub(crate) fn expect(&self, rank: i64, task_type: &TaskType) {
+        let mut state = self.lock();
+        let kind = (rank, task_type.clone());
+        let knows = |(types, track): (&Vec<TaskType>, &Track)| {
+            !types.contains(task_type) || track.places.contains_key(&kind)
+        };
+        state.is_doubtful |= !state.tracks.iter().all(knows);
+    }
+
+    /// This instance is about to make tasks ready at places that may be behind a cursor.
+    pub(crate) fn doubt(&self) {
+        self.lock().is_doubtful = true;
+    }
+
+    /// What this instance made ready is committed: cursors that may be ahead of it are forgotten.
+    pub(crate) fn forget_doubtful(&self) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.is_doubtful) {
+            state.tracks.clear();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Track {
+    fn advance(&mut self, claimed: &BTreeMap<(i64, TaskType), Timestamp>) {
+        for (kind, at) in claimed {
+            let place = self.places.entry(kind.clone()).or_insert(*at);
+            *place = (*at).max(*place);
+        }
+    }
+
+    /// How long full scans rest after the last one.
+    fn pause(&self) -> Duration {
+        self.scan_took * (SCAN_SHARE - 1)
+    }
+}
+
+fn last_of_each(claimed: &[Place]) -> BTreeMap<(i64, TaskType), Timestamp> {
+    let mut last = BTreeMap::new();
+    for Place { rank, task_type, at } in claimed {
+        let place = last.entry((*rank, task_type.clone())).or_insert(*at);
+        *place = (*at).max(*place);
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_core::clock::{Clock, ManualClock};
+
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    /// How long a full scan of these tests takes.
+    const SLOW: Duration = Duration::from_millis(5);
+
+    fn types() -> Vec<TaskType> {
+        vec![TaskType::new("t").expect("a valid type")]
+    }
+
+    fn place(rank: i64, second: u64) -> Place {
+        let [task_type] = types().try_into().expect("one type");
+        Place { rank, task_type, at: ManualClock::default().now() + Duration::from_secs(second) }
+    }
+
+    fn scan(cursors: &Cursors, claimed: &[Place], is_cut_off: bool, took: Duration) -> Instant {
+        let began = Instant::now();
+        let ended = began + took;
+        cursors.scanned(&types(), &Scan { claimed, is_cut_off, began, ended });
+        ended
+    }
+
+    /// Cursors after a slow full scan that claimed at these places.
+    fn scanned(claimed: &[Place]) -> (Cursors, Instant) {
+        let cursors = Cursors::new(SCAN_SLOW);
+        let ended = scan(&cursors, claimed, false, SLOW);
+        (cursors, ended)
+    }
+
+    #[test]
+    fn what_nothing_is_known_of_is_looked_for_everywhere() {
+        assert_eq!(Cursors::new(SCAN_SLOW).look(&types(), Instant::now()), Look::Everywhere);
+        let (cursors, now) = scanned(&[]);
+        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+    }
+
+    #[test]
+    fn a_claim_starts_where_the_last_one_ended_highest_priority_first() {
+        let (cursors, now) = scanned(&[place(-5, 1), place(-5, 2), place(0, 1)]);
+        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(-5, 2), place(0, 1)]));
+        cursors.advance(&types(), &[place(0, 9), place(0, 3)]);
+        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(-5, 2), place(0, 9)]));
+    }
+
+    #[test]
+    fn where_full_scans_are_quick_no_cursor_is_used() {
+        let cursors = Cursors::new(SCAN_SLOW);
+        let now = scan(&cursors, &[place(0, 1)], true, MILLISECOND);
+        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+    }
+
+    #[test]
+    fn a_full_scan_is_due_once_an_interval() {
+        let (cursors, now) = scanned(&[place(0, 1)]);
+        assert_ne!(cursors.look(&types(), now + SCAN_INTERVAL - MILLISECOND), Look::Everywhere);
+        assert_eq!(cursors.look(&types(), now + SCAN_INTERVAL), Look::Everywhere);
+    }
+
+    #[test]
+    fn slow_full_scans_rest_for_nine_times_as_long_as_they_took() {
+        let cursors = Cursors::new(SCAN_SLOW);
+        let ended = scan(&cursors, &[place(0, 1)], false, 100 * MILLISECOND);
+        assert!(!cursors.may_scan(&types(), ended + 899 * MILLISECOND));
+        assert_ne!(cursors.look(&types(), ended + 899 * MILLISECOND), Look::Everywhere);
+        assert!(cursors.may_scan(&types(), ended + 900 * MILLISECOND));
+        assert_eq!(cursors.look(&types(), ended + 900 * MILLISECOND), Look::Everywhere);
+    }
+
+    #[test]
+    fn late_arrivals_beyond_one_claim_move_a_cursor_back() {
+        let (cursors, _) = scanned(&[place(0, 9)]);
+        let now = scan(&cursors, &[place(0, 2)], true, SLOW);
+        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(0, 2)]));
+        let now = scan(&cursors, &[place(0, 1)], false, SLOW);
+        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(0, 2)]));
+    }
+
+    #[test]
+    fn what_may_go_in_behind_a_cursor_is_looked_for_everywhere_once_it_is_in() {
+        let (cursors, now) = scanned(&[place(0, 9)]);
+        cursors.doubt();
+        assert_ne!(cursors.look(&types(), now), Look::Everywhere);
+        cursors.forget_doubtful();
+        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+    }
+
+    #[test]
+    fn a_new_priority_is_looked_for_everywhere_and_a_known_one_is_not() {
+        let (cursors, now) = scanned(&[place(0, 9)]);
+        let [task_type] = types().try_into().expect("one type");
+        cursors.expect(0, &task_type);
+        cursors.expect(7, &TaskType::new("other").expect("a valid type"));
+        cursors.forget_doubtful();
+        assert_ne!(cursors.look(&types(), now), Look::Everywhere);
+        cursors.expect(-5, &task_type);
+        cursors.forget_doubtful();
+        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+    }
+}
