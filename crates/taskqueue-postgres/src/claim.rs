@@ -28,6 +28,7 @@ pub(crate) struct Literal {
     /// Begins a transaction that sees one moment throughout.
     pub(crate) snapshot: &'static str,
     pub(crate) insert: String,
+    pub(crate) insert_plain: String,
     pub(crate) claim: String,
     pub(crate) claim_many: String,
     /// None where claims always start at the start of the index.
@@ -55,6 +56,7 @@ impl Literal {
             // Statistics from before most tasks were finished would have stats read them all.
             snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off",
             insert: insert(table),
+            insert_plain: insert_plain(table),
             claim: claim(table, ONE_TYPE),
             claim_many: claim(table, MANY_TYPES),
             ahead: Some(Ahead {
@@ -97,6 +99,23 @@ fn insert(table: &TableName) -> String {
          AS u(id, type, priority, payload, at, delay, max_retries, unique_key, region, metadata, place) \
          CROSS JOIN LATERAL (SELECT coalesce(u.at, now() + coalesce(u.delay, 0) * interval '1 microsecond') AS at) AS w \
          ORDER BY u.place ON CONFLICT DO NOTHING RETURNING t.id"
+    )
+}
+
+/// $1 ids, $2 types, $3 priorities, $4 payloads, $5 max retries, $6 metadata. Tasks that are ready now and hold no
+/// unique key; all of them, or none with a unique violation.
+///
+/// `ON CONFLICT` inserts each row tentatively first and confirms it after: 11 us a row of the server's time instead of
+/// 7, and 6 without what these tasks have not.
+fn insert_plain(table: &TableName) -> String {
+    format!(
+        "INSERT INTO {table} (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, \
+         reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, metadata, payload) \
+         SELECT 0, u.id, u.type, 0, u.priority, -u.priority::bigint, \
+         now() + (u.place - 1) * interval '1 microsecond', 0, u.max_retries, 0, 0, 0, now(), now(), now(), \
+         u.metadata, u.payload \
+         FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::int4[], $6::text[]) WITH ORDINALITY \
+         AS u(id, type, priority, payload, max_retries, metadata, place)"
     )
 }
 

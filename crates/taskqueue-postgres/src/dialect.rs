@@ -9,21 +9,21 @@ use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _};
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Schedule, State, TaskId, Timestamp,
-    Transition, WakeUp,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, Transition, WakeUp,
 };
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Statement, Total, stored_metadata,
+    Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Statement, Total,
 };
 use uuid::Uuid;
 
-use crate::arguments::{Changes, at, delay, leases, micros, micros_of_place, number};
+use crate::arguments::{Changes, leases, micros};
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleanup::{Edge, Place};
 use crate::cursor::Cursors;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
+use crate::inserting;
 use crate::listen::Wakes;
 use crate::session::Session;
 use crate::totals::summed;
@@ -84,22 +84,6 @@ impl PostgresDialect {
     /// Whether a single statement is a transaction by itself.
     pub(crate) fn is_read_committed(&self) -> bool {
         self.is_read_committed
-    }
-
-    /// Tells the cursors what is about to become ready.
-    fn expect(&self, tasks: &[&NewTask]) {
-        let mut last = None;
-        for task in tasks {
-            let kind = (task.priority, &task.task_type);
-            match task.schedule {
-                Schedule::At(_) => self.cursors.doubt(),
-                Schedule::Now if last != Some(kind) => {
-                    self.cursors.expect(-i64::from(task.priority.0), &task.task_type);
-                    last = Some(kind);
-                }
-                Schedule::Now | Schedule::After(_) => {}
-            }
-        }
     }
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
@@ -227,6 +211,10 @@ impl Dialect for PostgresDialect {
         query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 
+    async fn insert_all(&self, connection: &mut PgConnection, (): (), tasks: &[&NewTask]) -> Attempt<bool> {
+        inserting::insert_all(self, connection, tasks).await
+    }
+
     async fn insert(
         &self,
         connection: &mut PgConnection,
@@ -234,22 +222,7 @@ impl Dialect for PostgresDialect {
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>> {
-        self.expect(tasks);
-        let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
-        let query = self
-            .query(&self.literal.insert)
-            .bind(tasks.iter().map(|task| task.id.as_uuid()).collect::<Vec<Uuid>>())
-            .bind(text(|task| Some(task.task_type.as_str())))
-            .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
-            .bind(text(|task| Some(task.payload.as_str())))
-            .bind(tasks.iter().map(|task| at(task)).collect::<Vec<Option<Timestamp>>>())
-            .bind(tasks.iter().map(|task| delay(task)).collect::<Vec<Option<i64>>>())
-            .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
-            .bind(text(|task| task.unique_key.as_deref()))
-            .bind(text(|task| task.region.as_deref()))
-            .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
-            .bind(micros_of_place(place));
-        ids(query.fetch_all(connection).await.map_err(failure)?)
+        inserting::insert(self, connection, tasks, place).await
     }
 
     async fn claim(&self, connection: &mut PgConnection, (): (), claiming: &Claiming) -> Attempt<Vec<Claim>> {
@@ -419,6 +392,6 @@ fn applied(rows: Vec<PgRow>) -> Attempt<Vec<Applied>> {
     rows.iter().map(read).collect()
 }
 
-fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {
+pub(crate) fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {
     rows.iter().map(|row| wire::row(row)?.id(0)).collect()
 }

@@ -17,6 +17,11 @@ const NOT_MIGRATED: [&str; 3] = ["42P01", "42703", "3F000"];
 const NO_TLS: &str = "no TLS connection to PostgreSQL";
 const NO_SUCH_DATABASE: &str = "3D000";
 
+/// Whether something with the same id or key is there already.
+pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+}
+
 /// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
 pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
     let source = match error {

@@ -30,6 +30,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("snapshot", literal.snapshot.to_owned()),
         ("version", literal.version.to_owned()),
         ("insert", literal.insert),
+        ("insert_plain", literal.insert_plain),
         ("claim", literal.claim),
         ("claim_many", literal.claim_many),
         ("complete", literal.complete),

@@ -18,6 +18,7 @@ mod error;
 mod flavour;
 #[cfg(test)]
 mod golden;
+mod inserting;
 mod listen;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]

@@ -124,6 +124,17 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// Runs a query.
     async fn fetch(&self, connection: &mut Self::Connection, statement: Statement) -> Attempt<Vec<Row>>;
 
+    /// Inserts all of these, whose ids differ, in the way that is quickest while nothing is in the way; or none, and
+    /// answers false. What is called next is then [`insert`](Dialect::insert). Only within [`Access::Single`].
+    async fn insert_all(
+        &self,
+        _connection: &mut Self::Connection,
+        _now: Now<Self>,
+        _tasks: &[&NewTask],
+    ) -> Attempt<bool> {
+        Ok(false)
+    }
+
     /// Inserts what collides with no stored or earlier task, by id or by held unique key; answers the ids that
     /// are in. Ids within `tasks` differ. `place` is what the first one adds to `queue_at` when it is ready, in
     /// microseconds; the next ones add one more each.

@@ -12,8 +12,11 @@ use crate::{Access, Attempt, Dialect, Failure, Now};
 /// How often a task is inserted whose way is blocked by what is gone when it is looked for.
 const INSERTS_MAX: usize = 5;
 
-/// Enqueues a batch that has been validated.
+/// Enqueues a batch that has been validated, in a transaction that holds nothing else.
 pub(crate) struct Enqueue(pub(crate) Vec<NewTask>);
+
+/// Enqueues a batch that has been validated, in a transaction of the caller's.
+pub(crate) struct EnqueueIn(pub(crate) Vec<NewTask>);
 
 #[async_trait]
 impl<D: Dialect> Operation<D> for Enqueue {
@@ -26,6 +29,21 @@ impl<D: Dialect> Operation<D> for Enqueue {
         let ids: HashSet<TaskId> = self.0.iter().map(|task| task.id).collect();
         if ids.len() == self.0.len() { Access::Single } else { Access::Write }
     }
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Enqueued>> {
+        let (now, tasks): (_, Vec<&NewTask>) = (dialect.now(), self.0.iter().collect());
+        let is_alone = <Self as Operation<D>>::access(self) == Access::Single;
+        if is_alone && dialect.insert_all(connection, now, &tasks).await? {
+            return Ok(tasks.iter().map(|task| Enqueued::Created(task.id)).collect());
+        }
+        enqueue(dialect, connection, now, &tasks, 0).await
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for EnqueueIn {
+    type Answer = Vec<Enqueued>;
+    const NAME: &'static str = <Enqueue as Operation<D>>::NAME;
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Enqueued>> {
         let tasks: Vec<&NewTask> = self.0.iter().collect();

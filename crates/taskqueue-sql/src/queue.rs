@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::coalesce::{Call, Coalescer};
-use crate::enqueue::Enqueue;
+use crate::enqueue::{Enqueue, EnqueueIn};
 use crate::look::{Get, List, Paused, Stats, Version};
 use crate::operation::Operation;
 use crate::settle::{Extend, Settle};
@@ -74,7 +74,7 @@ impl<D: Dialect> SqlQueue<D> {
     ) -> Result<Vec<Enqueued>> {
         self.check_open("enqueue")?;
         validate_batch(&tasks, self.options().payload_bytes_max)?;
-        self.run_in(connection, Enqueue(tasks)).await
+        self.run_in(connection, EnqueueIn(tasks)).await
     }
 
     /// Settles inside the caller's own transaction.

@@ -1,0 +1,85 @@
+//! Inserting a batch: in the quick way where nothing is in the way, else in the one that passes over what collides. What
+//! the statements are is `claim.rs`'s business.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+use taskqueue_core::{NewTask, Schedule, TaskId, Timestamp};
+use taskqueue_sql::{Attempt, stored_metadata};
+use uuid::Uuid;
+
+use crate::arguments::{at, delay, micros_of_place, number};
+use crate::dialect::{PostgresDialect, ids};
+use crate::error::{failure, is_duplicate};
+
+/// Inserts all of these, by a statement of its own, or none and answers false.
+pub(crate) async fn insert_all(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    tasks: &[&NewTask],
+) -> Attempt<bool> {
+    // Within a transaction a violation would end it.
+    if !dialect.is_read_committed() || !tasks.iter().all(|task| is_plain(task)) {
+        return Ok(false);
+    }
+    expect(dialect, tasks);
+    let query = dialect
+        .query(&dialect.literal().insert_plain)
+        .bind(tasks.iter().map(|task| task.id.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(tasks.iter().map(|task| task.task_type.as_str()).collect::<Vec<&str>>())
+        .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
+        .bind(tasks.iter().map(|task| task.payload.as_str()).collect::<Vec<&str>>())
+        .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
+        .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>());
+    match query.execute(connection).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_duplicate(&error) => Ok(false),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+/// Inserts what collides with no stored or earlier task; answers the ids that are in.
+pub(crate) async fn insert(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    tasks: &[&NewTask],
+    place: usize,
+) -> Attempt<HashSet<TaskId>> {
+    expect(dialect, tasks);
+    let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
+    let query = dialect
+        .query(&dialect.literal().insert)
+        .bind(tasks.iter().map(|task| task.id.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(text(|task| Some(task.task_type.as_str())))
+        .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
+        .bind(text(|task| Some(task.payload.as_str())))
+        .bind(tasks.iter().map(|task| at(task)).collect::<Vec<Option<Timestamp>>>())
+        .bind(tasks.iter().map(|task| delay(task)).collect::<Vec<Option<i64>>>())
+        .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
+        .bind(text(|task| task.unique_key.as_deref()))
+        .bind(text(|task| task.region.as_deref()))
+        .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
+        .bind(micros_of_place(place));
+    ids(query.fetch_all(connection).await.map_err(failure)?)
+}
+
+/// Whether a task is ready now, and can collide by its id only.
+fn is_plain(task: &NewTask) -> bool {
+    matches!(task.schedule, Schedule::Now) && task.unique_key.is_none() && task.region.is_none()
+}
+
+/// Tells the cursors what is about to become ready.
+fn expect(dialect: &PostgresDialect, tasks: &[&NewTask]) {
+    let mut last = None;
+    for task in tasks {
+        let kind = (task.priority, &task.task_type);
+        match task.schedule {
+            Schedule::At(_) => dialect.cursors().doubt(),
+            Schedule::Now if last != Some(kind) => {
+                dialect.cursors().expect(-i64::from(task.priority.0), &task.task_type);
+                last = Some(kind);
+            }
+            Schedule::Now | Schedule::After(_) => {}
+        }
+    }
+}
