@@ -129,7 +129,8 @@ async fn lock(name: &str) -> Option<PgConnection> {
     };
     let held = "SET lock_timeout = '2s'; SELECT pg_advisory_lock(7881)";
     match say(&mut session, held.to_owned()).await {
-        Err(error) if has_code(&error, "55P03") => None,
+        // Who got it first has ended this session among others.
+        Err(error) if has_code(&error, "55P03") || has_code(&error, "57P01") => None,
         held => held.map(|()| Some(session)).expect("the server answers"),
     }
 }
