@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::query::Query;
 use taskqueue_core::{Lease, NewTask, Schedule, State, Timestamp, Transition};
 use uuid::Uuid;
+
+use crate::query::Query;
 
 /// What settles that are no completions change, column by column.
 #[derive(Default)]
@@ -39,10 +38,7 @@ impl Changes {
         self.ready += i64::from(is_ready);
     }
 
-    pub(crate) fn bind<'q>(
-        self,
-        query: Query<'q, Postgres, PgArguments>,
-    ) -> Query<'q, Postgres, PgArguments> {
+    pub(crate) fn bind<'q>(self, query: Query<'q>) -> Query<'q> {
         query
             .bind(self.states)
             .bind(self.delays)

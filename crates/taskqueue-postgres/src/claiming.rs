@@ -1,8 +1,7 @@
 //! A claim from end to end: ahead of the cursors, and from the start of the index where that does not do. What its
 //! statements are is `claim.rs`'s business, where the cursors stand is `cursor.rs`'s.
 
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
+use sqlx::postgres::PgRow;
 use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
 use taskqueue_core::{
     Claim, Lease, LeaseToken, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp,
@@ -16,6 +15,7 @@ use crate::claim::Ahead;
 use crate::cursor::{Look, Place, Scan};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
+use crate::query::Query;
 
 /// Claims; answers in claim order.
 pub(crate) async fn claim(
@@ -123,10 +123,7 @@ async fn from(
     fetch(connection, claiming, query).await
 }
 
-fn bind<'q>(
-    query: Query<'q, Postgres, PgArguments>,
-    claiming: &Claiming,
-) -> Query<'q, Postgres, PgArguments> {
+fn bind<'q>(query: Query<'q>, claiming: &Claiming) -> Query<'q> {
     query
         .bind(claiming.token.get())
         .bind(claiming.worker_id.as_str().to_owned())
@@ -137,7 +134,7 @@ fn bind<'q>(
 async fn fetch(
     connection: &mut PgConnection,
     claiming: &Claiming,
-    query: Query<'_, Postgres, PgArguments>,
+    query: Query<'_>,
 ) -> Attempt<Vec<Claimed>> {
     let rows = query.fetch_all(connection).await.map_err(failure)?;
     rows.iter().map(|row| read(row, claiming)).collect()

@@ -61,6 +61,10 @@ pub struct PostgresConfig {
     /// How long a call waits for a connection before it fails as `Unavailable`; a pool that
     /// the queue is given has its own, but not for finding out what the server is. Default 30 s.
     pub acquire_timeout: Duration,
+    /// How long the server may take to answer a statement before its connection is closed and the call fails as
+    /// `Unavailable`, also when the queue is given a pool. It includes waiting for others' locks, as an enqueue does for
+    /// an open transaction that holds its unique key. Above zero. Default 60 s. A migration may take longer.
+    pub statement_timeout: Duration,
     /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10.
     pub contention_retries_max: u32,
     /// Whether statements are prepared once for each connection. Default true; about a third slower without. Behind
@@ -130,6 +134,7 @@ impl PostgresConfig {
             options: Options::default(),
             connections_max: 10,
             acquire_timeout: Duration::from_secs(30),
+            statement_timeout: Duration::from_secs(60),
             contention_retries_max: 10,
             prepared_statements: true,
             schema: None,
@@ -170,6 +175,9 @@ impl PostgresConfig {
             let message = format!("connections_max {} is below 2", self.connections_max);
             return Err(Error::invalid_input("configure", message));
         }
+        if self.statement_timeout.is_zero() {
+            return Err(Error::invalid_input("configure", "statement_timeout is zero"));
+        }
         Ok(())
     }
 }
@@ -187,6 +195,7 @@ impl fmt::Debug for PostgresConfig {
             .field("options", &self.options)
             .field("connections_max", &self.connections_max)
             .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
             .field("contention_retries_max", &self.contention_retries_max)
             .field("prepared_statements", &self.prepared_statements)
             .field("schema", &self.schema)
@@ -197,5 +206,20 @@ impl fmt::Debug for PostgresConfig {
             .field("scan_slow", &self.scan_slow)
             .field("now_sql", &self.now_sql)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let config = || PostgresConfig::url("postgres://ada@host/q").expect("it is a URL");
+        let too_few = PostgresConfig { connections_max: 1, ..config() };
+        assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
+        let impatient = PostgresConfig { statement_timeout: Duration::ZERO, ..config() };
+        assert!(impatient.validate().expect_err("0").to_string().contains("statement_timeout"));
+        config().validate().expect("the defaults are in range");
     }
 }

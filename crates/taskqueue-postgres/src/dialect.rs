@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, SqlSafeStr as _};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlSafeStr as _};
 use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, Transition, WakeUp,
 };
@@ -25,6 +24,7 @@ use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::inserting;
 use crate::listen::Wakes;
+use crate::query::Query;
 use crate::session::Session;
 use crate::totals::summed;
 use crate::wire;
@@ -41,6 +41,7 @@ pub(crate) struct PostgresDialect {
     cursors: Cursors,
     contention_retries_max: u32,
     prepared_statements: bool,
+    statement_timeout: Duration,
     is_read_committed: bool,
     /// What stands for the current time, where a test has its own.
     now_sql: Option<&'static str>,
@@ -64,6 +65,7 @@ impl PostgresDialect {
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
+            statement_timeout: config.statement_timeout,
             is_read_committed,
             now_sql: config.now_sql,
         }
@@ -87,12 +89,12 @@ impl PostgresDialect {
     }
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
-    pub(crate) fn query<'q>(&self, sql: &str) -> Query<'q, Postgres, PgArguments> {
+    pub(crate) fn query<'q>(&self, sql: &str) -> Query<'q> {
         let sql = match self.now_sql {
             Some(now) => AssertSqlSafe(sql.replace("now()", now)).into_sql_str(),
             None => AssertSqlSafe(sql).into_sql_str(),
         };
-        sqlx::query(sql).persistent(self.prepared_statements)
+        Query::new(sql, self.prepared_statements, self.statement_timeout)
     }
 
     /// The rows of a literal query without arguments.
@@ -184,13 +186,13 @@ impl Dialect for PostgresDialect {
     async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
             Access::Read | Access::Single if self.is_read_committed => {
-                return Session::single(&self.pool).await.map_err(failure);
+                return Session::single(&self.pool, self.statement_timeout).await.map_err(failure);
             }
             Access::Snapshot => self.literal.snapshot,
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        Session::begin(&self.pool, begin).await.map_err(failure)
+        Session::begin(&self.pool, begin, self.statement_timeout).await.map_err(failure)
     }
 
     async fn commit(&self, session: Session) -> Attempt<()> {

@@ -23,6 +23,7 @@ mod listen;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
+mod query;
 mod session;
 mod stats;
 mod totals;
@@ -87,7 +88,8 @@ impl PostgresQueue {
         let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
             .then(|| Wakes::new(pool.clone(), table, !is_pooled));
         // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
-        let is_single = config.prepared_statements && session::is_read_committed(&pool).await?;
+        let is_single =
+            config.prepared_statements && session::is_read_committed(&pool, config.statement_timeout).await?;
         let literal = match engine {
             Engine::Postgres => Literal::new(table),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),

@@ -17,6 +17,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::query::within;
+use crate::session::Session;
+
 /// The shortest time between two notifications of one queue. The first after a quiet time is sent at once.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
 /// How long sending one may take; then it is given up.
@@ -135,9 +138,13 @@ async fn announce(channel: Channel, ready: Arc<Notify>, stop: CancellationToken)
 impl Channel {
     /// A statement of its own, outside any transaction.
     async fn send(&self, payload: &str) -> sqlx::Result<()> {
-        let notify = sqlx::query("SELECT pg_notify($1, $2)").persistent(false);
-        let sending = notify.bind(&self.name).bind(payload).execute(&self.pool);
-        timeout(SEND_TIME_MAX, sending).await.map_err(|_| sqlx::Error::PoolTimedOut)?.map(drop)
+        let sending = async {
+            let mut session = Session::single(&self.pool, SEND_TIME_MAX).await?;
+            let notify = sqlx::query("SELECT pg_notify($1, $2)").persistent(false);
+            notify.bind(&self.name).bind(payload).execute(&mut *session).await?;
+            session.commit().await
+        };
+        within(SEND_TIME_MAX, sending).await
     }
 }
 

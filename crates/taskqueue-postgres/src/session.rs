@@ -7,13 +7,19 @@
 //! demoted would be handed out again.
 
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, PgPool, Postgres, Row as _};
 use taskqueue_core::Result;
+use tokio::time::timeout;
 
 use crate::error::failure;
+use crate::query::within;
+
+/// How long a rollback may take, which the server does at once.
+const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A connection with or without an open transaction. Dropped without an end, it closes the connection, which rolls
 /// back.
@@ -22,40 +28,47 @@ pub(crate) struct Session {
     connection: PoolConnection<Postgres>,
     in_transaction: bool,
     is_ended: bool,
+    statement_timeout: Duration,
 }
 
 impl Session {
     /// A connection for one statement, which is a transaction by itself.
-    pub(crate) async fn single(pool: &PgPool) -> sqlx::Result<Self> {
-        Ok(Self { connection: pool.acquire().await?, in_transaction: false, is_ended: false })
+    pub(crate) async fn single(pool: &PgPool, statement_timeout: Duration) -> sqlx::Result<Self> {
+        let connection = pool.acquire().await?;
+        Ok(Self { connection, in_transaction: false, is_ended: false, statement_timeout })
     }
 
     /// A transaction that this statement begins.
-    pub(crate) async fn begin(pool: &PgPool, begin: &'static str) -> sqlx::Result<Self> {
-        let mut session = Self::single(pool).await?;
+    pub(crate) async fn begin(
+        pool: &PgPool,
+        begin: &'static str,
+        statement_timeout: Duration,
+    ) -> sqlx::Result<Self> {
+        let mut session = Self::single(pool, statement_timeout).await?;
         session.in_transaction = true;
-        sqlx::raw_sql(begin).execute(&mut *session).await?;
+        within(statement_timeout, sqlx::raw_sql(begin).execute(&mut *session)).await?;
         Ok(session)
     }
 
     /// Commits what is open.
     pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
         if self.in_transaction {
-            sqlx::raw_sql("COMMIT").execute(&mut *self).await?;
+            within(self.statement_timeout, sqlx::raw_sql("COMMIT").execute(&mut *self)).await?;
         }
         self.is_ended = true;
         Ok(())
     }
 
     /// Rolls back what is open. A connection to a server that takes no writes is closed: the next one may lead to
-    /// another.
+    /// another. So is one that does not answer soon, as after a statement that was given up.
     pub(crate) async fn rollback(mut self) {
         let rollback = if self.in_transaction {
             "ROLLBACK; SHOW transaction_read_only"
         } else {
             "SHOW transaction_read_only"
         };
-        let answer = sqlx::raw_sql(rollback).fetch_one(&mut *self).await;
+        let limit = self.statement_timeout.min(ROLLBACK_TIME_MAX);
+        let answer = within(limit, sqlx::raw_sql(rollback).fetch_one(&mut *self)).await;
         let is_read_only = answer.and_then(|row| row.try_get::<String, _>(0));
         self.is_ended = matches!(is_read_only.as_deref(), Ok("off"));
     }
@@ -79,7 +92,11 @@ impl Drop for Session {
     fn drop(&mut self) {
         if !self.is_ended {
             self.connection.close_on_drop();
+            return;
         }
+        // The pool asks the server once more, with no limit of its own, and the place in the pool is taken meanwhile.
+        let returning = timeout(self.statement_timeout, self.connection.return_to_pool());
+        drop(tokio::spawn(returning));
     }
 }
 
@@ -96,9 +113,13 @@ pub(crate) fn read_committed(options: PgPoolOptions) -> PgPoolOptions {
 /// Whether a statement outside of a transaction runs as the queue's must: a stricter level would turn skipped rows
 /// into serialization failures. A server or a role has one default for all connections, unless somebody sets another
 /// one on a connection that is the caller's.
-pub(crate) async fn is_read_committed(pool: &PgPool) -> Result<bool> {
+pub(crate) async fn is_read_committed(pool: &PgPool, statement_timeout: Duration) -> Result<bool> {
     let default = "SELECT current_setting('default_transaction_isolation') = 'read committed' \
          AND current_setting('default_transaction_read_only') = 'off'";
-    let answer = sqlx::query_scalar(default).fetch_one(pool).await;
-    answer.map_err(|error| failure(error).into_error("connect"))
+    let ask = async {
+        let mut session = Session::single(pool, statement_timeout).await?;
+        let answer = within(statement_timeout, sqlx::query_scalar(default).fetch_one(&mut *session)).await?;
+        session.commit().await.map(|()| answer)
+    };
+    ask.await.map_err(|error| failure(error).into_error("connect"))
 }

@@ -1,18 +1,16 @@
 //! Between neutral values and rows and the driver's. It owns which column types are read; it knows no statement.
 
 use sea_query::Value;
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::Query;
-use sqlx::{Column, Postgres, Row as _, TypeInfo, ValueRef};
+use sqlx::postgres::PgRow;
+use sqlx::{Column, Row as _, TypeInfo, ValueRef};
 use taskqueue_core::Timestamp;
 use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
+use crate::query::Query;
+
 /// Binds neutral values.
-pub(crate) fn bind<'q>(
-    mut query: Query<'q, Postgres, PgArguments>,
-    values: Vec<Value>,
-) -> Query<'q, Postgres, PgArguments> {
+pub(crate) fn bind<'q>(mut query: Query<'q>, values: Vec<Value>) -> Query<'q> {
     for value in values {
         query = match value {
             Value::SmallInt(number) => query.bind(number),

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use taskqueue_postgres::{
-    Enqueued, NewTask, Outcome, PostgresQueue, Queue, Settled, Settlement, Status, TaskFilter, TaskId,
+    Enqueued, NewTask, Outcome, PostgresConfig, PostgresQueue, Queue, Settled, Settlement, Status,
+    TaskFilter, TaskId,
 };
 
 use crate::proxy::Proxy;
 use crate::scratch::{Scratch, assert_unavailable, claim_one, pool, queue_on, task, wait_until_ok};
+use crate::support::prepares;
 
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -27,6 +29,17 @@ async fn by_proxy() -> (Scratch, Proxy, PostgresQueue) {
     let proxy = Proxy::new().await;
     let queue = queue_on(pool(proxy.options(scratch.options()), ACQUIRE_TIMEOUT)).await;
     (scratch, proxy, queue)
+}
+
+/// Waits until every connection of the pool is idle; answers how many there are.
+async fn wait_until_idle(queue: &PostgresQueue) -> u32 {
+    let waiting = async {
+        while queue.pool().size() as usize != queue.pool().num_idle() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    in_time(waiting).await;
+    queue.pool().size()
 }
 
 /// Enqueues until told to stop; answers what was promised and how many calls failed.
@@ -111,6 +124,60 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
 
     assert_unavailable(&error);
     wait_until_ok(async || queue.enqueue(task()).await).await;
+}
+
+/// A queue of little patience, whose pool is full of connections that work.
+async fn impatient() -> (Scratch, Proxy, PostgresQueue) {
+    let (scratch, _) = Scratch::with_queue().await;
+    let proxy = Proxy::new().await;
+    let mut config = PostgresConfig::pool(pool(proxy.options(scratch.options()), ACQUIRE_TIMEOUT));
+    config.prepared_statements = prepares();
+    config.statement_timeout = Duration::from_millis(500);
+    let queue = PostgresQueue::with_config(config).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..queue.pool().options().get_max_connections() {
+        held.push(queue.pool().acquire().await.unwrap());
+    }
+    for connection in &mut held {
+        connection.return_to_pool().await;
+    }
+    (scratch, proxy, queue)
+}
+
+/// Nothing says that the other end is gone: neither an end nor an error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_swallows_packets_is_unavailable_in_time_and_its_connections_are_not_kept() {
+    let (_scratch, proxy, queue) = impatient().await;
+    queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+    assert_eq!(wait_until_idle(&queue).await, 8);
+
+    proxy.stall();
+    let (single, transaction) =
+        in_time(async { tokio::join!(queue.enqueue(task()), queue.complete(lease.clone())) }).await;
+    assert!(wait_until_idle(&queue).await <= 6, "the two connections are closed");
+    proxy.cut();
+    proxy.open();
+
+    assert_unavailable(&single.unwrap_err());
+    assert_unavailable(&transaction.unwrap_err());
+    wait_until_ok(async || queue.complete(lease.clone()).await).await;
+}
+
+/// The pool asks the server once more before it takes a connection back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_swallows_packets_after_a_call_does_not_hold_the_calls_place_in_the_pool() {
+    let (_scratch, proxy, queue) = impatient().await;
+    queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+
+    proxy.stall_after("COMMIT\0");
+    let done = Settlement::new(lease, Outcome::done().then(task()));
+    let settled = in_time(queue.settle_many(vec![done])).await.unwrap();
+
+    assert_eq!(settled, [Settled::Applied]);
+    // The call's, and where it came to that, the announcement's.
+    assert!(wait_until_idle(&queue).await < 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

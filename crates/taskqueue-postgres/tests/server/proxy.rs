@@ -24,6 +24,8 @@ struct State {
     cuts: u64,
     /// The request whose reply is lost, with its connection.
     robbed: Option<&'static str>,
+    /// The request whose reply is the last thing that is let through.
+    last: Option<&'static str>,
 }
 
 /// A proxy in front of the server.
@@ -37,7 +39,7 @@ impl Proxy {
     pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = watch::Sender::new(State { way: Way::Open, cuts: 0, robbed: None });
+        let state = watch::Sender::new(State { way: Way::Open, cuts: 0, robbed: None, last: None });
         tokio::spawn(listen(listener, state.clone()));
         Self { port, state }
     }
@@ -73,6 +75,11 @@ impl Proxy {
     /// The next request that holds this word reaches the server and is carried out; the reply does not come back.
     pub(crate) fn lose_the_reply_to(&self, word: &'static str) {
         self.state.send_modify(|state| state.robbed = Some(word));
+    }
+
+    /// Lets nothing through any more once the next request that holds this word has been answered.
+    pub(crate) fn stall_after(&self, word: &'static str) {
+        self.state.send_modify(|state| state.last = Some(word));
     }
 
     /// Whether that happened.
@@ -129,6 +136,10 @@ async fn carry(mut client: TcpStream, state: watch::Sender<State>) {
                         drop(server.read(&mut reply).await);
                         return;
                     }
+                    if is_last(&state, &request[..size]) {
+                        let size = server.read(&mut reply).await.unwrap_or_default();
+                        drop(client.write_all(&reply[..size]).await);
+                    }
                 }
                 _ => return,
             },
@@ -142,12 +153,20 @@ async fn carry(mut client: TcpStream, state: watch::Sender<State>) {
 
 /// Whether this is the request whose reply is to be lost; there is only one.
 fn is_robbed(state: &watch::Sender<State>, request: &[u8]) -> bool {
+    state.send_if_modified(|state| state.robbed.take_if(|word| holds(request, word)).is_some())
+}
+
+/// Whether this is the request that is the last one; then nothing moves from here on.
+fn is_last(state: &watch::Sender<State>, request: &[u8]) -> bool {
     state.send_if_modified(|state| {
-        let holds = |word: &str| request.windows(word.len()).any(|part| part == word.as_bytes());
-        let is_it = state.robbed.is_some_and(holds);
+        let is_it = state.last.take_if(|word| holds(request, word)).is_some();
         if is_it {
-            state.robbed = None;
+            state.way = Way::Stalled;
         }
         is_it
     })
+}
+
+fn holds(request: &[u8], word: &str) -> bool {
+    request.windows(word.len()).any(|part| part == word.as_bytes())
 }
