@@ -174,7 +174,8 @@ fn claim(table: &TableName, ready: &str) -> String {
 /// How long a task ran under the lease that a statement has just ended, in microseconds.
 const BUSY_US: &str = "(extract(epoch FROM t.updated_at - t.started_at) * 1000000)::bigint";
 
-/// $1 ids, $2 tokens. Answers the ids and how long each ran. What it finishes is counted in the same statement.
+/// $1 ids, $2 tokens. Answers the ids that were settled, in one array: a row for each costs both sides more. What it
+/// finishes is counted in the same statement.
 fn complete(table: &TableName) -> String {
     format!(
         "WITH s AS (UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
@@ -183,7 +184,7 @@ fn complete(table: &TableName) -> String {
          RETURNING t.id, t.type, {BUSY_US} AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
          SELECT type, 3, count(*), sum(busy_us)::bigint FROM s GROUP BY type) \
-         SELECT id, busy_us FROM s"
+         SELECT coalesce(array_agg(id), '{{}}'::uuid[]) FROM s"
     )
 }
 
@@ -206,7 +207,7 @@ fn settle(table: &TableName) -> String {
          RETURNING t.id, t.type, t.status, {BUSY_US} AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
          SELECT type, status, count(*), 0 FROM s WHERE status = 5 GROUP BY type, status) \
-         SELECT id, busy_us FROM s"
+         SELECT coalesce(array_agg(id), '{{}}'::uuid[]) FROM s"
     )
 }
 

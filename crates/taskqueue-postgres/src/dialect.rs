@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, SqlSafeStr as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, SqlSafeStr as _};
 use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, Transition, WakeUp,
 };
@@ -25,14 +25,14 @@ use crate::flavour::PostgresFlavour;
 use crate::inserting;
 use crate::listen::Wakes;
 use crate::query::Query;
-use crate::session::Session;
+use crate::session::{Connections, Session};
 use crate::totals::summed;
 use crate::wire;
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
 pub(crate) struct PostgresDialect {
-    pool: PgPool,
+    connections: Connections,
     /// None where wake-ups are off.
     wakes: Option<Wakes>,
     options: Options,
@@ -50,14 +50,14 @@ pub(crate) struct PostgresDialect {
 impl PostgresDialect {
     /// `is_read_committed`: whether single statements need no transaction of their own.
     pub(crate) fn new(
-        pool: PgPool,
+        connections: Connections,
         wakes: Option<Wakes>,
         config: &crate::PostgresConfig,
         literal: Literal,
         is_read_committed: bool,
     ) -> Self {
         Self {
-            pool,
+            connections,
             wakes,
             literal,
             place: Place::default(),
@@ -71,8 +71,8 @@ impl PostgresDialect {
         }
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
-        &self.pool
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     pub(crate) fn literal(&self) -> &Literal {
@@ -112,7 +112,7 @@ impl PostgresDialect {
         }
         let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
         let query = self.query(&self.literal.complete).bind(ids).bind(tokens);
-        applied(query.fetch_all(connection).await.map_err(failure)?)
+        applied(&query.fetch_one(connection).await.map_err(failure)?)
     }
 
     /// Where the slice of this first id ends; `None` when the table does.
@@ -154,7 +154,7 @@ impl PostgresDialect {
             changes.push(&decision.transition);
         }
         let query = self.query(&self.literal.settle).bind(ids).bind(tokens);
-        applied(changes.bind(query).fetch_all(connection).await.map_err(failure)?)
+        applied(&changes.bind(query).fetch_one(connection).await.map_err(failure)?)
     }
 }
 
@@ -186,13 +186,13 @@ impl Dialect for PostgresDialect {
     async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
             Access::Read | Access::Single if self.is_read_committed => {
-                return Session::single(&self.pool, self.statement_timeout).await.map_err(failure);
+                return self.connections.single().await.map_err(failure);
             }
             Access::Snapshot => self.literal.snapshot,
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        Session::begin(&self.pool, begin, self.statement_timeout).await.map_err(failure)
+        self.connections.begin(begin).await.map_err(failure)
     }
 
     async fn commit(&self, session: Session) -> Attempt<()> {
@@ -382,16 +382,14 @@ impl Dialect for PostgresDialect {
         if let Some(wakes) = &self.wakes {
             wakes.close().await;
         }
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }
 
-fn applied(rows: Vec<PgRow>) -> Attempt<Vec<Applied>> {
-    let read = |row: &PgRow| {
-        let mut row = wire::row(row)?;
-        Ok(Applied { id: row.id(0)?, busy_us: row.integer_opt(1)?.unwrap_or_default() })
-    };
-    rows.iter().map(read).collect()
+/// The ids of an answer's one array. How long each ran is counted by the statement itself.
+fn applied(row: &PgRow) -> Attempt<Vec<Applied>> {
+    let ids: Vec<Uuid> = row.try_get(0).map_err(failure)?;
+    Ok(ids.into_iter().map(|id| Applied { id: TaskId::from(id), busy_us: 0 }).collect())
 }
 
 pub(crate) fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {

@@ -19,6 +19,7 @@ mod flavour;
 #[cfg(test)]
 mod golden;
 mod inserting;
+mod kept;
 mod listen;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
@@ -43,6 +44,7 @@ use config::Source;
 pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
 use dialect::PostgresDialect;
 use listen::Wakes;
+use session::Connections;
 
 /// A durable queue in a PostgreSQL database. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -84,17 +86,22 @@ impl PostgresQueue {
             Source::Pool(pool) => pool.clone(),
             Source::Url(url) => open(&config, engine, url, Arc::clone(&is_lent)).await?,
         };
+        // Half of the queue's own pool at most, so that others find one, and as many as a worker uses at once.
+        let keeps = match &config.source {
+            Source::Url(_) if !is_pooled => usize::try_from(config.connections_max / 2).unwrap_or(0).min(4),
+            _ => 0,
+        };
+        let connections = Connections::new(pool, keeps, config.statement_timeout);
         let table = &config.options.table;
         let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
-            .then(|| Wakes::new(pool.clone(), table, !is_pooled));
+            .then(|| Wakes::new(connections.clone(), table, !is_pooled));
         // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
-        let is_single =
-            config.prepared_statements && session::is_read_committed(&pool, config.statement_timeout).await?;
+        let is_single = config.prepared_statements && session::is_read_committed(&connections).await?;
         let literal = match engine {
             Engine::Postgres => Literal::new(table),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),
         };
-        let dialect = PostgresDialect::new(pool, wakes, &config, literal, is_single);
+        let dialect = PostgresDialect::new(connections, wakes, &config, literal, is_single);
         Ok(Self { sql: SqlQueue::new(dialect), engine, is_lent })
     }
 
@@ -107,15 +114,19 @@ impl PostgresQueue {
     /// Dropped, the migration goes on to its end.
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
-        migrate::migrate(dialect.pool().clone(), self.engine, dialect.options().table.clone()).await
+        migrate::migrate(dialect.connections().pool().clone(), self.engine, dialect.options().table.clone())
+            .await
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
     /// back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
     /// for each.
     pub fn pool(&self) -> &PgPool {
-        self.is_lent.store(true, Ordering::Relaxed);
-        self.sql.dialect().pool()
+        let connections = self.sql.dialect().connections();
+        if !self.is_lent.swap(true, Ordering::Relaxed) {
+            connections.keep_none();
+        }
+        connections.pool()
     }
 
     /// Rouses the workers that wait for this queue, here and in other processes: for callers of

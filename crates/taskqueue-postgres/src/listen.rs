@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use taskqueue_core::WakeUp;
 use taskqueue_sql::TableName;
@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::query::within;
-use crate::session::Session;
+use crate::session::Connections;
 
 /// The shortest time between two notifications of one queue. The first after a quiet time is sent at once.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
@@ -54,7 +54,7 @@ pub(crate) struct Wakes {
 /// Where notifications go, and in whose name.
 #[derive(Debug, Clone)]
 struct Channel {
-    pool: PgPool,
+    connections: Connections,
     name: String,
     /// The payload: its own notifications do not wake a queue a second time.
     sender: String,
@@ -62,11 +62,11 @@ struct Channel {
 
 impl Wakes {
     /// Wake-ups for the queues on `table`. Starts nothing yet. Within a runtime only.
-    pub(crate) fn new(pool: PgPool, table: &TableName, listens: bool) -> Self {
+    pub(crate) fn new(connections: Connections, table: &TableName, listens: bool) -> Self {
         let stop = CancellationToken::new();
         let sender = format!("{:016x}", rand::random::<u64>());
         Self {
-            channel: Channel { pool, name: channel_of(table), sender },
+            channel: Channel { connections, name: channel_of(table), sender },
             listens,
             ready: Arc::default(),
             announcer: OnceLock::new(),
@@ -94,7 +94,7 @@ impl Wakes {
         }
         self.listener.get_or_init(|| {
             let listener = Listener {
-                options: PgConnectOptions::clone(&self.channel.pool.connect_options()),
+                options: PgConnectOptions::clone(&self.channel.connections.pool().connect_options()),
                 channel: self.channel.clone(),
                 wake_up: wake_up.clone(),
             };
@@ -136,12 +136,13 @@ async fn announce(channel: Channel, ready: Arc<Notify>, stop: CancellationToken)
 }
 
 impl Channel {
-    /// A statement of its own, outside any transaction.
+    /// A statement of its own, outside any transaction. In one round trip: names and payloads are this file's, without
+    /// quotes.
     async fn send(&self, payload: &str) -> sqlx::Result<()> {
+        let notify = format!("SELECT pg_notify('{}', '{payload}')", self.name);
         let sending = async {
-            let mut session = Session::single(&self.pool, SEND_TIME_MAX).await?;
-            let notify = sqlx::query("SELECT pg_notify($1, $2)").persistent(false);
-            notify.bind(&self.name).bind(payload).execute(&mut *session).await?;
+            let mut session = self.connections.single().await?;
+            sqlx::raw_sql(AssertSqlSafe(notify)).execute(&mut *session).await?;
             session.commit().await
         };
         within(SEND_TIME_MAX, sending).await
