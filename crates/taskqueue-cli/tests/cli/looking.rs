@@ -1,0 +1,92 @@
+//! `get`, `list` and `cancel`: what is there, page by page and elsewhere.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use crate::support::Program;
+use crate::task_objects;
+
+#[test]
+fn pages_of_a_listing_hold_every_task_once() {
+    let program = Program::new();
+    program.run_with_input(&["enqueue", "--json-lines"], &task_objects(25));
+    let mut seen = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let mut args = vec!["list", "--json", "--limit", "10"];
+        args.extend(after.iter().flat_map(|id| ["--after", id]));
+        let page = program.json(&args);
+        let ids = page["tasks"].as_array().expect("a list").iter();
+        seen.extend(ids.map(|task| task["id"].as_str().expect("text").to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 25);
+    assert!(seen.windows(2).all(|pair| pair[0] > pair[1]), "newest first, none twice");
+}
+
+#[test]
+fn a_listing_filters_and_says_how_to_go_on() {
+    let program = Program::new();
+    let mail = program.enqueue("mail", "1");
+    let other = program.enqueue("other", "1");
+    program.ok(&["cancel", &other]);
+    let table = program.ok(&["list", "--type", "mail"]);
+    assert!(table.starts_with("ID ") && table.contains(&mail) && !table.contains(&other), "{table}");
+    assert!(program.ok(&["list", "--status", "cancelled"]).contains(&other));
+    assert_eq!(program.ok(&["list", "--status", "running"]), "no tasks\n");
+    let first = program.run(&["list", "--limit", "1"]);
+    assert_eq!(first.stderr, format!("there may be more: go on with --after {other}\n"));
+    let bad = program.run(&["list", "--status", "lost"]);
+    assert!(bad.code == 2 && bad.stderr.contains("dead_letter"), "{bad:?}");
+}
+
+#[test]
+fn what_list_prints_can_be_enqueued_elsewhere() {
+    let (here, there) = (Program::new(), Program::new());
+    here.run_with_input(&["enqueue", "--json-lines"], &task_objects(3));
+    let lines = here.ok(&["list", "--json-lines"]);
+    assert_eq!(there.run_with_input(&["enqueue", "--json-lines"], &lines).stdout, "enqueued 3 tasks\n");
+    assert_eq!(there.ok(&["list", "--limit", "3"]), here.ok(&["list", "--limit", "3"]));
+}
+
+#[test]
+fn cancel_says_what_the_task_was_and_refuses_a_finished_one() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "1");
+    assert_eq!(program.ok(&["cancel", &id]), format!("cancelled {id} (was pending)\n"));
+    program.run(&["cancel", &id]).refused(4, "is finished already: cancelled");
+    program.run(&["cancel", "0198c5d0-0000-7000-8000-000000000009"]).refused(3, "task not found");
+}
+
+#[test]
+fn a_missing_task_and_a_missing_database_are_not_found() {
+    let program = Program::new();
+    let id = "0198c5d0-0000-7000-8000-000000000009";
+    program.run(&["get", id]).refused(3, "there is no database at taskqueue.db");
+    assert!(!program.folder().join("taskqueue.db").exists(), "looking made a database");
+    program.ok(&["migrate"]);
+    program.run(&["get", id]).refused(3, "task not found");
+    assert_eq!(program.run(&["get", "nonsense"]).code, 2);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let program = Program::new();
+    program.run_with_input(&["enqueue", "--json-lines"], &task_objects(3000));
+    let mut child = program
+        .command(&["list", "--json", "--limit", "3000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut first = String::new();
+    let mut reader = BufReader::new(child.stdout.take().expect("it is piped"));
+    reader.read_line(&mut first).expect("it prints");
+    drop(reader);
+    let mut stderr = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut stderr).expect("UTF-8");
+    assert_eq!((child.wait().expect("it ends").code(), stderr.as_str()), (Some(0), ""));
+}

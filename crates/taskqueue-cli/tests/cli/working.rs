@@ -1,0 +1,139 @@
+//! `work` and what keeps a queue in order: pauses, dead letters, signals, metrics.
+
+use std::io::{Read, Write};
+
+use crate::support::{Background, Program, wait_until};
+
+#[test]
+fn a_paused_type_is_not_worked_until_it_is_resumed() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "1");
+    assert!(program.ok(&["pause", "mail"]).starts_with("paused mail"));
+    assert!(program.ok(&["stats"]).contains("mail  1  paused"));
+    program.ok(&["work", "--drain", "--exec", "mail=cat"]);
+    assert_eq!(program.status(&id), "pending");
+    assert!(program.ok(&["resume", "mail"]).starts_with("resumed mail"));
+    program.ok(&["work", "--drain", "--exec", "mail=cat"]);
+    assert_eq!(program.status(&id), "completed");
+}
+
+#[test]
+fn dead_letters_are_listed_redriven_and_cleaned_up() {
+    let program = Program::new();
+    let id = program.ok(&["enqueue", "--type", "mail", "--max-retries", "1", "1"]);
+    let id = id.trim();
+    let log = program.run(&["work", "--drain", "--exec", "mail=false"]).stderr;
+    assert!(log.contains("dead letter") && !log.contains('\u{1b}'), "colours are for terminals: {log:?}");
+    assert!(program.ok(&["list", "--status", "dead_letter"]).contains(id));
+    assert_eq!(program.ok(&["redrive", id]), "redriven: 1 task is pending again\n");
+    program.run(&["redrive", id]).refused(4, "is not a dead letter: pending");
+    program.ok(&["work", "--drain", "--exec", "mail=false"]);
+    assert_eq!(program.ok(&["redrive", "--all", "--type", "other"]), "redriven: 0 tasks are pending again\n");
+    assert_eq!(program.ok(&["redrive", "--all"]), "redriven: 1 task is pending again\n");
+    program.ok(&["work", "--drain", "--exec", "mail=false"]);
+    assert!(program.ok(&["cleanup"]).starts_with("removed 0 tasks"));
+    assert!(program.ok(&["cleanup", "--older-than", "0s"]).starts_with("removed 1 task "));
+    program.run(&["get", id]).refused(3, "task not found");
+}
+
+#[test]
+fn a_command_gets_the_payload_on_its_standard_input_and_no_shell_reads_it() {
+    let program = Program::new();
+    let script = program.file("keep.sh", "cat > \"$1\"\n");
+    let exec = format!("mail=sh {} 'a file'", script.display());
+    program.enqueue("mail", r#"{"to":"$(touch oops) 'ada'"}"#);
+    let text = program.ok(&["work", "--drain", "--exec", &exec]);
+    assert!(text.contains("1 completed"), "{text}");
+    let kept = std::fs::read_to_string(program.folder().join("a file")).expect("the command wrote it");
+    assert_eq!(kept, r#"{"to":"$(touch oops) 'ada'"}"#);
+    assert!(!program.folder().join("oops").exists());
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_finishes_what_it_runs() {
+    let program = Program::new();
+    // The command says that it has begun, then waits for the file that the test makes after the signal.
+    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let id = program.enqueue("mail", "1");
+    let exec = format!("mail=sh {}", script.display());
+    let mut worker = Background::start(program.command(&["work", "--exec", &exec]));
+    worker.wait_for("handles mail");
+    wait_until(|| program.folder().join("begun").exists());
+    assert_eq!(program.status(&id), "running");
+    worker.signal("TERM");
+    worker.wait_for("stopping");
+    program.file("go", "");
+    let (code, text) = worker.wait();
+    assert_eq!(code, 0);
+    assert!(text.contains("1 completed"), "{text}");
+    assert_eq!(program.status(&id), "completed");
+}
+
+#[test]
+fn a_worker_serves_its_metrics() {
+    let program = Program::new();
+    program.enqueue("mail", "1");
+    let args = ["work", "--exec", "mail=cat", "--metrics-listen", "127.0.0.1:0"];
+    let mut worker = Background::start(program.command(&args));
+    let line = worker.wait_for("metrics at http://");
+    let address = line.trim_start_matches("taskqueue: metrics at http://").trim_end_matches("/metrics");
+    wait_until(|| {
+        let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it reads");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("it answers");
+        page.contains("zapfs_taskqueue_tasks_processed_total{type=\"mail\",status=\"completed\"} 1")
+            && page.contains(
+                "zapfs_taskqueue_task_processing_duration_seconds_bucket{type=\"mail\",le=\"60\"} 1",
+            )
+    });
+    worker.signal("TERM");
+    assert_eq!(worker.wait().0, 0);
+}
+
+#[test]
+fn a_second_signal_stops_a_worker_at_once() {
+    let program = Program::new();
+    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let id = program.enqueue("mail", "1");
+    let exec = format!("mail=sh {}", script.display());
+    let mut worker =
+        Background::start(program.command(&["work", "--exec", &exec, "--visibility-timeout", "1s"]));
+    wait_until(|| program.folder().join("begun").exists());
+    worker.signal("INT");
+    worker.wait_for("stopping");
+    worker.signal("INT");
+    worker.wait_for("stopped at once");
+    let status = worker.child.wait().expect("it ends");
+    program.file("go", "");
+    assert_eq!(status.code(), Some(130));
+    wait_until(|| program.ok(&["reclaim"]).contains("1 ready again"));
+    assert_eq!(program.status(&id), "pending");
+}
+
+#[test]
+fn a_worker_without_anything_to_do_says_what_it_can_do() {
+    let program = Program::new();
+    program.run(&["work"]).refused(2, "--exec");
+    program.run(&["work", "--exec", "mail=cat", "--exec", "mail=cat"]).refused(2, "mail");
+    program.run(&["work", "--exec", "mail=cat", "--types", "other"]).refused(2, "other");
+    assert!(!program.folder().join("taskqueue.db").exists());
+}
+
+#[test]
+fn events_are_delivered_into_a_file_as_s3_records() {
+    let program = Program::new();
+    let event = r#"{"event_name":"s3:ObjectCreated:Put","bucket":"b","key":"a b.txt","size":5,"etag":"e","owner_id":"o","request_id":"r","source_ip":"127.0.0.1","timestamp":1767225600000,"sequencer":"01"}"#;
+    program.enqueue("event", event);
+    let text = program.ok(&["work", "--drain", "--event-file", "events.jsonl"]);
+    assert!(text.contains("1 completed"), "{text}");
+    let record = std::fs::read_to_string(program.folder().join("events.jsonl")).expect("the file is there");
+    assert!(record.contains("\"ObjectCreated:Put\"") && record.contains("\"a+b.txt\""), "{record}");
+}
+
+#[test]
+fn reclaim_with_nothing_to_do_says_so() {
+    let program = Program::new();
+    program.ok(&["migrate"]);
+    assert_eq!(program.ok(&["reclaim"]), "reclaimed 0 tasks: 0 ready again, 0 dead letters\n");
+}
