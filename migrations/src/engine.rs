@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{MYSQL, Migration, POSTGRES, SQLITE};
+use crate::{COCKROACH, MYSQL, Migration, POSTGRES, SQLITE};
 
 /// A family of databases that share their SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Engine {
     Sqlite,
     /// PostgreSQL.
     Postgres,
+    /// CockroachDB, which has PostgreSQL's URLs: only its name leads to it.
+    Cockroach,
     /// MySQL and MariaDB.
     Mysql,
 }
@@ -24,13 +26,14 @@ pub struct UnknownEngine;
 
 impl Engine {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Sqlite, Self::Postgres, Self::Mysql];
+    pub const ALL: [Self; 4] = [Self::Sqlite, Self::Postgres, Self::Cockroach, Self::Mysql];
 
-    /// Its name as an identifier: `sqlite`, `postgres`, `mysql`.
+    /// Its name as an identifier: `sqlite`, `postgres`, `cockroach`, `mysql`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
+            Self::Cockroach => "cockroach",
             Self::Mysql => "mysql",
         }
     }
@@ -40,6 +43,7 @@ impl Engine {
         match self {
             Self::Sqlite => SQLITE,
             Self::Postgres => POSTGRES,
+            Self::Cockroach => COCKROACH,
             Self::Mysql => MYSQL,
         }
     }
@@ -74,7 +78,7 @@ impl Engine {
     fn create_versions(self, table: &str) -> String {
         let columns = match self {
             Self::Sqlite => "version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)",
-            Self::Postgres => {
+            Self::Postgres | Self::Cockroach => {
                 "version bigint PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
             }
             Self::Mysql => {
@@ -89,7 +93,7 @@ impl Engine {
     fn record(self, table: &str, Migration { version, name, .. }: &Migration) -> String {
         let now = match self {
             Self::Sqlite => "CAST(strftime('%s', 'now') AS INTEGER) * 1000000",
-            Self::Postgres => "now()",
+            Self::Postgres | Self::Cockroach => "now()",
             Self::Mysql => "UTC_TIMESTAMP(6)",
         };
         format!(
@@ -103,6 +107,7 @@ impl fmt::Display for Engine {
         f.pad(match self {
             Self::Sqlite => "SQLite",
             Self::Postgres => "PostgreSQL",
+            Self::Cockroach => "CockroachDB",
             Self::Mysql => "MySQL",
         })
     }
@@ -116,6 +121,7 @@ impl FromStr for Engine {
         match name {
             "sqlite" => Ok(Self::Sqlite),
             "postgres" | "postgresql" => Ok(Self::Postgres),
+            "cockroach" => Ok(Self::Cockroach),
             "mysql" | "mariadb" => Ok(Self::Mysql),
             _ => Err(UnknownEngine),
         }
@@ -124,7 +130,7 @@ impl FromStr for Engine {
 
 impl fmt::Display for UnknownEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not sqlite, postgres or mysql")
+        f.write_str("not sqlite, postgres, cockroach or mysql")
     }
 }
 

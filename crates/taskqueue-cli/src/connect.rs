@@ -59,7 +59,7 @@ async fn open(target: &Target, tables: Tables) -> Outcome<Arc<dyn Queue>> {
         #[cfg(feature = "sqlite")]
         Engine::Sqlite => sqlite(target.url(), table, tables).await,
         #[cfg(feature = "postgres")]
-        Engine::Postgres => postgres(target.url(), table, tables).await,
+        Engine::Postgres | Engine::Cockroach => postgres(target.url(), table, tables).await,
         #[cfg(feature = "mysql")]
         Engine::Mysql => mysql(target.url(), table, tables).await,
         #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]

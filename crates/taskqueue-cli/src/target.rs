@@ -105,7 +105,9 @@ impl Target {
         let table = self.table.clone().unwrap_or_default();
         match &self.schema {
             None => Ok(table),
-            Some(schema) if engine == Engine::Postgres => Ok(table.in_schema(schema)?),
+            Some(schema) if matches!(engine, Engine::Postgres | Engine::Cockroach) => {
+                Ok(table.in_schema(schema)?)
+            }
             Some(_) => Err(Failure::usage(format!(
                 "--schema is for PostgreSQL; {engine} has no schemas in a database"
             ))),
@@ -135,10 +137,8 @@ impl Target {
         match (scheme, scheme.parse()) {
             ("memory", _) => Err(in_memory()),
             (_, Ok(Engine::Sqlite)) => file(rest).map(Place::File),
-            (_, Ok(engine)) => Ok(Place::Server(engine)),
-            (_, Err(_)) => {
-                Err(Failure::usage(format!("unknown database scheme {:?}; {FORMS}", shown_scheme(scheme))))
-            }
+            (_, Ok(engine)) if engine != Engine::Cockroach => Ok(Place::Server(engine)),
+            _ => Err(Failure::usage(format!("unknown database scheme {:?}; {FORMS}", shown_scheme(scheme)))),
         }
     }
 }
@@ -231,12 +231,16 @@ mod tests {
         ] {
             assert_eq!(target(&format!("{scheme}://h/d")).place().expect("a URL"), Place::Server(engine));
         }
+        // Its URLs are PostgreSQL's.
+        assert_eq!(target("cockroach://h/d").place().expect_err("no scheme").code(), Code::Usage);
     }
 
     #[test]
     fn a_schema_is_refused_where_there_are_none() {
         let target = Target { schema: Some("work".to_owned()), ..target("sqlite:x") };
-        assert_eq!(target.table(Engine::Postgres).expect("it has schemas").as_str(), "\"work\".tasks");
+        for engine in [Engine::Postgres, Engine::Cockroach] {
+            assert_eq!(target.table(engine).expect("it has schemas").as_str(), "\"work\".tasks");
+        }
         for engine in [Engine::Sqlite, Engine::Mysql] {
             assert_eq!(target.table(engine).expect_err("it has none").code(), Code::Usage);
         }

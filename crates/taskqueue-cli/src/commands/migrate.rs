@@ -19,7 +19,8 @@ Running it again changes nothing. `enqueue` and `work` do it by themselves for a
 a file that was there before, and a server's database, are not touched until you say so here.
 
 --print connects to nothing and changes nothing. What it prints also records the versions that it applies, so that \
-`migrate` finds nothing left to do. Apply it in one transaction where the engine can (SQLite, PostgreSQL).";
+`migrate` finds nothing left to do. Apply it in one transaction where the engine can (SQLite, PostgreSQL); on CockroachDB send each \
+statement on its own.";
 
 /// Creates or upgrades the tables of the queue in the database.
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     /// Print the SQL instead of running it, for a migration tool of your own
     #[arg(long)]
     print: bool,
-    /// Whose SQL to print: sqlite, postgres or mysql [default: that of --database]
+    /// Whose SQL to print: sqlite, postgres, cockroach or mysql [default: that of --database]
     #[arg(long, requires = "print")]
     engine: Option<Engine>,
     /// Print only what comes after this version, which is applied already

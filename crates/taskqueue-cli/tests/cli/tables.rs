@@ -56,13 +56,22 @@ fn the_printed_sql_leaves_migrate_nothing_to_do() {
 #[test]
 fn the_sql_of_every_engine_is_printed_without_a_database() {
     let program = Program::on_url("postgres://user:secret@127.0.0.1:1/db".to_owned());
-    assert!(program.ok(&["migrate", "--print"]).contains(" timestamptz "));
+    let postgres = program.ok(&["migrate", "--print"]);
+    assert!(postgres.contains(" timestamptz ") && postgres.contains("fillfactor"), "{postgres}");
+    let cockroach = program.ok(&["migrate", "--print", "--engine", "cockroach", "--schema", "work"]);
+    assert!(
+        cockroach.contains("CREATE TABLE IF NOT EXISTS \"work\".tasks (")
+            && !cockroach.contains("fillfactor")
+    );
+    assert!(
+        cockroach.contains("INSERT INTO \"work\".tasks_migrations (version, name, applied_at) VALUES (1, ")
+    );
     assert!(program.ok(&["migrate", "--print", "--engine", "mariadb"]).contains("ENGINE = InnoDB"));
     assert!(
         program
             .run(&["migrate", "--print", "--engine", "oracle"])
             .stderr
-            .contains("not sqlite, postgres or mysql")
+            .contains("not sqlite, postgres, cockroach or mysql")
     );
     program.run(&["migrate", "--print", "--after", "99"]).refused(2, "versions are 0 to ");
 }
