@@ -225,7 +225,7 @@ async fn a_closed_queue_leaves_no_connection_though_it_is_still_held() {
     let _listener = connected(&queue).await;
     database.until_sessions("query LIKE 'LISTEN%'", 1).await;
 
-    queue.close().await;
+    soon(queue.close()).await;
 
     database.until_sessions("query NOT LIKE '%pg_stat_activity%'", 0).await;
     assert_eq!(queue.enqueue(task()).await.expect_err("it is closed").kind(), ErrorKind::QueueClosed);

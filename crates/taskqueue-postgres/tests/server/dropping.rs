@@ -103,6 +103,9 @@ async fn a_failed_call_leaves_no_transaction_in_the_pool() {
     for _ in 0..20 {
         let error = queue.enqueue(task()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotMigrated, "{error}");
+        // It has a transaction of its own, as a plain enqueue has not.
+        let error = queue.cancel(TaskId::generate()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotMigrated, "{error}");
     }
     sqlx::query("ALTER TABLE hidden RENAME TO tasks").execute(&mut observer).await.unwrap();
 

@@ -11,7 +11,8 @@ use taskqueue_postgres::{Error, ErrorKind, PostgresConfig, PostgresQueue};
 use crate::scratch::Scratch;
 use crate::support::{direct, server};
 
-const PASSWORD: &str = "correct-horse-battery";
+/// Of letters only: a URL writes other characters otherwise.
+const PASSWORD: &str = "correcthorsebattery";
 
 /// Asserts it of what this error and its sources say, to users and to developers.
 #[track_caller]

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgPoolOptions;
 use taskqueue_postgres::{Cleanup, Outcome, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp};
 
-use crate::scratch::{Scratch, claim_one, request, task, tasks};
-use crate::support::say;
+use crate::scratch::{Scratch, claim_one, queue_on, request, task, tasks};
+use crate::support::{prepares, say};
 
 /// Claims and completes until nothing is pending.
 async fn drain(queue: PostgresQueue) -> Vec<TaskId> {
@@ -107,9 +108,14 @@ async fn a_worker_whose_clock_is_hours_ahead_changes_nothing() {
 #[tokio::test]
 async fn the_time_zone_of_a_session_changes_nothing() {
     let (scratch, queue) = Scratch::with_queue().await;
-    scratch.set("timezone = 'Pacific/Auckland'").await;
-    scratch.set("datestyle = 'SQL, DMY'").await;
-    let far = scratch.queue().await;
+    // Said on each connection: the driver asks for UTC, whatever the database's default is.
+    let pool = PgPoolOptions::new().after_connect(|connection, _| {
+        let far = "SET timezone = 'Pacific/Auckland'; SET datestyle = 'SQL, DMY'";
+        Box::pin(async move { say(connection, far.to_owned()).await })
+    });
+    let cached = if prepares() { 100 } else { 0 };
+    let options = scratch.options().statement_cache_capacity(cached);
+    let far = queue_on(pool.connect_lazy_with(options)).await;
     let at = Timestamp::from_timestamp_micros(1_900_000_000_123_457).unwrap();
 
     let id = far.enqueue(task().scheduled_at(at)).await.unwrap();
