@@ -20,7 +20,7 @@ use std::time::Duration;
 use shelf::Database;
 use sqlx::postgres::PgPoolOptions;
 use taskqueue_conformance::{Fixture, Harness, Options};
-use taskqueue_postgres::{PostgresConfig, PostgresQueue, Queue, Timestamp};
+use taskqueue_postgres::{Engine, Pooler, PostgresConfig, PostgresQueue, Queue, Timestamp};
 
 struct Postgres;
 
@@ -44,6 +44,9 @@ async fn open(database: &Database, options: &Options) -> PostgresQueue {
     let mut config = PostgresConfig::pool(pool.await.expect("the server answers"));
     config.prepared_statements = prepares;
     config.scan_slow = Duration::ZERO;
+    // Found out by connections of their own: half of those that a test would make.
+    config.dialect = Some(Engine::Postgres);
+    config.pooler = if prepares { Pooler::Direct } else { Pooler::Transaction };
     config.options.visibility_timeout = options.visibility_timeout;
     config.options.retry = options.retry.clone();
     config.options.payload_bytes_max = options.payload_bytes_max;
