@@ -69,6 +69,19 @@ pub fn find(kind: Kind, directory: &Path) -> Result<Option<Box<dyn Engine>>> {
     })
 }
 
+/// The engine's name and version, as it reports them.
+///
+/// # Errors
+/// What the engine says.
+pub async fn version(engine: &dyn Engine) -> Result<String> {
+    let bed = engine.bed("version").await?;
+    let queue = bed.open(Connections::Default).await?;
+    let backend = queue.backend().await?;
+    queue.close().await;
+    bed.remove().await?;
+    Ok(format!("{} {}", backend.name, backend.version))
+}
+
 /// How many connections a queue may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {

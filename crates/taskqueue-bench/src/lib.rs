@@ -4,6 +4,7 @@
 mod bare;
 pub mod chart;
 mod contest;
+pub mod document;
 pub mod engine;
 pub mod plan;
 pub mod report;

@@ -40,6 +40,10 @@ struct Cli {
     /// Also write a bar chart for each engine to this folder, as SVG.
     #[arg(long, value_name = "FOLDER")]
     charts: Option<PathBuf>,
+    /// Also write the table into this Markdown document, between its lines `<!-- measured: begin -->` and
+    /// `<!-- measured: end -->`.
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
     /// Keep SQLite files in a new folder under this one, which should be on the disk that is to be measured.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     directory: PathBuf,
@@ -58,6 +62,8 @@ enum Command {
 #[derive(Default)]
 struct Found {
     figures: Vec<Figure>,
+    /// The engines with their versions.
+    versions: Vec<String>,
     failures: usize,
 }
 
@@ -86,6 +92,7 @@ fn measure(kind: Kind, cli: &Cli, folder: &Path, found: &mut Found) -> Result<()
         return Ok(());
     };
     let (runtime, plan) = (runtime(kind)?, plan(cli));
+    found.versions.push(runtime.block_on(engine::version(&*engine))?);
     let lax = runtime.block_on(engine.lax_settings())?;
     if !lax.is_empty() {
         eprintln!("{kind}: WARNING: {}: commits are not durable, the figures say nothing", lax.join(", "));
@@ -100,14 +107,17 @@ fn measure(kind: Kind, cli: &Cli, folder: &Path, found: &mut Found) -> Result<()
                 found.failures += 1;
             }
         }
-        publish(cli, &found.figures)?;
+        publish(cli, found)?;
     }
     Ok(())
 }
 
-fn publish(cli: &Cli, figures: &[Figure]) -> Result<()> {
+fn publish(cli: &Cli, Found { figures, versions, .. }: &Found) -> Result<()> {
     if let Some(path) = &cli.json {
         write_json(figures, path)?;
+    }
+    if let Some(path) = &cli.document {
+        taskqueue_bench::document::write(path, versions, figures)?;
     }
     if let Some(folder) = &cli.charts {
         taskqueue_bench::chart::write(figures, folder)?;
