@@ -116,6 +116,11 @@ async fn a_server_that_is_down_is_unavailable_in_time_and_used_again_when_it_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
     let (_scratch, proxy, queue) = by_proxy().await;
+    // With none at hand, a new connection is asked for.
+    wait_until_idle(&queue).await;
+    while let Some(connection) = queue.pool().try_acquire() {
+        connection.close().await.unwrap();
+    }
 
     proxy.stall();
     let error = in_time(queue.enqueue(task())).await.unwrap_err();
