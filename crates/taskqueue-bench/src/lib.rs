@@ -1,7 +1,7 @@
 //! The load generator and what the criterion bench shares with it: engines, bare programs to hold them against,
 //! workloads, and how figures are reported.
 
-mod bare;
+pub mod bare;
 pub mod chart;
 mod contest;
 pub mod document;

@@ -1,0 +1,70 @@
+//! `taskqueue`: ours.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use async_trait::async_trait;
+use taskqueue_core::{NewTask, Payload, Queue};
+use taskqueue_postgres::PostgresQueue;
+use taskqueue_worker::Worker;
+
+use crate::ledger::handled;
+use crate::peer::{Entry, Peer, Photo, Setting, Working};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "taskqueue",
+    package: "taskqueue-postgres",
+    open: |url| {
+        Box::pin(async move {
+            let queue = PostgresQueue::connect(&url).await?;
+            queue.migrate().await?;
+            Ok(Box::new(Taskqueue(queue)) as Box<dyn Peer>)
+        })
+    },
+};
+
+impl Payload for Photo {
+    const TYPE: &'static str = "photo";
+}
+
+async fn handle(photo: Photo) {
+    handled(&photo);
+}
+
+struct Taskqueue(PostgresQueue);
+
+#[async_trait]
+impl Peer for Taskqueue {
+    async fn enqueue(&self, photo: Photo) -> Result<()> {
+        self.0.enqueue(NewTask::new(&photo)?).await?;
+        Ok(())
+    }
+
+    async fn enqueue_many(&self, photos: Vec<Photo>) -> Result<()> {
+        let tasks: taskqueue_core::Result<_> = photos.iter().map(NewTask::new).collect();
+        self.0.enqueue_many(tasks?).await?;
+        Ok(())
+    }
+
+    async fn work(&self, setting: Setting) -> Result<Working> {
+        let builder = Worker::builder(self.0.clone()).concurrency(setting.concurrency).handler(handle);
+        let builder = if setting.is_tuned {
+            builder.prefetch(1_500).settle_delay(Duration::from_millis(5))
+        } else {
+            builder
+        };
+        let running = builder.build()?.start();
+        Ok(Box::pin(async move {
+            running.stop().await;
+        }))
+    }
+
+    async fn unfinished(&self) -> Result<i64> {
+        let stats = self.0.stats().await?;
+        Ok(i64::try_from(stats.pending + stats.running + stats.failed)?)
+    }
+
+    async fn close(&self) {
+        self.0.close().await;
+    }
+}
