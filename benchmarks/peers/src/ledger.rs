@@ -73,3 +73,20 @@ impl Ledger {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_drain_counts_only_when_every_task_was_handled_once() {
+        let (ledger, _started) = Ledger::open(2);
+        handled(&Photo::new(0));
+        ledger.wait_for_all(Duration::from_millis(1)).await.expect_err("one task is lost");
+        handled(&Photo::new(1));
+        ledger.wait_for_all(Duration::from_secs(60)).await.expect("both are handled");
+        ledger.check().expect("each once");
+        handled(&Photo::new(1));
+        ledger.check().expect_err("one is handled twice");
+    }
+}
