@@ -7,7 +7,7 @@ use taskqueue_core::{Claim, State, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
 
 use crate::batch::micros;
-use crate::claim::{LIST_MAX, padded};
+use crate::claim::{LIST_MAX, claim_sets, padded};
 use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
 use crate::wire::{self, bind_ids, number};
@@ -84,21 +84,29 @@ type ClaimPlace = (i64, i64, TaskId);
 
 impl Claimed<'_> {
     /// The row as the claim leaves it, and its place.
-    fn read(&self, mut fields: Vec<Field>) -> Attempt<(ClaimPlace, Row)> {
-        let mut order = Row::new(fields.split_off(TASK_COLUMNS.len()));
-        let id = Row::new(fields[..1].to_vec()).id(0)?;
-        for (column, field) in TASK_COLUMNS.iter().zip(&mut fields) {
-            match (column, &mut *field) {
-                (Column::Status, _) => *field = Field::Integer(State::Running.code().into()),
-                (Column::StartedAt | Column::UpdatedAt, _) => *field = Field::Integer(self.now),
-                (Column::WorkerId, _) => *field = Field::Text(self.claiming.worker_id.as_str().to_owned()),
-                (Column::LeaseToken, _) => *field = Field::Integer(self.claiming.token.get()),
-                (Column::LeaseUntil, _) => *field = Field::Integer(self.until),
-                (Column::Attempts | Column::LeaseNumber, Field::Integer(count)) => *count += 1,
-                _ => {}
-            }
+    fn read(&self, read: Vec<Field>) -> Attempt<(ClaimPlace, Row)> {
+        let id = Row::new(read[..1].to_vec()).id(0)?;
+        let mut read = read.into_iter();
+        let mut fields = Vec::with_capacity(TASK_COLUMNS.len());
+        for column in TASK_COLUMNS {
+            let before = if claim_sets(column) { None } else { read.next() };
+            fields.push(self.field(column, before.unwrap_or(Field::Null)));
         }
+        let mut order = Row::new(read.collect());
         Ok(((order.integer(0)?, order.integer(1)?, id), Row::new(fields)))
+    }
+
+    /// What the claim makes of a column that was this before.
+    fn field(&self, column: Column, before: Field) -> Field {
+        match (column, before) {
+            (Column::Status, _) => Field::Integer(State::Running.code().into()),
+            (Column::StartedAt | Column::UpdatedAt, _) => Field::Integer(self.now),
+            (Column::WorkerId, _) => Field::Text(self.claiming.worker_id.as_str().to_owned()),
+            (Column::LeaseToken, _) => Field::Integer(self.claiming.token.get()),
+            (Column::LeaseUntil, _) => Field::Integer(self.until),
+            (Column::Attempts | Column::LeaseNumber, Field::Integer(count)) => Field::Integer(count + 1),
+            (_, before) => before,
+        }
     }
 
     fn bind<'q>(&self, query: Query<'q, MySql, MySqlArguments>) -> Attempt<Query<'q, MySql, MySqlArguments>> {

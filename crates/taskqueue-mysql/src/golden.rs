@@ -18,6 +18,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
     let mut texts: Vec<_> = portable.into_iter().map(|(name, statement)| (name, statement.sql)).collect();
     texts.extend([
         ("insert", literal.insert(2)),
+        ("insert_plain", literal.insert_plain(2)),
         ("heads", literal.heads(1)),
         ("heads_of_two", literal.heads(2)),
         ("take", literal.take.clone()),

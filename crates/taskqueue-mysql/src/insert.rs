@@ -5,7 +5,9 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{Datelike, NaiveDateTime};
-use sqlx::MySqlConnection;
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
 use taskqueue_core::{Error, NewTask, Schedule, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
 
@@ -13,6 +15,7 @@ use crate::batch::micros;
 use crate::claim::insert_rows;
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate};
+use crate::wire::{bytes, number};
 
 /// How often the rest is inserted again because another transaction put something in the way meanwhile.
 const TRIES_MAX: usize = 4;
@@ -20,6 +23,7 @@ const TRIES_MAX: usize = 4;
 /// `max_allowed_packet` that is in use (16 MiB).
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
+type Inserts<'q> = Query<'q, MySql, MySqlArguments>;
 /// A task and what it adds to `queue_at` when it is ready, in microseconds.
 type Placed<'t> = (usize, &'t NewTask);
 
@@ -68,28 +72,52 @@ async fn insert_rows_of(
     connection: &mut MySqlConnection,
     rows: &[Placed<'_>],
 ) -> Attempt<Inserting> {
-    let sql = dialect.literal().insert(rows.len());
+    let are_plain = rows.iter().all(|(_, task)| is_plain(task));
+    let sql = match are_plain {
+        true => dialect.literal().insert_plain(rows.len()),
+        false => dialect.literal().insert(rows.len()),
+    };
     let mut query = dialect.query(&sql);
-    for (place, task) in rows {
-        let (at, delay) = times(task)?;
-        query = query
-            .bind(task.id.as_uuid().into_bytes().to_vec())
-            .bind(task.task_type.as_str().to_owned())
-            .bind(task.priority.0)
-            .bind(at)
-            .bind(delay)
-            .bind(i64::try_from(*place).unwrap_or(i64::MAX))
-            .bind(i64::from(task.max_retries))
-            .bind(task.unique_key.as_deref().map(|key| key.as_bytes().to_vec()))
-            .bind(task.region.clone())
-            .bind(stored_metadata(&task.metadata))
-            .bind(task.payload.as_str().to_owned());
+    for row in rows {
+        query = if are_plain { bind_plain(query, row) } else { bind(query, row)? };
     }
     match dialect.run(query, connection).await {
         Ok(_) => Ok(Inserting::Done),
         Err(error) if is_duplicate(&error) => Ok(Inserting::Collided),
         Err(error) => Err(failure(error)),
     }
+}
+
+/// Whether a task is ready at once and has nothing that most tasks do without.
+fn is_plain(task: &NewTask) -> bool {
+    let NewTask { schedule, unique_key, region, metadata, .. } = task;
+    *schedule == Schedule::Now && unique_key.is_none() && region.is_none() && metadata.is_empty()
+}
+
+fn bind_plain<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Inserts<'q> {
+    query
+        .bind(bytes(task.id))
+        .bind(task.task_type.as_str())
+        .bind(task.priority.0)
+        .bind(number(*place))
+        .bind(i64::from(task.max_retries))
+        .bind(task.payload.as_str())
+}
+
+fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Attempt<Inserts<'q>> {
+    let (at, delay) = times(task)?;
+    Ok(query
+        .bind(bytes(task.id))
+        .bind(task.task_type.as_str())
+        .bind(task.priority.0)
+        .bind(at)
+        .bind(delay)
+        .bind(number(*place))
+        .bind(i64::from(task.max_retries))
+        .bind(task.unique_key.as_deref().map(str::as_bytes))
+        .bind(task.region.as_deref())
+        .bind(stored_metadata(&task.metadata))
+        .bind(task.payload.as_str()))
 }
 
 /// The tasks of a piece that neither are stored nor want a key that is held.

@@ -11,6 +11,10 @@ use taskqueue_sql::Attempt;
 
 use crate::error::{failure, is_unfit};
 
+/// How many connections are given up beyond those that were idle. The pool does not say which ones are new, and what
+/// others use meanwhile comes back to it as well.
+const SPARE: usize = 2;
+
 /// An open transaction.
 #[derive(Debug)]
 pub(crate) struct Transaction {
@@ -21,22 +25,23 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     /// Begins one. What was idle may have been cut off, or its server made read-only, since it was last used: such a
-    /// connection is closed and the next one is taken, until a new one fails as well. Nothing has been done by then,
-    /// so that this repeats nothing.
+    /// connection is closed and the next one is taken, until there were more than had been idle. Nothing has been done
+    /// by then, so that this repeats nothing.
     pub(crate) async fn begin(
         pool: &MySqlPool,
         begin: &'static str,
         statement_timeout: Duration,
     ) -> Attempt<Self> {
-        let mut idle_left = pool.options().get_max_connections();
+        // The pool's own count passes zero for a moment when a connection changes hands.
+        let idle_max = pool.options().get_max_connections() as usize;
+        let mut left = pool.num_idle().min(idle_max) + SPARE;
         loop {
-            let is_new = pool.num_idle() == 0;
             let connection = pool.acquire().await.map_err(failure)?;
             let mut transaction = Self { connection, is_ended: false, statement_timeout };
             match transaction.say(begin).await {
                 Ok(()) => return Ok(transaction),
-                Err(error) if is_new || idle_left == 0 || !is_unfit(&error) => return Err(failure(error)),
-                Err(_) => idle_left -= 1,
+                Err(error) if left == 0 || !is_unfit(&error) => return Err(failure(error)),
+                Err(_) => left -= 1,
             }
         }
     }

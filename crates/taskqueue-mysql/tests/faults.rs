@@ -26,6 +26,8 @@ use waiting::wait_until;
 
 /// More messages than any call here sends.
 const MESSAGES_MAX: usize = 16;
+/// The messages with which a connection is given back: a rollback and a ping.
+const GIVEN_BACK: usize = 2;
 /// A COMMIT as the protocol has it: behind the command "query".
 const COMMIT: &str = "\x03COMMIT";
 /// No call may take so long.
@@ -192,6 +194,26 @@ async fn after_a_restart_the_stale_connections_are_replaced_without_an_error(ser
     assert_eq!(bed.queue.stats().await.unwrap().pending, 3);
 }
 
+/// A connection that another call gives back may break before the one that waited for it begins. Whether the call waits
+/// already cannot be seen from here, so that this is tried a few times.
+async fn a_broken_connection_that_was_waited_for_is_replaced_without_an_error(server: Server) {
+    let bed = bed_with(server, |config| config.connections_max = 2).await;
+    for _ in 0..20 {
+        let (given_back, kept) =
+            (bed.queue.pool().acquire().await.unwrap(), bed.queue.pool().acquire().await.unwrap());
+        let queue = bed.queue.clone();
+        let call = tokio::spawn(async move { queue.enqueue(task()).await });
+        tokio::task::yield_now().await;
+
+        bed.proxy.rule(Rule::CutBefore(GIVEN_BACK));
+        drop(given_back);
+
+        call.await.unwrap().unwrap();
+        assert_eq!(bed.proxy.fired(), 1);
+        drop(kept);
+    }
+}
+
 async fn a_server_that_is_gone_is_an_error_that_passes(server: Server) {
     let mut bed = bed_with(server, |config| config.acquire_timeout = Duration::from_secs(1)).await;
     bed.proxy.refuse().await;
@@ -315,6 +337,7 @@ on! {
     a_claim_cut_anywhere_loses_no_task
     a_commit_whose_answer_is_lost_was_done
     after_a_restart_the_stale_connections_are_replaced_without_an_error
+    a_broken_connection_that_was_waited_for_is_replaced_without_an_error
     a_server_that_is_gone_is_an_error_that_passes
     a_call_outlasts_a_server_that_comes_back_in_time
     a_network_that_swallows_packets_is_an_error_in_time

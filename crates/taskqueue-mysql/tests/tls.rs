@@ -1,5 +1,5 @@
-//! Encrypted connections, as the URL asks for them. That a certificate of the right authority is taken is not tested:
-//! it needs a file of the server's.
+//! Encrypted connections, as the URL asks for them. That a certificate of the right authority is taken is tested on MySQL
+//! only, which makes an authority of its own when it is installed.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -9,7 +9,7 @@ mod support;
 
 use cases::on;
 use support::{Database, Server};
-use taskqueue_mysql::{Error, ErrorKind, MysqlQueue};
+use taskqueue_mysql::{Error, ErrorKind, MysqlQueue, TaskId};
 
 /// A certificate of nobody's authority.
 const STRANGER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/stranger.pem");
@@ -44,6 +44,22 @@ async fn a_certificate_that_nobody_vouches_for_is_refused(server: Server) {
     }
 }
 
+async fn a_certificate_of_an_authority_in_ssl_ca_is_taken(server: Server) {
+    let database = server.database().await;
+    let read = "SELECT LOAD_FILE(CONCAT(@@datadir, @@ssl_ca))";
+    let authority: Option<Vec<u8>> =
+        sqlx::query_scalar(read).fetch_one(&mut database.connect().await).await.unwrap();
+    let authority =
+        authority.expect("the server may read its own files: start it with secure-file-priv empty");
+    let file = std::env::temp_dir().join(format!("taskqueue-{}.pem", TaskId::generate()));
+    std::fs::write(&file, authority).unwrap();
+
+    let taken = cipher(&database, &format!("VERIFY_CA&ssl-ca={}", file.display())).await;
+
+    std::fs::remove_file(&file).unwrap();
+    assert_ne!(taken.unwrap(), "");
+}
+
 async fn a_file_of_authorities_that_is_not_there_is_named(server: Server) {
     let database = server.database().await;
 
@@ -54,6 +70,14 @@ async fn a_file_of_authorities_that_is_not_there_is_named(server: Server) {
 }
 
 on! {
+    mysql, crate::support::MYSQL,
+    a_connection_is_encrypted_as_the_url_asks
+    a_certificate_that_nobody_vouches_for_is_refused
+    a_certificate_of_an_authority_in_ssl_ca_is_taken
+    a_file_of_authorities_that_is_not_there_is_named
+}
+on! {
+    mariadb, crate::support::MARIADB,
     a_connection_is_encrypted_as_the_url_asks
     a_certificate_that_nobody_vouches_for_is_refused
     a_file_of_authorities_that_is_not_there_is_named

@@ -62,6 +62,8 @@ static RECIPES: [Recipe; 9] = [
             "--innodb-flush-log-at-trx-commit=0",
             "--sync-binlog=0",
             "--skip-log-bin",
+            // So that a test can read the certificate of its authority.
+            "--secure-file-priv=",
             "--max-connections=500",
         ],
         protocol: Protocol::Mysql,
