@@ -13,7 +13,7 @@ use crate::process;
 /// The folders that hold no sources of ours.
 const FOLDERS_SKIPPED: [&str; 2] = [".git", "target"];
 /// What a file must end in to be read.
-const ENDINGS_READ: [&str; 7] = ["rs", "md", "toml", "yml", "sql", "json", "run"];
+const ENDINGS_READ: [&str; 8] = ["rs", "md", "toml", "yml", "sql", "json", "run", "svg"];
 /// Written by tools, not by us.
 const FILES_SKIPPED: [&str; 1] = ["Cargo.lock"];
 

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::{Error, Result};
 use taskqueue_sql::{Options, TableName};
 
-use crate::cursor::SCAN_SLOW;
+use crate::cursor::Scanning;
 
 /// Which server speaks PostgreSQL's protocol at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +83,9 @@ pub struct PostgresConfig {
     /// Whether claims name their index, as CockroachDB needs it; without, its statements run on PostgreSQL, for tests.
     #[doc(hidden)]
     pub index_hints: bool,
-    /// From how slow full scans of the claim index on claims are helped by cursors; tests use them always.
+    /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
     #[doc(hidden)]
-    pub scan_slow: Duration,
+    pub scanning: Scanning,
     /// An expression that stands for `now()` in every statement; tests put a clock here that they move.
     #[doc(hidden)]
     pub now_sql: Option<&'static str>,
@@ -142,7 +142,7 @@ impl PostgresConfig {
             pooler: Pooler::default(),
             wake_up: WakeUpMode::default(),
             index_hints: true,
-            scan_slow: SCAN_SLOW,
+            scanning: Scanning::default(),
             now_sql: None,
             source,
         }
@@ -203,7 +203,7 @@ impl fmt::Debug for PostgresConfig {
             .field("pooler", &self.pooler)
             .field("wake_up", &self.wake_up)
             .field("index_hints", &self.index_hints)
-            .field("scan_slow", &self.scan_slow)
+            .field("scanning", &self.scanning)
             .field("now_sql", &self.now_sql)
             .finish()
     }

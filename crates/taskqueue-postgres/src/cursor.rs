@@ -15,10 +15,23 @@ use tokio::time::Instant;
 /// At least this often a claim looks from the start of the index. It bounds how long what arrives behind a cursor
 /// waits while there is enough ahead of it.
 const SCAN_INTERVAL: Duration = Duration::from_millis(200);
-/// Full scans take at most about this part of the time.
-const SCAN_SHARE: u32 = 10;
-/// A full scan that takes less needs no cursor's help, and finds what arrived late at once.
-pub(crate) const SCAN_SLOW: Duration = Duration::from_millis(2);
+
+/// What full scans may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scanning {
+    /// One that takes less needs no cursor's help, and finds what arrived late at once.
+    pub slow: Duration,
+    /// After one, the next that is not needed for certain rests so many times as long as it took.
+    pub rests: u32,
+}
+
+impl Default for Scanning {
+    /// Full scans take a tenth of the time at most.
+    fn default() -> Self {
+        Self { slow: Duration::from_millis(2), rests: 9 }
+    }
+}
+
 /// The most places of one look. With more, the lookups cost what they save.
 const PLACES_MAX: usize = 64;
 
@@ -47,6 +60,8 @@ struct Track {
     places: BTreeMap<(i64, TaskType), Timestamp>,
     scanned_at: Instant,
     scan_took: Duration,
+    /// Whether the last full scan ended at its limit: kinds of task that it did not come to have no place yet.
+    is_partial: bool,
 }
 
 /// What a full scan found.
@@ -64,7 +79,7 @@ pub(crate) struct Scan<'a> {
 #[derive(Debug)]
 pub(crate) struct Cursors {
     state: Mutex<State>,
-    scan_slow: Duration,
+    scanning: Scanning,
 }
 
 #[derive(Debug, Default)]
@@ -75,9 +90,9 @@ struct State {
 }
 
 impl Cursors {
-    /// None yet. Cursors are used where a full scan takes `scan_slow` or longer.
-    pub(crate) fn new(scan_slow: Duration) -> Self {
-        Self { state: Mutex::default(), scan_slow }
+    /// None yet.
+    pub(crate) fn new(scanning: Scanning) -> Self {
+        Self { state: Mutex::default(), scanning }
     }
 
     /// Where the next claim of these types starts.
@@ -85,8 +100,8 @@ impl Cursors {
         let state = self.lock();
         let is_known = |track: &&Track| (1..=PLACES_MAX).contains(&track.places.len());
         let Some(track) = state.tracks.get(types).filter(is_known) else { return Look::Everywhere };
-        let is_quick = track.scan_took < self.scan_slow;
-        if is_quick || now.saturating_duration_since(track.scanned_at) >= SCAN_INTERVAL.max(track.pause()) {
+        let is_quick = track.scan_took < self.scanning.slow;
+        if is_quick || track.has_rested(now, SCAN_INTERVAL.max(self.rest(track))) {
             return Look::Everywhere;
         }
         let place = |((rank, task_type), at): (&(i64, TaskType), &Timestamp)| Place {
@@ -97,11 +112,11 @@ impl Cursors {
         Look::From(track.places.iter().map(place).collect())
     }
 
-    /// Whether a claim that did not find enough ahead of the cursors should look everywhere: unless full scans are so
-    /// slow that they would take more than their share of the time.
+    /// Whether a claim that did not find enough ahead of the cursors should look everywhere: where the last full scan
+    /// left something, and else unless full scans are so slow that they would take more than their share of the time.
     pub(crate) fn may_scan(&self, types: &[TaskType], now: Instant) -> bool {
-        let rested = |track: &Track| now.saturating_duration_since(track.scanned_at) >= track.pause();
-        self.lock().tracks.get(types).is_none_or(rested)
+        let may = |track: &Track| track.is_partial || track.has_rested(now, self.rest(track));
+        self.lock().tracks.get(types).is_none_or(may)
     }
 
     /// A claim ahead of the cursors took tasks at these places.
@@ -116,7 +131,7 @@ impl Cursors {
         let mut state = self.lock();
         let places = state.tracks.remove(types).map(|track| track.places).unwrap_or_default();
         let scan_took = scan.ended.saturating_duration_since(scan.began);
-        let mut track = Track { places, scanned_at: scan.ended, scan_took };
+        let mut track = Track { places, scanned_at: scan.ended, scan_took, is_partial: scan.is_cut_off };
         let last = last_of_each(scan.claimed);
         if scan.is_cut_off {
             track.places.extend(last);
@@ -150,6 +165,11 @@ impl Cursors {
         }
     }
 
+    /// How long full scans rest after the last one.
+    fn rest(&self, track: &Track) -> Duration {
+        track.scan_took * self.scanning.rests
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -163,9 +183,8 @@ impl Track {
         }
     }
 
-    /// How long full scans rest after the last one.
-    fn pause(&self) -> Duration {
-        self.scan_took * (SCAN_SHARE - 1)
+    fn has_rested(&self, now: Instant, rest: Duration) -> bool {
+        now.saturating_duration_since(self.scanned_at) >= rest
     }
 }
 
@@ -206,14 +225,14 @@ mod tests {
 
     /// Cursors after a slow full scan that claimed at these places.
     fn scanned(claimed: &[Place]) -> (Cursors, Instant) {
-        let cursors = Cursors::new(SCAN_SLOW);
+        let cursors = Cursors::new(Scanning::default());
         let ended = scan(&cursors, claimed, false, SLOW);
         (cursors, ended)
     }
 
     #[test]
     fn what_nothing_is_known_of_is_looked_for_everywhere() {
-        assert_eq!(Cursors::new(SCAN_SLOW).look(&types(), Instant::now()), Look::Everywhere);
+        assert_eq!(Cursors::new(Scanning::default()).look(&types(), Instant::now()), Look::Everywhere);
         let (cursors, now) = scanned(&[]);
         assert_eq!(cursors.look(&types(), now), Look::Everywhere);
     }
@@ -228,7 +247,7 @@ mod tests {
 
     #[test]
     fn where_full_scans_are_quick_no_cursor_is_used() {
-        let cursors = Cursors::new(SCAN_SLOW);
+        let cursors = Cursors::new(Scanning::default());
         let now = scan(&cursors, &[place(0, 1)], true, MILLISECOND);
         assert_eq!(cursors.look(&types(), now), Look::Everywhere);
     }
@@ -242,12 +261,19 @@ mod tests {
 
     #[test]
     fn slow_full_scans_rest_for_nine_times_as_long_as_they_took() {
-        let cursors = Cursors::new(SCAN_SLOW);
+        let cursors = Cursors::new(Scanning::default());
         let ended = scan(&cursors, &[place(0, 1)], false, 100 * MILLISECOND);
         assert!(!cursors.may_scan(&types(), ended + 899 * MILLISECOND));
         assert_ne!(cursors.look(&types(), ended + 899 * MILLISECOND), Look::Everywhere);
         assert!(cursors.may_scan(&types(), ended + 900 * MILLISECOND));
         assert_eq!(cursors.look(&types(), ended + 900 * MILLISECOND), Look::Everywhere);
+    }
+
+    #[test]
+    fn what_a_full_scan_left_is_looked_for_without_a_rest() {
+        let cursors = Cursors::new(Scanning::default());
+        let ended = scan(&cursors, &[place(-5, 1)], true, 100 * MILLISECOND);
+        assert!(cursors.may_scan(&types(), ended), "a lower priority may have been left");
     }
 
     #[test]

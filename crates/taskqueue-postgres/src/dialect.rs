@@ -6,16 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _, SqlSafeStr as _};
-use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, Transition, WakeUp,
-};
+use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr as _};
+use taskqueue_core::{Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, WakeUp};
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Statement, Total,
 };
 use uuid::Uuid;
 
-use crate::arguments::{Changes, leases, micros};
+use crate::arguments::{leases, micros};
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleanup::{Edge, Place};
@@ -26,6 +24,7 @@ use crate::inserting;
 use crate::listen::Wakes;
 use crate::query::Query;
 use crate::session::{Connections, Session};
+use crate::settling;
 use crate::totals::summed;
 use crate::wire;
 
@@ -61,7 +60,7 @@ impl PostgresDialect {
             wakes,
             literal,
             place: Place::default(),
-            cursors: Cursors::new(config.scan_slow),
+            cursors: Cursors::new(config.scanning),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -102,19 +101,6 @@ impl PostgresDialect {
         self.query(sql).fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 
-    async fn settle_completed(
-        &self,
-        connection: &mut PgConnection,
-        decisions: &[&Decision],
-    ) -> Attempt<Vec<Applied>> {
-        if decisions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
-        let query = self.query(&self.literal.complete).bind(ids).bind(tokens);
-        applied(&query.fetch_one(connection).await.map_err(failure)?)
-    }
-
     /// Where the slice of this first id ends; `None` when the table does.
     async fn edge(&self, connection: &mut PgConnection, first: Uuid) -> Attempt<Option<Edge>> {
         let query = self.query(&self.literal.cleaning.edge).bind(first);
@@ -138,23 +124,6 @@ impl PostgresDialect {
             .bind(micros(cleanup.older_than))
             .bind(i64::try_from(cleanup.limit - removed).unwrap_or(i64::MAX));
         ids(query.fetch_all(connection).await.map_err(failure)?)
-    }
-
-    async fn settle_others(
-        &self,
-        connection: &mut PgConnection,
-        decisions: &[&Decision],
-    ) -> Attempt<Vec<Applied>> {
-        if decisions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
-        let mut changes = Changes::default();
-        for decision in decisions {
-            changes.push(&decision.transition);
-        }
-        let query = self.query(&self.literal.settle).bind(ids).bind(tokens);
-        applied(&changes.bind(query).fetch_one(connection).await.map_err(failure)?)
     }
 }
 
@@ -237,11 +206,7 @@ impl Dialect for PostgresDialect {
         (): (),
         decisions: &[Decision],
     ) -> Attempt<Vec<Applied>> {
-        let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
-            decisions.iter().partition(|decision| decision.transition == Transition::Complete);
-        let mut applied = self.settle_completed(connection, &completed).await?;
-        applied.extend(self.settle_others(connection, &others).await?);
-        Ok(applied)
+        settling::settle(self, connection, decisions).await
     }
 
     async fn heartbeat(
@@ -365,6 +330,10 @@ impl Dialect for PostgresDialect {
         Ok(Backend { name: self.literal.name, version: wire::row(&row)?.text(0)? })
     }
 
+    fn doubt(&self) {
+        self.cursors.doubt();
+    }
+
     fn announce(&self) {
         self.cursors.forget_doubtful();
         if let Some(wakes) = &self.wakes {
@@ -384,12 +353,6 @@ impl Dialect for PostgresDialect {
         }
         self.connections.close().await;
     }
-}
-
-/// The ids of an answer's one array. How long each ran is counted by the statement itself.
-fn applied(row: &PgRow) -> Attempt<Vec<Applied>> {
-    let ids: Vec<Uuid> = row.try_get(0).map_err(failure)?;
-    Ok(ids.into_iter().map(|id| Applied { id: TaskId::from(id), busy_us: 0 }).collect())
 }
 
 pub(crate) fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {

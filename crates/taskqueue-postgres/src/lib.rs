@@ -26,6 +26,7 @@ mod migrate;
 mod on_server;
 mod query;
 mod session;
+mod settling;
 mod stats;
 mod totals;
 mod wire;
@@ -42,6 +43,8 @@ pub use taskqueue_sql::{Options, TableName};
 use claim::Literal;
 use config::Source;
 pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
+#[doc(hidden)]
+pub use cursor::Scanning;
 use dialect::PostgresDialect;
 use listen::Wakes;
 use session::Connections;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use shelf::Database;
 use sqlx::postgres::PgPoolOptions;
 use taskqueue_conformance::{Fixture, Harness, Options};
-use taskqueue_postgres::{Engine, Pooler, PostgresConfig, PostgresQueue, Queue, Timestamp};
+use taskqueue_postgres::{Engine, Pooler, PostgresConfig, PostgresQueue, Queue, Scanning, Timestamp};
 
 struct Postgres;
 
@@ -43,7 +43,8 @@ async fn open(database: &Database, options: &Options) -> PostgresQueue {
         .connect_with(database.options().statement_cache_capacity(cached));
     let mut config = PostgresConfig::pool(pool.await.expect("the server answers"));
     config.prepared_statements = prepares;
-    config.scan_slow = Duration::ZERO;
+    // Every claim goes by cursors, and what they pass over is looked for at once, as the model does.
+    config.scanning = Scanning { slow: Duration::ZERO, rests: 0 };
     // Found out by connections of their own: half of those that a test would make.
     config.dialect = Some(Engine::Postgres);
     config.pooler = if prepares { Pooler::Direct } else { Pooler::Transaction };

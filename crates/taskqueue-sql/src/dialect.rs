@@ -237,6 +237,9 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// The engine and its version.
     async fn backend(&self, connection: &mut Self::Connection) -> Attempt<Backend>;
 
+    /// What this transaction makes ready may lie anywhere in the claim order.
+    fn doubt(&self) {}
+
     /// Tells the queues of other processes on the same table that tasks may be ready. A hint, given after the commit;
     /// returns at once.
     fn announce(&self) {}

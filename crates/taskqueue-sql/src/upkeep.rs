@@ -191,6 +191,7 @@ impl<D: Dialect> Operation<D> for Resume {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
         dialect.execute(connection, statements(dialect).resume(&self.0)).await?;
+        dialect.doubt();
         Ok(())
     }
 }
