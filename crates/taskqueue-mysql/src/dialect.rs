@@ -10,6 +10,7 @@ use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
 use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, TaskId, Transition};
+use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Failure, Flavour, Options, Reclaiming, Row, Statement,
 };
@@ -19,7 +20,7 @@ use crate::batch::{Batch, micros};
 use crate::claim::{LIST_MAX, Literal, padded};
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
-use crate::transaction::{Transaction, within};
+use crate::transaction::Transaction;
 use crate::wire::{bind_ids, bind_tokens, bytes, number};
 use crate::{claiming, insert, wire};
 

@@ -1,13 +1,12 @@
 //! A transaction on the pool. It begins on a connection that works, and one that is not seen to end takes its
 //! connection along, so that nothing is left open in the pool. It knows no statement but these.
 
-use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Executor, MySql, MySqlConnection, MySqlPool};
-use taskqueue_sql::Attempt;
+use taskqueue_sql::{Attempt, within};
 
 use crate::error::{failure, is_unfit};
 
@@ -93,16 +92,4 @@ impl DerefMut for Transaction {
     fn deref_mut(&mut self) -> &mut MySqlConnection {
         &mut self.connection
     }
-}
-
-/// The answer, or an error of the connection when it is not there in time: a network that swallows packets says
-/// nothing for a long time. The connection must not be used again then.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    answer: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-        let late = format!("no answer to a statement within {limit:?}");
-        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, late)))
-    })
 }

@@ -17,8 +17,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::query::within;
 use crate::session::Connections;
+use taskqueue_sql::within;
 
 /// The shortest time between two notifications of one queue. The first after a quiet time is sent at once.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,14 +1,10 @@
 //! A statement of the queue with the time that it may take. It owns the limit; it knows no statement.
-//!
-//! A network that swallows packets reports neither an end nor an error, for as long as TCP hopes, which is a quarter of
-//! an hour.
 
-use std::future::Future;
-use std::io;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow};
 use sqlx::{Encode, PgConnection, Postgres, SqlStr, Type};
+use taskqueue_sql::within;
 
 /// A query whose answer is waited for no longer than the limit.
 pub(crate) struct Query<'q> {
@@ -40,15 +36,4 @@ impl<'q> Query<'q> {
     pub(crate) async fn execute(self, connection: &mut PgConnection) -> sqlx::Result<PgQueryResult> {
         within(self.limit, self.query.execute(connection)).await
     }
-}
-
-/// The answer, or an error of the connection when it is not there in time. The connection must not be used again then.
-pub(crate) async fn within<T>(
-    limit: Duration,
-    answer: impl Future<Output = sqlx::Result<T>>,
-) -> sqlx::Result<T> {
-    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
-        let late = format!("no answer to a statement within {limit:?}");
-        Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, late)))
-    })
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::error::failure;
 use crate::kept::{Keeping, Kept};
-use crate::query::within;
+use taskqueue_sql::within;
 
 /// How long a rollback may take, which the server does at once.
 const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(5);

@@ -22,6 +22,7 @@ mod settle;
 pub mod statements;
 mod table;
 mod upkeep;
+mod within;
 
 #[doc(hidden)]
 pub use async_trait::async_trait;
@@ -37,3 +38,4 @@ pub use row::{Field, Row, TASK_COLUMNS, read_metadata, stored_metadata};
 pub use samples::samples;
 pub use statements::{Delta, SHARD, Statements};
 pub use table::{Column, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
+pub use within::within;
