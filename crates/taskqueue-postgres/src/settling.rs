@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::arguments::{Changes, leases};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
+use crate::query::Query;
 
 /// Applies the transitions whose lease is live; answers those.
 pub(crate) async fn settle(
@@ -19,47 +20,36 @@ pub(crate) async fn settle(
 ) -> Attempt<Vec<Applied>> {
     let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
         decisions.iter().partition(|decision| decision.transition == Transition::Complete);
-    let mut applied = settle_completed(dialect, connection, &completed).await?;
-    applied.extend(settle_others(dialect, connection, &others).await?);
+    let mut applied = Vec::with_capacity(decisions.len());
+    if !completed.is_empty() {
+        let query = of_leases(dialect, &dialect.literal().complete, &completed);
+        applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
+    }
+    if !others.is_empty() {
+        let query = of_leases(dialect, &dialect.literal().settle, &others);
+        let query = changes(dialect, &others).bind(query);
+        applied.extend(answered(&query.fetch_one(connection).await.map_err(failure)?)?);
+    }
     Ok(applied)
 }
 
-async fn settle_completed(
-    dialect: &PostgresDialect,
-    connection: &mut PgConnection,
-    decisions: &[&Decision],
-) -> Attempt<Vec<Applied>> {
-    if decisions.is_empty() {
-        return Ok(Vec::new());
-    }
+fn of_leases<'q>(dialect: &PostgresDialect, sql: &str, decisions: &[&Decision]) -> Query<'q> {
     let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
-    let query = dialect.query(&dialect.literal().complete).bind(ids).bind(tokens);
-    applied(&query.fetch_one(connection).await.map_err(failure)?)
+    dialect.query(sql).bind(ids).bind(tokens)
 }
 
-async fn settle_others(
-    dialect: &PostgresDialect,
-    connection: &mut PgConnection,
-    decisions: &[&Decision],
-) -> Attempt<Vec<Applied>> {
-    if decisions.is_empty() {
-        return Ok(Vec::new());
-    }
+fn changes(dialect: &PostgresDialect, decisions: &[&Decision]) -> Changes {
     // A claim of other types may have been the one that knows of them.
     if decisions.iter().any(|decision| decision.transition.state() == State::Ready) {
         dialect.cursors().doubt();
     }
-    let (ids, tokens) = leases(decisions.iter().map(|decision| &decision.lease));
     let mut changes = Changes::default();
-    for decision in decisions {
-        changes.push(&decision.transition);
-    }
-    let query = dialect.query(&dialect.literal().settle).bind(ids).bind(tokens);
-    applied(&changes.bind(query).fetch_one(connection).await.map_err(failure)?)
+    decisions.iter().for_each(|decision| changes.push(&decision.transition));
+    changes
 }
 
 /// The ids of an answer's one array. How long each ran is counted by the statement itself.
-fn applied(row: &PgRow) -> Attempt<Vec<Applied>> {
+fn answered(row: &PgRow) -> Attempt<Vec<Applied>> {
     let ids: Vec<Uuid> = row.try_get(0).map_err(failure)?;
     Ok(ids.into_iter().map(|id| Applied { id: TaskId::from(id), busy_us: 0 }).collect())
 }
