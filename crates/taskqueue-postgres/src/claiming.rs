@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::arguments::micros;
 use crate::claim::Ahead;
-use crate::cursor::{Look, Place, Scan};
+use crate::cursor::{Look, Places, Scan};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;
@@ -29,7 +29,7 @@ pub(crate) async fn claim(
     let (cursors, types) = (dialect.cursors(), &claiming.types);
     let mut claimed = Vec::new();
     if let Look::From(places) = cursors.look(types, Instant::now()) {
-        claimed = from(dialect, &mut *connection, claiming, ahead, places).await?;
+        claimed = from(dialect, &mut *connection, claiming, ahead, &places).await?;
         cursors.advance(types, &places_of(&claimed));
         if claimed.len() == claiming.limit || !cursors.may_scan(types, Instant::now()) {
             return Ok(claims(claimed));
@@ -61,13 +61,14 @@ fn claims(claimed: Vec<Claimed>) -> Vec<Claim> {
     claimed.into_iter().map(|claimed| claimed.claim).collect()
 }
 
-fn places_of(claimed: &[Claimed]) -> Vec<Place> {
-    let place = |Claimed { claim: Claim { task, .. }, at }: &Claimed| Place {
-        rank: -i64::from(task.priority.0),
-        task_type: task.task_type.clone(),
-        at: *at,
-    };
-    claimed.iter().map(place).collect()
+/// The last place of each kind.
+fn places_of(claimed: &[Claimed]) -> Places {
+    let mut places = Places::new();
+    for Claimed { claim: Claim { task, .. }, at } in claimed {
+        let place = places.entry((-i64::from(task.priority.0), task.task_type.clone())).or_insert(*at);
+        *place = (*at).max(*place);
+    }
+    places
 }
 
 /// Claims from the start of the index, and tells the cursors.
@@ -108,18 +109,18 @@ async fn from(
     connection: &mut PgConnection,
     claiming: &Claiming,
     ahead: &Ahead,
-    places: Vec<Place>,
+    places: &Places,
 ) -> Attempt<Vec<Claimed>> {
     let query = match claiming.types.as_slice() {
         [task_type] => dialect.query(&ahead.claim).bind(task_type.as_str()),
         _ => {
-            let types: Vec<&str> = places.iter().map(|place| place.task_type.as_str()).collect();
+            let types: Vec<&str> = places.keys().map(|(_, task_type)| task_type.as_str()).collect();
             dialect.query(&ahead.claim_many).bind(types)
         }
     };
     let query = bind(query, claiming)
-        .bind(places.iter().map(|place| place.rank).collect::<Vec<i64>>())
-        .bind(places.iter().map(|place| place.at).collect::<Vec<Timestamp>>());
+        .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
+        .bind(places.values().copied().collect::<Vec<Timestamp>>());
     fetch(connection, claiming, query).await
 }
 

@@ -35,29 +35,26 @@ impl Default for Scanning {
 /// The most places of one look. With more, the lookups cost what they save.
 const PLACES_MAX: usize = 64;
 
+/// The most lists of types that are kept track of. A worker whose types are limited one by one asks for many.
+const TRACKS_MAX: usize = 256;
+
+/// Places in the claim index, highest priority first: of each rank (-priority) and type, when the task there became
+/// ready.
+pub(crate) type Places = BTreeMap<(i64, TaskType), Timestamp>;
+
 /// Where a claim starts to look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Look {
     /// From the start of the index.
     Everywhere,
-    /// From these places on, highest priority first.
-    From(Vec<Place>),
-}
-
-/// A place in the claim index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// -priority.
-    pub(crate) rank: i64,
-    pub(crate) task_type: TaskType,
-    /// When the task became ready.
-    pub(crate) at: Timestamp,
+    /// From these places on.
+    From(Places),
 }
 
 /// What is known of the types of one claim. Claims of other types have their own.
 #[derive(Debug)]
 struct Track {
-    places: BTreeMap<(i64, TaskType), Timestamp>,
+    places: Places,
     scanned_at: Instant,
     scan_took: Duration,
     /// Whether the last full scan ended at its limit: kinds of task that it did not come to have no place yet.
@@ -67,8 +64,8 @@ struct Track {
 /// What a full scan found.
 #[derive(Debug)]
 pub(crate) struct Scan<'a> {
-    /// Where it claimed, in claim order.
-    pub(crate) claimed: &'a [Place],
+    /// The last places where it claimed.
+    pub(crate) claimed: &'a Places,
     /// Whether its limit cut it off, so that more may lie behind its last place.
     pub(crate) is_cut_off: bool,
     pub(crate) began: Instant,
@@ -104,12 +101,7 @@ impl Cursors {
         if is_quick || track.has_rested(now, SCAN_INTERVAL.max(self.rest(track))) {
             return Look::Everywhere;
         }
-        let place = |((rank, task_type), at): (&(i64, TaskType), &Timestamp)| Place {
-            rank: *rank,
-            task_type: task_type.clone(),
-            at: *at,
-        };
-        Look::From(track.places.iter().map(place).collect())
+        Look::From(track.places.clone())
     }
 
     /// Whether a claim that did not find enough ahead of the cursors should look everywhere: where the last full scan
@@ -119,10 +111,10 @@ impl Cursors {
         self.lock().tracks.get(types).is_none_or(may)
     }
 
-    /// A claim ahead of the cursors took tasks at these places.
-    pub(crate) fn advance(&self, types: &[TaskType], claimed: &[Place]) {
+    /// A claim ahead of the cursors took tasks, the last ones at these places.
+    pub(crate) fn advance(&self, types: &[TaskType], claimed: &Places) {
         if let Some(track) = self.lock().tracks.get_mut(types) {
-            track.advance(&last_of_each(claimed));
+            track.advance(claimed);
         }
     }
 
@@ -132,11 +124,13 @@ impl Cursors {
         let places = state.tracks.remove(types).map(|track| track.places).unwrap_or_default();
         let scan_took = scan.ended.saturating_duration_since(scan.began);
         let mut track = Track { places, scanned_at: scan.ended, scan_took, is_partial: scan.is_cut_off };
-        let last = last_of_each(scan.claimed);
         if scan.is_cut_off {
-            track.places.extend(last);
+            track.places.extend(scan.claimed.clone());
         } else {
-            track.advance(&last);
+            track.advance(scan.claimed);
+        }
+        if state.tracks.len() >= TRACKS_MAX {
+            state.tracks.clear();
         }
         state.tracks.insert(types.to_vec(), track);
     }
@@ -176,7 +170,7 @@ impl Cursors {
 }
 
 impl Track {
-    fn advance(&mut self, claimed: &BTreeMap<(i64, TaskType), Timestamp>) {
+    fn advance(&mut self, claimed: &Places) {
         for (kind, at) in claimed {
             let place = self.places.entry(kind.clone()).or_insert(*at);
             *place = (*at).max(*place);
@@ -186,15 +180,6 @@ impl Track {
     fn has_rested(&self, now: Instant, rest: Duration) -> bool {
         now.saturating_duration_since(self.scanned_at) >= rest
     }
-}
-
-fn last_of_each(claimed: &[Place]) -> BTreeMap<(i64, TaskType), Timestamp> {
-    let mut last = BTreeMap::new();
-    for Place { rank, task_type, at } in claimed {
-        let place = last.entry((*rank, task_type.clone())).or_insert(*at);
-        *place = (*at).max(*place);
-    }
-    last
 }
 
 #[cfg(test)]
@@ -211,20 +196,22 @@ mod tests {
         vec![TaskType::new("t").expect("a valid type")]
     }
 
-    fn place(rank: i64, second: u64) -> Place {
+    /// Of each rank its last place.
+    fn places(places: &[(i64, u64)]) -> Places {
         let [task_type] = types().try_into().expect("one type");
-        Place { rank, task_type, at: ManualClock::default().now() + Duration::from_secs(second) }
+        let at = |second| ManualClock::default().now() + Duration::from_secs(second);
+        places.iter().map(|&(rank, second)| ((rank, task_type.clone()), at(second))).collect()
     }
 
-    fn scan(cursors: &Cursors, claimed: &[Place], is_cut_off: bool, took: Duration) -> Instant {
+    fn scan(cursors: &Cursors, claimed: &[(i64, u64)], is_cut_off: bool, took: Duration) -> Instant {
         let began = Instant::now();
         let ended = began + took;
-        cursors.scanned(&types(), &Scan { claimed, is_cut_off, began, ended });
+        cursors.scanned(&types(), &Scan { claimed: &places(claimed), is_cut_off, began, ended });
         ended
     }
 
     /// Cursors after a slow full scan that claimed at these places.
-    fn scanned(claimed: &[Place]) -> (Cursors, Instant) {
+    fn scanned(claimed: &[(i64, u64)]) -> (Cursors, Instant) {
         let cursors = Cursors::new(Scanning::default());
         let ended = scan(&cursors, claimed, false, SLOW);
         (cursors, ended)
@@ -239,22 +226,23 @@ mod tests {
 
     #[test]
     fn a_claim_starts_where_the_last_one_ended_highest_priority_first() {
-        let (cursors, now) = scanned(&[place(-5, 1), place(-5, 2), place(0, 1)]);
-        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(-5, 2), place(0, 1)]));
-        cursors.advance(&types(), &[place(0, 9), place(0, 3)]);
-        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(-5, 2), place(0, 9)]));
+        let (cursors, now) = scanned(&[(-5, 2), (0, 1)]);
+        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(-5, 2), (0, 1)])));
+        cursors.advance(&types(), &places(&[(0, 9)]));
+        cursors.advance(&types(), &places(&[(0, 3)]));
+        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(-5, 2), (0, 9)])));
     }
 
     #[test]
     fn where_full_scans_are_quick_no_cursor_is_used() {
         let cursors = Cursors::new(Scanning::default());
-        let now = scan(&cursors, &[place(0, 1)], true, MILLISECOND);
+        let now = scan(&cursors, &[(0, 1)], true, MILLISECOND);
         assert_eq!(cursors.look(&types(), now), Look::Everywhere);
     }
 
     #[test]
     fn a_full_scan_is_due_once_an_interval() {
-        let (cursors, now) = scanned(&[place(0, 1)]);
+        let (cursors, now) = scanned(&[(0, 1)]);
         assert_ne!(cursors.look(&types(), now + SCAN_INTERVAL - MILLISECOND), Look::Everywhere);
         assert_eq!(cursors.look(&types(), now + SCAN_INTERVAL), Look::Everywhere);
     }
@@ -262,7 +250,7 @@ mod tests {
     #[test]
     fn slow_full_scans_rest_for_nine_times_as_long_as_they_took() {
         let cursors = Cursors::new(Scanning::default());
-        let ended = scan(&cursors, &[place(0, 1)], false, 100 * MILLISECOND);
+        let ended = scan(&cursors, &[(0, 1)], false, 100 * MILLISECOND);
         assert!(!cursors.may_scan(&types(), ended + 899 * MILLISECOND));
         assert_ne!(cursors.look(&types(), ended + 899 * MILLISECOND), Look::Everywhere);
         assert!(cursors.may_scan(&types(), ended + 900 * MILLISECOND));
@@ -272,22 +260,33 @@ mod tests {
     #[test]
     fn what_a_full_scan_left_is_looked_for_without_a_rest() {
         let cursors = Cursors::new(Scanning::default());
-        let ended = scan(&cursors, &[place(-5, 1)], true, 100 * MILLISECOND);
+        let ended = scan(&cursors, &[(-5, 1)], true, 100 * MILLISECOND);
         assert!(cursors.may_scan(&types(), ended), "a lower priority may have been left");
     }
 
     #[test]
     fn late_arrivals_beyond_one_claim_move_a_cursor_back() {
-        let (cursors, _) = scanned(&[place(0, 9)]);
-        let now = scan(&cursors, &[place(0, 2)], true, SLOW);
-        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(0, 2)]));
-        let now = scan(&cursors, &[place(0, 1)], false, SLOW);
-        assert_eq!(cursors.look(&types(), now), Look::From(vec![place(0, 2)]));
+        let (cursors, _) = scanned(&[(0, 9)]);
+        let now = scan(&cursors, &[(0, 2)], true, SLOW);
+        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(0, 2)])));
+        let now = scan(&cursors, &[(0, 1)], false, SLOW);
+        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(0, 2)])));
+    }
+
+    #[test]
+    fn no_more_lists_of_types_are_kept_track_of_than_there_is_use_for() {
+        let (cursors, now) = (Cursors::new(Scanning::default()), Instant::now());
+        for number in 0..=TRACKS_MAX {
+            let types = [TaskType::new(format!("t{number}")).expect("a valid type")];
+            let scan = Scan { claimed: &Places::new(), is_cut_off: false, began: now, ended: now };
+            cursors.scanned(&types, &scan);
+        }
+        assert!(cursors.lock().tracks.len() <= TRACKS_MAX);
     }
 
     #[test]
     fn what_may_go_in_behind_a_cursor_is_looked_for_everywhere_once_it_is_in() {
-        let (cursors, now) = scanned(&[place(0, 9)]);
+        let (cursors, now) = scanned(&[(0, 9)]);
         cursors.doubt();
         assert_ne!(cursors.look(&types(), now), Look::Everywhere);
         cursors.forget_doubtful();
@@ -296,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_new_priority_is_looked_for_everywhere_and_a_known_one_is_not() {
-        let (cursors, now) = scanned(&[place(0, 9)]);
+        let (cursors, now) = scanned(&[(0, 9)]);
         let [task_type] = types().try_into().expect("one type");
         cursors.expect(0, &task_type);
         cursors.expect(7, &TaskType::new("other").expect("a valid type"));
