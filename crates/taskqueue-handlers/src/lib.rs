@@ -23,6 +23,7 @@
 mod error;
 pub mod event;
 pub mod exec;
+pub mod store;
 pub mod webhook;
 
 pub use error::HandlerError;

@@ -1,0 +1,154 @@
+//! What goes wrong with an object store, and whether another attempt can help: the one place that classifies it.
+
+use std::time::Duration;
+
+use crate::HandlerError;
+
+/// A failed operation of an object store. Its text names the operation and the object, and holds no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+/// What kind of failure it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// There is no such bucket, object, version or upload.
+    NotFound,
+    /// The condition did not hold: the object has changed, or is there.
+    PreconditionFailed,
+    /// The object's state forbids it: archived and not restored, or not archived.
+    InvalidState,
+    /// The credentials do not allow it.
+    Denied,
+    /// The request makes no sense to the store.
+    Invalid,
+    /// The store has no such operation.
+    NotSupported,
+    /// Too much at once: later.
+    Throttled,
+    /// Not to be reached, broke off, or failed by itself (5xx).
+    Unavailable,
+    /// The data that came is not what was announced: too short, or another checksum.
+    Corrupt,
+}
+
+impl StoreErrorKind {
+    /// Whether another attempt can help.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable | Self::Corrupt)
+    }
+
+    /// The kind of an S3 error code, or else of the HTTP status.
+    pub fn of_answer(status: u16, code: Option<&str>) -> Self {
+        match (code.unwrap_or_default(), status) {
+            ("NoSuchBucket" | "NoSuchKey" | "NoSuchVersion" | "NoSuchUpload" | "NotFound", _) => {
+                Self::NotFound
+            }
+            ("PreconditionFailed" | "ConditionalRequestConflict", _) => Self::PreconditionFailed,
+            ("InvalidObjectState" | "ObjectNotInActiveTierError" | "MethodNotAllowed", _) => {
+                Self::InvalidState
+            }
+            ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken", _) => {
+                Self::Denied
+            }
+            ("NotImplemented", _) => Self::NotSupported,
+            (
+                "SlowDown"
+                | "Throttling"
+                | "ThrottlingException"
+                | "RequestLimitExceeded"
+                | "TooManyRequests",
+                _,
+            ) => Self::Throttled,
+            ("RequestTimeout" | "InternalError" | "ServiceUnavailable" | "OperationAborted", _) => {
+                Self::Unavailable
+            }
+            ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch", _) => Self::Corrupt,
+            (_, 404 | 410) => Self::NotFound,
+            (_, 412) => Self::PreconditionFailed,
+            (_, 401 | 403) => Self::Denied,
+            (_, 405) => Self::InvalidState,
+            (_, 501) => Self::NotSupported,
+            (_, 429) => Self::Throttled,
+            (_, 408 | 409 | 425 | 500..) => Self::Unavailable,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+impl StoreError {
+    /// A failure.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+
+    /// With how long the store asked to wait.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
+        self.retry_after = delay;
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Whether it says that there is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        self.kind == StoreErrorKind::NotFound
+    }
+}
+
+impl From<StoreError> for HandlerError {
+    fn from(error: StoreError) -> Self {
+        match (error.kind.is_transient(), error.retry_after) {
+            (true, Some(delay)) => Self::retry_after(error.message, delay),
+            (true, None) => Self::transient(error.message),
+            (false, _) => Self::permanent(error.message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_attempt_can_mend_is_transient_and_nothing_else_is() {
+        let transient =
+            [(503, Some("SlowDown")), (500, None), (429, None), (408, None), (409, Some("OperationAborted"))];
+        let permanent = [
+            (404, None),
+            (403, Some("AccessDenied")),
+            (400, Some("InvalidArgument")),
+            (501, None),
+            (412, None),
+        ];
+        for (status, code) in transient {
+            assert!(StoreErrorKind::of_answer(status, code).is_transient(), "{status} {code:?}");
+        }
+        for (status, code) in permanent {
+            assert!(!StoreErrorKind::of_answer(status, code).is_transient(), "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn the_code_says_more_than_the_status() {
+        assert_eq!(StoreErrorKind::of_answer(403, Some("InvalidObjectState")), StoreErrorKind::InvalidState);
+        assert_eq!(StoreErrorKind::of_answer(400, Some("RequestTimeout")), StoreErrorKind::Unavailable);
+        assert_eq!(StoreErrorKind::of_answer(404, Some("NoSuchUpload")), StoreErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_handler_waits_as_long_as_the_store_asks() {
+        let error = StoreError::new(StoreErrorKind::Throttled, "put b/k: slow down");
+        let error = HandlerError::from(error.retry_after(Some(Duration::from_secs(7))));
+        assert_eq!(error.retry(), taskqueue_core::Retry::After(Duration::from_secs(7)));
+    }
+}
