@@ -51,6 +51,8 @@ pub struct Lease {
     pub attempt: u32,
     /// How many attempts the task may have in total.
     pub max_retries: u32,
+    /// When the task was claimed, by the queue's clock. How long it ran is counted from here.
+    pub claimed_at: Timestamp,
     /// When the lease ends unless a heartbeat extends it, by the queue's clock.
     pub until: Timestamp,
 }

@@ -138,6 +138,7 @@ fn lease(name: &str, attempt: u32) -> Lease {
         number: 1,
         attempt,
         max_retries: 3,
+        claimed_at: ManualClock::default().now(),
         until: ManualClock::default().now(),
     }
 }

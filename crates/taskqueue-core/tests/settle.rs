@@ -22,6 +22,7 @@ fn lease(attempt: u32, max_retries: u32) -> Lease {
         number: 1,
         attempt,
         max_retries,
+        claimed_at: ManualClock::default().now(),
         until: ManualClock::default().now(),
     }
 }

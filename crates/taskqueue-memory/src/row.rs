@@ -134,6 +134,7 @@ impl Row {
             number: self.lease_number,
             attempt: self.task.attempts,
             max_retries: self.task.max_retries,
+            claimed_at: terms.now,
             until: self.lease_until,
         }
     }

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use taskqueue_core::{Decision, State, TaskId, Transition};
 use taskqueue_sql::Reclaiming;
 
-/// The most bytes of one array, a few times below the least `max_allowed_packet` that is in use (16 MiB).
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+use crate::packet::RECORD_BYTES;
+
 /// The most rows of one array.
 const ROWS_MAX: usize = 1_000;
 
-/// A batch, cut into arrays that fit into a packet.
+/// A batch, cut into arrays that do not wait for the server on their way to it.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     arrays: Vec<(String, usize)>,
@@ -56,7 +56,7 @@ impl Batch {
 
     fn push(&mut self, row: &str) {
         match self.arrays.last_mut() {
-            Some((rows, count)) if *count < ROWS_MAX && rows.len() + row.len() < BYTES_MAX => {
+            Some((rows, count)) if *count < ROWS_MAX && rows.len() + row.len() < RECORD_BYTES => {
                 rows.push(',');
                 rows.push_str(row);
                 *count += 1;
@@ -124,7 +124,7 @@ mod tests {
     fn a_batch_is_cut_where_an_array_gets_too_long_or_too_large() {
         let mut batch = Batch::default();
         (0..=ROWS_MAX).for_each(|_| batch.push("[1]"));
-        batch.push(&"x".repeat(BYTES_MAX));
+        batch.push(&"x".repeat(RECORD_BYTES));
         let rows: Vec<usize> = batch.into_arrays().into_iter().map(|(_, rows)| rows).collect();
         assert_eq!(rows, [ROWS_MAX, 1, 1]);
     }

@@ -11,6 +11,10 @@
 use taskqueue_core::Shard;
 use taskqueue_sql::{Column, TASK_COLUMNS, TableName};
 
+use crate::config::NOW;
+
+/// Undoes what was done since `mark`.
+pub(crate) const ROLLBACK: &str = "ROLLBACK TO SAVEPOINT taskqueue_settle";
 /// The most ids that one statement lists.
 pub(crate) const LIST_MAX: usize = 512;
 /// How many rows an INSERT has: steps that batches of any size are made of, the round ones in one piece. The largest
@@ -20,11 +24,24 @@ const INSERT_ROWS: [usize; 27] = [
     1_000,
 ];
 
+/// What puts the tasks of one call in order, when all are ready at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Their ids, which rise: `_pos` ends with the id.
+    Id,
+    /// Their places, which `queue_at` has added.
+    Place,
+}
+
 /// The literal statements for one table. Those without a list are rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Literal {
     table: TableName,
     now: String,
+    /// The time.
+    pub(crate) time: String,
+    /// The same, at a place to which [`ROLLBACK`] goes back.
+    pub(crate) mark: String,
     pub(crate) take: String,
     pub(crate) settle: String,
     pub(crate) ended: String,
@@ -39,6 +56,8 @@ impl Literal {
         Self {
             table: table.clone(),
             now: now.to_owned(),
+            time: format!("SELECT {now}"),
+            mark: format!("SAVEPOINT taskqueue_settle; SELECT {now}"),
             take: take(table),
             settle: settle(table, now),
             ended: ended(table, now),
@@ -59,30 +78,33 @@ impl Literal {
     pub(crate) fn insert(&self, shard: Shard, rows: usize) -> String {
         let (Self { table, now, .. }, shard) = (self, shard.number());
         let row = format!(
-            "({shard}, ?, ?, ?, {now}, created_at, COALESCE(?, created_at + INTERVAL ? MICROSECOND), \
+            "({shard}, ?, ?, ?, {now}, COALESCE(?, created_at + INTERVAL ? MICROSECOND), \
              IF(scheduled_at > created_at, 1, 0), IF(status = 0, -priority, 0), \
              IF(status = 0, scheduled_at + INTERVAL ? MICROSECOND, scheduled_at), IF(status = 1, scheduled_at, NULL), \
-             0, ?, 0, 0, 0, ?, IF(unique_key IS NULL, NULL, 1), ?, ?, ?)"
+             ?, ?, IF(unique_key IS NULL, NULL, 1), ?, ?, ?)"
         );
         format!(
-            "INSERT INTO {table} (shard, id, type, priority, created_at, updated_at, scheduled_at, status, queue_rank, \
-             queue_at, due_at, attempts, max_retries, reclaims, lease_token, lease_number, unique_key, unique_held, \
-             region, metadata, payload) VALUES {}",
+            "INSERT INTO {table} (shard, id, type, priority, created_at, scheduled_at, status, queue_rank, queue_at, \
+             due_at, max_retries, unique_key, unique_held, region, metadata, payload) VALUES {}",
             vec![row; rows].join(", ")
         )
     }
 
-    /// For each row: id, type, priority, place, max retries, payload. As [`insert`](Self::insert), for tasks that are
-    /// ready at once and have nothing else: half the values, and less to compute, take the server half the time.
-    pub(crate) fn insert_plain(&self, shard: Shard, rows: usize) -> String {
+    /// For each row: id, type, priority, place if they are in order of place, max retries, payload. As
+    /// [`insert`](Self::insert), for tasks that are ready at once and have nothing else: what the table's defaults say
+    /// takes the server less time than what the statement says. The defaults know the server's clock only.
+    pub(crate) fn insert_plain(&self, shard: Shard, rows: usize, order: Order) -> String {
         let (Self { table, now, .. }, shard) = (self, shard.number());
-        let row = format!(
-            "({shard}, ?, ?, ?, {now}, created_at, created_at, 0, -priority, created_at + INTERVAL ? MICROSECOND, 0, ?, 0, 0, \
-             0, ?)"
-        );
+        let (columns, row) = match order {
+            Order::Place => (
+                "created_at, queue_at, ",
+                format!("({shard}, ?, ?, ?, {now}, created_at + INTERVAL ? MICROSECOND, ?, ?)"),
+            ),
+            Order::Id if now == NOW => ("", format!("({shard}, ?, ?, ?, ?, ?)")),
+            Order::Id => ("created_at, ", format!("({shard}, ?, ?, ?, {now}, ?, ?)")),
+        };
         format!(
-            "INSERT INTO {table} (shard, id, type, priority, created_at, updated_at, scheduled_at, status, queue_rank, \
-             queue_at, attempts, max_retries, reclaims, lease_token, lease_number, payload) VALUES {}",
+            "INSERT INTO {table} (shard, id, type, priority, {columns}max_retries, payload) VALUES {}",
             vec![row; rows].join(", ")
         )
     }
@@ -114,22 +136,22 @@ impl Literal {
         )
     }
 
-    /// The shard, then the ids. Those that are running, locked in key order: id, lease token, how long it has been running in us.
+    /// The shard, then the ids. Those that are running, locked in key order: id, lease token.
     pub(crate) fn running(&self, ids: usize) -> String {
-        let Self { table, now, .. } = self;
+        let Self { table, .. } = self;
         format!(
-            "SELECT id, lease_token, TIMESTAMPDIFF(MICROSECOND, started_at, {now}) FROM {table} FORCE INDEX (PRIMARY) \
-             WHERE shard = ? AND id IN ({}) AND status = 2 ORDER BY id FOR UPDATE",
+            "SELECT id, lease_token FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) \
+             AND status = 2 ORDER BY id FOR UPDATE",
             marks(ids)
         )
     }
 
-    /// The shard, the ids, then the tokens.
+    /// The time three times, the shard, the ids, then the tokens.
     pub(crate) fn complete(&self, ids: usize, tokens: usize) -> String {
-        let Self { table, now, .. } = self;
+        let Self { table, .. } = self;
         format!(
-            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, queue_at = {now}, completed_at = {now}, \
-             lease_until = NULL, unique_held = NULL, updated_at = {now} \
+            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, queue_at = ?, completed_at = ?, \
+             lease_until = NULL, unique_held = NULL, updated_at = ? \
              WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
             marks(ids),
             marks(tokens)

@@ -1,14 +1,14 @@
 //! MySQL and MariaDB behind the portable queue: transactions, and the literal statements with their arguments. What
 //! the statements are is `claim.rs`'s business.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
-use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Transition};
+use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId};
 use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Failure, Options, Reclaiming, Row, Sharding, Statement,
@@ -16,13 +16,13 @@ use taskqueue_sql::{
 
 use crate::MysqlConfig;
 use crate::batch::{Batch, micros};
-use crate::claim::{LIST_MAX, Literal, padded};
+use crate::claim::Literal;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::Transaction;
-use crate::wire::{bind_ids, bind_tokens, number};
-use crate::{claiming, insert, wire};
+use crate::wire::number;
+use crate::{claiming, insert, settling, wire};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -82,6 +82,12 @@ impl MysqlDialect {
         within(self.statement_timeout, query.execute(connection)).await
     }
 
+    /// Runs a text of several statements without arguments; answers the rows of all.
+    pub(crate) async fn text(&self, sql: &str, connection: &mut MySqlConnection) -> Attempt<Vec<MySqlRow>> {
+        let text = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
+        within(self.statement_timeout, text).await.map_err(failure)
+    }
+
     /// Runs a query.
     pub(crate) async fn rows(
         &self,
@@ -91,57 +97,8 @@ impl MysqlDialect {
         within(self.statement_timeout, query.fetch_all(connection)).await.map_err(failure)
     }
 
-    /// Locks the tasks of live leases, in key order; answers their tokens and how long they have been running, in
-    /// microseconds.
-    async fn live(
-        &self,
-        connection: &mut MySqlConnection,
-        shard: Shard,
-        leases: impl Iterator<Item = &Lease>,
-    ) -> Attempt<HashMap<TaskId, (LeaseToken, i64)>> {
-        let mut held: HashMap<TaskId, BTreeSet<i64>> = HashMap::new();
-        for lease in leases {
-            held.entry(lease.task_id).or_default().insert(lease.token.get());
-        }
-        let mut ids: Vec<TaskId> = held.keys().copied().collect();
-        ids.sort_unstable();
-        let mut live = HashMap::with_capacity(ids.len());
-        for chunk in ids.chunks(LIST_MAX) {
-            let chunk = padded(chunk);
-            let sql = self.literal.running(chunk.len());
-            let query = bind_ids(self.query(&sql).bind(shard.number()), &chunk);
-            for row in self.rows(query, &mut *connection).await? {
-                let mut row = wire::row(&row)?;
-                let (id, token) = (row.id(0)?, row.integer(1)?);
-                if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
-                    live.insert(
-                        id,
-                        (LeaseToken::from_stored(token), row.integer_opt(2)?.unwrap_or(0).max(0)),
-                    );
-                }
-            }
-        }
-        Ok(live)
-    }
-
-    async fn complete(
-        &self,
-        connection: &mut MySqlConnection,
-        shard: Shard,
-        mut leases: Vec<(TaskId, LeaseToken)>,
-    ) -> Attempt<()> {
-        leases.sort_unstable_by_key(|(id, _)| *id);
-        for chunk in leases.chunks(LIST_MAX) {
-            let (ids, tokens) = ids_and_tokens(chunk);
-            let sql = self.literal.complete(ids.len(), tokens.len());
-            let query = bind_tokens(bind_ids(self.query(&sql).bind(shard.number()), &ids), tokens);
-            changed(self.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
-        }
-        Ok(())
-    }
-
     /// Runs a joined update over a batch; answers how many rows it matched.
-    async fn each(
+    pub(crate) async fn each(
         &self,
         connection: &mut MySqlConnection,
         shard: Shard,
@@ -264,18 +221,7 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         decisions: &[Decision],
     ) -> Attempt<Vec<Applied>> {
-        let leases = decisions.iter().map(|decision| &decision.lease);
-        let live = self.live(&mut *connection, shard, leases).await?;
-        let (completed, others): (Vec<&Decision>, Vec<&Decision>) = decisions
-            .iter()
-            .filter(|decision| live.contains_key(&decision.lease.task_id))
-            .partition(|decision| decision.transition == Transition::Complete);
-        let completed =
-            completed.iter().map(|decision| (decision.lease.task_id, decision.lease.token)).collect();
-        self.complete(&mut *connection, shard, completed).await?;
-        let settled = self.each(connection, shard, &self.literal.settle, Batch::of_settles(&others)).await?;
-        changed(settled, others.len())?;
-        Ok(live.into_iter().map(|(id, (_, busy_us))| Applied { id, busy_us }).collect())
+        settling::settle(self, connection, shard, decisions).await
     }
 
     async fn heartbeat(
@@ -286,18 +232,7 @@ impl Dialect for MysqlDialect {
         leases: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
-        let live = self.live(&mut *connection, shard, leases.iter()).await?;
-        let mut live: Vec<(TaskId, LeaseToken)> =
-            live.into_iter().map(|(id, (token, _))| (id, token)).collect();
-        live.sort_unstable_by_key(|(id, _)| *id);
-        for chunk in live.chunks(LIST_MAX) {
-            let (ids, tokens) = ids_and_tokens(chunk);
-            let sql = self.literal.heartbeat(ids.len(), tokens.len());
-            let query = self.query(&sql).bind(micros(visibility_timeout)).bind(shard.number());
-            let query = bind_tokens(bind_ids(query, &ids), tokens);
-            changed(self.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
-        }
-        Ok(live.into_iter().collect())
+        settling::heartbeat(self, connection, shard, leases, visibility_timeout).await
     }
 
     async fn ended(
@@ -361,11 +296,4 @@ pub(crate) async fn server(connection: &mut MySqlConnection, engine: Option<Engi
     let row = sqlx::query(QUESTION).fetch_one(connection).await.map_err(failure)?;
     let mut row = wire::row(&row)?;
     Ok(Server::new(&row.text(0)?, &row.text_opt(1)?.unwrap_or_default(), engine))
-}
-
-/// The ids, and the distinct tokens, both filled up.
-fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
-    let ids: Vec<TaskId> = leases.iter().map(|(id, _)| *id).collect();
-    let tokens: BTreeSet<i64> = leases.iter().map(|(_, token)| token.get()).collect();
-    (padded(&ids), padded(&tokens.into_iter().collect::<Vec<_>>()))
 }

@@ -7,7 +7,7 @@ use taskqueue_conformance::assert_golden;
 use taskqueue_core::Shard;
 use taskqueue_sql::{Statements, TableName, samples};
 
-use crate::claim::Literal;
+use crate::claim::{Literal, Order};
 use crate::config::NOW;
 use crate::flavour::MysqlFlavour;
 
@@ -23,7 +23,8 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
     texts.extend([
         ("shards", shards),
         ("insert", literal.insert(Shard::FIRST, 2)),
-        ("insert_plain", literal.insert_plain(Shard::FIRST, 2)),
+        ("insert_plain", literal.insert_plain(Shard::FIRST, 2, Order::Place)),
+        ("insert_plain_by_id", literal.insert_plain(Shard::FIRST, 2, Order::Id)),
         ("heads", literal.heads(1)),
         ("heads_of_two", literal.heads(2)),
         ("take", literal.take.clone()),

@@ -12,16 +12,16 @@ use taskqueue_core::{Error, NewTask, Schedule, Shard, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
 
 use crate::batch::micros;
-use crate::claim::insert_rows;
+use crate::claim::{Order, insert_rows};
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate};
+use crate::packet::{BYTES_MAX, RECORD_BYTES, waits_for_the_server};
 use crate::wire::{bytes, number};
 
 /// How often the rest is inserted again because another transaction put something in the way meanwhile.
 const TRIES_MAX: usize = 4;
-/// The most bytes of payload and metadata that one INSERT carries beyond its first row, a few times below the least
-/// `max_allowed_packet` that is in use (16 MiB).
-const BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a row takes in a statement beside its texts, at most.
+const ROW_BYTES: usize = 100;
 
 type Inserts<'q> = Query<'q, MySql, MySqlArguments>;
 /// A task and what it adds to `queue_at` when it is ready, in microseconds.
@@ -35,10 +35,10 @@ pub(crate) async fn insert(
     tasks: &[Placed<'_>],
 ) -> Attempt<HashSet<TaskId>> {
     let mut inserted = HashSet::with_capacity(tasks.len());
-    let mut rest = tasks;
+    let (order, mut rest) = (order(tasks), tasks);
     while !rest.is_empty() {
         let (piece, others) = rest.split_at(piece_rows(rest));
-        inserted.extend(insert_piece(dialect, connection, shard, piece).await?);
+        inserted.extend(insert_piece(dialect, connection, shard, piece, order).await?);
         rest = others;
     }
     Ok(inserted)
@@ -49,13 +49,14 @@ async fn insert_piece(
     connection: &mut MySqlConnection,
     shard: Shard,
     piece: &[Placed<'_>],
+    order: Order,
 ) -> Attempt<Vec<TaskId>> {
     let mut free = first_of_each_key(piece.to_vec());
     for _ in 0..TRIES_MAX {
         if free.is_empty() {
             return Ok(Vec::new());
         }
-        match insert_rows_of(dialect, connection, shard, &free).await? {
+        match insert_rows_of(dialect, connection, shard, &free, order).await? {
             Inserting::Done => return Ok(free.into_iter().map(|(_, task)| task.id).collect()),
             // The statement left nothing behind; the transaction goes on, and sees what others have committed.
             Inserting::Collided => free = without_collisions(dialect, connection, shard, piece).await?,
@@ -74,15 +75,16 @@ async fn insert_rows_of(
     connection: &mut MySqlConnection,
     shard: Shard,
     rows: &[Placed<'_>],
+    order: Order,
 ) -> Attempt<Inserting> {
     let are_plain = rows.iter().all(|(_, task)| is_plain(task));
     let sql = match are_plain {
-        true => dialect.literal().insert_plain(shard, rows.len()),
+        true => dialect.literal().insert_plain(shard, rows.len(), order),
         false => dialect.literal().insert(shard, rows.len()),
     };
     let mut query = dialect.query(&sql);
     for row in rows {
-        query = if are_plain { bind_plain(query, row) } else { bind(query, row)? };
+        query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
     }
     match dialect.run(query, connection).await {
         Ok(_) => Ok(Inserting::Done),
@@ -91,20 +93,25 @@ async fn insert_rows_of(
     }
 }
 
+/// What puts the tasks of a call in order. Ids do where they rise, as those of one process do, and every task is ready
+/// at the same time: of two statements the later one has the later time, or the same.
+fn order(tasks: &[Placed<'_>]) -> Order {
+    let is_first = tasks.first().is_none_or(|(place, _)| *place == 0);
+    let do_rise = tasks.windows(2).all(|pair| pair[0].1.id < pair[1].1.id);
+    let are_plain = || tasks.iter().all(|(_, task)| is_plain(task));
+    if is_first && do_rise && are_plain() { Order::Id } else { Order::Place }
+}
+
 /// Whether a task is ready at once and has nothing that most tasks do without.
 fn is_plain(task: &NewTask) -> bool {
     let NewTask { schedule, unique_key, region, metadata, .. } = task;
     *schedule == Schedule::Now && unique_key.is_none() && region.is_none() && metadata.is_empty()
 }
 
-fn bind_plain<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Inserts<'q> {
-    query
-        .bind(bytes(task.id))
-        .bind(task.task_type.as_str())
-        .bind(task.priority.0)
-        .bind(number(*place))
-        .bind(i64::from(task.max_retries))
-        .bind(task.payload.as_str())
+fn bind_plain<'q>(query: Inserts<'q>, (place, task): &Placed<'q>, order: Order) -> Inserts<'q> {
+    let query = query.bind(bytes(task.id)).bind(task.task_type.as_str()).bind(task.priority.0);
+    let query = if order == Order::Place { query.bind(number(*place)) } else { query };
+    query.bind(i64::from(task.max_retries)).bind(task.payload.as_str())
 }
 
 fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Attempt<Inserts<'q>> {
@@ -165,14 +172,30 @@ fn first_of_each_key(mut tasks: Vec<Placed<'_>>) -> Vec<Placed<'_>> {
     tasks
 }
 
-/// How many of these tasks one INSERT takes.
+/// How many of these tasks one INSERT takes: what would wait for the server goes in equal pieces that do not.
 fn piece_rows(tasks: &[Placed<'_>]) -> usize {
+    let rows = insert_rows(fitting(tasks, BYTES_MAX));
+    let bytes = tasks[..rows].iter().map(row_bytes).sum();
+    if !waits_for_the_server(bytes) {
+        return rows;
+    }
+    let equal = rows.div_ceil(bytes.div_ceil(RECORD_BYTES));
+    insert_rows(fitting(&tasks[..equal], RECORD_BYTES))
+}
+
+/// How many of these tasks, at least one, take no more than so many bytes.
+fn fitting(tasks: &[Placed<'_>], bytes_max: usize) -> usize {
     let mut bytes = 0;
-    let fits = |(_, task): &&Placed<'_>| {
-        bytes += task.payload.as_str().len();
-        bytes <= BYTES_MAX
+    let fits = |task: &&Placed<'_>| {
+        bytes += row_bytes(task);
+        bytes <= bytes_max
     };
-    insert_rows(tasks.iter().take_while(fits).count().max(1))
+    tasks.iter().take_while(fits).count().max(1)
+}
+
+/// What a task takes in a statement; the few that have metadata take more.
+fn row_bytes((_, task): &Placed<'_>) -> usize {
+    ROW_BYTES + task.payload.as_str().len()
 }
 
 /// The time asked for, if any, and the delay.
@@ -201,8 +224,40 @@ mod tests {
         let tasks: Vec<NewTask> = (0..10).map(|_| task(BYTES_MAX / 3)).collect();
         let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
         assert_eq!(piece_rows(&placed), 2);
+        assert_eq!(piece_rows(&placed[..1]), 1);
         let one = task(BYTES_MAX * 2);
         assert_eq!(piece_rows(&[(0, &one)]), 1, "what is larger goes alone");
+    }
+
+    #[test]
+    fn no_insert_of_several_tasks_is_of_a_size_that_waits_for_the_server() {
+        for (count, payload_bytes) in
+            [(100, 200), (300, 200), (1_000, 20), (10, 9_000), (7, 5_000), (3, 40_000)]
+        {
+            let tasks: Vec<NewTask> = (0..count).map(|_| task(payload_bytes)).collect();
+            let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
+            let mut rest = &placed[..];
+            while !rest.is_empty() {
+                let rows = piece_rows(rest);
+                let bytes = rest[..rows].iter().map(row_bytes).sum();
+                assert!(rows == 1 || !waits_for_the_server(bytes), "{rows} of {payload_bytes} bytes each");
+                rest = &rest[rows..];
+            }
+        }
+        let tasks: Vec<NewTask> = (0..100).map(|_| task(200)).collect();
+        let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
+        assert_eq!(piece_rows(&placed), 50, "in equal pieces");
+    }
+
+    #[test]
+    fn ids_give_the_order_only_where_they_rise_and_nothing_is_for_later() {
+        let tasks: Vec<NewTask> = (0..3).map(|_| task(0)).collect();
+        let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
+        assert_eq!(order(&placed), Order::Id);
+        assert_eq!(order(&[placed[1], placed[0]]), Order::Place, "the ids fall");
+        assert_eq!(order(&placed[1..]), Order::Place, "others of the call stand before them");
+        let later = task(0).delay(std::time::Duration::from_secs(1));
+        assert_eq!(order(&[placed[0], (1, &later)]), Order::Place, "one is for later");
     }
 
     #[test]

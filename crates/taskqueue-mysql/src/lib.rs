@@ -22,6 +22,8 @@ mod insert;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
+mod packet;
+mod settling;
 mod transaction;
 mod wire;
 

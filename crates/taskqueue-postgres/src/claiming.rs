@@ -181,6 +181,7 @@ fn read(row: &PgRow, claiming: &Claiming) -> Attempt<Claimed> {
         number: get(row, 14)?,
         attempt: task.attempts,
         max_retries: task.max_retries,
+        claimed_at: started_at,
         until: get(row, 15)?,
     };
     Ok(Claimed { claim: Claim { task, lease }, at: get(row, 16)? })

@@ -181,6 +181,7 @@ impl Row {
             number: self.integer(20)?,
             attempt: task.attempts,
             max_retries: task.max_retries,
+            claimed_at: task.started_at.unwrap_or(task.updated_at),
             until: self.time(21)?,
         };
         Ok(Claim { task, lease })

@@ -187,6 +187,8 @@ macro_rules! __behaviours {
                 the_last_error_stays_when_a_later_attempt_completes
                 a_batch_is_settled_each_by_its_outcome_and_answered_in_order
                 a_large_batch_of_one_outcome_is_settled_whole
+                completions_beside_a_lost_lease_are_applied_and_counted_once
+                a_lost_lease_is_not_taken_for_the_one_of_its_task_that_the_batch_comes_with
                 an_empty_batch_of_settles_is_answered_with_nothing
                 a_task_settled_twice_in_one_batch_is_refused_whole
                 a_settle_of_a_task_that_is_gone_is_a_lost_lease

@@ -134,8 +134,9 @@ impl Replay {
             let expected = self.model.claim(now, &request, claim.task.id, claim.lease.token);
             self.assert_agrees(&claim.task, &expected.task);
             self.bed.assert_time(claim.lease.until, expected.lease.until);
-            let until = claim.lease.until;
-            assert_eq!(claim.lease, Lease { until, ..expected.lease });
+            self.bed.assert_time(claim.lease.claimed_at, expected.lease.claimed_at);
+            let Lease { claimed_at, until, .. } = claim.lease;
+            assert_eq!(claim.lease, Lease { claimed_at, until, ..expected.lease });
             self.leases.push(claim.lease);
         }
     }

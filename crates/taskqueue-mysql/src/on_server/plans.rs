@@ -75,7 +75,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "take" => &["0", "'rare'", "500"],
         "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", "0", ONE, TWO],
         "running" => &["0", ONE, TWO],
-        "complete" => &["0", ONE, TWO, "7"],
+        "complete" => &["NOW(6)", "NOW(6)", "NOW(6)", "0", ONE, TWO, "7"],
         "heartbeat" => &["1000", "0", ONE, TWO, "7"],
         "settle" | "reclaim" | "promote" | "redrive" => &["'[]'", "0"],
         "ended" => &["0", "500"],

@@ -37,6 +37,7 @@ pub(crate) async fn a_lease_names_the_claim(harness: &dyn Harness) -> Verdict {
     let lease = &claim.lease;
     assert_eq!((lease.task_id, &lease.task_type), (claim.task.id, &claim.task.task_type));
     assert_eq!((lease.number, lease.attempt, lease.max_retries), (1, 1, 7));
+    assert_eq!(Some(lease.claimed_at), claim.task.started_at);
     bed.assert_time(lease.until, now + bed.visibility_timeout());
     Ok(())
 }
@@ -197,6 +198,36 @@ pub(crate) async fn a_large_batch_of_one_outcome_is_settled_whole(harness: &dyn 
     for n in [0, 1, 499, 999] {
         assert_eq!(bed.get(expected[n]).await?.last_error, Some(format!("error {n}")));
     }
+    Ok(())
+}
+
+pub(crate) async fn completions_beside_a_lost_lease_are_applied_and_counted_once(
+    harness: &dyn Harness,
+) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.enqueue_many(tasks(5)).await?;
+    let claims = bed.claim(5).await?;
+    bed.cancel(claims[2].task.id).await?;
+    let batch = || claims.iter().map(|claim| Settlement::new(claim.lease.clone(), Outcome::done())).collect();
+    use Settled::{Applied, LeaseLost, Repeated};
+    assert_eq!(bed.settle_many(batch()).await?, [Applied, Applied, LeaseLost, Applied, Applied]);
+    assert_eq!(bed.settle_many(batch()).await?, [Repeated, Repeated, LeaseLost, Repeated, Repeated]);
+    assert_eq!(bed.stats().await?.completed, 4);
+    Ok(())
+}
+
+pub(crate) async fn a_lost_lease_is_not_taken_for_the_one_of_its_task_that_the_batch_comes_with(
+    harness: &dyn Harness,
+) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let lost = bed.running().await?.lease;
+    bed.settle(lost.clone(), Outcome::Release).await?;
+    bed.enqueue(task()).await?;
+    let claims = bed.claim(2).await?;
+    let other = claims.iter().find(|claim| claim.task.id != lost.task_id).expect("both are claimed");
+    let batch = [lost.clone(), other.lease.clone()].map(|lease| Settlement::new(lease, Outcome::done()));
+    assert_eq!(bed.settle_many(batch.into()).await?, [Settled::LeaseLost, Settled::Applied]);
+    assert_eq!(bed.status(lost.task_id).await?, Status::Running);
     Ok(())
 }
 

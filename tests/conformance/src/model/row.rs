@@ -123,6 +123,7 @@ impl Row {
             number: self.lease_number,
             attempt: self.task.attempts,
             max_retries: self.task.max_retries,
+            claimed_at: now,
             until,
         };
         Claim { task: self.task.clone(), lease }

@@ -1,0 +1,191 @@
+//! Settles and heartbeats from end to end. What their statements are is `claim.rs`'s business.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use sqlx::MySqlConnection;
+use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
+use taskqueue_sql::{Applied, Attempt, Failure};
+
+use crate::batch::{Batch, micros};
+use crate::claim::{LIST_MAX, ROLLBACK, padded};
+use crate::dialect::MysqlDialect;
+use crate::engine::Engine;
+use crate::error::{changed, failure};
+use crate::wire::{self, bind_ids, bind_tokens};
+
+/// The most claims whose tasks are completed without a look at them first: each takes a statement of its own.
+const CLAIMS_MAX: usize = 8;
+
+/// Applies the decisions whose lease is live; answers those. How long a task ran is counted from the claim to the
+/// time that completions write.
+pub(crate) async fn settle(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    decisions: &[Decision],
+) -> Attempt<Vec<Applied>> {
+    let claims = claims_alone(dialect.engine(), decisions);
+    let is_marked = claims.is_some() && decisions.len() > 1;
+    let literal = dialect.literal();
+    let now = time(dialect, &mut *connection, if is_marked { &literal.mark } else { &literal.time }).await?;
+    let completed = match &claims {
+        Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims).await?,
+        None => 0,
+    };
+    let applied = if completed == decisions.len() as u64 {
+        decisions.iter().collect()
+    } else {
+        if completed > 0 {
+            dialect.text(ROLLBACK, &mut *connection).await?;
+        }
+        settle_live(dialect, connection, shard, now, decisions).await?
+    };
+    let busy_us = |lease: &Lease| (now - lease.claimed_at.timestamp_micros()).max(0);
+    let answer = |Decision { lease, .. }: &Decision| Applied { id: lease.task_id, busy_us: busy_us(lease) };
+    Ok(applied.into_iter().map(answer).collect())
+}
+
+/// Looks which leases are live, and applies the decisions of those.
+async fn settle_live<'d>(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    now: i64,
+    decisions: &'d [Decision],
+) -> Attempt<Vec<&'d Decision>> {
+    let live =
+        live(dialect, &mut *connection, shard, decisions.iter().map(|decision| &decision.lease)).await?;
+    let is_live = |decision: &&Decision| live.get(&decision.lease.task_id) == Some(&decision.lease.token);
+    let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
+        decisions.iter().filter(is_live).partition(|decision| decision.transition == Transition::Complete);
+    let place = |decision: &&Decision| (decision.lease.task_id, decision.lease.token);
+    let mut leases: Vec<(TaskId, LeaseToken)> = completed.iter().map(place).collect();
+    leases.sort_unstable_by_key(|(id, _)| *id);
+    for chunk in leases.chunks(LIST_MAX) {
+        changed(complete(dialect, &mut *connection, shard, now, chunk).await?, chunk.len())?;
+    }
+    let rows = dialect.each(connection, shard, &dialect.literal().settle, Batch::of_settles(&others)).await?;
+    changed(rows, others.len())?;
+    Ok([completed, others].concat())
+}
+
+/// Extends the leases that are live; answers those.
+pub(crate) async fn heartbeat(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    leases: &[Lease],
+    visibility_timeout: Duration,
+) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
+    let live = live(dialect, &mut *connection, shard, leases.iter()).await?;
+    let mut live: Vec<(TaskId, LeaseToken)> = live.into_iter().collect();
+    live.sort_unstable_by_key(|(id, _)| *id);
+    for chunk in live.chunks(LIST_MAX) {
+        let (ids, tokens) = ids_and_tokens(chunk);
+        let sql = dialect.literal().heartbeat(ids.len(), tokens.len());
+        let query = dialect.query(&sql).bind(micros(visibility_timeout)).bind(shard.number());
+        let query = bind_tokens(bind_ids(query, &ids), tokens);
+        changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
+    }
+    Ok(live.into_iter().collect())
+}
+
+/// The server's time in microseconds, which this text asks for.
+async fn time(dialect: &MysqlDialect, connection: &mut MySqlConnection, sql: &str) -> Attempt<i64> {
+    match dialect.text(sql, connection).await?.last() {
+        Some(row) => wire::row(row)?.integer(0),
+        None => Err(Failure::malformed("the server does not know the time".to_owned())),
+    }
+}
+
+/// The tasks by claim, in key order, if they are completed and nothing else, and come from few claims.
+fn claims_alone(engine: Engine, decisions: &[Decision]) -> Option<BTreeMap<i64, BTreeSet<TaskId>>> {
+    let mut claims: BTreeMap<i64, BTreeSet<TaskId>> = BTreeMap::new();
+    for Decision { lease, transition, .. } in decisions {
+        if *transition != Transition::Complete {
+            return None;
+        }
+        claims.entry(lease.token.get()).or_default().insert(lease.task_id);
+    }
+    // Vitess is sent one statement at a time, so that there is no place to go back to.
+    (engine != Engine::Vitess && claims.len() <= CLAIMS_MAX).then_some(claims)
+}
+
+/// Completes all of these without a look at them first, until one is not live; answers how many were completed. Each
+/// task is in the batch once.
+///
+/// A statement names one token. With two, a lost lease would pass for the live one that another claim of the batch
+/// holds on the same task.
+async fn complete_all(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    now: i64,
+    claims: &BTreeMap<i64, BTreeSet<TaskId>>,
+) -> Attempt<u64> {
+    let mut completed = 0;
+    for (token, ids) in claims {
+        let leases: Vec<_> = ids.iter().map(|id| (*id, LeaseToken::from_stored(*token))).collect();
+        for chunk in leases.chunks(LIST_MAX) {
+            let rows = complete(dialect, &mut *connection, shard, now, chunk).await?;
+            completed += rows;
+            if rows != chunk.len() as u64 {
+                return Ok(completed);
+            }
+        }
+    }
+    Ok(completed)
+}
+
+/// Completes tasks at this time; answers how many were running under one of the tokens.
+async fn complete(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    now: i64,
+    leases: &[(TaskId, LeaseToken)],
+) -> Attempt<u64> {
+    let (ids, tokens) = ids_and_tokens(leases);
+    let sql = dialect.literal().complete(ids.len(), tokens.len());
+    let time = wire::time(now)?;
+    let query = dialect.query(&sql).bind(time).bind(time).bind(time).bind(shard.number());
+    let query = bind_tokens(bind_ids(query, &ids), tokens);
+    Ok(dialect.run(query, connection).await.map_err(failure)?.rows_affected())
+}
+
+/// Locks the tasks of live leases, in key order; answers their tokens.
+async fn live(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    leases: impl Iterator<Item = &Lease>,
+) -> Attempt<HashMap<TaskId, LeaseToken>> {
+    let mut held: HashMap<TaskId, BTreeSet<i64>> = HashMap::new();
+    for lease in leases {
+        held.entry(lease.task_id).or_default().insert(lease.token.get());
+    }
+    let mut ids: Vec<TaskId> = held.keys().copied().collect();
+    ids.sort_unstable();
+    let mut live = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(LIST_MAX) {
+        let chunk = padded(chunk);
+        let sql = dialect.literal().running(chunk.len());
+        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
+        for row in dialect.rows(query, &mut *connection).await? {
+            let mut row = wire::row(&row)?;
+            let (id, token) = (row.id(0)?, row.integer(1)?);
+            if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
+                live.insert(id, LeaseToken::from_stored(token));
+            }
+        }
+    }
+    Ok(live)
+}
+
+/// The ids, and the distinct tokens, both filled up.
+fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
+    let ids: Vec<TaskId> = leases.iter().map(|(id, _)| *id).collect();
+    let tokens: BTreeSet<i64> = leases.iter().map(|(_, token)| token.get()).collect();
+    (padded(&ids), padded(&tokens.into_iter().collect::<Vec<_>>()))
+}
