@@ -15,7 +15,7 @@ use taskqueue_sql::{
 };
 
 use crate::MysqlConfig;
-use crate::batch::{Batch, micros};
+use crate::batch::Batch;
 use crate::claim::Literal;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
