@@ -76,8 +76,12 @@ impl Settling {
     fn record(applied: &[&Self], metrics: &Metrics) {
         for run in applied.chunk_by(|one, next| one.task_type == next.task_type) {
             let of_type = metrics.of_type(&run[0].task_type);
-            let count = |counts: fn(&Self) -> bool| run.iter().filter(|settling| counts(settling)).count() as u64;
-            of_type.processed(Processed::Completed, count(|settling| settling.how == Some(Processed::Completed)));
+            let count =
+                |counts: fn(&Self) -> bool| run.iter().filter(|settling| counts(settling)).count() as u64;
+            of_type.processed(
+                Processed::Completed,
+                count(|settling| settling.how == Some(Processed::Completed)),
+            );
             of_type.processed(Processed::Failed, count(|settling| settling.how == Some(Processed::Failed)));
             of_type.retried(count(|settling| settling.retried));
         }
@@ -113,7 +117,8 @@ impl<Q: Queue> Queue for Observed<Q> {
         self.metrics.settle_batch(settlements.len());
         let answers = self.queue.settle_many(settlements).await?;
         let answered = settling.iter().zip(&answers);
-        let applied = answered.filter(|(_, answer)| **answer == Settled::Applied).map(|(settling, _)| settling);
+        let applied =
+            answered.filter(|(_, answer)| **answer == Settled::Applied).map(|(settling, _)| settling);
         Settling::record(&applied.collect::<Vec<_>>(), &self.metrics);
         let lost = answers.iter().filter(|answer| **answer == Settled::LeaseLost).count();
         self.metrics.leases_lost(lost as u64);

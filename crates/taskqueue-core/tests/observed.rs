@@ -264,7 +264,8 @@ fn settles_of_several_types_in_any_order_count_for_their_own() {
         let settlements: Vec<Settlement> =
             names.iter().map(|name| Settlement::new(lease(name, 1), Outcome::done())).collect();
         let settled =
-            vec![Settled::Applied, Settled::Applied, Settled::LeaseLost, Settled::Applied, Settled::Applied].into();
+            vec![Settled::Applied, Settled::Applied, Settled::LeaseLost, Settled::Applied, Settled::Applied]
+                .into();
         Observed::new(Scripted { settled, ..Scripted::default() }).settle_many(settlements).await.unwrap();
     });
     assert_recorded(
