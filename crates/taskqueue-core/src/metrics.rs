@@ -34,10 +34,14 @@ pub struct Metrics(Arc<Inner>);
 
 struct Inner {
     prefix: String,
-    by_type: RwLock<HashMap<TaskType, TypeHandles>>,
+    by_type: RwLock<HashMap<TaskType, TypeMetrics>>,
 }
 
+/// The handles of one type, for whoever records many of its tasks: finding them costs a lock and a hash. Cheap to
+/// clone.
 #[derive(Clone)]
+pub struct TypeMetrics(Arc<TypeHandles>);
+
 struct TypeHandles {
     enqueued: Counter,
     completed: Counter,
@@ -59,34 +63,13 @@ impl Metrics {
         format!("{}{name}", self.0.prefix)
     }
 
-    /// Tasks of a type came in.
-    pub fn enqueued(&self, task_type: &TaskType, tasks: u64) {
-        self.of_type(task_type).enqueued.increment(tasks);
-    }
-
-    /// A claim of a type was settled.
-    pub fn processed(&self, task_type: &TaskType, how: Processed) {
-        let handles = self.of_type(task_type);
-        match how {
-            Processed::Completed => handles.completed.increment(1),
-            Processed::Failed => handles.failed.increment(1),
-            Processed::NoHandler => handles.no_handler.increment(1),
-        }
-    }
-
-    /// A failed task of a type will be tried again.
-    pub fn retried(&self, task_type: &TaskType) {
-        self.of_type(task_type).retries.increment(1);
-    }
-
-    /// A handler of a type ran this long.
-    pub fn processing(&self, task_type: &TaskType, took: Duration) {
-        self.of_type(task_type).processing.record(took);
-    }
-
-    /// A task of a type waited this long from due to start.
-    pub fn waited(&self, task_type: &TaskType, waited: Duration) {
-        self.of_type(task_type).wait.record(waited);
+    /// The handles of a type. They record to the recorder that is installed when a type is first asked for.
+    pub fn of_type(&self, task_type: &TaskType) -> TypeMetrics {
+        let known = self.0.by_type.read().unwrap_or_else(PoisonError::into_inner).get(task_type).cloned();
+        known.unwrap_or_else(|| {
+            let mut by_type = self.0.by_type.write().unwrap_or_else(PoisonError::into_inner);
+            by_type.entry(task_type.clone()).or_insert_with(|| self.register(task_type)).clone()
+        })
     }
 
     /// Claims that failed.
@@ -141,20 +124,12 @@ impl Metrics {
         gauge!(self.name(name))
     }
 
-    fn of_type(&self, task_type: &TaskType) -> TypeHandles {
-        let known = self.0.by_type.read().unwrap_or_else(PoisonError::into_inner).get(task_type).cloned();
-        known.unwrap_or_else(|| {
-            let mut by_type = self.0.by_type.write().unwrap_or_else(PoisonError::into_inner);
-            by_type.entry(task_type.clone()).or_insert_with(|| self.register(task_type)).clone()
-        })
-    }
-
-    fn register(&self, task_type: &TaskType) -> TypeHandles {
+    fn register(&self, task_type: &TaskType) -> TypeMetrics {
         let label = task_type.to_string();
         let counter = |name: &str| counter!(self.name(name), "type" => label.clone());
         let processed = |status: &'static str| counter!(self.name("tasks_processed_total"), "type" => label.clone(), "status" => status);
         let duration = |name: &str| histogram!(self.name(name), "type" => label.clone());
-        TypeHandles {
+        TypeMetrics(Arc::new(TypeHandles {
             enqueued: counter("tasks_enqueued_total"),
             completed: processed("completed"),
             failed: processed("failed"),
@@ -162,7 +137,44 @@ impl Metrics {
             retries: counter("task_retries_total"),
             processing: duration("task_processing_duration_seconds"),
             wait: duration("task_wait_duration_seconds"),
+        }))
+    }
+}
+
+impl TypeMetrics {
+    /// Tasks came in.
+    pub fn enqueued(&self, tasks: u64) {
+        self.0.enqueued.increment(tasks);
+    }
+
+    /// Claims were settled.
+    pub fn processed(&self, how: Processed, tasks: u64) {
+        match how {
+            Processed::Completed => self.0.completed.increment(tasks),
+            Processed::Failed => self.0.failed.increment(tasks),
+            Processed::NoHandler => self.0.no_handler.increment(tasks),
         }
+    }
+
+    /// Failed tasks will be tried again.
+    pub fn retried(&self, tasks: u64) {
+        self.0.retries.increment(tasks);
+    }
+
+    /// A handler ran this long.
+    pub fn processing(&self, took: Duration) {
+        self.0.processing.record(took);
+    }
+
+    /// A task waited this long from due to start.
+    pub fn waited(&self, waited: Duration) {
+        self.0.wait.record(waited);
+    }
+}
+
+impl std::fmt::Debug for TypeMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TypeMetrics")
     }
 }
 

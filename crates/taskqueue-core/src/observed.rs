@@ -71,15 +71,22 @@ impl Settling {
         Self { task_type: lease.task_type.clone(), how, retried, follow_ups }
     }
 
-    fn record(&self, metrics: &Metrics) {
-        if let Some(how) = self.how {
-            metrics.processed(&self.task_type, how);
+    /// Records settles that were applied. A batch is of few types: their handles are looked up once for each run of
+    /// one type, and its settles counted together.
+    fn record(applied: &[&Self], metrics: &Metrics) {
+        for run in applied.chunk_by(|one, next| one.task_type == next.task_type) {
+            let of_type = metrics.of_type(&run[0].task_type);
+            let count =
+                |counts: fn(&Self) -> bool| run.iter().filter(|settling| counts(settling)).count() as u64;
+            of_type.processed(
+                Processed::Completed,
+                count(|settling| settling.how == Some(Processed::Completed)),
+            );
+            of_type.processed(Processed::Failed, count(|settling| settling.how == Some(Processed::Failed)));
+            of_type.retried(count(|settling| settling.retried));
         }
-        if self.retried {
-            metrics.retried(&self.task_type);
-        }
-        for task_type in &self.follow_ups {
-            metrics.enqueued(task_type, 1);
+        for task_type in applied.iter().flat_map(|settling| &settling.follow_ups) {
+            metrics.of_type(task_type).enqueued(1);
         }
     }
 }
@@ -96,7 +103,7 @@ impl<Q: Queue> Queue for Observed<Q> {
             }
         }
         for (task_type, tasks) in created {
-            self.metrics.enqueued(task_type, tasks);
+            self.metrics.of_type(task_type).enqueued(tasks);
         }
         Ok(answers)
     }
@@ -109,11 +116,10 @@ impl<Q: Queue> Queue for Observed<Q> {
         let settling: Vec<Settling> = settlements.iter().map(Settling::of).collect();
         self.metrics.settle_batch(settlements.len());
         let answers = self.queue.settle_many(settlements).await?;
-        for (settling, answer) in settling.iter().zip(&answers) {
-            if *answer == Settled::Applied {
-                settling.record(&self.metrics);
-            }
-        }
+        let answered = settling.iter().zip(&answers);
+        let applied =
+            answered.filter(|(_, answer)| **answer == Settled::Applied).map(|(settling, _)| settling);
+        Settling::record(&applied.collect::<Vec<_>>(), &self.metrics);
         let lost = answers.iter().filter(|answer| **answer == Settled::LeaseLost).count();
         self.metrics.leases_lost(lost as u64);
         Ok(answers)

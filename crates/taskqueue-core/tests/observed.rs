@@ -149,13 +149,13 @@ fn the_metrics_have_exactly_these_names_and_labels() {
         let metrics = Metrics::default();
         let mail = TaskType::new("mail").unwrap();
         let now = ManualClock::default().now();
-        metrics.enqueued(&mail, 2);
-        metrics.processed(&mail, Processed::Completed);
-        metrics.processed(&mail, Processed::Failed);
-        metrics.processed(&mail, Processed::NoHandler);
-        metrics.retried(&mail);
-        metrics.processing(&mail, Duration::from_millis(5));
-        metrics.waited(&mail, Duration::from_millis(5));
+        metrics.of_type(&mail).enqueued(2);
+        metrics.of_type(&mail).processed(Processed::Completed, 1);
+        metrics.of_type(&mail).processed(Processed::Failed, 1);
+        metrics.of_type(&mail).processed(Processed::NoHandler, 1);
+        metrics.of_type(&mail).retried(1);
+        metrics.of_type(&mail).processing(Duration::from_millis(5));
+        metrics.of_type(&mail).waited(Duration::from_millis(5));
         metrics.dequeue_error();
         metrics.contention_retries(3);
         metrics.leases_lost(1);
@@ -253,6 +253,28 @@ fn each_applied_settle_counts_by_what_became_of_the_task() {
             ("counter zapfs_taskqueue_tasks_processed_total{type=a,status=failed}", 3.0),
             ("counter zapfs_taskqueue_task_retries_total{type=a}", 1.0),
             ("counter zapfs_taskqueue_tasks_enqueued_total{type=next}", 1.0),
+            ("histogram zapfs_taskqueue_settle_batch_size{}", 1.0),
+        ],
+    );
+}
+
+#[test]
+fn settles_of_several_types_in_any_order_count_for_their_own() {
+    let recorded = recorded(|| async {
+        let names = ["a", "b", "a", "a", "b"];
+        let settlements: Vec<Settlement> =
+            names.iter().map(|name| Settlement::new(lease(name, 1), Outcome::done())).collect();
+        let settled =
+            vec![Settled::Applied, Settled::Applied, Settled::LeaseLost, Settled::Applied, Settled::Applied]
+                .into();
+        Observed::new(Scripted { settled, ..Scripted::default() }).settle_many(settlements).await.unwrap();
+    });
+    assert_recorded(
+        &recorded,
+        &[
+            ("counter zapfs_taskqueue_tasks_processed_total{type=a,status=completed}", 2.0),
+            ("counter zapfs_taskqueue_tasks_processed_total{type=b,status=completed}", 2.0),
+            ("counter zapfs_taskqueue_leases_lost_total{}", 1.0),
             ("histogram zapfs_taskqueue_settle_batch_size{}", 1.0),
         ],
     );

@@ -1,9 +1,9 @@
 //! Builds a worker: collects handlers and settings, and says at `build` what is missing or contradictory.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use foldhash::HashMap;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::{Error, Observed, Payload, Queue, Result, RetryPolicy, TaskType, WorkerId};
 
@@ -202,14 +202,15 @@ fn register(given: Given, data: &DataMap, retry: Option<&RetryPolicy>) -> Result
     (given.check)(data).map_err(of_type)?;
     options.validate().map_err(of_type)?;
     let HandlerOptions { concurrency, timeout, retry: own } = options;
-    Ok(Registered { task_type, handler: given.handler, concurrency, timeout, retry: own.or(retry.cloned()) })
+    let (handler, retry) = (given.handler, own.or(retry.cloned()));
+    Ok(Registered { task_type, handler, concurrency, timeout, retry, metrics: OnceLock::new() })
 }
 
 fn index(handlers: &[Registered]) -> Result<HashMap<TaskType, usize>> {
     if handlers.is_empty() {
         return Err(invalid("no handler: give at least one".to_owned()));
     }
-    let mut by_type = HashMap::with_capacity(handlers.len());
+    let mut by_type = HashMap::default();
     for (index, handler) in handlers.iter().enumerate() {
         if by_type.insert(handler.task_type.clone(), index).is_some() {
             return Err(invalid(format!("two handlers of type {}", handler.task_type)));

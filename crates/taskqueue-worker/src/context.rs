@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::DataMap;
 use crate::pipe::Pipe;
+use crate::stop::Stop;
 
 /// One attempt at a task, as its handler sees it. Cheap to clone.
 #[derive(Clone)]
@@ -20,7 +21,7 @@ struct Attempt {
     task: Task,
     lease: Lease,
     deadline: Option<Instant>,
-    cancel: CancellationToken,
+    stop: Stop,
     pipe: Arc<Pipe>,
 }
 
@@ -29,10 +30,10 @@ impl TaskContext {
         task: Task,
         lease: Lease,
         deadline: Option<Instant>,
-        cancel: CancellationToken,
+        stop: Stop,
         pipe: Arc<Pipe>,
     ) -> Self {
-        Self(Arc::new(Attempt { task, lease, deadline, cancel, pipe }))
+        Self(Arc::new(Attempt { task, lease, deadline, stop, pipe }))
     }
 
     /// The task as it stood right after the claim.
@@ -100,7 +101,7 @@ impl TaskContext {
     /// Cancelled when this attempt is to stop: its lease was lost (the task was cancelled, or another worker has
     /// it), its time is up, or the worker stops and the grace period has passed.
     pub fn cancelled(&self) -> &CancellationToken {
-        &self.0.cancel
+        self.0.stop.token()
     }
 
     /// Shared state, for handlers that are no plain function.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use taskqueue_core::metrics::Processed;
 use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Outcome, Result, Settlement, WakeListener};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::executor;
@@ -134,12 +134,11 @@ impl Dispatcher<'_> {
         let pipe = self.pipe;
         let is_stopped = pipe.tokens.stop.is_cancelled();
         let mut admitted = Vec::with_capacity(claims.len());
-        for claim in claims {
-            let cancel = CancellationToken::new();
-            pipe.leases.add(claim.lease.clone(), cancel.clone(), claimed_at);
+        let stops = pipe.leases.add(&claims, claimed_at);
+        for (claim, stop) in claims.into_iter().zip(stops) {
             match pipe.by_type.get(&claim.task.task_type) {
                 Some(_) if is_stopped => self.release(claim).await,
-                Some(&handler) => admitted.push(Claimed { claim, handler, cancel, claimed_at }),
+                Some(&handler) => admitted.push(Claimed { claim, handler, stop, claimed_at }),
                 None => self.refuse(claim).await,
             }
         }
@@ -152,7 +151,7 @@ impl Dispatcher<'_> {
     async fn refuse(&self, claim: Claim) {
         let task_type = &claim.task.task_type;
         warn!(id = %claim.task.id, r#type = %task_type, "claimed a task without a handler; it is released");
-        self.pipe.metrics.processed(task_type, taskqueue_core::metrics::Processed::NoHandler);
+        self.pipe.metrics.of_type(task_type).processed(Processed::NoHandler, 1);
         self.release(claim).await;
     }
 

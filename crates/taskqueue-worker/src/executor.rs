@@ -3,12 +3,16 @@
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
+use taskqueue_core::metrics::TypeMetrics;
 use taskqueue_core::{Lease, Outcome, Retry, Settlement, Task};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFuture;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::leases::LeaseKey;
@@ -21,10 +25,12 @@ use crate::{TaskContext, TaskError};
 /// spawns nothing for a task.
 pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Settlement>, first: Claimed) {
     pipe.metrics.workers_active(pipe.slots.running());
+    // One for all tasks of the slot: each registers with a list that all slots share.
+    let mut killed = pin!(pipe.tokens.kill.cancelled());
     let mut next = Some(first);
     while let Some(claimed) = next {
         let handler = claimed.handler;
-        if let Some(settlement) = work(&pipe, claimed).await
+        if let Some(settlement) = work(&pipe, claimed, killed.as_mut()).await
             && let Err(unsent) = settle.send(settlement).await
         {
             pipe.leases.remove([LeaseKey::from(&unsent.0.lease)]);
@@ -37,9 +43,13 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Settlement>, 
 }
 
 /// Runs one task. Answers what is to be settled; nothing when the lease was lost.
-async fn work(pipe: &Arc<Pipe>, claimed: Claimed) -> Option<Settlement> {
-    let Claimed { claim, handler, cancel, claimed_at } = claimed;
-    if cancel.is_cancelled() {
+async fn work(
+    pipe: &Arc<Pipe>,
+    claimed: Claimed,
+    killed: Pin<&mut WaitForCancellationFuture<'_>>,
+) -> Option<Settlement> {
+    let Claimed { claim, handler, stop, claimed_at } = claimed;
+    if stop.is_stopped() {
         debug!(id = %claim.task.id, "cancelled before it started");
         let is_held = pipe.leases.holds(&claim.lease);
         return is_held.then(|| Settlement::new(claim.lease, Outcome::Release));
@@ -47,15 +57,18 @@ async fn work(pipe: &Arc<Pipe>, claimed: Claimed) -> Option<Settlement> {
     let registered = &pipe.handlers[handler];
     let (task, lease) = (claim.task, claim.lease);
     let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
-    let started_at = Instant::now();
-    record_wait(pipe, &task, started_at - claimed_at);
+    let (metrics, started_at) = (registered.metrics(&pipe.metrics), Instant::now());
+    record_wait(metrics, &task, started_at - claimed_at);
     let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
-    let cx = TaskContext::new(task, lease.clone(), deadline, cancel.clone(), Arc::clone(pipe));
-    let run = pipe.tokens.kill.run_until_cancelled(attempt(registered, cx)).instrument(span.clone());
-    let outcome = run.await.map_or(Outcome::Release, |result| decide(registered, &lease, result));
-    pipe.metrics.processing(&registered.task_type, started_at.elapsed());
+    let cx = TaskContext::new(task, lease.clone(), deadline, stop.clone(), Arc::clone(pipe));
+    let outcome = tokio::select! {
+        biased;
+        result = attempt(registered, cx).instrument(span.clone()) => decide(registered, &lease, result),
+        () = killed => Outcome::Release,
+    };
+    metrics.processing(started_at.elapsed());
     let _entered = span.entered();
-    if cancel.is_cancelled() && !pipe.leases.holds(&lease) {
+    if stop.is_stopped() && !pipe.leases.holds(&lease) {
         warn!("the lease was lost while the handler ran; what it returned is dropped");
         return None;
     }
@@ -65,15 +78,15 @@ async fn work(pipe: &Arc<Pipe>, claimed: Claimed) -> Option<Settlement> {
 
 /// One attempt, with its deadline and its panics.
 async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, TaskError> {
-    let (deadline, cancel) = (cx.deadline(), cx.cancelled().clone());
+    let deadline = cx.deadline().map(|deadline| (deadline, cx.cancelled().clone()));
     // In an async block, so that a handler that panics before its first await is caught, too.
     let run = AssertUnwindSafe(async { registered.handler.handle(cx).await }).catch_unwind();
     let finished = match deadline {
         None => run.await,
-        Some(deadline) => match tokio::time::timeout_at(deadline, run).await {
+        Some((deadline, token)) => match tokio::time::timeout_at(deadline, run).await {
             Ok(finished) => finished,
             Err(_) => {
-                cancel.cancel();
+                token.cancel();
                 let timeout = registered.timeout.unwrap_or_default();
                 return Err(TaskError::from(format!("timed out after {timeout:?}")));
             }
@@ -100,13 +113,13 @@ fn decide(registered: &Registered, lease: &Lease, result: Result<Outcome, TaskEr
 }
 
 /// How long a first attempt waited from due to start. Of later ones the queue does not tell when they were due.
-fn record_wait(pipe: &Pipe, task: &Task, held: std::time::Duration) {
+fn record_wait(metrics: &TypeMetrics, task: &Task, held: Duration) {
     if task.attempts == 1
         && task.reclaims == 0
         && let Some(claimed_at) = task.started_at
     {
         let queued = (claimed_at - task.scheduled_at).to_std().unwrap_or_default();
-        pipe.metrics.waited(&task.task_type, queued + held);
+        metrics.waited(queued + held);
     }
 }
 

@@ -1,15 +1,15 @@
 //! The leases that this worker holds, from claim to settle. It owns who must be kept alive and who was lost; it
 //! knows nothing of slots or outcomes.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskqueue_core::{Heartbeat, Lease, LeaseToken, TaskId};
+use foldhash::HashMap;
+use taskqueue_core::{Claim, Heartbeat, Lease, LeaseToken, TaskId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use crate::stop::Stop;
 use crate::timing::later;
 
 /// What tells leases apart. Tasks of one claim may share their token; a task that was lost and claimed anew has
@@ -26,7 +26,7 @@ impl From<&Lease> for LeaseKey {
 /// A lease that is held, and how its handler is told to stop.
 struct Held {
     lease: Lease,
-    cancel: CancellationToken,
+    stop: Stop,
     extended_at: Instant,
 }
 
@@ -38,9 +38,16 @@ pub(crate) struct Leases {
 }
 
 impl Leases {
-    /// Holds a lease that was claimed `now`.
-    pub(crate) fn add(&self, lease: Lease, cancel: CancellationToken, now: Instant) {
-        self.lock().insert(LeaseKey::from(&lease), Held { lease, cancel, extended_at: now });
+    /// Holds the leases of a claim that was made `now`. Answers how each attempt is told to stop.
+    pub(crate) fn add(&self, claims: &[Claim], now: Instant) -> Vec<Stop> {
+        let mut held = self.lock();
+        let mut add = |Claim { lease, .. }: &Claim| {
+            let stop = Stop::default();
+            let of_claim = Held { lease: lease.clone(), stop: stop.clone(), extended_at: now };
+            held.insert(LeaseKey::from(lease), of_claim);
+            stop
+        };
+        claims.iter().map(&mut add).collect()
     }
 
     /// Lets go of leases that were settled or given up.
@@ -84,7 +91,7 @@ impl Leases {
             if *answer == Heartbeat::Extended {
                 held.entry(key).and_modify(|held| held.extended_at = now);
             } else if let Some(held) = held.remove(&key) {
-                held.cancel.cancel();
+                held.stop.stop();
                 lost += 1;
             }
         }
@@ -94,7 +101,7 @@ impl Leases {
 
     /// Tells every handler to stop. Their leases are held on, so that what they return can be settled.
     pub(crate) fn cancel_all(&self) {
-        self.lock().values().for_each(|held| held.cancel.cancel());
+        self.lock().values().for_each(|held| held.stop.stop());
     }
 
     /// Waits until none is held.

@@ -58,6 +58,7 @@ mod settings;
 mod settler;
 mod shutdown;
 mod slots;
+mod stop;
 mod task_error;
 mod task_fn;
 pub mod testing;

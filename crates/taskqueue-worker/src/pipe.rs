@@ -1,12 +1,12 @@
 //! What the stages of one worker share. It owns the calls to the store that must run to completion; the stages
 //! own what they do with the answers.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use taskqueue_core::metrics::Metrics;
+use foldhash::HashMap;
+use taskqueue_core::metrics::{Metrics, TypeMetrics};
 use taskqueue_core::{Error, ErrorKind, Heartbeat, Lease, Queue, Result, RetryPolicy, TaskType, WorkerId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,15 @@ pub(crate) struct Registered {
     pub(crate) concurrency: Option<usize>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) retry: Option<RetryPolicy>,
+    /// Found at the first task: a recorder may be installed after the worker is built.
+    pub(crate) metrics: OnceLock<TypeMetrics>,
+}
+
+impl Registered {
+    /// Where its tasks are recorded.
+    pub(crate) fn metrics(&self, all: &Metrics) -> &TypeMetrics {
+        self.metrics.get_or_init(|| all.of_type(&self.task_type))
+    }
 }
 
 /// The stages of a shutdown, in the order in which they are cancelled.

@@ -1,6 +1,7 @@
 //! The last stage: settles outcomes in batches. It owns batching, and what to do when the store fails; it knows
 //! nothing of handlers.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,12 +42,13 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Settlement>) -> Vec<
             outcomes.recv_many(&mut batch, STORE_BATCH_MAX).await;
         }
     }
-    let until = later(Instant::now(), pipe.settings.settle_delay);
+    let mut delay = pin!(tokio::time::sleep_until(later(Instant::now(), pipe.settings.settle_delay)));
     while !batch.is_empty() && batch.len() < STORE_BATCH_MAX && batch.len() < pipe.leases.len() {
         let room = STORE_BATCH_MAX - batch.len();
-        match tokio::time::timeout_at(until, outcomes.recv_many(&mut batch, room)).await {
-            Ok(received) if received > 0 => {}
-            _ => break,
+        tokio::select! {
+            biased;
+            received = outcomes.recv_many(&mut batch, room) => if received == 0 { break },
+            () = &mut delay => break,
         }
     }
     batch

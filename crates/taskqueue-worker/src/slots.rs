@@ -10,17 +10,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use taskqueue_core::Claim;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::prefetch::Prefetch;
 use crate::settings::STORE_BATCH_MAX;
+use crate::stop::Stop;
 
 /// A claimed task on its way to its handler.
 pub(crate) struct Claimed {
     pub(crate) claim: Claim,
     /// The index of its handler.
     pub(crate) handler: usize,
-    pub(crate) cancel: CancellationToken,
+    pub(crate) stop: Stop,
     pub(crate) claimed_at: Instant,
 }
 
@@ -192,11 +192,11 @@ impl Slots {
     }
 
     /// The room for a claim, unless it is so little that waiting makes for a better batch: slots are idle with
-    /// nothing to run, or at least half the prefetch is gone.
+    /// nothing to run, or at least half the prefetch is gone, or as much of it as one claim can bring.
     fn worthwhile_room(&self, state: &State) -> Option<usize> {
         let room = self.room_of(state).min(STORE_BATCH_MAX);
         let is_idle = state.waiting.is_empty() && state.running < self.concurrency;
-        (room > 0 && (is_idle || room >= state.prefetch.tasks() / 2)).then_some(room)
+        (room > 0 && (is_idle || room >= (state.prefetch.tasks() / 2).min(STORE_BATCH_MAX))).then_some(room)
     }
 
     fn is_claim_worthwhile(&self, state: &State) -> bool {
@@ -246,7 +246,7 @@ mod tests {
         let lease =
             Lease { task_id: id, task_type, token, number: 1, attempt: 1, max_retries: 3, until: now };
         let claim = Claim { task, lease };
-        Claimed { claim, handler, cancel: CancellationToken::new(), claimed_at: Instant::now() }
+        Claimed { claim, handler, stop: Stop::default(), claimed_at: Instant::now() }
     }
 
     fn admit(slots: &Slots, handlers: &[usize]) -> usize {
@@ -308,6 +308,18 @@ mod tests {
         assert!(slots.plan().is_empty(), "one of four is gone");
         assert!(slots.finish(0).is_some());
         assert_eq!(slots.plan(), [ask(&[0], 2)]);
+    }
+
+    #[test]
+    fn of_a_long_prefetch_a_full_claim_is_made_good_while_the_rest_waits() {
+        let slots = Slots::new(1, Prefetch::new(Some(4 * STORE_BATCH_MAX)), vec![None]);
+        admit(&slots, &vec![0; 4 * STORE_BATCH_MAX + 1]);
+        for _ in 1..STORE_BATCH_MAX {
+            assert!(slots.finish(0).is_some());
+            assert!(slots.plan().is_empty(), "less than a full claim is gone");
+        }
+        assert!(slots.finish(0).is_some());
+        assert_eq!(slots.plan(), [ask(&[0], STORE_BATCH_MAX)]);
     }
 
     #[test]
