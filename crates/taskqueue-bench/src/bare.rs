@@ -57,6 +57,22 @@ pub trait Bare: Send + Sync {
     /// What the server says.
     async fn insert_many(&self, client: usize, tasks: usize) -> Result<()>;
 
+    /// Claims and commits up to so many tasks, in the order of their inserts; answers their keys.
+    ///
+    /// # Errors
+    /// What the server says; where there is none.
+    async fn claim(&self, client: usize, limit: usize) -> Result<Vec<i64>> {
+        bail!("client {client} cannot claim {limit} tasks: this engine has no server")
+    }
+
+    /// Completes and commits claimed tasks.
+    ///
+    /// # Errors
+    /// What the server says; where there is none.
+    async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
+        bail!("client {client} cannot complete {} tasks: this engine has no server", keys.len())
+    }
+
     /// For each of so many tasks, one every `pause`: the time from before its insert until it is claimed.
     ///
     /// # Errors

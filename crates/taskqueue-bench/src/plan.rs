@@ -13,6 +13,8 @@ pub struct Plan {
     pub batched: usize,
     /// Tasks whose latency is taken, in each round.
     pub latencies: usize,
+    /// How long a steady flow lasts.
+    pub steady_seconds: usize,
     /// Dead index entries below an old transaction's horizon.
     pub dead: usize,
     /// Finished tasks beside a drain.
@@ -35,7 +37,8 @@ impl Plan {
             drain: 100_000,
             singles: 500,
             batched: 100_000,
-            latencies: 300,
+            latencies: 500,
+            steady_seconds: 600,
             dead: 1_000_000,
             finished: 10_000_000,
             scheduled: 1_000_000,
@@ -51,7 +54,8 @@ impl Plan {
             drain: 40_000,
             singles: 200,
             batched: 50_000,
-            latencies: 100,
+            latencies: 200,
+            steady_seconds: 30,
             dead: 200_000,
             finished: 500_000,
             scheduled: 200_000,
@@ -69,7 +73,8 @@ impl Plan {
             drain: 2_000,
             singles: 20,
             batched: 2_000,
-            latencies: 10,
+            latencies: 20,
+            steady_seconds: 1,
             dead: 2_000,
             finished: 2_000,
             scheduled: 2_000,

@@ -49,29 +49,36 @@ async fn drain_with(client: Arc<Mutex<MySqlConnection>>) -> Result<usize> {
     let mut connection = client.lock().await;
     let mut tasks = 0;
     loop {
-        let ids = match claim(&mut connection).await {
-            Err(error) if is_deadlock(&error) => {
-                connection.execute("ROLLBACK").await?;
-                continue;
-            }
-            ids => ids?,
-        };
+        let ids = claim_again(&mut connection, CYCLE_BATCH).await?;
         if ids.is_empty() {
             return Ok(tasks);
         }
-        loop {
-            match update(&mut connection, COMPLETE, &ids).await {
-                Err(error) if is_deadlock(&error) => {}
-                completed => break completed?,
-            }
-        }
+        complete_again(&mut connection, &ids).await?;
         tasks += ids.len();
     }
 }
 
-async fn claim(connection: &mut MySqlConnection) -> Result<Vec<i64>> {
+async fn claim_again(connection: &mut MySqlConnection, limit: usize) -> Result<Vec<i64>> {
+    loop {
+        match claim(connection, limit).await {
+            Err(error) if is_deadlock(&error) => connection.execute("ROLLBACK").await?,
+            ids => return ids,
+        };
+    }
+}
+
+async fn complete_again(connection: &mut MySqlConnection, ids: &[i64]) -> Result<()> {
+    loop {
+        match update(connection, COMPLETE, ids).await {
+            Err(error) if is_deadlock(&error) => {}
+            completed => return completed,
+        }
+    }
+}
+
+async fn claim(connection: &mut MySqlConnection, limit: usize) -> Result<Vec<i64>> {
     connection.execute("BEGIN").await?;
-    let rows = sqlx::query(CLAIM).bind(i64::try_from(CYCLE_BATCH)?).fetch_all(&mut *connection).await?;
+    let rows = sqlx::query(CLAIM).bind(i64::try_from(limit)?).fetch_all(&mut *connection).await?;
     let mut ids = Vec::with_capacity(rows.len());
     for row in &rows {
         // A worker needs the payload, so it is read.
@@ -136,5 +143,13 @@ impl Bare for BareMysql {
 
     async fn insert_many(&self, client: usize, tasks: usize) -> Result<()> {
         insert(&mut *self.clients[client].lock().await, tasks).await
+    }
+
+    async fn claim(&self, client: usize, limit: usize) -> Result<Vec<i64>> {
+        claim_again(&mut *self.clients[client].lock().await, limit).await
+    }
+
+    async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
+        complete_again(&mut *self.clients[client].lock().await, keys).await
     }
 }

@@ -131,6 +131,16 @@ impl Bare for BarePostgres {
         Ok(())
     }
 
+    async fn claim(&self, client: usize, limit: usize) -> Result<Vec<i64>> {
+        self.clients[client].claim(limit).await
+    }
+
+    async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
+        let prepared = &self.clients[client];
+        prepared.client.execute(&prepared.complete, &[&keys]).await?;
+        Ok(())
+    }
+
     async fn latencies(&self, signal: Signal, tasks: usize, pause: Duration) -> Result<Vec<Duration>> {
         let (producer, consumer) = (&self.clients[0], Arc::clone(&self.clients[1]));
         let (signals, mut signalled) = mpsc::unbounded_channel::<()>();
