@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use futures::future::try_join_all;
-use taskqueue_bench::bare::Signal;
+use taskqueue_bench::bare::{Finish, Signal};
 use taskqueue_bench::engine::{Bed, Kind};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -138,7 +138,7 @@ async fn run_bare(bed: &dyn Bed, trial: Trial, tasks: usize) -> Result<Vec<f64>>
             bare.fill(tasks).await?;
             bed.rest().await?;
             start = Instant::now();
-            anyhow::ensure!(bare.drain().await? == tasks, "not every task was drained");
+            anyhow::ensure!(bare.drain(Finish::Keep).await? == tasks, "not every task was drained");
         }
         Trial::Latency(_) => {
             let latencies = bare.latencies(Signal::FromServer, tasks, PAUSE).await?;

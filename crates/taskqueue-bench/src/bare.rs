@@ -15,6 +15,15 @@ pub(crate) const CYCLE_BATCH: usize = 500;
 /// Connections that claim and complete at once. More are slower: they walk over each other's locked rows.
 pub(crate) const CYCLE_CONNECTIONS: usize = 2;
 
+/// What becomes of a completed task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Its row is kept.
+    Keep,
+    /// Its row is deleted.
+    Delete,
+}
+
 /// How a bare consumer learns of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -37,7 +46,7 @@ pub trait Bare: Send + Sync {
     ///
     /// # Errors
     /// What the server says.
-    async fn drain(&self) -> Result<usize>;
+    async fn drain(&self, finish: Finish) -> Result<usize>;
 
     /// Inserts and commits one task.
     ///

@@ -129,7 +129,8 @@ fn row(svg: &mut String, figure: &Figure, top: usize) {
             tip.2
         );
     }
-    if let Some(bar) = figure.bar {
+    // One that is beyond the scale stands in its column only.
+    if let Some(bar) = figure.bar.filter(|bar| *bar <= RATIO_MAX) {
         let x = place_of(bar);
         let _ = writeln!(
             svg,
@@ -173,5 +174,6 @@ mod tests {
         let svg = svg("memory", &[&far]);
         assert!(svg.contains(&format!("width=\"{BARS_WIDTH:.1}\"")), "{svg}");
         assert!(svg.contains("<polygon") && svg.contains(">9.00<"), "{svg}");
+        assert!(svg.contains("≥ 3.00") && !svg.contains("class=\"bar\""), "{svg}");
     }
 }

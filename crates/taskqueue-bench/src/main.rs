@@ -105,7 +105,7 @@ fn measure(kind: Kind, cli: &Cli, folder: &Path, found: &mut Found) -> Result<()
         found.failures += 1;
         return Ok(());
     };
-    let (runtime, plan) = (runtime(kind)?, plan(cli));
+    let (runtime, plan) = (runtime(kind)?, plan(cli, kind));
     found.versions.push(runtime.block_on(engine::version(&*engine))?);
     let lax = runtime.block_on(engine.lax_settings())?;
     if !lax.is_empty() {
@@ -142,10 +142,10 @@ fn publish(cli: &Cli, Found { figures, versions, .. }: &Found) -> Result<()> {
     Ok(())
 }
 
-fn plan(cli: &Cli) -> Plan {
+fn plan(cli: &Cli, kind: Kind) -> Plan {
     let plan = match cli {
         Cli { smoke: true, .. } => Plan::smoke(),
-        Cli { quick: true, .. } => Plan::quick(),
+        Cli { quick: true, .. } => Plan::quick(kind),
         _ => Plan::full(),
     };
     Plan { rounds: cli.rounds.map_or(plan.rounds, usize::from), ..plan }

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, Row as _};
 use tokio::sync::Mutex;
 
-use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS};
+use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Finish};
 use crate::engine::mysql_connection;
 use crate::tasks::{PAYLOAD, TYPE};
 
@@ -27,6 +27,7 @@ const TAKE: &str = "UPDATE bare SET status = 1, started_at = UTC_TIMESTAMP(6), u
     attempts = attempts + 1 WHERE id IN ";
 const COMPLETE: &str =
     "UPDATE bare SET status = 2, completed_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6) WHERE id IN ";
+const DELETE: &str = "DELETE FROM bare WHERE id IN ";
 
 /// Bare connections to one database. Each is used by one client at a time, so its lock is never waited for.
 pub(crate) struct BareMysql {
@@ -45,7 +46,7 @@ impl BareMysql {
     }
 }
 
-async fn drain_with(client: Arc<Mutex<MySqlConnection>>) -> Result<usize> {
+async fn drain_with(client: Arc<Mutex<MySqlConnection>>, finish: Finish) -> Result<usize> {
     let mut connection = client.lock().await;
     let mut tasks = 0;
     loop {
@@ -53,7 +54,7 @@ async fn drain_with(client: Arc<Mutex<MySqlConnection>>) -> Result<usize> {
         if ids.is_empty() {
             return Ok(tasks);
         }
-        complete_again(&mut connection, &ids).await?;
+        update_again(&mut connection, if finish == Finish::Keep { COMPLETE } else { DELETE }, &ids).await?;
         tasks += ids.len();
     }
 }
@@ -67,9 +68,9 @@ async fn claim_again(connection: &mut MySqlConnection, limit: usize) -> Result<V
     }
 }
 
-async fn complete_again(connection: &mut MySqlConnection, ids: &[i64]) -> Result<()> {
+async fn update_again(connection: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<()> {
     loop {
-        match update(connection, COMPLETE, ids).await {
+        match update(connection, sql, ids).await {
             Err(error) if is_deadlock(&error) => {}
             completed => return completed,
         }
@@ -123,9 +124,9 @@ impl Bare for BareMysql {
         Ok(())
     }
 
-    async fn drain(&self) -> Result<usize> {
+    async fn drain(&self, finish: Finish) -> Result<usize> {
         let clients = self.clients.iter().take(CYCLE_CONNECTIONS).map(Arc::clone);
-        let drained = try_join_all(clients.map(|client| tokio::spawn(drain_with(client)))).await?;
+        let drained = try_join_all(clients.map(|client| tokio::spawn(drain_with(client, finish)))).await?;
         drained.into_iter().sum()
     }
 
@@ -150,6 +151,6 @@ impl Bare for BareMysql {
     }
 
     async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
-        complete_again(&mut *self.clients[client].lock().await, keys).await
+        update_again(&mut *self.clients[client].lock().await, COMPLETE, keys).await
     }
 }

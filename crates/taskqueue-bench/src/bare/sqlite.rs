@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection};
 use taskqueue_core::{Clock, LeaseToken, NewTask, SystemClock};
 use tokio::sync::Mutex;
 
-use super::{Bare, CYCLE_BATCH};
+use super::{Bare, CYCLE_BATCH, Finish};
 use crate::tasks::{TYPE, Workload};
 
 /// The rows of one INSERT, largest first.
@@ -156,7 +156,8 @@ impl Bare for BareFile {
         Ok(())
     }
 
-    async fn drain(&self) -> Result<usize> {
+    async fn drain(&self, finish: Finish) -> Result<usize> {
+        ensure!(finish == Finish::Keep, "the bare program of SQLite keeps what is finished");
         let (mut bare, mut tasks) = (self.bare.lock().await, 0);
         loop {
             let leases = bare.claim(TYPE, CYCLE_BATCH).await?;

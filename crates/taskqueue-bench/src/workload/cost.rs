@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::drain::{Setting, by_bare, by_worker, worker};
+use crate::bare::Finish;
 use crate::contest::Contest;
 use crate::engine::{Bed, Connections, Engine, Kind, connect};
 use crate::plan::Plan;
@@ -46,7 +47,9 @@ async fn cpu(kind: Kind, bed: &dyn Bed, plan: &Plan) -> Result<Figure> {
     contest.enter("worker, CPU us a task", move || async move {
         Ok(by_worker(queue, SETTING, plan.drain).await?.cpu_us)
     });
-    contest.enter("bare, CPU us a task", move || async move { Ok(by_bare(bare, plan.drain).await?.cpu_us) });
+    contest.enter("bare, CPU us a task", move || async move {
+        Ok(by_bare(bare, Finish::Keep, plan.drain).await?.cpu_us)
+    });
     let [ours, limit] = contest.run(plan.rounds).await?;
     let (ours, limit) = (ours.median(), limit.median());
     let name = format!("worker CPU, us a task above the bare {limit:.1}, against {CPU_MAX_US}");

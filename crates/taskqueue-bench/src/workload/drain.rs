@@ -11,7 +11,7 @@ use taskqueue_worker::Worker;
 use tokio::time::Instant;
 
 use super::rate;
-use crate::bare::Bare;
+use crate::bare::{Bare, Finish};
 use crate::contest::Contest;
 use crate::engine::{Connections, Engine, Kind};
 use crate::plan::Plan;
@@ -108,9 +108,9 @@ pub(super) async fn by_worker(queue: &Arc<dyn Queue>, setting: Setting, tasks: u
 }
 
 /// Fills the bare table and drains it with the bare program; only draining is timed.
-pub(super) async fn by_bare(bare: &Arc<dyn Bare>, tasks: usize) -> Result<Drained> {
+pub(super) async fn by_bare(bare: &Arc<dyn Bare>, finish: Finish, tasks: usize) -> Result<Drained> {
     bare.fill(tasks).await?;
-    measured(tasks, bare.drain()).await
+    measured(tasks, bare.drain(finish)).await
 }
 
 /// Times what drains so many tasks.
@@ -133,7 +133,7 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
     let bed = engine.bed("drain").await?;
     let (bare, queue) = (&bed.bare(2).await?, &bed.open(Connections::Default).await?);
     let mut contest = Contest::default();
-    contest.enter("bare", move || async move { Ok(by_bare(bare, plan.drain).await?.rate) });
+    contest.enter("bare", move || async move { Ok(by_bare(bare, Finish::Keep, plan.drain).await?.rate) });
     for (name, setting) in settings {
         contest.enter(name, move || async move { Ok(by_worker(queue, setting, plan.drain).await?.rate) });
     }

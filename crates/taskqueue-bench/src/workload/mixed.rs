@@ -10,6 +10,7 @@ use taskqueue_core::{BATCH_MAX, NewTask, Outcome, Priority, Queue, RawPayload, T
 use taskqueue_worker::{Handler, TaskContext, TaskError, Worker};
 
 use super::drain::{Drained, Setting, by_bare, by_worker, measured};
+use crate::bare::Finish;
 use crate::contest::Contest;
 use crate::engine::{Connections, Engine, Kind};
 use crate::plan::Plan;
@@ -35,7 +36,7 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
     let plain = &plain_bed.open(Connections::Default).await?;
     let (mixed, types) = (&mixed_bed.open(Connections::Default).await?, &types()?);
     let mut contest = Contest::default();
-    contest.enter("bare", move || async move { Ok(by_bare(bare, plan.drain).await?.rate) });
+    contest.enter("bare", move || async move { Ok(by_bare(bare, Finish::Keep, plan.drain).await?.rate) });
     contest.enter("mixed", move || async move { Ok(by_types(mixed, types, plan.drain).await?.rate) });
     contest.enter("plain", move || async move {
         Ok(by_worker(plain, Setting::Tuned(CONCURRENCY), plan.drain).await?.rate)

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::cost::VARIABLE;
 use super::drain::{Setting, by_bare, worker};
 use super::rate;
+use crate::bare::Finish;
 use crate::contest::Contest;
 use crate::engine::{Bed, Connections, Engine, Kind, connect};
 use crate::plan::Plan;
@@ -23,7 +24,7 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
     let bed = engine.bed("processes").await?;
     let (bed_of_all, bare) = (&*bed, &bed.bare(2).await?);
     let mut contest = Contest::default();
-    contest.enter("bare", move || async move { Ok(by_bare(bare, plan.drain).await?.rate) });
+    contest.enter("bare", move || async move { Ok(by_bare(bare, Finish::Keep, plan.drain).await?.rate) });
     for concurrency in [10, 100] {
         contest.enter(format!("{PROCESSES} processes, c{concurrency}"), move || {
             by_processes(kind, bed_of_all, concurrency, plan.drain)
