@@ -1,5 +1,6 @@
 //! Measures queues of other crates, ours, and the bare limit, on the same server in the same run, in turn.
 
+mod bars;
 mod ledger;
 mod peer;
 mod peers;
@@ -12,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use taskqueue_bench::document;
 use taskqueue_bench::engine::{self, Engine, Kind};
-use taskqueue_bench::report::Samples;
+use taskqueue_bench::report::{Samples, table};
 
 use crate::report::{BARE, Figure};
 use crate::trial::{Lane, Trial, Workload};
@@ -103,6 +104,7 @@ async fn main() -> Result<()> {
         };
         measure(kind, &*engine, &cli, &mut found).await?;
     }
+    println!("{}\n", table(&bars::bars(&found.figures)));
     for name in peers::NAMES.iter().filter(|name| cli.wants(name) && !peers::is_built(name)) {
         println!("- {name}: not built: its feature is off");
     }
@@ -147,7 +149,9 @@ impl Found {
             report::write_json(&self.figures, path)?;
         }
         if let Some(path) = &cli.document {
-            let text = format!("{}\n\n{}", document::machine(&self.versions), self.tables.join("\n\n"));
+            let bars = table(&bars::bars(&self.figures));
+            let tables = self.tables.join("\n\n");
+            let text = format!("{}\n\n{tables}\n\nBars:\n\n{bars}", document::machine(&self.versions));
             document::write(path, "peers", &text)?;
         }
         Ok(())
