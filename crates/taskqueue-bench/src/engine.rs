@@ -198,6 +198,12 @@ pub trait OnServer: Send + Sync {
         bail!("this server gives no hints")
     }
 
+    /// Opens the queue with its tasks spread over so many shards.
+    ///
+    /// # Errors
+    /// What the backend says.
+    async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>>;
+
     /// How far an old transaction holds back what the server can forget.
     fn horizon(&self) -> Horizon;
 

@@ -12,6 +12,7 @@ mod horizon;
 mod latency;
 mod mixed;
 mod processes;
+mod shards;
 mod steady;
 
 use std::path::Path;
@@ -35,6 +36,8 @@ pub enum Workload {
     History,
     /// A worker with handlers that do nothing, against a bare loop of claims and completions.
     Drain,
+    /// The same with the tasks spread over shards.
+    Shards,
     /// The same by four processes at once.
     Processes,
     /// A drain of 50 types with skew, in four priorities.
@@ -64,6 +67,7 @@ impl Workload {
                 Self::Drain,
                 Self::Processes,
                 Self::Mixed,
+                Self::Shards,
                 Self::Enqueue,
                 Self::Steady,
                 Self::Contention,
@@ -73,6 +77,7 @@ impl Workload {
                 Self::Drain,
                 Self::Processes,
                 Self::Mixed,
+                Self::Shards,
                 Self::Enqueue,
                 Self::Latency,
                 Self::Steady,
@@ -100,6 +105,7 @@ impl Workload {
             Self::Cycle => Ok(vec![cycle::sqlite(directory).await?]),
             Self::History => history::run(kind, engine, plan.history).await,
             Self::Drain => drain::run(kind, engine, plan).await,
+            Self::Shards => shards::run(kind, engine, plan).await,
             Self::Processes => processes::run(kind, engine, plan).await,
             Self::Mixed => mixed::run(kind, engine, plan).await,
             Self::Steady => steady::run(kind, engine, plan).await,

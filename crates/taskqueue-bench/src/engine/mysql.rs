@@ -121,6 +121,14 @@ impl OnServer for MysqlBed {
         Ok(Box::new(connection))
     }
 
+    async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>> {
+        let mut config = MysqlConfig::url(&self.url)?;
+        config.shards = Some(shards);
+        let queue = MysqlQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
     fn horizon(&self) -> Horizon {
         Horizon::Server
     }

@@ -102,6 +102,14 @@ impl OnServer for PostgresBed {
         Ok(Arc::new(queue))
     }
 
+    async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>> {
+        let mut config = PostgresConfig::url(&self.url)?;
+        config.shards = Some(shards);
+        let queue = PostgresQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
     fn horizon(&self) -> Horizon {
         Horizon::Database
     }
