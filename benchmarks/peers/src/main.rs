@@ -1,5 +1,6 @@
 //! Measures queues of other crates, ours, and the bare limit, on the same server in the same run, in turn.
 
+mod bars;
 mod ledger;
 mod peer;
 mod peers;
@@ -8,32 +9,37 @@ mod trial;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Parser;
+use taskqueue_bench::document;
 use taskqueue_bench::engine::{self, Engine, Kind};
-use taskqueue_bench::report::Samples;
-use tokio::time::Instant;
+use taskqueue_bench::report::{Samples, table};
 
 use crate::report::{BARE, Figure};
 use crate::trial::{Lane, Trial, Workload};
 
-/// A drain is to take at least this long, unless it has all tasks that it may have.
-const DRAIN_MIN_SECONDS: f64 = 4.0;
+/// The engines that peers have.
+const ENGINES: [Kind; 3] = [Kind::Postgres, Kind::Mysql, Kind::Sqlite];
 /// Tasks of the first drain, which shows how fast a peer is.
-const DRAIN_FIRST: usize = 500;
+const DRAIN_FIRST: usize = 100;
+/// From one drain to the next, which is to be long enough to be measured.
+const GROWTH_MAX: usize = 16;
 
-/// Measures other queues, ours, and the bare limit on one PostgreSQL. Let nothing else run.
+/// Measures other queues, ours, and the bare limit on one server after the other. Let nothing else run.
 ///
-/// The server is that at TASKQUEUE_POSTGRES_URL, else a container with durable settings.
+/// Servers are those at TASKQUEUE_POSTGRES_URL and TASKQUEUE_MYSQL_URL, else containers with durable settings.
 #[derive(Parser)]
 struct Cli {
     /// Only this peer, beside the bare limit; may be given several times.
     #[arg(long = "peer", value_name = "NAME")]
     peers: Vec<String>,
+    /// Only this engine; may be given several times.
+    #[arg(long = "engine", value_name = "ENGINE")]
+    engines: Vec<Kind>,
     /// Only this workload; may be given several times.
     #[arg(long = "workload", value_name = "WORKLOAD")]
     workloads: Vec<Workload>,
-    /// Fewer tasks.
+    /// Fewer tasks; all peers in less than half an hour.
     #[arg(long)]
     quick: bool,
     /// How often each contestant is timed, of which the median counts.
@@ -42,6 +48,13 @@ struct Cli {
     /// Also write the figures to this file, as a JSON list.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write the tables into this Markdown document, between its lines `<!-- peers: begin -->` and
+    /// `<!-- peers: end -->`.
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+    /// Where SQLite's files go, which should be on the disk that is to be measured.
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    directory: PathBuf,
 }
 
 impl Cli {
@@ -61,6 +74,16 @@ impl Cli {
         }
     }
 
+    /// A drain is to take at least this long, in seconds, unless it has all tasks that it may have.
+    fn drain_seconds_min(&self) -> f64 {
+        if self.quick { 1.5 } else { 4.0 }
+    }
+
+    fn wants_engine(&self, kind: Kind) -> bool {
+        let has_peer = |entry: &peer::Entry| entry.kind == kind && self.wants(entry.name);
+        (self.engines.is_empty() || self.engines.contains(&kind)) && peers::all().iter().any(has_peer)
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.peers.is_empty() || self.peers.iter().any(|wanted| wanted == name)
     }
@@ -72,32 +95,67 @@ async fn main() -> Result<()> {
     if let Some(unknown) = cli.peers.iter().find(|name| !peers::NAMES.contains(&name.as_str())) {
         bail!("there is no peer {unknown}; there are {}", peers::NAMES.join(", "));
     }
-    let folder = std::env::temp_dir();
-    let engine = engine::find(Kind::Postgres, &folder)?;
-    let engine = engine.context("there is neither a URL nor an image of PostgreSQL")?;
+    let folder = tempfile::tempdir_in(&cli.directory)?;
+    let mut found = Found::default();
+    for kind in ENGINES.into_iter().filter(|kind| cli.wants_engine(*kind)) {
+        let Some(engine) = engine::find(kind, folder.path())? else {
+            eprintln!("{kind}: not measured: there is neither a URL nor an image of it");
+            continue;
+        };
+        measure(kind, &*engine, &cli, &mut found).await?;
+    }
+    println!("{}\n", table(&bars::bars(&found.figures)));
+    for name in peers::NAMES.iter().filter(|name| cli.wants(name) && !peers::is_built(name)) {
+        println!("- {name}: not built: its feature is off");
+    }
+    Ok(())
+}
+
+/// What a run found so far.
+#[derive(Default)]
+struct Found {
+    figures: Vec<Figure>,
+    /// Of each engine and workload.
+    tables: Vec<String>,
+    /// The engines with their versions.
+    versions: Vec<String>,
+}
+
+async fn measure(kind: Kind, engine: &dyn Engine, cli: &Cli, found: &mut Found) -> Result<()> {
     let lax = engine.lax_settings().await?;
     if !lax.is_empty() {
-        eprintln!("WARNING: {}: commits are not durable, the figures say nothing", lax.join(", "));
+        eprintln!("{kind}: WARNING: {}: commits are not durable, the figures say nothing", lax.join(", "));
     }
-    let mut figures = Vec::new();
+    found.versions.push(engine::version(engine).await?);
     let workloads = [Workload::Enqueue, Workload::Drain, Workload::Latency];
     for workload in workloads.into_iter().filter(|it| cli.workloads.is_empty() || cli.workloads.contains(it))
     {
         let mut of_workload = Vec::new();
         for trial in Trial::of(workload) {
-            of_workload.extend(compare(&*engine, &cli, trial).await?);
+            of_workload.extend(compare(kind, engine, cli, trial).await?);
         }
         report::share(&mut of_workload);
-        println!("{}\n", report::table(&of_workload));
-        figures.extend(of_workload);
-        if let Some(path) = &cli.json {
-            report::write_json(&figures, path)?;
-        }
-    }
-    for name in peers::NAMES.iter().filter(|name| cli.wants(name) && !peers::is_built(name)) {
-        println!("- {name}: not built: its feature is off");
+        found.tables.push(format!("{kind}:\n\n{}", report::table(&of_workload)));
+        println!("{}\n", found.tables.last().map_or("", String::as_str));
+        found.figures.extend(of_workload);
+        found.publish(cli)?;
     }
     Ok(())
+}
+
+impl Found {
+    fn publish(&self, cli: &Cli) -> Result<()> {
+        if let Some(path) = &cli.json {
+            report::write_json(&self.figures, path)?;
+        }
+        if let Some(path) = &cli.document {
+            let bars = table(&bars::bars(&self.figures));
+            let tables = self.tables.join("\n\n");
+            let text = format!("{}\n\n{tables}\n\nBars:\n\n{bars}", document::machine(&self.versions));
+            document::write(path, "peers", &text)?;
+        }
+        Ok(())
+    }
 }
 
 /// One contestant while a trial runs.
@@ -109,19 +167,19 @@ struct Running {
 }
 
 /// Every contestant in turn, so many rounds. One that fails is told and left out.
-async fn compare(engine: &dyn Engine, cli: &Cli, trial: Trial) -> Result<Vec<Figure>> {
-    eprintln!("{}", trial.name());
+async fn compare(kind: Kind, engine: &dyn Engine, cli: &Cli, trial: Trial) -> Result<Vec<Figure>> {
+    eprintln!("{kind}: {}", trial.name());
+    let bare = trial.has_bare(kind).then_some(None);
+    let entries = peers::all().into_iter().filter(|entry| entry.kind == kind && cli.wants(entry.name));
     let mut all = Vec::new();
-    for entry in std::iter::once(None).chain(peers::all().into_iter().map(Some)) {
-        if entry.as_ref().is_some_and(|entry| !cli.wants(entry.name)) {
-            continue;
-        }
-        let bed = engine.bed(&format!("peer_{}", entry.as_ref().map_or("bare", |entry| entry.name))).await?;
+    for entry in bare.into_iter().chain(entries.map(Some)) {
+        let name = entry.as_ref().map_or("bare", |entry| entry.name).replace('-', "_");
+        let bed = engine.bed(&format!("peer_{name}")).await?;
         let name = entry.as_ref().map_or_else(|| BARE.to_owned(), peers::title);
         let tasks = cli.tasks(trial);
         let mut running = Running { name, lane: Lane { entry, bed }, tasks, samples: Ok(Samples::default()) };
         if trial.is_drain() {
-            running.find_size(trial).await;
+            running.find_size(trial, cli.drain_seconds_min()).await;
         }
         all.push(running);
     }
@@ -132,7 +190,7 @@ async fn compare(engine: &dyn Engine, cli: &Cli, trial: Trial) -> Result<Vec<Fig
     }
     let mut figures = Vec::with_capacity(all.len());
     for Running { name, lane, tasks, samples } in all {
-        figures.push(Figure::new(&name, trial, tasks, &samples));
+        figures.push(Figure::new(kind, &name, trial, tasks, &samples));
         lane.bed.remove().await?;
     }
     Ok(figures)
@@ -140,20 +198,21 @@ async fn compare(engine: &dyn Engine, cli: &Cli, trial: Trial) -> Result<Vec<Fig
 
 impl Running {
     /// Drains more and more tasks, until that takes long enough to be measured.
-    async fn find_size(&mut self, trial: Trial) {
+    async fn find_size(&mut self, trial: Trial, seconds_min: f64) {
         let most = self.tasks;
         self.tasks = DRAIN_FIRST.min(most);
         loop {
-            let start = Instant::now();
             match self.lane.run(trial, self.tasks).await {
-                #[expect(clippy::cast_precision_loss, reason = "counts of this size are exact")]
-                Ok(rates) if self.tasks as f64 / rates[0] < DRAIN_MIN_SECONDS && self.tasks < most => {
-                    self.tasks = most.min(self.tasks * 4);
+                Ok(rates) => {
+                    let seconds = number(self.tasks) / rates[0];
+                    eprintln!("  {}: {} tasks in {seconds:.2} s", self.name, self.tasks);
+                    if seconds >= seconds_min || self.tasks == most {
+                        return;
+                    }
+                    self.tasks = larger(self.tasks, seconds_min / seconds).min(most);
                 }
-                Ok(_) => return,
                 Err(error) => return self.fail(error),
             }
-            eprintln!("  {}: {} tasks next, after {:.1?}", self.name, self.tasks, start.elapsed());
         }
     }
 
@@ -176,4 +235,15 @@ impl Running {
         eprintln!("  {}: {error:#}", self.name);
         self.samples = Err(error);
     }
+}
+
+/// So many times as many tasks, and some more, as a round number: the next drain is to be the last.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 2 to 16")]
+fn larger(tasks: usize, times: f64) -> usize {
+    tasks * ((times * 1.2).ceil() as usize).clamp(2, GROWTH_MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of this size are exact")]
+fn number(count: usize) -> f64 {
+    count as f64
 }

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{self, TryStreamExt};
 use serde::{Deserialize, Serialize};
+use taskqueue_bench::engine::Kind;
 
 /// Connections that each peer may open for its work, but for those that listen. More only wait for the server's cores.
 pub(crate) const CONNECTIONS: u32 = 20;
@@ -92,6 +93,8 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// The package that is measured.
     pub(crate) package: &'static str,
+    /// On which engine.
+    pub(crate) kind: Kind,
     /// Migrates the database at this URL and opens the queue in it.
     pub(crate) open: fn(String) -> BoxFuture<'static, Result<Box<dyn Peer>>>,
 }

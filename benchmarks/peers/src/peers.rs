@@ -2,6 +2,10 @@
 
 #[cfg(feature = "apalis")]
 mod apalis;
+#[cfg(feature = "apalis-mysql")]
+mod apalis_mysql;
+#[cfg(feature = "apalis-sqlite")]
+mod apalis_sqlite;
 #[cfg(feature = "awa")]
 mod awa;
 #[cfg(feature = "fang")]
@@ -19,13 +23,28 @@ mod underway;
 use crate::peer::Entry;
 
 /// Every peer, whether it is built or not.
-pub(crate) const NAMES: [&str; 8] =
-    ["taskqueue", "graphile_worker", "sqlxmq", "pgmq", "apalis", "fang", "underway", "awa"];
+pub(crate) const NAMES: [&str; 10] = [
+    OURS,
+    "graphile_worker",
+    "sqlxmq",
+    "pgmq",
+    "apalis",
+    "apalis-mysql",
+    "apalis-sqlite",
+    "fang",
+    "underway",
+    "awa",
+];
+
+/// What we are called, on each engine.
+pub(crate) const OURS: &str = "taskqueue";
 
 /// The peers that are built.
 pub(crate) fn all() -> Vec<Entry> {
     vec![
-        taskqueue::ENTRY,
+        taskqueue::POSTGRES,
+        taskqueue::MYSQL,
+        taskqueue::SQLITE,
         #[cfg(feature = "graphile_worker")]
         graphile_worker::ENTRY,
         #[cfg(feature = "sqlxmq")]
@@ -34,6 +53,10 @@ pub(crate) fn all() -> Vec<Entry> {
         pgmq::ENTRY,
         #[cfg(feature = "apalis")]
         apalis::ENTRY,
+        #[cfg(feature = "apalis-mysql")]
+        apalis_mysql::ENTRY,
+        #[cfg(feature = "apalis-sqlite")]
+        apalis_sqlite::ENTRY,
         #[cfg(feature = "fang")]
         fang::ENTRY,
         #[cfg(feature = "underway")]

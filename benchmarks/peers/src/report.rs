@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use taskqueue_bench::engine::Kind;
 use taskqueue_bench::report::Samples;
 
 use crate::trial::Trial;
@@ -15,6 +16,7 @@ pub(crate) const BARE: &str = "the bare limit";
 /// What one contestant reached in one trial.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figure {
+    pub(crate) engine: String,
     pub(crate) peer: String,
     pub(crate) trial: String,
     /// Tasks of each round.
@@ -33,10 +35,11 @@ pub(crate) struct Figure {
 
 impl Figure {
     /// The figure of all samples of all rounds.
-    pub(crate) fn new(peer: &str, trial: Trial, tasks: usize, samples: &Result<Samples>) -> Self {
+    pub(crate) fn new(kind: Kind, peer: &str, trial: Trial, tasks: usize, samples: &Result<Samples>) -> Self {
         let is_latency = matches!(trial, Trial::Latency(_));
         let samples_of = samples.as_ref().ok();
         Self {
+            engine: kind.to_string(),
             peer: peer.to_owned(),
             trial: trial.name(),
             tasks,
@@ -71,7 +74,8 @@ pub(crate) fn share(figures: &mut [Figure]) {
     }
 }
 
-/// The figures as a table in Markdown: a row for each peer, a column for each trial; then what failed, and why.
+/// The figures of an engine and a workload as a table in Markdown: a row for each peer, a column for each trial; then
+/// what failed, and why.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let trials = distinct(figures, |figure| &figure.trial);
     let most = |trial: &str| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use futures::future::try_join_all;
-use taskqueue_bench::bare::Signal;
-use taskqueue_bench::engine::Bed;
+use taskqueue_bench::bare::{Finish, Signal};
+use taskqueue_bench::engine::{Bed, Kind};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::ledger::Ledger;
@@ -19,7 +19,7 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// One task each.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What one round of latencies may take: a queue that is only polled then has fewer of them.
-const LATENCIES_MAX: Duration = Duration::from_secs(20);
+const LATENCIES_MAX: Duration = Duration::from_secs(8);
 /// Tasks of a batch.
 const BATCH: usize = 1_000;
 /// How often it is asked whether the last tasks are finished.
@@ -66,6 +66,11 @@ impl Trial {
         }
     }
 
+    /// Whether the bare program of this engine can be held against it.
+    pub(crate) fn has_bare(self, kind: Kind) -> bool {
+        kind == Kind::Postgres || !matches!(self, Self::Latency(_))
+    }
+
     /// Whether fewer tasks are to be drained where that takes long.
     pub(crate) fn is_drain(self) -> bool {
         matches!(self, Self::Drain(_))
@@ -82,11 +87,11 @@ pub(crate) struct Lane {
 impl Lane {
     /// Runs a trial with so many tasks: tasks a second, or each latency in milliseconds.
     pub(crate) async fn run(&self, trial: Trial, tasks: usize) -> Result<Vec<f64>> {
-        let server = self.bed.on_server()?;
         let Some(entry) = &self.entry else {
             return timeout(LIMIT, run_bare(&*self.bed, trial, tasks)).await.context("it took too long")?;
         };
-        let open = || (entry.open)(server.url().to_owned());
+        let url = self.bed.url()?.to_owned();
+        let open = || (entry.open)(url.clone());
         let peer = open().await.context("open it")?;
         let figures = match trial {
             Trial::Single { clients } => timeout(LIMIT, singles(&*peer, clients, tasks)).await,
@@ -94,7 +99,7 @@ impl Lane {
             Trial::Batch => timeout(LIMIT, batches(&*peer, tasks)).await,
             Trial::Drain(setting) => {
                 timeout(LIMIT, fill(&*peer, tasks)).await.context("filling it took too long")??;
-                server.rest().await?;
+                self.bed.rest().await?;
                 Ok(drain(&*peer, setting, tasks).await)
             }
             Trial::Latency(setting) => {
@@ -111,9 +116,8 @@ impl Lane {
 
 async fn run_bare(bed: &dyn Bed, trial: Trial, tasks: usize) -> Result<Vec<f64>> {
     let clients = if let Trial::Single { clients } = trial { clients } else { 2 };
-    let (server, start) = (bed.on_server()?, Instant::now());
-    let bare = server.bare(clients).await?;
-    let mut start = start.max(Instant::now());
+    let bare = bed.bare(clients).await?;
+    let mut start = Instant::now();
     match trial {
         Trial::Single { clients } => {
             let bare = &bare;
@@ -132,9 +136,9 @@ async fn run_bare(bed: &dyn Bed, trial: Trial, tasks: usize) -> Result<Vec<f64>>
         }
         Trial::Drain(_) => {
             bare.fill(tasks).await?;
-            server.rest().await?;
+            bed.rest().await?;
             start = Instant::now();
-            anyhow::ensure!(bare.drain().await? == tasks, "not every task was drained");
+            anyhow::ensure!(bare.drain(Finish::Keep).await? == tasks, "not every task was drained");
         }
         Trial::Latency(_) => {
             let latencies = bare.latencies(Signal::FromServer, tasks, PAUSE).await?;

@@ -2,16 +2,23 @@
 //! measures the time; what it has no place for (the time of a claim, empty claims, repeated transactions) is printed,
 //! and written to `contention.json` beside criterion's own figures.
 //!
-//! Small drains, few samples and a part of the grid: it takes minutes, and shows how the engines bend, not their last
-//! per cent. `TASKQUEUE_BENCH_FULL=1` runs the whole grid.
+//! The whole grid takes about ten minutes on two cores, half of it on MySQL and MariaDB: drains are small and samples
+//! few, enough to show how the engines bend, not their last per cent. `TASKQUEUE_BENCH_QUICK=1` runs a third of it. A
+//! filter is criterion's: `-- postgres` measures, and starts, that engine only; `-- mysql/batch_1/` a part of it.
+//! `TASKQUEUE_BENCH_DOCUMENT=docs/performance/contention.md` writes the tables into that page of the project, each
+//! between its engine's marks; a filter for a part of an engine is not for that.
+//!
+//! Servers are found as the load generator finds them, and have durable settings.
 
-use std::path::PathBuf;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use serde::Serialize;
-use taskqueue_bench::engine::{self, Connections, Engine, Kind};
+use taskqueue_bench::document;
+use taskqueue_bench::engine::{self, Bed, Connections, Engine, Kind};
 use taskqueue_bench::report::Samples;
 use taskqueue_bench::tasks::Workload;
 use taskqueue_bench::workload::contention::{Contended, drain_together};
@@ -80,49 +87,67 @@ impl Sum {
 
 fn dequeue_contention(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime can be started");
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let mut besides = Vec::new();
-    for kind in Kind::ALL {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder can be made");
+    let mut all = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| is_wanted(*kind)) {
         let Some(engine) = engine::find(kind, folder.path()).expect("the server starts") else {
             eprintln!("{kind}: not measured: there is neither a URL nor an image of it");
             continue;
         };
-        let mut group = criterion.benchmark_group(format!("dequeue_contention/{kind}"));
-        group.sampling_mode(SamplingMode::Flat).sample_size(10);
-        group.warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_millis(500));
-        for cell in grid(kind) {
-            group.throughput(Throughput::Elements(cell.tasks as u64));
-            let queue = runtime.block_on(open(&*engine, cell)).expect("the queue opens");
-            let id = BenchmarkId::new(format!("batch_{}", cell.batch), format!("workers_{}", cell.workers));
-            let mut sum = Sum::default();
-            group.bench_function(id, |bencher| {
-                bencher.iter_custom(|drains| runtime.block_on(time(&queue, drains, cell, &mut sum)));
-            });
-            runtime.block_on(queue.close());
-            // Criterion skips what its filter leaves out.
-            if sum.tasks > 0 {
-                besides.push(sum.beside(cell));
-                println!("{}", serde_json::to_string(besides.last().expect("one was added")).expect("JSON"));
-            }
-        }
-        group.finish();
+        let version = runtime.block_on(engine::version(&*engine)).expect("the engine tells its version");
+        let besides = measure(criterion, &runtime, kind, &*engine);
+        document(kind, &version, &besides);
+        all.extend(besides);
     }
-    write(&besides);
+    write(&all);
+}
+
+/// Criterion's filter may name an engine: then the others need not be started.
+fn is_wanted(kind: Kind) -> bool {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let names = |kind: Kind| filter.contains(&kind.to_string());
+    names(kind) || !Kind::ALL.into_iter().any(names)
+}
+
+fn measure(criterion: &mut Criterion, runtime: &Runtime, kind: Kind, engine: &dyn Engine) -> Vec<Beside> {
+    let mut besides = Vec::new();
+    let mut group = criterion.benchmark_group(format!("dequeue_contention/{kind}"));
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_millis(500));
+    for cell in grid(kind) {
+        group.throughput(Throughput::Elements(cell.tasks as u64));
+        let (bed, queue) = runtime.block_on(open(engine, cell)).expect("the queue opens");
+        let id = BenchmarkId::new(format!("batch_{}", cell.batch), format!("workers_{}", cell.workers));
+        let mut sum = Sum::default();
+        group.bench_function(id, |bencher| {
+            bencher.iter_custom(|drains| runtime.block_on(time(&queue, drains, cell, &mut sum)));
+        });
+        runtime.block_on(queue.close());
+        runtime.block_on(bed.remove()).expect("the bed is removed");
+        // Criterion skips what its filter leaves out.
+        if sum.tasks > 0 {
+            besides.push(sum.beside(cell));
+            println!("{}", serde_json::to_string(besides.last().expect("one was added")).expect("JSON"));
+        }
+    }
+    group.finish();
+    besides
 }
 
 /// The workers and batches that are measured.
 fn grid(kind: Kind) -> Vec<Cell> {
-    let is_full = std::env::var_os("TASKQUEUE_BENCH_FULL").is_some_and(|value| value != "0");
-    let workers: &[u32] = if is_full { &[1, 2, 4, 8, 16, 64] } else { &[1, 4, 16, 64] };
-    let batches: &[usize] = if is_full { &[1, 10, 100, 500] } else { &[1, 100] };
+    let is_quick = std::env::var_os("TASKQUEUE_BENCH_QUICK").is_some_and(|value| value != "0");
+    let workers: &[u32] = if is_quick { &[1, 4, 16, 64] } else { &[1, 2, 4, 8, 16, 64] };
+    let batches: &[usize] = if is_quick { &[1, 100] } else { &[1, 10, 100, 500] };
     let cell =
         |batch: usize, workers: u32| Cell { kind, workers, batch, tasks: tasks_of_a_drain(kind, batch) };
     batches.iter().flat_map(|batch| workers.iter().map(move |workers| cell(*batch, *workers))).collect()
 }
 
-async fn open(engine: &dyn Engine, cell: Cell) -> anyhow::Result<Arc<dyn Queue>> {
+async fn open(engine: &dyn Engine, cell: Cell) -> anyhow::Result<(Box<dyn Bed>, Arc<dyn Queue>)> {
     let bed = engine.bed("contention").await?;
-    bed.open(Connections::Most(cell.workers + 2)).await
+    let queue = bed.open(Connections::Most(cell.workers + 2)).await?;
+    Ok((bed, queue))
 }
 
 /// The time of so many drains, filling left out.
@@ -143,9 +168,40 @@ async fn time(queue: &Arc<dyn Queue>, drains: u64, cell: Cell, sum: &mut Sum) ->
 fn tasks_of_a_drain(kind: Kind, batch: usize) -> usize {
     match kind {
         Kind::Memory => 10_000,
-        Kind::Sqlite => (batch * 20).clamp(50, 5_000),
-        _ => (batch * 40).clamp(200, 10_000),
+        Kind::Sqlite => (batch * 20).clamp(50, 2_000),
+        Kind::Postgres => (batch * 40).clamp(200, 10_000),
+        Kind::Mysql | Kind::Mariadb => (batch * 20).clamp(200, 5_000),
     }
+}
+
+/// Writes an engine's table into the page that the environment names, if it does.
+fn document(kind: Kind, version: &str, besides: &[Beside]) {
+    let Some(page) = std::env::var_os("TASKQUEUE_BENCH_DOCUMENT") else { return };
+    if besides.is_empty() {
+        return;
+    }
+    // Cargo runs benches in their package's folder.
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
+    let text = format!("{}\n\n{}", document::machine(&[version.to_owned()]), table(besides));
+    document::write(&path, &format!("contention {kind}"), &text).expect("the page has the engine's marks");
+    println!("written: {}", path.display());
+}
+
+fn table(besides: &[Beside]) -> String {
+    let mut table = "| batch | workers | tasks/s | claim p50, ms | p99, ms | claims | empty | repeated |\n\
+        |--:|--:|--:|--:|--:|--:|--:|--:|"
+        .to_owned();
+    for beside in besides {
+        let Beside { workers, batch, tasks_per_second, claims, empty_claims, deadlock_retries, .. } = beside;
+        let (p50, p99) = (beside.claim_p50_ms, beside.claim_p99_ms);
+        // Writing to a string cannot fail.
+        let _ = write!(
+            table,
+            "\n| {batch} | {workers} | {tasks_per_second:.0} | {p50:.2} | {p99:.2} | {claims} | {empty_claims} | \
+             {deadlock_retries} |"
+        );
+    }
+    table
 }
 
 /// Beside criterion's own figures, in the target folder: this program is in `<target>/release/deps`.

@@ -15,6 +15,15 @@ pub(crate) const CYCLE_BATCH: usize = 500;
 /// Connections that claim and complete at once. More are slower: they walk over each other's locked rows.
 pub(crate) const CYCLE_CONNECTIONS: usize = 2;
 
+/// What becomes of a completed task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finish {
+    /// Its row is kept.
+    Keep,
+    /// Its row is deleted.
+    Delete,
+}
+
 /// How a bare consumer learns of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -37,7 +46,7 @@ pub trait Bare: Send + Sync {
     ///
     /// # Errors
     /// What the server says.
-    async fn drain(&self) -> Result<usize>;
+    async fn drain(&self, finish: Finish) -> Result<usize>;
 
     /// Inserts and commits one task.
     ///
@@ -56,6 +65,22 @@ pub trait Bare: Send + Sync {
     /// # Errors
     /// What the server says.
     async fn insert_many(&self, client: usize, tasks: usize) -> Result<()>;
+
+    /// Claims and commits up to so many tasks, in the order of their inserts; answers their keys.
+    ///
+    /// # Errors
+    /// What the server says; where there is none.
+    async fn claim(&self, client: usize, limit: usize) -> Result<Vec<i64>> {
+        bail!("client {client} cannot claim {limit} tasks: this engine has no server")
+    }
+
+    /// Completes and commits claimed tasks.
+    ///
+    /// # Errors
+    /// What the server says; where there is none.
+    async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
+        bail!("client {client} cannot complete {} tasks: this engine has no server", keys.len())
+    }
 
     /// For each of so many tasks, one every `pause`: the time from before its insert until it is claimed.
     ///

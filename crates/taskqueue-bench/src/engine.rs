@@ -15,6 +15,9 @@ use anyhow::{Result, bail};
 use async_trait::async_trait;
 use clap::ValueEnum;
 use taskqueue_core::{NewTask, Queue};
+use taskqueue_mysql::MysqlQueue;
+use taskqueue_postgres::PostgresQueue;
+use taskqueue_sqlite::Durability;
 
 use crate::bare::Bare;
 use crate::servers;
@@ -82,6 +85,19 @@ pub async fn version(engine: &dyn Engine) -> Result<String> {
     Ok(format!("{} {}", backend.name, backend.version))
 }
 
+/// Opens the queue in a migrated database that another process made, with nothing configured.
+///
+/// # Errors
+/// What the engine says; when it is in another process's memory.
+pub(crate) async fn connect(kind: Kind, url: &str) -> Result<Arc<dyn Queue>> {
+    Ok(match kind {
+        Kind::Memory => bail!("memory is one process's"),
+        Kind::Sqlite => Arc::new(open_sqlite(url, Durability::Full).await?),
+        Kind::Postgres => Arc::new(PostgresQueue::connect(url).await?),
+        Kind::Mysql | Kind::Mariadb => Arc::new(MysqlQueue::connect(url).await?),
+    })
+}
+
 /// How many connections a queue may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
@@ -126,6 +142,30 @@ pub trait Bed: Send + Sync {
         Ok(Arc::clone(queue))
     }
 
+    /// Its URL, for another process or another library.
+    ///
+    /// # Errors
+    /// When nothing else can open it.
+    fn url(&self) -> Result<&str> {
+        bail!("only this process has it")
+    }
+
+    /// The bare program on an empty table of its own, with so many connections.
+    ///
+    /// # Errors
+    /// What the engine says; where there is none.
+    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>> {
+        bail!("there is no bare program with {connections} connections for this engine")
+    }
+
+    /// Does what the engine does in the background, so that it does not do it while something is timed.
+    ///
+    /// # Errors
+    /// What the engine says.
+    async fn rest(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// What only a server's database can do.
     ///
     /// # Errors
@@ -144,20 +184,28 @@ pub trait Bed: Send + Sync {
 /// What a server's database can do beside holding a queue.
 #[async_trait]
 pub trait OnServer: Send + Sync {
-    /// Its URL.
-    fn url(&self) -> &str;
-
     /// Opens the queue as an application does that configures nothing, for single enqueues.
     ///
     /// # Errors
     /// What the backend says.
     async fn producer(&self) -> Result<Arc<dyn Producer>>;
 
-    /// The bare program on an empty table of its own, with so many connections.
+    /// Opens the queue so that its workers are not told of what other processes enqueue, and only poll.
     ///
     /// # Errors
-    /// What the server says.
-    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>>;
+    /// What the backend says; where it never tells.
+    async fn open_without_hint(&self) -> Result<Arc<dyn Queue>> {
+        bail!("this server gives no hints")
+    }
+
+    /// Opens the queue with its tasks spread over so many shards.
+    ///
+    /// # Errors
+    /// What the backend says.
+    async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>>;
+
+    /// How far an old transaction holds back what the server can forget.
+    fn horizon(&self) -> Horizon;
 
     /// Holds a transaction open that sees what is there now, until what is answered is dropped.
     ///
@@ -165,18 +213,27 @@ pub trait OnServer: Send + Sync {
     /// What the server says.
     async fn pin(&self) -> Result<Box<dyn Any + Send>>;
 
-    /// Does what the server does in the background, so that it does not do it while something is timed.
-    ///
-    /// # Errors
-    /// What the server says.
-    async fn rest(&self) -> Result<()>;
-
     /// How many transactions its clients have finished, and how many deadlocks there were, up to now; once every
     /// queue on it is closed.
     ///
     /// # Errors
     /// What the server says.
     async fn transactions(&self) -> Result<Transactions>;
+
+    /// Bytes of the write-ahead or redo log so far, of all databases.
+    ///
+    /// # Errors
+    /// What the server says.
+    async fn log_bytes(&self) -> Result<f64>;
+}
+
+/// How far an old transaction holds back what the server can forget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Horizon {
+    /// In its own database.
+    Database,
+    /// In all of them.
+    Server,
 }
 
 /// What a server counted.

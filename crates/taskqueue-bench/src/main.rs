@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use taskqueue_bench::engine::{self, Kind};
 use taskqueue_bench::plan::Plan;
 use taskqueue_bench::report::{Figure, table, write_json};
-use taskqueue_bench::workload::{Workload, watch_memory};
+use taskqueue_bench::workload::{Workload, drain_when_told, watch_memory};
+use taskqueue_bench::{chart, document};
 use tokio::runtime::{Builder, Runtime};
 
 /// Measures taskqueue on this machine against bare programs on the same server in the same run, and says which bars
@@ -55,7 +56,21 @@ struct Cli {
 enum Command {
     /// Drains a paused queue and prints the memory that took.
     #[command(hide = true)]
-    WatchMemory { tasks: u64 },
+    WatchMemory { engine: Kind, tasks: u64 },
+    /// Drains a queue when its input says so, and prints how many tasks that were.
+    #[command(hide = true)]
+    DrainWhenTold { engine: Kind, concurrency: usize },
+}
+
+impl Command {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::WatchMemory { engine, tasks } => runtime(engine)?.block_on(watch_memory(engine, tasks)),
+            Self::DrainWhenTold { engine, concurrency } => {
+                runtime(engine)?.block_on(drain_when_told(engine, concurrency))
+            }
+        }
+    }
 }
 
 /// What a run found.
@@ -69,9 +84,8 @@ struct Found {
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    if let Some(Command::WatchMemory { tasks }) = cli.command {
-        runtime(Kind::Postgres)?.block_on(watch_memory(tasks))?;
-        return Ok(ExitCode::SUCCESS);
+    if let Some(command) = cli.command {
+        return command.run().map(|()| ExitCode::SUCCESS);
     }
     let folder = tempfile::tempdir_in(&cli.directory)?;
     let mut found = Found::default();
@@ -91,7 +105,7 @@ fn measure(kind: Kind, cli: &Cli, folder: &Path, found: &mut Found) -> Result<()
         found.failures += 1;
         return Ok(());
     };
-    let (runtime, plan) = (runtime(kind)?, plan(cli));
+    let (runtime, plan) = (runtime(kind)?, plan(cli, kind));
     found.versions.push(runtime.block_on(engine::version(&*engine))?);
     let lax = runtime.block_on(engine.lax_settings())?;
     if !lax.is_empty() {
@@ -116,19 +130,22 @@ fn publish(cli: &Cli, Found { figures, versions, .. }: &Found) -> Result<()> {
     if let Some(path) = &cli.json {
         write_json(figures, path)?;
     }
+    let charts = match &cli.charts {
+        Some(folder) => chart::write(figures, folder)?,
+        None => Vec::new(),
+    };
     if let Some(path) = &cli.document {
-        taskqueue_bench::document::write(path, versions, figures)?;
-    }
-    if let Some(folder) = &cli.charts {
-        taskqueue_bench::chart::write(figures, folder)?;
+        let charts = charts.iter().map(|chart| document::image(path, chart)).collect::<Vec<_>>().join("\n\n");
+        let text = format!("{}\n\n{}\n\n{charts}", document::machine(versions), table(figures));
+        document::write(path, "measured", text.trim_end())?;
     }
     Ok(())
 }
 
-fn plan(cli: &Cli) -> Plan {
+fn plan(cli: &Cli, kind: Kind) -> Plan {
     let plan = match cli {
         Cli { smoke: true, .. } => Plan::smoke(),
-        Cli { quick: true, .. } => Plan::quick(),
+        Cli { quick: true, .. } => Plan::quick(kind),
         _ => Plan::full(),
     };
     Plan { rounds: cli.rounds.map_or(plan.rounds, usize::from), ..plan }

@@ -1,5 +1,7 @@
 //! How much is measured: the sizes of one run. It measures nothing.
 
+use crate::engine::Kind;
+
 /// The sizes of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
@@ -13,6 +15,8 @@ pub struct Plan {
     pub batched: usize,
     /// Tasks whose latency is taken, in each round.
     pub latencies: usize,
+    /// How long a steady flow lasts.
+    pub steady_seconds: usize,
     /// Dead index entries below an old transaction's horizon.
     pub dead: usize,
     /// Finished tasks beside a drain.
@@ -35,7 +39,8 @@ impl Plan {
             drain: 100_000,
             singles: 500,
             batched: 100_000,
-            latencies: 300,
+            latencies: 500,
+            steady_seconds: 600,
             dead: 1_000_000,
             finished: 10_000_000,
             scheduled: 1_000_000,
@@ -45,13 +50,14 @@ impl Plan {
         }
     }
 
-    /// Every bar, in less than twenty minutes.
-    pub fn quick() -> Self {
-        Self {
+    /// Every bar of every engine, in less than twenty minutes: those that are slower get fewer tasks.
+    pub fn quick(kind: Kind) -> Self {
+        let plan = Self {
             drain: 40_000,
             singles: 200,
             batched: 50_000,
-            latencies: 100,
+            latencies: 200,
+            steady_seconds: 30,
             dead: 200_000,
             finished: 500_000,
             scheduled: 200_000,
@@ -59,6 +65,17 @@ impl Plan {
             watched: 200_000,
             history: 100_000,
             ..Self::full()
+        };
+        match kind {
+            Kind::Memory | Kind::Sqlite | Kind::Postgres => plan,
+            Kind::Mysql | Kind::Mariadb => Self {
+                drain: 20_000,
+                batched: 30_000,
+                steady_seconds: 20,
+                dead: 60_000,
+                contended: 2_000,
+                ..plan
+            },
         }
     }
 
@@ -69,7 +86,8 @@ impl Plan {
             drain: 2_000,
             singles: 20,
             batched: 2_000,
-            latencies: 10,
+            latencies: 20,
+            steady_seconds: 1,
             dead: 2_000,
             finished: 2_000,
             scheduled: 2_000,

@@ -83,6 +83,9 @@ pub struct Figure {
     pub bar: Option<f64>,
     /// Whether the ratio is on the right side of the bar; true where there is none.
     pub passed: bool,
+    /// On which side of the bar.
+    #[serde(skip)]
+    pub better: Better,
     /// From the least to the most of our samples, as a part of the median.
     pub ours_spread: f64,
     /// The same of what ours is held against.
@@ -117,6 +120,7 @@ impl Figure {
             ratio,
             bar,
             passed,
+            better,
             ours_spread: ours.spread(),
             limit_spread: limit.spread(),
         }
@@ -125,14 +129,16 @@ impl Figure {
     /// The figure as a row of the table.
     fn row(&self) -> String {
         let Self { name, ours, limit, ratio, passed, ours_spread, limit_spread, .. } = self;
-        let (bar, verdict) = match self.bar {
-            Some(bar) => (format!("{bar:.2}"), if *passed { "passed" } else { "**missed**" }),
-            None => ("".to_owned(), ""),
+        let verdict = if *passed { "passed" } else { "**missed**" };
+        let (bar, verdict) = match self.better {
+            Better::Higher(bar) => (format!("≥ {bar:.2}"), verdict),
+            Better::Lower(bar) => (format!("≤ {bar:.2}"), verdict),
+            Better::Told => (String::new(), ""),
         };
         let (ours, limit) = (shown(*ours), shown(*limit));
-        let (ours_spread, limit_spread) = (ours_spread * 100.0, limit_spread * 100.0);
+        let (ours_spread, limit_spread) = (spread_shown(*ours_spread), spread_shown(*limit_spread));
         format!(
-            "| {} | {name} | {ours} ±{ours_spread:.0}% | {limit} ±{limit_spread:.0}% | {ratio:.2} | {bar} | {verdict} |",
+            "| {} | {name} | {ours}{ours_spread} | {limit}{limit_spread} | {ratio:.2} | {bar} | {verdict} |",
             self.engine
         )
     }
@@ -141,6 +147,11 @@ impl Figure {
 /// A number with as many places as it has meaning.
 fn shown(number: f64) -> String {
     if number.abs() >= 100.0 { format!("{number:.0}") } else { format!("{number:.2}") }
+}
+
+/// A number that was taken once has no spread.
+fn spread_shown(spread: f64) -> String {
+    if spread > 0.0 { format!(" ±{:.0}%", spread * 100.0) } else { String::new() }
 }
 
 /// The figures as a table in Markdown.

@@ -10,6 +10,10 @@ mod enqueue;
 mod history;
 mod horizon;
 mod latency;
+mod mixed;
+mod processes;
+mod shards;
+mod steady;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +25,7 @@ use crate::engine::{Engine, Kind};
 use crate::plan::Plan;
 use crate::report::Figure;
 pub use cost::watch_memory;
+pub use processes::drain_when_told;
 
 /// Which workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +36,14 @@ pub enum Workload {
     History,
     /// A worker with handlers that do nothing, against a bare loop of claims and completions.
     Drain,
+    /// The same with the tasks spread over shards.
+    Shards,
+    /// The same by four processes at once.
+    Processes,
+    /// A drain of 50 types with skew, in four priorities.
+    Mixed,
+    /// 5,000 tasks a second for some time.
+    Steady,
     /// Enqueues, single and in batches, against bare inserts.
     Enqueue,
     /// From an enqueue to the start of the handler, on an idle queue.
@@ -50,11 +63,24 @@ impl Workload {
     pub fn of(kind: Kind) -> &'static [Self] {
         match kind {
             Kind::Memory | Kind::Sqlite => &[Self::Cycle, Self::History],
-            Kind::Mysql | Kind::Mariadb => &[Self::Drain, Self::Enqueue, Self::Contention],
+            Kind::Mysql | Kind::Mariadb => &[
+                Self::Drain,
+                Self::Processes,
+                Self::Mixed,
+                Self::Shards,
+                Self::Enqueue,
+                Self::Steady,
+                Self::Contention,
+                Self::Horizon,
+            ],
             Kind::Postgres => &[
                 Self::Drain,
+                Self::Processes,
+                Self::Mixed,
+                Self::Shards,
                 Self::Enqueue,
                 Self::Latency,
+                Self::Steady,
                 Self::Contention,
                 Self::Cost,
                 Self::Horizon,
@@ -79,6 +105,10 @@ impl Workload {
             Self::Cycle => Ok(vec![cycle::sqlite(directory).await?]),
             Self::History => history::run(kind, engine, plan.history).await,
             Self::Drain => drain::run(kind, engine, plan).await,
+            Self::Shards => shards::run(kind, engine, plan).await,
+            Self::Processes => processes::run(kind, engine, plan).await,
+            Self::Mixed => mixed::run(kind, engine, plan).await,
+            Self::Steady => steady::run(kind, engine, plan).await,
             Self::Enqueue => enqueue::run(kind, engine, plan).await,
             Self::Latency => latency::run(kind, engine, plan).await,
             Self::Contention => contention::run(kind, engine, plan).await,
@@ -89,9 +119,13 @@ impl Workload {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
 fn rate(tasks: usize, took: Duration) -> f64 {
-    tasks as f64 / took.as_secs_f64()
+    number(tasks) / took.as_secs_f64()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of this size are exact")]
+fn number(count: usize) -> f64 {
+    count as f64
 }
 
 fn millis(time: Duration) -> f64 {

@@ -10,6 +10,7 @@ use apalis_postgres::{Config, PostgresStorage};
 use async_trait::async_trait;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use taskqueue_bench::engine::Kind;
 use tokio::sync::oneshot;
 
 use crate::ledger::handled;
@@ -18,6 +19,7 @@ use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
 pub(super) const ENTRY: Entry = Entry {
     name: "apalis",
     package: "apalis-postgres",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await?;

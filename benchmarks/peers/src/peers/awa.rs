@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use awa::{Client, InsertOpts, JobArgs, JobResult, QueueConfig};
 use sqlx08::PgPool;
 use sqlx08::postgres::PgPoolOptions;
+use taskqueue_bench::engine::Kind;
 
 use crate::ledger::handled;
 use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
@@ -14,6 +15,7 @@ use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
 pub(super) const ENTRY: Entry = Entry {
     name: "awa",
     package: "awa",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await?;

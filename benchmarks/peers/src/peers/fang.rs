@@ -10,6 +10,7 @@ use fang::asynk::async_worker_pool::AsyncWorkerPool;
 use fang::{FangError, SleepParams, typetag};
 use sqlx08::PgPool;
 use sqlx08::postgres::PgPoolOptions;
+use taskqueue_bench::engine::Kind;
 
 use crate::ledger::handled;
 use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
@@ -17,6 +18,7 @@ use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
 pub(super) const ENTRY: Entry = Entry {
     name: "fang",
     package: "fang",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(2).connect(&url).await?;

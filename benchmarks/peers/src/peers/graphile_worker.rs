@@ -10,6 +10,7 @@ use graphile_worker::{
 };
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use taskqueue_bench::engine::Kind;
 
 use crate::ledger::handled;
 use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
@@ -19,6 +20,7 @@ const SCHEMA: &str = "graphile_worker";
 pub(super) const ENTRY: Entry = Entry {
     name: "graphile_worker",
     package: "graphile_worker",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await?;

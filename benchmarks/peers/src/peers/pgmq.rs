@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use pgmq::{Message, PGMQueueExt};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use taskqueue_bench::engine::Kind;
 use tokio::task::JoinSet;
 
 use crate::ledger::handled;
@@ -19,6 +20,7 @@ const VISIBILITY_SECONDS: i32 = 30;
 pub(super) const ENTRY: Entry = Entry {
     name: "pgmq",
     package: "pgmq",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await?;

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use sqlx08::PgPool;
 use sqlx08::postgres::PgPoolOptions;
 use sqlxmq::{CurrentJob, JobRegistry, job};
+use taskqueue_bench::engine::Kind;
 
 use crate::ledger::handled;
 use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
@@ -12,6 +13,7 @@ use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
 pub(super) const ENTRY: Entry = Entry {
     name: "sqlxmq",
     package: "sqlxmq",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await?;

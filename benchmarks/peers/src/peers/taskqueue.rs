@@ -1,27 +1,50 @@
-//! `taskqueue`: ours.
+//! `taskqueue`: ours, on each engine.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use taskqueue_bench::engine::Kind;
 use taskqueue_core::{NewTask, Payload, Queue};
+use taskqueue_mysql::MysqlQueue;
 use taskqueue_postgres::PostgresQueue;
+use taskqueue_sqlite::{Durability, SqliteConfig, SqliteQueue};
 use taskqueue_worker::Worker;
 
 use crate::ledger::handled;
 use crate::peer::{Entry, Peer, Photo, Setting, Working};
 
-pub(super) const ENTRY: Entry = Entry {
-    name: "taskqueue",
+pub(super) const POSTGRES: Entry = Entry {
+    name: super::OURS,
     package: "taskqueue-postgres",
-    open: |url| {
+    kind: Kind::Postgres,
+    open: |url| Box::pin(async move { migrated(Arc::new(PostgresQueue::connect(&url).await?)).await }),
+};
+
+pub(super) const MYSQL: Entry = Entry {
+    name: super::OURS,
+    package: "taskqueue-mysql",
+    kind: Kind::Mysql,
+    open: |url| Box::pin(async move { migrated(Arc::new(MysqlQueue::connect(&url).await?)).await }),
+};
+
+pub(super) const SQLITE: Entry = Entry {
+    name: super::OURS,
+    package: "taskqueue-sqlite",
+    kind: Kind::Sqlite,
+    open: |path| {
         Box::pin(async move {
-            let queue = PostgresQueue::connect(&url).await?;
-            queue.migrate().await?;
-            Ok(Box::new(Taskqueue(queue)) as Box<dyn Peer>)
+            let config = SqliteConfig::new(&path)?.durability(Durability::Full);
+            migrated(Arc::new(SqliteQueue::with_config(config).await?)).await
         })
     },
 };
+
+async fn migrated(queue: Arc<dyn Queue>) -> Result<Box<dyn Peer>> {
+    queue.migrate().await?;
+    Ok(Box::new(Taskqueue(queue)))
+}
 
 impl Payload for Photo {
     const TYPE: &'static str = "photo";
@@ -31,7 +54,7 @@ async fn handle(photo: Photo) {
     handled(&photo);
 }
 
-struct Taskqueue(PostgresQueue);
+struct Taskqueue(Arc<dyn Queue>);
 
 #[async_trait]
 impl Peer for Taskqueue {
@@ -47,7 +70,7 @@ impl Peer for Taskqueue {
     }
 
     async fn work(&self, setting: Setting) -> Result<Working> {
-        let builder = Worker::builder(self.0.clone()).concurrency(setting.concurrency).handler(handle);
+        let builder = Worker::builder(Arc::clone(&self.0)).concurrency(setting.concurrency).handler(handle);
         let builder = if setting.is_tuned {
             builder.prefetch(1_500).settle_delay(Duration::from_millis(5))
         } else {

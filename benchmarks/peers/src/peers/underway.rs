@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use jiff::Span;
 use sqlx08::postgres::PgPoolOptions;
 use sqlx08::{PgPool, Postgres, Transaction};
+use taskqueue_bench::engine::Kind;
 use tokio_util::sync::CancellationToken;
 use underway::{Queue, Task, Worker};
 
@@ -14,6 +15,7 @@ use crate::peer::{CONNECTIONS, Entry, Peer, Photo, Setting, Working};
 pub(super) const ENTRY: Entry = Entry {
     name: "underway",
     package: "underway",
+    kind: Kind::Postgres,
     open: |url| {
         Box::pin(async move {
             let pool = PgPoolOptions::new().max_connections(CONNECTIONS).connect(&url).await?;

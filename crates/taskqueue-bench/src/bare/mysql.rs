@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, Row as _};
 use tokio::sync::Mutex;
 
-use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS};
+use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Finish};
 use crate::engine::mysql_connection;
 use crate::tasks::{PAYLOAD, TYPE};
 
@@ -27,6 +27,7 @@ const TAKE: &str = "UPDATE bare SET status = 1, started_at = UTC_TIMESTAMP(6), u
     attempts = attempts + 1 WHERE id IN ";
 const COMPLETE: &str =
     "UPDATE bare SET status = 2, completed_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6) WHERE id IN ";
+const DELETE: &str = "DELETE FROM bare WHERE id IN ";
 
 /// Bare connections to one database. Each is used by one client at a time, so its lock is never waited for.
 pub(crate) struct BareMysql {
@@ -45,33 +46,40 @@ impl BareMysql {
     }
 }
 
-async fn drain_with(client: Arc<Mutex<MySqlConnection>>) -> Result<usize> {
+async fn drain_with(client: Arc<Mutex<MySqlConnection>>, finish: Finish) -> Result<usize> {
     let mut connection = client.lock().await;
     let mut tasks = 0;
     loop {
-        let ids = match claim(&mut connection).await {
-            Err(error) if is_deadlock(&error) => {
-                connection.execute("ROLLBACK").await?;
-                continue;
-            }
-            ids => ids?,
-        };
+        let ids = claim_again(&mut connection, CYCLE_BATCH).await?;
         if ids.is_empty() {
             return Ok(tasks);
         }
-        loop {
-            match update(&mut connection, COMPLETE, &ids).await {
-                Err(error) if is_deadlock(&error) => {}
-                completed => break completed?,
-            }
-        }
+        update_again(&mut connection, if finish == Finish::Keep { COMPLETE } else { DELETE }, &ids).await?;
         tasks += ids.len();
     }
 }
 
-async fn claim(connection: &mut MySqlConnection) -> Result<Vec<i64>> {
+async fn claim_again(connection: &mut MySqlConnection, limit: usize) -> Result<Vec<i64>> {
+    loop {
+        match claim(connection, limit).await {
+            Err(error) if is_deadlock(&error) => connection.execute("ROLLBACK").await?,
+            ids => return ids,
+        };
+    }
+}
+
+async fn update_again(connection: &mut MySqlConnection, sql: &str, ids: &[i64]) -> Result<()> {
+    loop {
+        match update(connection, sql, ids).await {
+            Err(error) if is_deadlock(&error) => {}
+            completed => return completed,
+        }
+    }
+}
+
+async fn claim(connection: &mut MySqlConnection, limit: usize) -> Result<Vec<i64>> {
     connection.execute("BEGIN").await?;
-    let rows = sqlx::query(CLAIM).bind(i64::try_from(CYCLE_BATCH)?).fetch_all(&mut *connection).await?;
+    let rows = sqlx::query(CLAIM).bind(i64::try_from(limit)?).fetch_all(&mut *connection).await?;
     let mut ids = Vec::with_capacity(rows.len());
     for row in &rows {
         // A worker needs the payload, so it is read.
@@ -116,9 +124,9 @@ impl Bare for BareMysql {
         Ok(())
     }
 
-    async fn drain(&self) -> Result<usize> {
+    async fn drain(&self, finish: Finish) -> Result<usize> {
         let clients = self.clients.iter().take(CYCLE_CONNECTIONS).map(Arc::clone);
-        let drained = try_join_all(clients.map(|client| tokio::spawn(drain_with(client)))).await?;
+        let drained = try_join_all(clients.map(|client| tokio::spawn(drain_with(client, finish)))).await?;
         drained.into_iter().sum()
     }
 
@@ -136,5 +144,13 @@ impl Bare for BareMysql {
 
     async fn insert_many(&self, client: usize, tasks: usize) -> Result<()> {
         insert(&mut *self.clients[client].lock().await, tasks).await
+    }
+
+    async fn claim(&self, client: usize, limit: usize) -> Result<Vec<i64>> {
+        claim_again(&mut *self.clients[client].lock().await, limit).await
+    }
+
+    async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
+        update_again(&mut *self.clients[client].lock().await, COMPLETE, keys).await
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
-use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Signal};
+use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Finish, Signal};
 use crate::engine::postgres_client;
 use crate::tasks::{PAYLOAD, TYPE};
 
@@ -32,6 +32,7 @@ const CLAIM: &str = "UPDATE bare SET status = 1, attempts = attempts + 1, starte
     LIMIT $1 FOR UPDATE SKIP LOCKED)) RETURNING id, type, payload, attempts";
 const COMPLETE: &str =
     "UPDATE bare SET status = 2, completed_at = now(), updated_at = now() WHERE id = ANY($1)";
+const DELETE: &str = "DELETE FROM bare WHERE id = ANY($1)";
 
 /// Bare connections to one database.
 pub(crate) struct BarePostgres {
@@ -46,6 +47,7 @@ struct Prepared {
     insert_many: Statement,
     claim: Statement,
     complete: Statement,
+    delete: Statement,
 }
 
 impl BarePostgres {
@@ -64,8 +66,8 @@ async fn prepared(url: &str) -> Result<Prepared> {
     let client = postgres_client(url).await?;
     let prepare = |sql| client.prepare(sql);
     let (insert, insert_many) = (prepare(INSERT).await?, prepare(INSERT_MANY).await?);
-    let (claim, complete) = (prepare(CLAIM).await?, prepare(COMPLETE).await?);
-    Ok(Prepared { insert, insert_many, claim, complete, client })
+    let (claim, complete, delete) = (prepare(CLAIM).await?, prepare(COMPLETE).await?, prepare(DELETE).await?);
+    Ok(Prepared { insert, insert_many, claim, complete, delete, client })
 }
 
 impl Prepared {
@@ -79,7 +81,7 @@ impl Prepared {
         rows.iter().map(id).collect()
     }
 
-    async fn drain(self: Arc<Self>) -> Result<usize> {
+    async fn drain(self: Arc<Self>, finish: Finish) -> Result<usize> {
         let mut tasks = 0;
         loop {
             let ids = self.claim(CYCLE_BATCH).await?;
@@ -87,7 +89,8 @@ impl Prepared {
                 return Ok(tasks);
             }
             tasks += ids.len();
-            self.client.execute(&self.complete, &[&ids]).await?;
+            let finished = if finish == Finish::Keep { &self.complete } else { &self.delete };
+            self.client.execute(finished, &[&ids]).await?;
         }
     }
 
@@ -107,9 +110,9 @@ impl Bare for BarePostgres {
         Ok(self.clients[0].client.batch_execute(&fill).await?)
     }
 
-    async fn drain(&self) -> Result<usize> {
+    async fn drain(&self, finish: Finish) -> Result<usize> {
         let drains = self.clients.iter().take(CYCLE_CONNECTIONS).map(Arc::clone);
-        let drained = try_join_all(drains.map(|client| tokio::spawn(client.drain()))).await?;
+        let drained = try_join_all(drains.map(|client| tokio::spawn(client.drain(finish)))).await?;
         drained.into_iter().sum()
     }
 
@@ -128,6 +131,16 @@ impl Bare for BarePostgres {
         let (types, priorities, payloads) = (vec![TYPE; tasks], vec![5_i32; tasks], vec![PAYLOAD; tasks]);
         let prepared = &self.clients[client];
         prepared.client.execute(&prepared.insert_many, &[&types, &priorities, &payloads]).await?;
+        Ok(())
+    }
+
+    async fn claim(&self, client: usize, limit: usize) -> Result<Vec<i64>> {
+        self.clients[client].claim(limit).await
+    }
+
+    async fn complete(&self, client: usize, keys: &[i64]) -> Result<()> {
+        let prepared = &self.clients[client];
+        prepared.client.execute(&prepared.complete, &[&keys]).await?;
         Ok(())
     }
 

@@ -2,9 +2,14 @@
 //! connection. No queue, no validation, no errors told apart, no task built from a row.
 
 use anyhow::{Result, ensure};
+use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection};
 use taskqueue_core::{Clock, LeaseToken, NewTask, SystemClock};
+use tokio::sync::Mutex;
+
+use super::{Bare, CYCLE_BATCH, Finish};
+use crate::tasks::{TYPE, Workload};
 
 /// The rows of one INSERT, largest first.
 const INSERT_ROWS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
@@ -123,6 +128,57 @@ impl BareSqlite {
     async fn execute(&mut self, sql: &'static str) -> Result<()> {
         sqlx::query(sql).execute(&mut self.connection).await?;
         Ok(())
+    }
+}
+
+/// The bare loop on a file of its own, as other engines' bare programs are. SQLite has one writer: clients take turns.
+pub(crate) struct BareFile {
+    bare: Mutex<BareSqlite>,
+    workload: Workload,
+}
+
+impl BareFile {
+    /// Connects to a file that has been migrated.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(crate) async fn connect(path: &str) -> Result<Self> {
+        Ok(Self { bare: Mutex::new(BareSqlite::connect(path).await?), workload: Workload::new("bare")? })
+    }
+}
+
+#[async_trait]
+impl Bare for BareFile {
+    async fn fill(&self, tasks: usize) -> Result<()> {
+        for start in (0..tasks).step_by(1_000) {
+            self.insert_many(0, (tasks - start).min(1_000)).await?;
+        }
+        Ok(())
+    }
+
+    async fn drain(&self, finish: Finish) -> Result<usize> {
+        ensure!(finish == Finish::Keep, "the bare program of SQLite keeps what is finished");
+        let (mut bare, mut tasks) = (self.bare.lock().await, 0);
+        loop {
+            let leases = bare.claim(TYPE, CYCLE_BATCH).await?;
+            if leases.is_empty() {
+                return Ok(tasks);
+            }
+            bare.complete(TYPE, &leases).await?;
+            tasks += leases.len();
+        }
+    }
+
+    async fn insert(&self, _: usize) -> Result<()> {
+        self.insert_many(0, 1).await
+    }
+
+    async fn insert_in_transaction(&self, _: usize) -> Result<()> {
+        self.insert_many(0, 1).await
+    }
+
+    async fn insert_many(&self, _: usize, tasks: usize) -> Result<()> {
+        self.bare.lock().await.enqueue(&self.workload.tasks(tasks)).await
     }
 }
 

@@ -2,16 +2,25 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, Row as _};
 use taskqueue_core::{NewTask, Queue};
 use taskqueue_mysql::{MysqlConfig, MysqlQueue};
 
-use super::{Bed, Connections, Engine, OnServer, Producer, Transactions, database, with_database};
+use super::{Bed, Connections, Engine, Horizon, OnServer, Producer, Transactions, database, with_database};
 use crate::bare::{Bare, mysql::BareMysql};
 use crate::servers::Server;
+
+/// How many undo records InnoDB has not purged.
+const HISTORY: &str = "SELECT CAST(count AS SIGNED) FROM information_schema.innodb_metrics \
+    WHERE name = 'trx_rseg_history_len'";
+/// So few are as good as none: InnoDB keeps some.
+const HISTORY_SHORT: i64 = 500;
+/// Two minutes.
+const PURGE_POLLS_MAX: usize = 1_200;
 
 /// A server.
 pub(super) struct Mysql(Arc<Server>);
@@ -68,6 +77,27 @@ impl Bed for MysqlBed {
         Ok(Arc::new(queue))
     }
 
+    fn url(&self) -> Result<&str> {
+        Ok(&self.url)
+    }
+
+    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>> {
+        Ok(Arc::new(BareMysql::connect(&self.url, connections).await?))
+    }
+
+    /// InnoDB purges in the background: waits until it has little left to purge.
+    async fn rest(&self) -> Result<()> {
+        let mut connection = connect(&self.url).await?;
+        for _ in 0..PURGE_POLLS_MAX {
+            let row = sqlx::query(HISTORY).fetch_one(&mut connection).await?;
+            if row.try_get_unchecked::<i64, _>(0)? < HISTORY_SHORT {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        bail!("InnoDB does not purge: an old transaction is open")
+    }
+
     fn on_server(&self) -> Result<&dyn OnServer> {
         Ok(self)
     }
@@ -79,18 +109,10 @@ impl Bed for MysqlBed {
 
 #[async_trait]
 impl OnServer for MysqlBed {
-    fn url(&self) -> &str {
-        &self.url
-    }
-
     async fn producer(&self) -> Result<Arc<dyn Producer>> {
         let queue = MysqlQueue::connect(&self.url).await?;
         queue.migrate().await?;
         Ok(Arc::new(MysqlProducer(queue)))
-    }
-
-    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>> {
-        Ok(Arc::new(BareMysql::connect(&self.url, connections).await?))
     }
 
     async fn pin(&self) -> Result<Box<dyn Any + Send>> {
@@ -99,22 +121,36 @@ impl OnServer for MysqlBed {
         Ok(Box::new(connection))
     }
 
-    /// InnoDB purges all the time.
-    async fn rest(&self) -> Result<()> {
-        Ok(())
+    async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>> {
+        let mut config = MysqlConfig::url(&self.url)?;
+        config.shards = Some(shards);
+        let queue = MysqlQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
+    fn horizon(&self) -> Horizon {
+        Horizon::Server
     }
 
     async fn transactions(&self) -> Result<Transactions> {
         let mut connection = connect(&self.url).await?;
-        let mut count = async |name: &str| -> Result<i64> {
-            let row = sqlx::query(AssertSqlSafe(format!("SHOW GLOBAL STATUS LIKE '{name}'")))
-                .fetch_one(&mut connection)
-                .await?;
-            Ok(row.try_get::<String, _>(1)?.parse()?)
-        };
-        let finished = count("Com_commit").await? + count("Com_rollback").await?;
+        let commits = status(&mut connection, "Com_commit").await?;
+        let finished = commits + status(&mut connection, "Com_rollback").await?;
         Ok(Transactions { finished, deadlocks: 0 })
     }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
+    async fn log_bytes(&self) -> Result<f64> {
+        Ok(status(&mut connect(&self.url).await?, "Innodb_os_log_written").await? as f64)
+    }
+}
+
+/// A counter of the server's.
+async fn status(connection: &mut MySqlConnection, name: &str) -> Result<i64> {
+    let show = AssertSqlSafe(format!("SHOW GLOBAL STATUS LIKE '{name}'"));
+    let row = sqlx::query(show).fetch_one(connection).await.with_context(|| format!("the status {name}"))?;
+    Ok(row.try_get::<String, _>(1)?.parse()?)
 }
 
 struct MysqlProducer(MysqlQueue);

@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use taskqueue_core::{NewTask, Queue};
-use taskqueue_postgres::{PostgresConfig, PostgresQueue};
+use taskqueue_postgres::{PostgresConfig, PostgresQueue, WakeUpMode};
 use tokio_postgres::{Client, NoTls};
 
-use super::{Bed, Connections, Engine, OnServer, Producer, Transactions, database, with_database};
+use super::{Bed, Connections, Engine, Horizon, OnServer, Producer, Transactions, database, with_database};
 use crate::bare::{Bare, postgres::BarePostgres};
 use crate::servers::Server;
 
@@ -62,6 +62,20 @@ impl Bed for PostgresBed {
         Ok(Arc::new(queue))
     }
 
+    fn url(&self) -> Result<&str> {
+        Ok(&self.url)
+    }
+
+    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>> {
+        Ok(Arc::new(BarePostgres::connect(&self.url, connections).await?))
+    }
+
+    async fn rest(&self) -> Result<()> {
+        let client = client(&self.url).await?;
+        client.batch_execute("VACUUM (ANALYZE)").await?;
+        Ok(client.batch_execute("CHECKPOINT").await?)
+    }
+
     fn on_server(&self) -> Result<&dyn OnServer> {
         Ok(self)
     }
@@ -74,30 +88,36 @@ impl Bed for PostgresBed {
 
 #[async_trait]
 impl OnServer for PostgresBed {
-    fn url(&self) -> &str {
-        &self.url
-    }
-
     async fn producer(&self) -> Result<Arc<dyn Producer>> {
         let queue = PostgresQueue::connect(&self.url).await?;
         queue.migrate().await?;
         Ok(Arc::new(PostgresProducer(queue)))
     }
 
-    async fn bare(&self, connections: usize) -> Result<Arc<dyn Bare>> {
-        Ok(Arc::new(BarePostgres::connect(&self.url, connections).await?))
+    async fn open_without_hint(&self) -> Result<Arc<dyn Queue>> {
+        let mut config = PostgresConfig::url(&self.url)?;
+        config.wake_up = WakeUpMode::Off;
+        let queue = PostgresQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
+    async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>> {
+        let mut config = PostgresConfig::url(&self.url)?;
+        config.shards = Some(shards);
+        let queue = PostgresQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
+    fn horizon(&self) -> Horizon {
+        Horizon::Database
     }
 
     async fn pin(&self) -> Result<Box<dyn Any + Send>> {
         let client = client(&self.url).await?;
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class").await?;
         Ok(Box::new(client))
-    }
-
-    async fn rest(&self) -> Result<()> {
-        let client = client(&self.url).await?;
-        client.batch_execute("VACUUM (ANALYZE)").await?;
-        Ok(client.batch_execute("CHECKPOINT").await?)
     }
 
     /// A backend reports what it did when it ends; closing is not waited for, so this waits for it.
@@ -115,6 +135,11 @@ impl OnServer for PostgresBed {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         bail!("a closed queue keeps its connections")
+    }
+
+    async fn log_bytes(&self) -> Result<f64> {
+        let written = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8";
+        Ok(client(&self.url).await?.query_one(written, &[]).await?.get(0))
     }
 }
 

@@ -9,6 +9,10 @@ use taskqueue_core::Queue;
 use taskqueue_sqlite::{Durability, SqliteConfig, SqliteQueue};
 
 use super::{Bed, Connections, Engine};
+use crate::bare::{Bare, sqlite::BareFile};
+
+/// What the bare program's file ends in.
+const BARE: &str = ".bare";
 
 /// Files in a folder.
 pub(super) struct Sqlite {
@@ -44,8 +48,19 @@ impl Bed for SqliteBed {
         Ok(Arc::new(open(&self.path, Durability::Normal).await?))
     }
 
+    /// Its path.
+    fn url(&self) -> Result<&str> {
+        Ok(&self.path)
+    }
+
+    async fn bare(&self, _: usize) -> Result<Arc<dyn Bare>> {
+        let path = format!("{}{BARE}", self.path);
+        open(&path, Durability::Full).await?.close().await;
+        Ok(Arc::new(BareFile::connect(&path).await?))
+    }
+
     async fn remove(self: Box<Self>) -> Result<()> {
-        for suffix in ["", "-wal", "-shm"] {
+        for suffix in ["", "-wal", "-shm", BARE, ".bare-wal", ".bare-shm"] {
             // What is not there need not be removed.
             std::fs::remove_file(format!("{}{suffix}", self.path)).ok();
         }

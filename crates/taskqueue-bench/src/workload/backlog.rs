@@ -30,7 +30,7 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
     finish(beside_finished, plan.finished).await?;
     schedule(&**beside_scheduled, plan.scheduled).await?;
     for bed in &beds {
-        bed.on_server()?.rest().await?;
+        bed.rest().await?;
     }
     let mut contest = Contest::default();
     for (name, queue) in

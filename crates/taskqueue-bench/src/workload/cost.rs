@@ -2,16 +2,16 @@
 //! drains a long queue. Memory is watched in a process of its own, which has done nothing else.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use taskqueue_core::Queue as _;
-use taskqueue_postgres::PostgresQueue;
 
 use super::drain::{Setting, by_bare, by_worker, worker};
+use crate::bare::Finish;
 use crate::contest::Contest;
-use crate::engine::{Bed, Connections, Engine, Kind};
+use crate::engine::{Bed, Connections, Engine, Kind, connect};
 use crate::plan::Plan;
 use crate::report::{Better, Figure};
 use crate::tasks::Workload;
@@ -22,8 +22,8 @@ const SETTING: Setting = Setting::Tuned(100);
 const CPU_MAX_US: f64 = 3.0;
 /// Memory above an idle worker's, in MiB.
 const MEMORY_MAX_MIB: f64 = 64.0;
-/// Where the process that is watched finds its database; not an argument, because others could see it.
-const VARIABLE: &str = "TASKQUEUE_BENCH_DATABASE_URL";
+/// Where a process of ours finds its database; not an argument, because others could see it.
+pub(super) const VARIABLE: &str = "TASKQUEUE_BENCH_DATABASE_URL";
 /// How long the watched process idles before its memory is taken.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -42,12 +42,14 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
 }
 
 async fn cpu(kind: Kind, bed: &dyn Bed, plan: &Plan) -> Result<Figure> {
-    let (bare, queue) = (&bed.on_server()?.bare(2).await?, &bed.open(Connections::Default).await?);
+    let (bare, queue) = (&bed.bare(2).await?, &bed.open(Connections::Default).await?);
     let mut contest = Contest::default();
     contest.enter("worker, CPU us a task", move || async move {
         Ok(by_worker(queue, SETTING, plan.drain).await?.cpu_us)
     });
-    contest.enter("bare, CPU us a task", move || async move { Ok(by_bare(bare, plan.drain).await?.cpu_us) });
+    contest.enter("bare, CPU us a task", move || async move {
+        Ok(by_bare(bare, Finish::Keep, plan.drain).await?.cpu_us)
+    });
     let [ours, limit] = contest.run(plan.rounds).await?;
     let (ours, limit) = (ours.median(), limit.median());
     let name = format!("worker CPU, us a task above the bare {limit:.1}, against {CPU_MAX_US}");
@@ -61,7 +63,7 @@ async fn memory(kind: Kind, bed: &dyn Bed, plan: &Plan) -> Result<Figure> {
     workload.fill(&*queue, plan.watched).await?;
     queue.close().await;
     let mut watched = Command::new(std::env::current_exe()?);
-    watched.args(["watch-memory", &plan.watched.to_string()]).env(VARIABLE, bed.on_server()?.url());
+    watched.args(["watch-memory", &kind.to_string(), &plan.watched.to_string()]).env(VARIABLE, bed.url()?);
     let output = tokio::task::spawn_blocking(move || watched.stderr(Stdio::inherit()).output()).await??;
     ensure!(output.status.success(), "the watched process failed");
     let Watched { idle_kib, most_kib } = serde_json::from_slice(&output.stdout)?;
@@ -75,10 +77,10 @@ async fn memory(kind: Kind, bed: &dyn Bed, plan: &Plan) -> Result<Figure> {
 ///
 /// # Errors
 /// As the queue's.
-pub async fn watch_memory(tasks: u64) -> Result<()> {
+pub async fn watch_memory(kind: Kind, tasks: u64) -> Result<()> {
     let url = std::env::var(VARIABLE).with_context(|| format!("{VARIABLE} is not set"))?;
-    let queue = PostgresQueue::connect(&url).await?;
-    let running = worker(std::sync::Arc::new(queue.clone()), SETTING)?.start();
+    let queue = connect(kind, &url).await?;
+    let running = worker(Arc::clone(&queue), SETTING)?.start();
     tokio::time::sleep(IDLE).await;
     let (idle_kib, _) = usage::memory_kib()?;
     queue.resume(&Workload::new("watched")?.task_type).await?;

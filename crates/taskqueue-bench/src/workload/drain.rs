@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use taskqueue_core::{Payload, Queue};
+use taskqueue_core::{NewTask, Payload, Queue, RawPayload};
 use taskqueue_worker::Worker;
 use tokio::time::Instant;
 
 use super::rate;
-use crate::bare::Bare;
+use crate::bare::{Bare, Finish};
 use crate::contest::Contest;
 use crate::engine::{Connections, Engine, Kind};
 use crate::plan::Plan;
 use crate::report::{Better, Figure};
-use crate::tasks::{TYPE, Workload};
+use crate::tasks::{PAYLOAD, TYPE, Workload};
 use crate::usage;
 
 /// How a worker is configured.
@@ -28,6 +28,18 @@ pub(super) enum Setting {
     Concurrency(usize),
     /// For throughput, with so many tasks at once.
     Tuned(usize),
+}
+
+impl Setting {
+    /// Where a drain with this setting is to be, as a part of the bare loop's.
+    pub(super) fn better(self, kind: Kind) -> Better {
+        match (kind, self) {
+            (Kind::Postgres, Self::Tuned(_)) => Better::Higher(0.70),
+            (Kind::Postgres, _) => Better::Higher(0.50),
+            (_, Self::Tuned(_)) => Better::Higher(0.60),
+            _ => Better::Told,
+        }
+    }
 }
 
 /// What a drain reached.
@@ -56,6 +68,23 @@ impl Payload for Photo {
     const TYPE: &'static str = TYPE;
 }
 
+impl Photo {
+    /// The size of the photo whose number is 0, so that numbers do not change the payload's length.
+    const SIZE: u64 = 1_000_000;
+
+    /// A task whose payload is that of every other, but for a number.
+    pub(super) fn task(number: usize) -> taskqueue_core::Result<NewTask> {
+        let mut photo: Self = RawPayload::parse(PAYLOAD)?.decode()?;
+        photo.size = Self::SIZE + number as u64;
+        NewTask::new(&photo)
+    }
+
+    /// That number.
+    pub(super) fn number(&self) -> usize {
+        usize::try_from(self.size.saturating_sub(Self::SIZE)).unwrap_or(usize::MAX)
+    }
+}
+
 async fn nothing(_: Photo) {}
 
 /// A worker whose handlers do nothing.
@@ -79,12 +108,13 @@ pub(super) async fn by_worker(queue: &Arc<dyn Queue>, setting: Setting, tasks: u
 }
 
 /// Fills the bare table and drains it with the bare program; only draining is timed.
-pub(super) async fn by_bare(bare: &Arc<dyn Bare>, tasks: usize) -> Result<Drained> {
+pub(super) async fn by_bare(bare: &Arc<dyn Bare>, finish: Finish, tasks: usize) -> Result<Drained> {
     bare.fill(tasks).await?;
-    measured(tasks, bare.drain()).await
+    measured(tasks, bare.drain(finish)).await
 }
 
-async fn measured(tasks: usize, drain: impl Future<Output = Result<usize>>) -> Result<Drained> {
+/// Times what drains so many tasks.
+pub(super) async fn measured(tasks: usize, drain: impl Future<Output = Result<usize>>) -> Result<Drained> {
     let (start, cpu_before) = (Instant::now(), usage::cpu_time()?);
     let drained = drain.await?;
     let (elapsed, cpu) = (start.elapsed(), usage::cpu_time()?.saturating_sub(cpu_before));
@@ -101,22 +131,17 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
         ("c100, else nothing configured", Setting::Concurrency(100)),
     ];
     let bed = engine.bed("drain").await?;
-    let (bare, queue) = (&bed.on_server()?.bare(2).await?, &bed.open(Connections::Default).await?);
+    let (bare, queue) = (&bed.bare(2).await?, &bed.open(Connections::Default).await?);
     let mut contest = Contest::default();
-    contest.enter("bare", move || async move { Ok(by_bare(bare, plan.drain).await?.rate) });
+    contest.enter("bare", move || async move { Ok(by_bare(bare, Finish::Keep, plan.drain).await?.rate) });
     for (name, setting) in settings {
         contest.enter(name, move || async move { Ok(by_worker(queue, setting, plan.drain).await?.rate) });
     }
     let [limit, ours @ ..]: [_; 6] = contest.run(plan.rounds).await?;
     bed.remove().await?;
     let figures = settings.iter().zip(&ours).map(|((name, setting), ours)| {
-        let better = match (kind, setting) {
-            (Kind::Postgres, Setting::Tuned(_)) => Better::Higher(0.70),
-            (Kind::Postgres, _) => Better::Higher(0.50),
-            (_, Setting::Tuned(_)) => Better::Higher(0.60),
-            _ => Better::Told,
-        };
-        Figure::of(format!("drain, tasks/s, {name}"), &kind.to_string(), ours, &limit, better)
+        let name = format!("drain, tasks/s, {name}");
+        Figure::of(name, &kind.to_string(), ours, &limit, setting.better(kind))
     });
     Ok(figures.collect())
 }

@@ -82,7 +82,7 @@ impl Way {
 pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<Vec<Figure>> {
     let bed = engine.bed("enqueue").await?;
     let server = bed.on_server()?;
-    let (producer, bare) = (&server.producer().await?, &server.bare(CLIENTS_MAX).await?);
+    let (producer, bare) = (&server.producer().await?, &bed.bare(CLIENTS_MAX).await?);
     let mut figures = Vec::with_capacity(WAYS.len());
     for way in WAYS {
         let mut contest = Contest::default();
