@@ -23,7 +23,10 @@
 mod error;
 pub mod event;
 pub mod exec;
+pub mod federation;
+mod metrics;
 pub mod store;
 pub mod webhook;
 
 pub use error::HandlerError;
+pub use metrics::HandlerMetrics;
