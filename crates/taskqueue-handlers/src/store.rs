@@ -4,11 +4,15 @@
 //! ETags are without quotes, times are UTC, sizes are bytes. Keys are as they are, not URL-encoded.
 
 mod error;
+#[cfg(feature = "s3")]
+mod s3;
 mod types;
 
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
+#[cfg(feature = "s3")]
+pub use self::s3::{S3Config, S3Credentials, S3Store};
 pub use self::types::{
     Attributes, Body, Condition, CopyObject, DeleteOutcome, GetObject, ListObjects, ListVersions,
     MultipartUpload, ObjectBody, ObjectInfo, ObjectPage, ObjectRef, Part, RestoreRequest, RestoreStarted,
