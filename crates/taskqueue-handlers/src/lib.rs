@@ -20,11 +20,15 @@
 //! # }
 //! ```
 
+pub mod cleanup;
+mod derived;
 mod error;
 pub mod event;
 pub mod exec;
 pub mod federation;
+pub mod lifecycle;
 mod metrics;
+pub mod restore;
 pub mod store;
 pub mod webhook;
 
