@@ -12,7 +12,7 @@
 //! `expected_mod_time`. Deletes and copies carry the ETag that it saw as a condition, so that a store that knows
 //! conditions checks and acts in one step; one that answers that it does not is asked without, right after the look.
 //! `delete_version` has no such condition to give: a version never changes, and that it is not the current one is only
-//! looked at before.
+//! looked at before. The Ceph gateway honours conditions on deletes and on a copy's source, and not on its target.
 //!
 //! S3 has no way to change the class of a version in place. In a bucket with versions a transition therefore makes a
 //! new version of the current object and deletes the one that it came from; a noncurrent version cannot be moved, and
@@ -196,8 +196,13 @@ impl LifecycleHandler {
             written => written?,
         };
         // In a bucket with versions the copy is one more; in others it took the place of its source.
-        let (Some(old), Some(new)) = (&info.version_id, written.version_id) else { return Ok(()) };
-        if *old == new {
+        let Some(old) = &info.version_id else { return Ok(()) };
+        let new = match written.version_id {
+            Some(new) => Some(new),
+            // Ceph does not say what it made.
+            None => self.store.head(object).await?.version_id,
+        };
+        if new.is_none_or(|new| new == *old) {
             return Ok(());
         }
         self.store.delete(&object.clone().version(Some(old.clone())), &Condition::Always).await

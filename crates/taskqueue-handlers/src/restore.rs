@@ -69,7 +69,7 @@ pub enum Restored {
         /// When it goes back.
         expires: DateTime<Utc>,
         /// What moves it back.
-        back: LifecyclePayload,
+        back: Box<LifecyclePayload>,
     },
     /// Not yet: to be looked at again after this.
     After(Duration),
@@ -186,21 +186,32 @@ impl RestoreHandler {
         };
         let (source, target) = (ObjectRef::new(bucket, key), ObjectRef::new(&payload.bucket, &payload.key));
         let archived = self.store.head(&source).await?;
-        let copy = CopyObject {
-            source,
-            target: target.clone(),
-            size: archived.size,
-            if_match: Some(archived.etag),
-            condition: Condition::Always,
-            attributes: None,
-            storage_class: None,
-        };
-        self.store.copy(&copy).await?;
-        self.metrics.bytes(archived.size);
+        if !self.is_there(&target, &archived).await? {
+            let copy = CopyObject {
+                source,
+                target: target.clone(),
+                size: archived.size,
+                if_match: Some(archived.etag),
+                condition: Condition::Always,
+                attributes: None,
+                storage_class: None,
+            };
+            self.store.copy(&copy).await?;
+            self.metrics.bytes(archived.size);
+        }
         let written = self.store.head(&target).await?;
         let expires = self.clock.now().checked_add_days(Days::new(payload.days.into()));
         let expires = expires.ok_or_else(|| HandlerError::permanent("days are out of range"))?;
-        Ok(Restored::Copied { expires, back: back(payload, &written, self.clock.now()) })
+        Ok(Restored::Copied { expires, back: Box::new(back(payload, &written, self.clock.now())) })
+    }
+
+    /// Whether an earlier run made the copy.
+    async fn is_there(&self, target: &ObjectRef, archived: &ObjectInfo) -> Result<bool, HandlerError> {
+        match self.store.head(target).await {
+            Ok(info) => Ok(!is_archived(&info) && info.etag == archived.etag),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn done(
@@ -240,7 +251,7 @@ impl Handler for RestoreHandler {
             Restored::Readable(_) => Ok(Outcome::done()),
             Restored::After(delay) => Ok(Outcome::Snooze { delay }),
             Restored::Copied { expires, back } => {
-                let task = NewTask::new(&back).map_err(TaskError::permanent)?;
+                let task = NewTask::new(&*back).map_err(TaskError::permanent)?;
                 Ok(Outcome::done().then(task.id(back_id(cx.id())).scheduled_at(expires)))
             }
         }

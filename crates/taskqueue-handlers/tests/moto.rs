@@ -138,6 +138,9 @@ async fn what_the_archive_keeps_elsewhere_is_copied_and_goes_back_in_time() {
     assert!((expires - SystemClock.now()).num_hours() >= 71);
     let info = archive.store.head(&ObjectRef::new(&archive.bucket, "k")).await.unwrap();
     assert_eq!(info.attributes.storage_class, None);
-    assert_eq!((back.storage_class.as_deref(), back.expected_etag), (Some("GLACIER"), Some(info.etag)));
+    assert_eq!(
+        (back.storage_class.as_deref(), back.expected_etag.clone()),
+        (Some("GLACIER"), Some(info.etag))
+    );
     assert_eq!(archive.told.statuses(), [RestoreStatus::Restored]);
 }

@@ -182,7 +182,7 @@ impl LifecycleScan {
         let (version, upload) = (text(&payload.version_id), text(&payload.upload_id));
         let (etag, class) = (text(&payload.expected_etag), text(&payload.storage_class));
         let action = payload.action.as_str();
-        let parts = [&payload.bucket, &payload.key, &version, &upload, &etag, &class, action];
+        let parts: [&str; 7] = [&payload.bucket, &payload.key, &version, &upload, &etag, &class, action];
         Ok(NewTask::new(payload)?.id(derived_id(TaskId::from(time.into_uuid()), &parts)))
     }
 }

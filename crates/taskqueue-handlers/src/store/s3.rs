@@ -162,7 +162,12 @@ impl ObjectStore for S3Store {
             .set_version_id_marker(version.flatten())
             .set_max_keys(limit(list.limit));
         let answer = self.answered("list the versions of", &list.bucket, request.send()).await?;
-        read::version_page(&answer)
+        let mut page = read::version_page(&answer)?;
+        // Ceph begins with the versions of the key that it is to begin behind.
+        if let Some((key, None)) = &list.after {
+            page.versions.retain(|version| version.key > *key);
+        }
+        Ok(page)
     }
 
     async fn create_upload(&self, object: &ObjectRef, attributes: &Attributes) -> Result<Upload, StoreError> {

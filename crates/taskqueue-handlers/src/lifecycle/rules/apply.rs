@@ -26,7 +26,7 @@ const CLASSES: [&str; 7] =
 
 impl Rules {
     pub(super) fn decide<'a>(&'a self, seen: &Seen<'a, '_>) -> Option<Decision<'a>> {
-        let matching = || self.rules.iter().filter(|rule| takes(rule, seen));
+        let matching = || self.rules.iter().filter(move |rule| takes(rule, seen));
         let removal = matching().find_map(|rule| Some((rule, removal(rule, seen)?)));
         if let Some((rule, action)) = removal {
             let version = Some(seen.version);
