@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "s3/engine.rs"]
+mod engine;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -49,10 +52,7 @@ impl Archive {
         let client = config.client().unwrap();
         let bucket = format!("moto-{}", TaskId::generate());
         client.create_bucket().bucket(&bucket).send().await.unwrap();
-        let server = reqwest::get(config.endpoint.clone().unwrap()).await.unwrap();
-        let server =
-            server.headers().get("server").and_then(|it| it.to_str().ok()).unwrap_or("moto").to_owned();
-        println!("engine: moto {server}");
+        engine::report("moto", &config).await;
         let archive =
             Self { bucket, client, store: Arc::new(S3Store::new(config).unwrap()), told: Arc::default() };
         archive.put("k", class).await;

@@ -96,7 +96,8 @@ impl Lifecycle {
 async fn print(mut scan: LifecycleScan) -> Outcome {
     while let Some(found) = scan.step().await.map_err(failure)? {
         for payload in &found.payloads {
-            output::json(payload)?;
+            let line = serde_json::to_string(payload);
+            output::line(line.map_err(|error| Failure::failed(format!("no JSON form: {error}")))?)?;
         }
     }
     Ok(())

@@ -12,6 +12,8 @@ use taskqueue_handlers::store::{
     Version, Written,
 };
 
+use crate::engine;
+
 pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) store: Arc<S3Store>,
@@ -29,7 +31,7 @@ impl Bucket {
         let client = config.client().unwrap();
         let name = format!("s3-{}", TaskId::generate());
         client.create_bucket().bucket(&name).send().await.unwrap();
-        report_engine(&config).await;
+        engine::report("s3", &config).await;
         Self { name, store: Arc::new(S3Store::new(config).unwrap()), client }
     }
 
@@ -73,11 +75,4 @@ impl Bucket {
         let list = ListVersions { bucket: self.name.clone(), ..ListVersions::default() };
         self.store.list_versions(&list).await.unwrap().versions
     }
-}
-
-/// For the summary of a run: what a gateway calls itself.
-async fn report_engine(config: &S3Config) {
-    let answer = reqwest::get(config.endpoint.clone().unwrap()).await.unwrap();
-    let server = answer.headers().get("server").and_then(|it| it.to_str().ok()).unwrap_or("unnamed");
-    println!("engine: s3 {server}");
 }

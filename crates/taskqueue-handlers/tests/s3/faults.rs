@@ -32,6 +32,10 @@ async fn read(store: &S3Store, object: ObjectRef) -> Result<Vec<u8>, StoreError>
     Ok(pieces.concat())
 }
 
+async fn wait_past_the_stall() {
+    tokio::time::sleep(STALL * 3).await;
+}
+
 async fn stubbed(answers: &'static [&'static str]) -> Result<Vec<u8>, StoreError> {
     let address = stub(answers).await;
     let config = S3Config::new(Some(String::new()), S3Credentials::new("key", "secret"));
@@ -66,7 +70,7 @@ async fn a_slow_source_is_no_fault_of_the_server() {
     let bucket = Bucket::new().await;
     let store = store_at(&upstream(), config());
     let data = stream::once(async {
-        tokio::time::sleep(STALL * 3).await;
+        wait_past_the_stall().await;
         Ok(Bytes::from_static(b"late"))
     });
     let body = Body { length: 4, data: Box::pin(data) };

@@ -9,6 +9,7 @@
 
 mod bucket;
 mod cleanup;
+mod engine;
 mod faults;
 mod lifecycle;
 mod proxy;

@@ -62,7 +62,7 @@ pub(crate) async fn stub(answers: &'static [&'static str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
-        let mut answers = answers.iter().peekable();
+        let mut answers = answers.iter();
         let mut answer = "";
         while let Ok((mut client, _)) = listener.accept().await {
             answer = answers.next().copied().unwrap_or(answer);

@@ -68,7 +68,7 @@ async fn a_condition_that_does_not_hold_keeps_the_object_as_it_is() {
     let bucket = Bucket::new().await;
     let object = bucket.object("k");
     let first = bucket.put("k", b"first").await;
-    let put = |condition| {
+    let put = |condition: Condition| {
         let (store, object) = (bucket.store.clone(), object.clone());
         async move {
             let body = Bytes::from_static(b"second").into();
@@ -101,10 +101,9 @@ async fn what_is_not_there_is_told_from_what_is_forbidden() {
 
     let mut stranger = config();
     stranger.credentials.secret_access_key = "wrong".to_owned();
-    let refused = S3Store::new(S3Config { ..stranger })
-        .unwrap()
-        .list(&ListObjects { bucket: bucket.name.clone(), ..ListObjects::default() });
-    assert_eq!(refused.await.unwrap_err().kind(), StoreErrorKind::Denied);
+    let stranger = S3Store::new(stranger).unwrap();
+    let list = ListObjects { bucket: bucket.name.clone(), ..ListObjects::default() };
+    assert_eq!(stranger.list(&list).await.unwrap_err().kind(), StoreErrorKind::Denied);
 }
 
 #[tokio::test]
