@@ -151,6 +151,8 @@ impl LifecycleScan {
         LifecyclePayload {
             key: upload.upload.object.key.clone(),
             upload_id: Some(upload.upload.id.clone()),
+            // For the task's id, which is of its time; the upload's own id is what is checked.
+            expected_mod_time: upload.initiated.timestamp_nanos_opt(),
             ..self.payload(decision)
         }
     }
