@@ -7,6 +7,9 @@ use std::str::FromStr;
 
 use crate::{COCKROACH, MYSQL, Migration, POSTGRES, SQLITE};
 
+/// The version since which the number of shards is kept in the database.
+const SHARDS_SINCE: i64 = 2;
+
 /// A family of databases that share their SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -55,8 +58,9 @@ impl Engine {
 
     /// The migrations after version `after` as one script, for a task table of this name, with the statements that
     /// record them: once it is applied, the backend finds nothing to migrate. 0 means from the start; then a schema
-    /// before the name is made too. The name must have been checked to be made of identifiers.
-    pub fn script(self, table: &str, after: i64) -> String {
+    /// before the name is made too, and the tasks are spread over `shards`, in `1..=1024`; a table that was there has
+    /// one. The name must have been checked to be made of identifiers.
+    pub fn script(self, table: &str, after: i64, shards: u16) -> String {
         let mut script = String::new();
         if after == 0 {
             if let Some((schema, _)) = table.rsplit_once('.') {
@@ -72,7 +76,16 @@ impl Engine {
             ));
             script.push_str(&format!("\n{}\n", self.record(table, migration)));
         }
+        if self.has_shards() && after < SHARDS_SINCE {
+            let shards = if after == 0 { shards } else { 1 };
+            script.push_str(&format!("\nINSERT INTO {table}_shards (one, shards) VALUES (1, {shards});\n"));
+        }
         script.trim_start().to_owned()
+    }
+
+    /// Whether tasks can be spread over shards.
+    pub fn has_shards(self) -> bool {
+        self != Self::Sqlite
     }
 
     fn create_versions(self, table: &str) -> String {
@@ -143,7 +156,7 @@ mod tests {
     #[test]
     fn a_script_records_every_version_that_it_applies() {
         for engine in Engine::ALL {
-            let script = engine.script("outbox", 0);
+            let script = engine.script("outbox", 0, 1);
             assert!(script.starts_with("CREATE TABLE IF NOT EXISTS outbox_migrations "), "{script}");
             for Migration { version, .. } in engine.migrations() {
                 let record =
@@ -155,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_script_for_a_schema_makes_the_schema_first() {
-        let script = Engine::Postgres.script("\"work\".outbox", 0);
+        let script = Engine::Postgres.script("\"work\".outbox", 0, 1);
         assert!(script.starts_with("CREATE SCHEMA IF NOT EXISTS \"work\";\n"), "{script}");
         assert!(script.contains("INSERT INTO \"work\".outbox_migrations "), "{script}");
     }
@@ -163,10 +176,23 @@ mod tests {
     #[test]
     fn a_script_begins_after_the_version_that_is_there() {
         for engine in Engine::ALL {
-            assert_eq!(engine.script("outbox", engine.newest()), "");
-            let last = engine.script("outbox", engine.newest() - 1);
+            assert_eq!(engine.script("outbox", engine.newest(), 1), "");
+            let last = engine.script("outbox", engine.newest() - 1, 1);
             assert_eq!(last.contains("IF NOT EXISTS outbox_migrations"), engine.newest() == 1);
             assert_eq!(last.matches("INSERT INTO outbox_migrations").count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_script_says_how_many_shards_a_new_table_has_and_that_an_old_one_has_one() {
+        let says = |engine: Engine, after, number| {
+            let insert = format!("INSERT INTO outbox_shards (one, shards) VALUES (1, {number});");
+            engine.script("outbox", after, 16).contains(&insert)
+        };
+        for engine in Engine::ALL {
+            assert_eq!(says(engine, 0, 16), engine.has_shards());
+            assert_eq!(says(engine, 1, 1), engine.has_shards());
+            assert!(!engine.script("outbox", 2, 16).contains("outbox_shards"));
         }
     }
 

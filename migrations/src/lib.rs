@@ -28,20 +28,28 @@ impl Migration {
 }
 
 /// SQLite's migrations.
-pub const SQLITE: &[Migration] =
-    &[Migration { version: 1, name: "tasks", template: include_str!("../sqlite/0001_tasks.sql") }];
+pub const SQLITE: &[Migration] = &[
+    Migration { version: 1, name: "tasks", template: include_str!("../sqlite/0001_tasks.sql") },
+    Migration { version: 2, name: "shards", template: include_str!("../sqlite/0002_shards.sql") },
+];
 
 /// PostgreSQL's migrations.
-pub const POSTGRES: &[Migration] =
-    &[Migration { version: 1, name: "tasks", template: include_str!("../postgres/0001_tasks.sql") }];
+pub const POSTGRES: &[Migration] = &[
+    Migration { version: 1, name: "tasks", template: include_str!("../postgres/0001_tasks.sql") },
+    Migration { version: 2, name: "shards", template: include_str!("../postgres/0002_shards.sql") },
+];
 
 /// CockroachDB's migrations. Each statement ends with a line, may be repeated, and is to be sent on its own.
-pub const COCKROACH: &[Migration] =
-    &[Migration { version: 1, name: "tasks", template: include_str!("../cockroach/0001_tasks.sql") }];
+pub const COCKROACH: &[Migration] = &[
+    Migration { version: 1, name: "tasks", template: include_str!("../cockroach/0001_tasks.sql") },
+    Migration { version: 2, name: "shards", template: include_str!("../cockroach/0002_shards.sql") },
+];
 
 /// The migrations of MySQL and MariaDB.
-pub const MYSQL: &[Migration] =
-    &[Migration { version: 1, name: "tasks", template: include_str!("../mysql/0001_tasks.sql") }];
+pub const MYSQL: &[Migration] = &[
+    Migration { version: 1, name: "tasks", template: include_str!("../mysql/0001_tasks.sql") },
+    Migration { version: 2, name: "shards", template: include_str!("../mysql/0002_shards.sql") },
+];
 
 #[cfg(test)]
 mod tests {
@@ -60,8 +68,9 @@ mod tests {
 
     #[test]
     fn in_a_schema_tables_are_qualified_and_indexes_are_not() {
-        for migration in POSTGRES.iter().chain(COCKROACH) {
-            let sql = migration.sql("\"work\".outbox").replace(" IF NOT EXISTS", "");
+        for migrations in [POSTGRES, COCKROACH] {
+            let sql: String = migrations.iter().map(|migration| migration.sql("\"work\".outbox")).collect();
+            let sql = sql.replace(" IF NOT EXISTS", "");
             assert!(
                 sql.contains("CREATE TABLE \"work\".outbox_leases (") && !sql.contains(" outbox_leases ("),
                 "{sql}"

@@ -19,8 +19,19 @@ const SERVER_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
 enum Tables {
     /// They must be there.
     Expected,
-    /// They are created or upgraded.
-    Migrated,
+    /// They are created or upgraded; new ones get so many shards.
+    Migrated { shards: Option<u16> },
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl Tables {
+    /// What is asked for. Else a queue goes by what its table was made with.
+    fn shards(self) -> Option<u16> {
+        match self {
+            Self::Expected => None,
+            Self::Migrated { shards } => shards,
+        }
+    }
 }
 
 /// The queue in a database that is there.
@@ -35,13 +46,19 @@ pub(crate) async fn existing(target: &Target) -> Outcome<Arc<dyn Queue>> {
 /// The queue in a database; a SQLite file that is not there yet is created with its tables. One that is there is
 /// another's until `migrate` was run on it, and so is a server's database: then it is left as it is.
 pub(crate) async fn existing_or_new(target: &Target) -> Outcome<Arc<dyn Queue>> {
-    let tables = if is_missing(&target.place()?) { Tables::Migrated } else { Tables::Expected };
+    let tables =
+        if is_missing(&target.place()?) { Tables::Migrated { shards: None } } else { Tables::Expected };
     open(target, tables).await
 }
 
-/// The queue in a database, its tables created or upgraded; also the file, if it is a SQLite file.
-pub(crate) async fn migrated(target: &Target) -> Outcome<Arc<dyn Queue>> {
-    open(target, Tables::Migrated).await
+/// The queue in a database, its tables created or upgraded; also the file, if it is a SQLite file. New tables get so
+/// many shards; with none said, one.
+pub(crate) async fn migrated(target: &Target, shards: Option<u16>) -> Outcome<Arc<dyn Queue>> {
+    let engine = target.engine()?;
+    if shards.is_some() && !engine.has_shards() {
+        return Err(Failure::usage(format!("--shards is for servers; {engine} keeps all tasks in one")));
+    }
+    open(target, Tables::Migrated { shards }).await
 }
 
 /// Whether there is nothing yet: no file, or an empty one.
@@ -78,7 +95,7 @@ async fn sqlite(url: &str, table: TableName, tables: Tables) -> taskqueue_core::
     use taskqueue_sqlite::{SqliteConfig, SqliteQueue};
     let config = SqliteConfig::new(url)?.table(table);
     let queue = SqliteQueue::with_config(config).await?;
-    if tables == Tables::Migrated {
+    if tables != Tables::Expected {
         queue.migrate().await?;
     }
     Ok(Arc::new(queue))
@@ -90,8 +107,9 @@ async fn postgres(url: &str, table: TableName, tables: Tables) -> taskqueue_core
     let mut config = PostgresConfig::url(url)?;
     config.options.table = table;
     config.acquire_timeout = SERVER_WAIT;
+    config.shards = tables.shards();
     let queue = PostgresQueue::with_config(config).await?;
-    if tables == Tables::Migrated {
+    if tables != Tables::Expected {
         queue.migrate().await?;
     }
     Ok(Arc::new(queue))
@@ -103,8 +121,9 @@ async fn mysql(url: &str, table: TableName, tables: Tables) -> taskqueue_core::R
     let mut config = MysqlConfig::url(url)?;
     config.options.table = table;
     config.acquire_timeout = SERVER_WAIT;
+    config.shards = tables.shards();
     let queue = MysqlQueue::with_config(config).await?;
-    if tables == Tables::Migrated {
+    if tables != Tables::Expected {
         queue.migrate().await?;
     }
     Ok(Arc::new(queue))

@@ -116,7 +116,7 @@ fn tables_that_are_not_there_are_made_by_migrate_and_by_nothing_else(server: Ser
 fn the_printed_sql_leaves_migrate_nothing_to_do(server: Server) {
     let database = server.database();
     let program = Program::on(&database);
-    let script = program.ok(&["migrate", "--print", "--table", "outbox"]);
+    let script = program.ok(&["migrate", "--print", "--table", "outbox", "--shards", "3"]);
     assert_eq!(database.tables(), 0, "printing made tables");
     database.apply(&script);
     let tables = database.tables();
@@ -127,6 +127,7 @@ fn the_printed_sql_leaves_migrate_nothing_to_do(server: Server) {
         program.ok(&["work", "--table", "outbox", "--drain", "--exec", "mail=cat"]).contains("1 completed")
     );
     assert!(program.ok(&["list", "--table", "outbox", "--status", "completed"]).contains(id.trim()));
+    program.run(&["migrate", "--table", "outbox", "--shards", "2"]).refused(2, "made with 3 shards");
 }
 
 fn two_tables_in_one_database_are_two_queues(server: Server) {

@@ -31,8 +31,25 @@ impl TaskId {
         self.0
     }
 
-    /// The id with its low 16 bits replaced. Shards derive from these bits, so tasks that must be unique
-    /// among themselves are given the same ones.
+    /// A new id for a task of this type with this unique key. All ids that are made so for one key are in one shard,
+    /// where a key must be to be unique; otherwise they are as those of [`generate`](Self::generate).
+    pub fn for_unique_key(task_type: &TaskType, key: &str) -> Self {
+        Self::generate().with_unique_key(task_type, key)
+    }
+
+    /// This id, moved to the shard of a unique key: its low 16 bits are taken from the type and the key. For ids that
+    /// are derived from something else, as one that must be the same each time it is made.
+    #[must_use]
+    pub fn with_unique_key(self, task_type: &TaskType, key: &str) -> Self {
+        self.with_low_bits(unique_bits(task_type, key))
+    }
+
+    /// The low 16 bits, from which shards derive.
+    pub(crate) fn low_bits(self) -> u16 {
+        (self.0.as_u128() & u128::from(u16::MAX)) as u16
+    }
+
+    /// The id with its low 16 bits replaced.
     pub(crate) fn with_low_bits(self, bits: u16) -> Self {
         let high = self.0.as_u128() & !u128::from(u16::MAX);
         Self(Uuid::from_u128(high | u128::from(bits)))
@@ -175,4 +192,13 @@ impl<'de> Deserialize<'de> for WorkerId {
         let id = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         Self::new(id).map_err(serde::de::Error::custom)
     }
+}
+
+/// FNV-1a, folded to 16 bits: stable across versions, since stored ids depend on it.
+fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
+    let bytes = task_type.as_str().bytes().chain([0]).chain(key.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
 }

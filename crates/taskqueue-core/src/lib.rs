@@ -17,6 +17,7 @@ mod queue;
 mod reclaim;
 mod retry;
 mod settle;
+mod shard;
 mod state;
 mod task;
 mod wake;
@@ -40,6 +41,7 @@ pub use retry::{BACKOFF_CAP_DEFAULT, JITTER_DEFAULT, RetryPolicy};
 pub use settle::{
     Decision, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement, Transition, decide_batch, shorten,
 };
+pub use shard::{SHARDS_MAX, Shard, Shards};
 pub use state::State;
 pub use task::{MAX_RETRIES_DEFAULT, Metadata, Priority, Status, Task};
 pub use wake::{WakeListener, WakeUp};

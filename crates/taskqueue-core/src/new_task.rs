@@ -156,7 +156,7 @@ impl NewTask {
     pub fn unique_key(mut self, key: impl Display) -> Self {
         let key = key.to_string();
         if !self.id_is_given {
-            self.id = self.id.with_low_bits(unique_bits(&self.task_type, &key));
+            self.id = self.id.with_unique_key(&self.task_type, &key);
         }
         self.unique_key = Some(key);
         self
@@ -286,13 +286,4 @@ impl<P: Payload> IntoTask for P {
     fn into_task(self) -> Result<NewTask> {
         NewTask::new(&self)
     }
-}
-
-/// FNV-1a, folded to 16 bits: stable across versions, since stored ids depend on it.
-fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
-    let bytes = task_type.as_str().bytes().chain([0]).chain(key.bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
 }

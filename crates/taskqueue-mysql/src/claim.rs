@@ -8,6 +8,7 @@
 //!
 //! Lists of ids come in powers of two, so that few texts are prepared; [`padded`] fills them up.
 
+use taskqueue_core::Shard;
 use taskqueue_sql::{Column, TASK_COLUMNS, TableName};
 
 /// The most ids that one statement lists.
@@ -48,15 +49,17 @@ impl Literal {
         }
     }
 
+    /// The shard stands in the text: it is the same in all rows, and each value more costs the server.
+    ///
     /// For each row: id, type, priority, time asked for or NULL, delay in us, place, max retries, unique key, region,
     /// metadata, payload.
     ///
     /// A value may name columns that stand before it, with their new values. There is no INSERT IGNORE and no
     /// ON DUPLICATE KEY UPDATE: the one swallows truncation too, and neither says which rows went in.
-    pub(crate) fn insert(&self, rows: usize) -> String {
-        let Self { table, now, .. } = self;
+    pub(crate) fn insert(&self, shard: Shard, rows: usize) -> String {
+        let (Self { table, now, .. }, shard) = (self, shard.number());
         let row = format!(
-            "(0, ?, ?, ?, {now}, created_at, COALESCE(?, created_at + INTERVAL ? MICROSECOND), \
+            "({shard}, ?, ?, ?, {now}, created_at, COALESCE(?, created_at + INTERVAL ? MICROSECOND), \
              IF(scheduled_at > created_at, 1, 0), IF(status = 0, -priority, 0), \
              IF(status = 0, scheduled_at + INTERVAL ? MICROSECOND, scheduled_at), IF(status = 1, scheduled_at, NULL), \
              0, ?, 0, 0, 0, ?, IF(unique_key IS NULL, NULL, 1), ?, ?, ?)"
@@ -71,10 +74,10 @@ impl Literal {
 
     /// For each row: id, type, priority, place, max retries, payload. As [`insert`](Self::insert), for tasks that are
     /// ready at once and have nothing else: half the values, and less to compute, take the server half the time.
-    pub(crate) fn insert_plain(&self, rows: usize) -> String {
-        let Self { table, now, .. } = self;
+    pub(crate) fn insert_plain(&self, shard: Shard, rows: usize) -> String {
+        let (Self { table, now, .. }, shard) = (self, shard.number());
         let row = format!(
-            "(0, ?, ?, ?, {now}, created_at, created_at, 0, -priority, created_at + INTERVAL ? MICROSECOND, 0, ?, 0, 0, \
+            "({shard}, ?, ?, ?, {now}, created_at, created_at, 0, -priority, created_at + INTERVAL ? MICROSECOND, 0, ?, 0, 0, \
              0, ?)"
         );
         format!(
@@ -84,14 +87,14 @@ impl Literal {
         )
     }
 
-    /// For each of `types` types: the type twice, the limit. Then the limit. How many tasks of each type are among the
+    /// For each of `types` types: the shard, the type twice, the limit. Then the limit. How many tasks of each type are among the
     /// first ready ones: type, tasks, now. Reads heads of the index alone and takes no lock, so that an idle poll
     /// disturbs nobody.
     pub(crate) fn heads(&self, types: usize) -> String {
         let Self { table, now, .. } = self;
         let head = format!(
             "(SELECT type, queue_rank, queue_at, id FROM {table} FORCE INDEX ({table}_pos) \
-             WHERE shard = 0 AND status = 0 AND type = ? AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = ?) \
+             WHERE shard = ? AND status = 0 AND type = ? AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = ?) \
              ORDER BY queue_rank, queue_at, id LIMIT ?)"
         );
         format!(
@@ -100,57 +103,57 @@ impl Literal {
         )
     }
 
-    /// Now, lease token, lease end, now, worker id, now, now, then the ids.
+    /// Now, lease token, lease end, now, worker id, now, now, the shard, then the ids.
     pub(crate) fn claim(&self, ids: usize) -> String {
         let Self { table, .. } = self;
         format!(
             "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, attempts = attempts + 1, \
              lease_token = ?, lease_number = lease_number + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, \
-             started_at = ?, updated_at = ? WHERE shard = 0 AND id IN ({}) AND status = 0",
+             started_at = ?, updated_at = ? WHERE shard = ? AND id IN ({}) AND status = 0",
             marks(ids)
         )
     }
 
-    /// The ids. Those that are running, locked in key order: id, lease token, how long it has been running in us.
+    /// The shard, then the ids. Those that are running, locked in key order: id, lease token, how long it has been running in us.
     pub(crate) fn running(&self, ids: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
             "SELECT id, lease_token, TIMESTAMPDIFF(MICROSECOND, started_at, {now}) FROM {table} FORCE INDEX (PRIMARY) \
-             WHERE shard = 0 AND id IN ({}) AND status = 2 ORDER BY id FOR UPDATE",
+             WHERE shard = ? AND id IN ({}) AND status = 2 ORDER BY id FOR UPDATE",
             marks(ids)
         )
     }
 
-    /// The ids, then the tokens.
+    /// The shard, the ids, then the tokens.
     pub(crate) fn complete(&self, ids: usize, tokens: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
             "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, queue_at = {now}, completed_at = {now}, \
              lease_until = NULL, unique_held = NULL, updated_at = {now} \
-             WHERE shard = 0 AND id IN ({}) AND lease_token IN ({}) AND status = 2",
+             WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
             marks(ids),
             marks(tokens)
         )
     }
 
-    /// The visibility timeout in us, the ids, then the tokens.
+    /// The visibility timeout in us, the shard, the ids, then the tokens.
     pub(crate) fn heartbeat(&self, ids: usize, tokens: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
             "UPDATE {table} FORCE INDEX (PRIMARY) SET lease_until = {now} + INTERVAL ? MICROSECOND, \
-             heartbeat_at = {now} WHERE shard = 0 AND id IN ({}) AND lease_token IN ({}) AND status = 2",
+             heartbeat_at = {now} WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
             marks(ids),
             marks(tokens)
         )
     }
 
-    /// For each of `kinds` kinds of waiting task: status, type, limit. Then the limit. The due ones, earliest first: id,
+    /// For each of `kinds` kinds of waiting task: shard, status, type, limit. Then the limit. The due ones, earliest first: id,
     /// due time. The last limit is the engine's business, because Vitess answers with 10,000 rows at most.
     pub(crate) fn due(&self, kinds: usize) -> String {
         let Self { table, now, .. } = self;
         let head = format!(
             "(SELECT id, queue_at FROM {table} FORCE INDEX ({table}_pos) \
-             WHERE shard = 0 AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= {now} \
+             WHERE shard = ? AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= {now} \
              ORDER BY queue_at, id LIMIT ?)"
         );
         format!("{} ORDER BY queue_at, id LIMIT ?", vec![head; kinds].join(" UNION ALL "))
@@ -177,26 +180,26 @@ pub(crate) fn padded<T: Copy>(list: &[T]) -> Vec<T> {
     padded
 }
 
-/// The type and the limit. The first ready tasks of the type, locked, in claim order, as `TASK_COLUMNS` with
+/// The shard, the type and the limit. The first ready tasks of the type, locked, in claim order, as `TASK_COLUMNS` with
 /// `queue_rank` and `queue_at` behind, without what the claim sets. What others hold is passed over.
 fn take(table: &TableName) -> String {
     let read = TASK_COLUMNS.iter().filter(|column| !claim_sets(**column));
     let columns = read.map(|column| column.name()).collect::<Vec<_>>().join(", ");
     format!(
         "SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
-         WHERE shard = 0 AND status = 0 AND type = ? ORDER BY queue_rank, queue_at, id LIMIT ? \
+         WHERE shard = ? AND status = 0 AND type = ? ORDER BY queue_rank, queue_at, id LIMIT ? \
          FOR UPDATE SKIP LOCKED"
     )
 }
 
-/// A JSON array of arrays as rows `u`, joined with the tasks `t` that they name by the id in their first place. The
+/// A JSON array of arrays as rows `u`, and the shard; joined with the tasks `t` that they name by the id in their first place. The
 /// text is the same for any number of rows. STRAIGHT_JOIN reads the array first and then one task a row by key.
 ///
 /// An update of a join assigns in no set order, so that no assignment may read a column that another one changes.
 fn update_each(table: &TableName, columns: &str, assignments: &str, condition: &str) -> String {
     format!(
         "UPDATE JSON_TABLE(?, '$[*]' COLUMNS (id char(32) PATH '$[0]' ERROR ON ERROR, {columns})) AS u \
-         STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.shard = 0 AND t.id = UNHEX(u.id) \
+         STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.shard = ? AND t.id = UNHEX(u.id) \
          SET {assignments} WHERE {condition}"
     )
 }
@@ -221,12 +224,12 @@ fn settle(table: &TableName, now: &str) -> String {
     update_each(table, columns, &assignments, "t.lease_token = u.token AND t.status = 2")
 }
 
-/// The limit. Running tasks whose lease has ended, earliest end first. `lease_until` is in no index, so that a
+/// The shard and the limit. Running tasks whose lease has ended, earliest end first. `lease_until` is in no index, so that a
 /// heartbeat writes one page; the running prefix is as long as the workers are many.
 fn ended(table: &TableName, now: &str) -> String {
     format!(
         "SELECT id, type, lease_token, worker_id, attempts, max_retries, reclaims FROM {table} FORCE INDEX ({table}_pos) \
-         WHERE shard = 0 AND status = 2 AND lease_until <= {now} ORDER BY lease_until, id LIMIT ?"
+         WHERE shard = ? AND status = 2 AND lease_until <= {now} ORDER BY lease_until, id LIMIT ?"
     )
 }
 
@@ -245,11 +248,11 @@ fn reclaim(table: &TableName, now: &str) -> String {
     update_each(table, columns, &assignments, &condition)
 }
 
-/// The kinds of task that wait for a time: status, type. Grouped by the index's first columns, all of them, so that
+/// The shard. The kinds of task that wait for a time: status, type. Grouped by the index's first columns, all of them, so that
 /// both engines jump from kind to kind in it; without `shard` among them they read every waiting entry.
 fn waiting(table: &TableName) -> String {
     format!(
-        "SELECT status, type FROM {table} FORCE INDEX ({table}_pos) WHERE shard = 0 AND status IN (1, 4) \
+        "SELECT status, type FROM {table} FORCE INDEX ({table}_pos) WHERE shard = ? AND status IN (1, 4) \
          GROUP BY shard, status, type"
     )
 }

@@ -3,7 +3,7 @@
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Claim, State, TaskId, TaskType};
+use taskqueue_core::{Claim, Shard, State, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
 
 use crate::batch::micros;
@@ -17,12 +17,13 @@ use crate::wire::{self, bind_ids, number};
 pub(crate) async fn claim(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
-    let (heads, now) = heads(dialect, &mut *connection, claiming).await?;
+    let (heads, now) = heads(dialect, &mut *connection, shard, claiming).await?;
     let mut taken = Vec::new();
     for head in &heads {
-        taken.extend(take(dialect, &mut *connection, head).await?);
+        taken.extend(take(dialect, &mut *connection, shard, head).await?);
     }
     let claimed = Claimed { claiming, now, until: now + micros(claiming.visibility_timeout) };
     let mut rows = taken.into_iter().map(|fields| claimed.read(fields)).collect::<Attempt<Vec<_>>>()?;
@@ -31,7 +32,7 @@ pub(crate) async fn claim(
     for chunk in ids.chunks(LIST_MAX) {
         let ids = padded(chunk);
         let sql = dialect.literal().claim(ids.len());
-        let query = bind_ids(claimed.bind(dialect.query(&sql))?, &ids);
+        let query = bind_ids(claimed.bind(dialect.query(&sql))?.bind(shard.number()), &ids);
         changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
     }
     rows.sort_unstable_by_key(|(place, _)| *place);
@@ -42,6 +43,7 @@ pub(crate) async fn claim(
 async fn heads(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
     // Of one type alone it only matters whether there is any.
@@ -50,6 +52,7 @@ async fn heads(
     let sql = dialect.literal().heads(claiming.types.len());
     let mut query = dialect.query(&sql);
     for task_type in &claiming.types {
+        query = query.bind(shard.number());
         query = query.bind(task_type.as_str()).bind(task_type.as_str()).bind(limit);
     }
     let mut heads = Vec::new();
@@ -66,9 +69,11 @@ async fn heads(
 async fn take(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     (task_type, limit): &(TaskType, i64),
 ) -> Attempt<Vec<Vec<Field>>> {
-    let query = dialect.query(&dialect.literal().take).bind(task_type.as_str()).bind(limit);
+    let query = dialect.query(&dialect.literal().take).bind(shard.number());
+    let query = query.bind(task_type.as_str()).bind(limit);
     dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
 }
 

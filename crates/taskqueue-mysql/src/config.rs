@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::MySqlPool;
 use sqlx::mysql::MySqlConnectOptions;
-use taskqueue_core::{Error, Result};
+use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::Options;
 
 use crate::Engine;
@@ -33,6 +33,11 @@ pub struct MysqlConfig {
     /// How long the server may take to answer a statement before its connection is given up and the call fails as
     /// `Unavailable`; longer than `lock_wait_timeout`. Default 60 s.
     pub statement_timeout: Duration,
+    /// Over how many shards the tasks of a new table are spread, in `1..=1024`. Default none: one for a new table, and
+    /// what it was made with for one that is there; a queue that is set to another number than its table has is refused.
+    /// More than one costs a transaction a shard for what looks for tasks, and gains nothing on MySQL and MariaDB. The
+    /// order of claims then holds within each shard. `docs/engines.md` says more.
+    pub shards: Option<u16>,
     /// What the server is. Default none: what it says of itself tells. To be set for one behind a proxy that answers
     /// otherwise.
     pub engine: Option<Engine>,
@@ -92,11 +97,17 @@ impl MysqlConfig {
             acquire_timeout: Duration::from_secs(30),
             lock_wait_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(60),
+            shards: None,
             engine: None,
             contention_retries_max: 10,
             now_sql: Cow::Borrowed(NOW),
             source,
         }
+    }
+
+    /// How many shards were asked for.
+    pub(crate) fn shards(&self) -> Result<Option<Shards>> {
+        self.shards.map(Shards::new).transpose()
     }
 
     /// Checks the settings; connecting does so first.
@@ -105,6 +116,7 @@ impl MysqlConfig {
     /// `InvalidInput`, naming the setting.
     pub fn validate(&self) -> Result<()> {
         self.options.validate()?;
+        self.shards()?;
         if self.options.table.schema().is_some() {
             let message = "a table in a schema: these engines have none within a database; name the database in the URL";
             return Err(Error::invalid_input("configure", message));
@@ -147,6 +159,7 @@ impl fmt::Debug for MysqlConfig {
             .field("acquire_timeout", &self.acquire_timeout)
             .field("lock_wait_timeout", &self.lock_wait_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("shards", &self.shards)
             .field("engine", &self.engine)
             .field("contention_retries_max", &self.contention_retries_max)
             .field("now_sql", &self.now_sql)
@@ -193,6 +206,8 @@ mod tests {
         assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
         let too_short = MysqlConfig { lock_wait_timeout: Duration::from_millis(10), ..config() };
         assert!(too_short.validate().expect_err("10ms").to_string().contains("lock_wait_timeout"));
+        let none_at_all = MysqlConfig { shards: Some(0), ..config() };
+        assert!(none_at_all.validate().expect_err("0").to_string().contains("shards"));
         let impatient = MysqlConfig { statement_timeout: Duration::from_secs(5), ..config() };
         assert!(impatient.validate().expect_err("5s").to_string().contains("statement_timeout"));
     }

@@ -5,14 +5,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_query::{Expr, MysqlQueryBuilder, Value};
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
-use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, TaskId, Transition};
+use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Transition};
 use taskqueue_sql::within;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Dialect, Failure, Flavour, Options, Reclaiming, Row, Statement,
+    Access, Applied, Attempt, Claiming, Dialect, Failure, Options, Reclaiming, Row, Sharding, Statement,
 };
 
 use crate::MysqlConfig;
@@ -20,43 +19,10 @@ use crate::batch::{Batch, micros};
 use crate::claim::{LIST_MAX, Literal, padded};
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
+use crate::flavour::MysqlFlavour;
 use crate::transaction::Transaction;
-use crate::wire::{bind_ids, bind_tokens, bytes, number};
+use crate::wire::{bind_ids, bind_tokens, number};
 use crate::{claiming, insert, wire};
-
-/// How MySQL and MariaDB write what the portable statements leave open. The server's clock is the queue's.
-#[derive(Debug, Clone)]
-pub(crate) struct MysqlFlavour {
-    now: String,
-}
-
-impl MysqlFlavour {
-    /// A flavour whose current time is this SQL expression.
-    pub(crate) fn new(now: &str) -> Self {
-        Self { now: now.to_owned() }
-    }
-}
-
-impl Flavour for MysqlFlavour {
-    type Builder = MysqlQueryBuilder;
-    type Now = ();
-
-    fn now(&self, (): ()) -> Expr {
-        Expr::cust(self.now.clone())
-    }
-
-    fn ago(&self, (): (), age: Duration) -> Expr {
-        Expr::cust_with_values(format!("{} - INTERVAL ? MICROSECOND", self.now), [micros(age)])
-    }
-
-    fn id(&self, id: TaskId) -> Value {
-        Value::from(bytes(id))
-    }
-
-    fn rank_off_queue(&self) -> Expr {
-        Expr::cust("0")
-    }
-}
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -65,18 +31,20 @@ pub(crate) struct MysqlDialect {
     options: Options,
     flavour: MysqlFlavour,
     literal: Literal,
+    sharding: Sharding,
     engine: Engine,
     statement_timeout: Duration,
     contention_retries_max: u32,
 }
 
 impl MysqlDialect {
-    pub(crate) fn new(pool: MySqlPool, engine: Engine, config: &MysqlConfig) -> Self {
+    pub(crate) fn new(pool: MySqlPool, engine: Engine, config: &MysqlConfig, sharding: Sharding) -> Self {
         Self {
             pool,
             options: config.options.clone(),
             flavour: MysqlFlavour::new(&config.now_sql),
             literal: Literal::new(&config.options.table, &config.now_sql),
+            sharding,
             engine,
             statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
@@ -85,6 +53,10 @@ impl MysqlDialect {
 
     pub(crate) fn pool(&self) -> &MySqlPool {
         &self.pool
+    }
+
+    pub(crate) fn sharding(&self) -> &Sharding {
+        &self.sharding
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -124,6 +96,7 @@ impl MysqlDialect {
     async fn live(
         &self,
         connection: &mut MySqlConnection,
+        shard: Shard,
         leases: impl Iterator<Item = &Lease>,
     ) -> Attempt<HashMap<TaskId, (LeaseToken, i64)>> {
         let mut held: HashMap<TaskId, BTreeSet<i64>> = HashMap::new();
@@ -136,7 +109,7 @@ impl MysqlDialect {
         for chunk in ids.chunks(LIST_MAX) {
             let chunk = padded(chunk);
             let sql = self.literal.running(chunk.len());
-            let query = bind_ids(self.query(&sql), &chunk);
+            let query = bind_ids(self.query(&sql).bind(shard.number()), &chunk);
             for row in self.rows(query, &mut *connection).await? {
                 let mut row = wire::row(&row)?;
                 let (id, token) = (row.id(0)?, row.integer(1)?);
@@ -154,23 +127,30 @@ impl MysqlDialect {
     async fn complete(
         &self,
         connection: &mut MySqlConnection,
+        shard: Shard,
         mut leases: Vec<(TaskId, LeaseToken)>,
     ) -> Attempt<()> {
         leases.sort_unstable_by_key(|(id, _)| *id);
         for chunk in leases.chunks(LIST_MAX) {
             let (ids, tokens) = ids_and_tokens(chunk);
             let sql = self.literal.complete(ids.len(), tokens.len());
-            let query = bind_tokens(bind_ids(self.query(&sql), &ids), tokens);
+            let query = bind_tokens(bind_ids(self.query(&sql).bind(shard.number()), &ids), tokens);
             changed(self.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
         }
         Ok(())
     }
 
     /// Runs a joined update over a batch; answers how many rows it matched.
-    async fn each(&self, connection: &mut MySqlConnection, sql: &str, batch: Batch) -> Attempt<u64> {
+    async fn each(
+        &self,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        sql: &str,
+        batch: Batch,
+    ) -> Attempt<u64> {
         let mut rows = 0;
         for (array, _) in batch.into_arrays() {
-            let query = self.query(sql).bind(array);
+            let query = self.query(sql).bind(array).bind(shard.number());
             // A redrive can meet a unique key that was taken meanwhile: what was read is out of date.
             let done = self.run(query, &mut *connection).await.map_err(|error| match is_duplicate(&error) {
                 true => Failure::Contention { source: Some(error.into()) },
@@ -182,9 +162,15 @@ impl MysqlDialect {
     }
 
     /// Due tasks, earliest first.
-    async fn due(&self, connection: &mut MySqlConnection, limit: usize) -> Attempt<Vec<TaskId>> {
+    async fn due(
+        &self,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        limit: usize,
+    ) -> Attempt<Vec<TaskId>> {
         let mut kinds = Vec::new();
-        for row in self.rows(self.query(&self.literal.waiting), &mut *connection).await? {
+        let waiting = self.query(&self.literal.waiting).bind(shard.number());
+        for row in self.rows(waiting, &mut *connection).await? {
             let mut row = wire::row(&row)?;
             kinds.push((row.integer(0)?, row.text(1)?));
         }
@@ -194,7 +180,7 @@ impl MysqlDialect {
         let sql = self.literal.due(kinds.len());
         let mut query = self.query(&sql);
         for (status, task_type) in kinds {
-            query = query.bind(status).bind(task_type).bind(number(limit));
+            query = query.bind(shard.number()).bind(status).bind(task_type).bind(number(limit));
         }
         let query = query.bind(number(limit));
         self.rows(query, connection).await?.iter().map(|row| wire::row(row)?.id(0)).collect()
@@ -215,6 +201,10 @@ impl Dialect for MysqlDialect {
 
     fn options(&self) -> &Options {
         &self.options
+    }
+
+    fn sharding(&self) -> Option<&Sharding> {
+        Some(&self.sharding)
     }
 
     fn now(&self) {}
@@ -249,40 +239,42 @@ impl Dialect for MysqlDialect {
         &self,
         connection: &mut MySqlConnection,
         (): (),
+        shard: Shard,
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>> {
         let placed: Vec<(usize, &NewTask)> = (place..).zip(tasks.iter().copied()).collect();
-        insert::insert(self, connection, &placed).await
+        insert::insert(self, connection, shard, &placed).await
     }
 
     async fn claim(
         &self,
         connection: &mut MySqlConnection,
         (): (),
+        shard: Shard,
         claiming: &Claiming,
     ) -> Attempt<Vec<Claim>> {
-        claiming::claim(self, connection, claiming).await
+        claiming::claim(self, connection, shard, claiming).await
     }
 
     async fn settle(
         &self,
         connection: &mut MySqlConnection,
         (): (),
+        shard: Shard,
         decisions: &[Decision],
     ) -> Attempt<Vec<Applied>> {
-        let live = self.live(&mut *connection, decisions.iter().map(|decision| &decision.lease)).await?;
+        let leases = decisions.iter().map(|decision| &decision.lease);
+        let live = self.live(&mut *connection, shard, leases).await?;
         let (completed, others): (Vec<&Decision>, Vec<&Decision>) = decisions
             .iter()
             .filter(|decision| live.contains_key(&decision.lease.task_id))
             .partition(|decision| decision.transition == Transition::Complete);
         let completed =
             completed.iter().map(|decision| (decision.lease.task_id, decision.lease.token)).collect();
-        self.complete(&mut *connection, completed).await?;
-        changed(
-            self.each(connection, &self.literal.settle, Batch::of_settles(&others)).await?,
-            others.len(),
-        )?;
+        self.complete(&mut *connection, shard, completed).await?;
+        let settled = self.each(connection, shard, &self.literal.settle, Batch::of_settles(&others)).await?;
+        changed(settled, others.len())?;
         Ok(live.into_iter().map(|(id, (_, busy_us))| Applied { id, busy_us }).collect())
     }
 
@@ -290,25 +282,32 @@ impl Dialect for MysqlDialect {
         &self,
         connection: &mut MySqlConnection,
         (): (),
+        shard: Shard,
         leases: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
-        let live = self.live(&mut *connection, leases.iter()).await?;
+        let live = self.live(&mut *connection, shard, leases.iter()).await?;
         let mut live: Vec<(TaskId, LeaseToken)> =
             live.into_iter().map(|(id, (token, _))| (id, token)).collect();
         live.sort_unstable_by_key(|(id, _)| *id);
         for chunk in live.chunks(LIST_MAX) {
             let (ids, tokens) = ids_and_tokens(chunk);
             let sql = self.literal.heartbeat(ids.len(), tokens.len());
-            let query = self.query(&sql).bind(micros(visibility_timeout));
+            let query = self.query(&sql).bind(micros(visibility_timeout)).bind(shard.number());
             let query = bind_tokens(bind_ids(query, &ids), tokens);
             changed(self.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
         }
         Ok(live.into_iter().collect())
     }
 
-    async fn ended(&self, connection: &mut MySqlConnection, (): (), limit: usize) -> Attempt<Vec<Row>> {
-        let query = self.query(&self.literal.ended).bind(number(limit));
+    async fn ended(
+        &self,
+        connection: &mut MySqlConnection,
+        (): (),
+        shard: Shard,
+        limit: usize,
+    ) -> Attempt<Vec<Row>> {
+        let query = self.query(&self.literal.ended).bind(shard.number()).bind(number(limit));
         self.rows(query, connection).await?.iter().map(wire::row).collect()
     }
 
@@ -316,25 +315,33 @@ impl Dialect for MysqlDialect {
         &self,
         connection: &mut MySqlConnection,
         (): (),
+        shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
-        let rows = self.each(connection, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
+        let rows = self.each(connection, shard, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
         changed(rows, ended.len())?;
         Ok(ended.iter().map(|ended| ended.id).collect())
     }
 
-    async fn promote(&self, connection: &mut MySqlConnection, (): (), limit: usize) -> Attempt<u64> {
-        let due = self.due(&mut *connection, limit).await?;
-        self.each(connection, &self.literal.promote, Batch::of_ready(&due)).await
+    async fn promote(
+        &self,
+        connection: &mut MySqlConnection,
+        (): (),
+        shard: Shard,
+        limit: usize,
+    ) -> Attempt<u64> {
+        let due = self.due(&mut *connection, shard, limit).await?;
+        self.each(connection, shard, &self.literal.promote, Batch::of_ready(&due)).await
     }
 
     async fn redrive(
         &self,
         connection: &mut MySqlConnection,
         (): (),
+        shard: Shard,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
-        let rows = self.each(connection, &self.literal.redrive, Batch::of_ready(ids)).await?;
+        let rows = self.each(connection, shard, &self.literal.redrive, Batch::of_ready(ids)).await?;
         changed(rows, ids.len())?;
         Ok(ids.iter().copied().collect())
     }

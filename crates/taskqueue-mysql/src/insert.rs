@@ -8,7 +8,7 @@ use chrono::{Datelike, NaiveDateTime};
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Error, NewTask, Schedule, TaskId, TaskType};
+use taskqueue_core::{Error, NewTask, Schedule, Shard, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
 
 use crate::batch::micros;
@@ -31,13 +31,14 @@ type Placed<'t> = (usize, &'t NewTask);
 pub(crate) async fn insert(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     tasks: &[Placed<'_>],
 ) -> Attempt<HashSet<TaskId>> {
     let mut inserted = HashSet::with_capacity(tasks.len());
     let mut rest = tasks;
     while !rest.is_empty() {
         let (piece, others) = rest.split_at(piece_rows(rest));
-        inserted.extend(insert_piece(dialect, connection, piece).await?);
+        inserted.extend(insert_piece(dialect, connection, shard, piece).await?);
         rest = others;
     }
     Ok(inserted)
@@ -46,6 +47,7 @@ pub(crate) async fn insert(
 async fn insert_piece(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     piece: &[Placed<'_>],
 ) -> Attempt<Vec<TaskId>> {
     let mut free = first_of_each_key(piece.to_vec());
@@ -53,10 +55,10 @@ async fn insert_piece(
         if free.is_empty() {
             return Ok(Vec::new());
         }
-        match insert_rows_of(dialect, connection, &free).await? {
+        match insert_rows_of(dialect, connection, shard, &free).await? {
             Inserting::Done => return Ok(free.into_iter().map(|(_, task)| task.id).collect()),
             // The statement left nothing behind; the transaction goes on, and sees what others have committed.
-            Inserting::Collided => free = without_collisions(dialect, connection, piece).await?,
+            Inserting::Collided => free = without_collisions(dialect, connection, shard, piece).await?,
         }
     }
     Err(Failure::Contention { source: None })
@@ -70,12 +72,13 @@ enum Inserting {
 async fn insert_rows_of(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     rows: &[Placed<'_>],
 ) -> Attempt<Inserting> {
     let are_plain = rows.iter().all(|(_, task)| is_plain(task));
     let sql = match are_plain {
-        true => dialect.literal().insert_plain(rows.len()),
-        false => dialect.literal().insert(rows.len()),
+        true => dialect.literal().insert_plain(shard, rows.len()),
+        false => dialect.literal().insert(shard, rows.len()),
     };
     let mut query = dialect.query(&sql);
     for row in rows {
@@ -124,9 +127,10 @@ fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Attempt<Inserts<'
 async fn without_collisions<'t>(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
+    shard: Shard,
     piece: &[Placed<'t>],
 ) -> Attempt<Vec<Placed<'t>>> {
-    let statements = Statements::new(dialect.flavour(), &dialect.options().table);
+    let statements = Statements::new(dialect.flavour(), &dialect.options().table, shard);
     let ids: Vec<TaskId> = piece.iter().map(|(_, task)| task.id).collect();
     let mut stored = HashSet::new();
     for mut row in dialect.fetch(connection, statements.standings(&ids)).await? {

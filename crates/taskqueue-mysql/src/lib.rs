@@ -15,6 +15,7 @@ mod config;
 mod dialect;
 mod engine;
 mod error;
+mod flavour;
 #[cfg(test)]
 mod golden;
 mod insert;
@@ -28,7 +29,7 @@ pub use sqlx::MySqlConnection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 pub use taskqueue_core::*;
-use taskqueue_sql::{Dialect, SqlQueue, delegate_queue};
+use taskqueue_sql::{Dialect, Sharding, SqlQueue, delegate_queue};
 pub use taskqueue_sql::{Options, TableName};
 
 pub use config::MysqlConfig;
@@ -63,17 +64,23 @@ impl MysqlQueue {
             Source::Pool(pool) => (pool.clone(), ask(pool, &config).await?),
             Source::Url(url) => open(&config, url).await?,
         };
-        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(pool, server.engine, &config)) })
+        let sharding = Sharding::new(config.shards()?);
+        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(pool, server.engine, &config, sharding)) })
     }
 
-    /// Brings the schema up to date. Idempotent; several processes may do it at once.
+    /// Brings the schema up to date. Idempotent; several processes may do it at once. A new table gets the shards that
+    /// the settings say, for good.
     ///
     /// # Errors
-    /// What the database says, and `Backend` when a newer program has migrated it already. DDL commits by itself in these engines: a migration that was cut short is taken up
+    /// What the database says, `Backend` when a newer program has migrated it already, and `InvalidInput` when the
+    /// settings say another number of shards than the table has. DDL commits by itself in these engines: a migration that was cut short is taken up
     /// again by the next call.
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
-        migrate::migrate(self.pool(), dialect.engine(), &dialect.options().table).await
+        let (table, sharding) = (&dialect.options().table, dialect.sharding());
+        let recorded =
+            migrate::migrate(self.pool(), dialect.engine(), table, sharding.of_new_table()).await?;
+        sharding.learn(table, Some(recorded)).map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
     /// The pool that the queue uses.

@@ -1,7 +1,7 @@
 //! Applies the schema's migrations, each once. It knows no queue.
 
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection, MySqlPool};
-use taskqueue_core::{ErrorKind, Result};
+use taskqueue_core::{ErrorKind, Result, Shards};
 use taskqueue_migrations::{MYSQL, Migration};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
@@ -19,7 +19,14 @@ const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(
 /// session lets migrators take turns; the connection is this call's own, so that the lock ends with it in any case.
 /// Vitess has no such lock: migrators at once repeat each other's statements there, which wait for each other in the
 /// server, and the version that one has recorded the others find.
-pub(crate) async fn migrate(pool: &MySqlPool, engine: Engine, table: &TableName) -> Result<()> {
+///
+/// Answers how many shards the table has.
+pub(crate) async fn migrate(
+    pool: &MySqlPool,
+    engine: Engine,
+    table: &TableName,
+    shards: Shards,
+) -> Result<i64> {
     let migrated = async {
         let mut connection = pool.acquire().await.map_err(failure)?.detach();
         if engine != Engine::Vitess {
@@ -30,9 +37,29 @@ pub(crate) async fn migrate(pool: &MySqlPool, engine: Engine, table: &TableName)
         for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
             apply(&mut connection, table, migration).await?;
         }
-        connection.close().await.map_err(failure)
+        let shards = shard(&mut connection, table, shards).await?;
+        connection.close().await.map_err(failure)?;
+        Ok(shards)
     };
     migrated.await.map_err(|failure: Failure| failure.into_error("migrate"))
+}
+
+/// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
+/// was recorded are in one.
+async fn shard(connection: &mut MySqlConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
+    let recorded = table.shards();
+    let any = format!("SELECT EXISTS (SELECT 1 FROM {table})");
+    let any = sqlx::query_scalar::<_, i64>(AssertSqlSafe(any)).fetch_one(&mut *connection).await;
+    let shards = if any.map_err(failure)? == 0 { shards } else { Shards::ONE };
+    let record = format!("INSERT INTO {recorded} (one, shards) VALUES (1, ?)");
+    let record = sqlx::query(AssertSqlSafe(record)).bind(i64::from(shards.get()));
+    match record.execute(&mut *connection).await {
+        Err(error) if !is_duplicate(&error) => return Err(failure(error)),
+        _ => {}
+    }
+    let recorded = format!("SELECT shards FROM {recorded}");
+    let recorded = sqlx::query_scalar::<_, i16>(AssertSqlSafe(recorded)).fetch_one(connection).await;
+    Ok(i64::from(recorded.map_err(failure)?))
 }
 
 async fn lock(connection: &mut MySqlConnection, table: &TableName) -> Attempt<()> {

@@ -16,6 +16,12 @@ mod mysql {
 
 mod mariadb {
     taskqueue_conformance::suite!(crate::support::MARIADB);
+
+    mod three_shards {
+        use crate::support::{MARIADB, Server};
+
+        taskqueue_conformance::suite!(Server { shards: 3, ..MARIADB });
+    }
 }
 
 #[cfg(feature = "vitess-tests")]
@@ -27,6 +33,7 @@ mod vitess {
         engine: "vitess",
         docker: "docker run -p 127.0.0.1:33577:33577 -e PORT=33574 -e KEYSPACES=test -e NUM_SHARDS=1 \
                  -e MYSQL_BIND_HOST=0.0.0.0 vitess/vttestserver:mysql80",
+        shards: 1,
     };
 
     taskqueue_conformance::suite!(VITESS);

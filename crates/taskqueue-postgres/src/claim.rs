@@ -80,7 +80,7 @@ impl Literal {
 }
 
 /// $1 ids, $2 types, $3 priorities, $4 payloads, $5 scheduled at, $6 delay in us, $7 max retries, $8 unique keys,
-/// $9 regions, $10 metadata, $11 place of the first.
+/// $9 regions, $10 metadata, $11 place of the first, $12 shard.
 ///
 /// `ON CONFLICT DO NOTHING` covers the id and the held unique key; of rows of one statement that collide with each
 /// other the first stays. The insert is ordered by place for that reason.
@@ -89,7 +89,7 @@ fn insert(table: &TableName) -> String {
         "INSERT INTO {table} AS t (shard, id, type, status, priority, queue_rank, queue_at, due_at, attempts, \
          max_retries, reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, unique_key, \
          unique_held, region, metadata, payload) \
-         SELECT 0, u.id, u.type, CASE WHEN w.at > now() THEN 1 ELSE 0 END, u.priority, \
+         SELECT $12::int2, u.id, u.type, CASE WHEN w.at > now() THEN 1 ELSE 0 END, u.priority, \
          CASE WHEN w.at > now() THEN NULL ELSE -u.priority::bigint END, \
          w.at + ($11::bigint + u.place - 1) * interval '1 microsecond', \
          CASE WHEN w.at > now() THEN w.at END, 0, u.max_retries, 0, 0, 0, w.at, now(), now(), u.unique_key, \
@@ -102,7 +102,7 @@ fn insert(table: &TableName) -> String {
     )
 }
 
-/// $1 ids, $2 types, $3 priorities, $4 payloads, $5 max retries, $6 metadata. Tasks that are ready now and hold no
+/// $1 ids, $2 types, $3 priorities, $4 payloads, $5 max retries, $6 metadata, $7 shard. Tasks that are ready now and hold no
 /// unique key; all of them, or none with a unique violation.
 ///
 /// `ON CONFLICT` inserts each row tentatively first and confirms it after: 11 us a row of the server's time instead of
@@ -111,7 +111,7 @@ fn insert_plain(table: &TableName) -> String {
     format!(
         "INSERT INTO {table} (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, \
          reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, metadata, payload) \
-         SELECT 0, u.id, u.type, 0, u.priority, -u.priority::bigint, \
+         SELECT $7::int2, u.id, u.type, 0, u.priority, -u.priority::bigint, \
          now() + (u.place - 1) * interval '1 microsecond', 0, u.max_retries, 0, 0, 0, now(), now(), now(), \
          u.metadata, u.payload \
          FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::int4[], $6::text[]) WITH ORDINALITY \
@@ -120,7 +120,7 @@ fn insert_plain(table: &TableName) -> String {
 }
 
 /// The ready tasks of the one type $1, in claim order.
-const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = $1 \
+const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
      AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
      ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
@@ -128,32 +128,32 @@ const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = 0 AND queue_rank 
 /// row beyond the limit is locked; what another claim took in between is skipped or fails the state's recheck.
 const MANY_TYPES: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
      SELECT h.ctid FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
-     SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = k.type \
+     SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type \
      ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
      ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
      ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
-/// As `ONE_TYPE`, in the ranks $6, highest priority first, each from its place $7 on. The places are looked through one
+/// As `ONE_TYPE`, in the ranks $7, highest priority first, each from its place $8 on. The places are looked through one
 /// after another, and no further than the limit: what is locked is claimed. What became ready in the last second is
 /// looked at in any case: transactions commit in another order than they begin.
-const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($6::bigint[], $7::timestamptz[]) AS k(rank, at) \
-     CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = $1 \
+const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($7::bigint[], $8::timestamptz[]) AS k(rank, at) \
+     CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
      AND queue_rank = k.rank AND queue_at >= least(k.at, now() - interval '1 second') \
      ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
 
-/// As `MANY_TYPES`, in the types $1 and ranks $6, each from its place $7 on.
+/// As `MANY_TYPES`, in the types $1 and ranks $7, each from its place $8 on.
 const MANY_TYPES_AHEAD: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
-     SELECT h.ctid FROM unnest($1::text[], $6::bigint[], $7::timestamptz[]) AS k(type, rank, at) \
-     CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL \
+     SELECT h.ctid FROM unnest($1::text[], $7::bigint[], $8::timestamptz[]) AS k(type, rank, at) \
+     CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL \
      AND type = k.type AND queue_rank = k.rank AND queue_at >= least(k.at, now() - interval '1 second') \
      ORDER BY queue_at LIMIT $4 + 512) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
      ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
      ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
-/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us.
+/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard.
 ///
 /// `= ANY(ARRAY(…))` evaluates the locking subquery once: joined or `IN`, a nested loop may run it again and claim
 /// beyond the limit. `status + 0` keeps stale statistics of the status from changing the plan.
@@ -166,7 +166,7 @@ fn claim(table: &TableName, ready: &str) -> String {
          started_at = now(), updated_at = now() \
          WHERE t.ctid = ANY(ARRAY({ready})) AND t.status + 0 = 0 RETURNING {CLAIMED}), \
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
-         SELECT $2, 0, now() + $5::bigint * interval '1 microsecond', array_agg(id) FROM u HAVING count(*) > 0) \
+         SELECT $2, $6::int2, now() + $5::bigint * interval '1 microsecond', array_agg(id) FROM u HAVING count(*) > 0) \
          SELECT * FROM u ORDER BY priority DESC, queue_at"
     )
 }
@@ -174,13 +174,13 @@ fn claim(table: &TableName, ready: &str) -> String {
 /// How long a task ran under the lease that a statement has just ended, in microseconds.
 const BUSY_US: &str = "(extract(epoch FROM t.updated_at - t.started_at) * 1000000)::bigint";
 
-/// $1 ids, $2 tokens. Answers the ids that were settled, in one array: a row for each costs both sides more. What it
+/// $1 ids, $2 tokens, $3 shard. Answers the ids that were settled, in one array: a row for each costs both sides more. What it
 /// finishes is counted in the same statement.
 fn complete(table: &TableName) -> String {
     format!(
         "WITH s AS (UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
          updated_at = now() FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
-         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         WHERE t.shard = $3 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
          RETURNING t.id, t.type, {BUSY_US} AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
          SELECT type, 3, count(*), sum(busy_us)::bigint FROM s GROUP BY type) \
@@ -189,7 +189,8 @@ fn complete(table: &TableName) -> String {
 }
 
 /// $1 ids, $2 tokens, $3 new states, $4 delays in us, $5 attempts given back, $6 whether
-/// `scheduled_at` moves with the delay, $7 errors, $8 places of those that become ready.
+/// `scheduled_at` moves with the delay, $7 errors, $8 places of those that become ready, $9
+/// shard.
 fn settle(table: &TableName) -> String {
     format!(
         "WITH s AS (UPDATE {table} AS t SET status = u.status, \
@@ -203,7 +204,7 @@ fn settle(table: &TableName) -> String {
          unique_held = CASE WHEN u.status = 5 THEN NULL ELSE t.unique_held END, updated_at = now() \
          FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::int4[], $6::bool[], $7::text[], $8::int8[]) \
          AS u(id, token, status, delay, given_back, moves, error, place) \
-         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         WHERE t.shard = $9 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
          RETURNING t.id, t.type, t.status, {BUSY_US} AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
          SELECT type, status, count(*), 0 FROM s WHERE status = 5 GROUP BY type, status) \
@@ -211,7 +212,7 @@ fn settle(table: &TableName) -> String {
     )
 }
 
-/// $1 ids, $2 tokens, $3 visibility timeout in us. A heartbeat may also shorten a lease: then its claim is checked
+/// $1 ids, $2 tokens, $3 visibility timeout in us, $4 shard. A heartbeat may also shorten a lease: then its claim is checked
 /// sooner. A usual one finds nothing to bring forward.
 fn heartbeat(table: &TableName) -> String {
     format!(
@@ -219,26 +220,26 @@ fn heartbeat(table: &TableName) -> String {
          WHERE token = ANY($2) AND check_at > now() + $3::bigint * interval '1 microsecond') \
          UPDATE {table} AS t SET lease_until = now() + $3::bigint * interval '1 microsecond', heartbeat_at = now() \
          FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
-         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         WHERE t.shard = $4 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
          RETURNING t.id, t.lease_token"
     )
 }
 
-/// $1 limit. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
+/// $1 limit, $2 shard. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
 /// attempts, most attempts, reclaims. Candidates come from the claims whose check is due, not from an index over running tasks: that
 /// one would end HOT settles.
 fn ended(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
-         WHERE shard = 0 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
+         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
          SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
          FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
-         WHERE t.shard = 0 AND t.status + 0 = 2 AND t.lease_until <= now() \
+         WHERE t.shard = $2 AND t.status + 0 = 2 AND t.lease_until <= now() \
          ORDER BY t.lease_until, t.queue_at, t.id LIMIT $1 FOR UPDATE OF t SKIP LOCKED"
     )
 }
 
-/// $1 ids, $2 tokens, $3 which are dead letters, $4 errors, $5 places of those that become ready.
+/// $1 ids, $2 tokens, $3 which are dead letters, $4 errors, $5 places of those that become ready, $6 shard.
 fn reclaim(table: &TableName) -> String {
     format!(
         "UPDATE {table} AS t SET status = CASE WHEN u.dead THEN 5 ELSE 0 END, \
@@ -248,18 +249,18 @@ fn reclaim(table: &TableName) -> String {
          unique_held = CASE WHEN u.dead THEN NULL ELSE t.unique_held END, \
          last_error = u.error, reclaims = t.reclaims + 1, lease_token = 0, lease_until = NULL, updated_at = now() \
          FROM unnest($1::uuid[], $2::int8[], $3::bool[], $4::text[], $5::int8[]) AS u(id, token, dead, error, place) \
-         WHERE t.shard = 0 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
+         WHERE t.shard = $6 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
          RETURNING t.id"
     )
 }
 
-/// Claims whose check was due: forgotten when none of their tasks runs under them, else checked again when the first
+/// $1 shard. Claims whose check was due: forgotten when none of their tasks runs under them, else checked again when the first
 /// of their leases ends; left as they are where one has ended and is to be taken back.
 fn tidy_leases(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = 0 AND check_at <= now() \
+        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = $1 AND check_at <= now() \
          ORDER BY check_at LIMIT 1000 FOR UPDATE SKIP LOCKED), \
-         seen AS MATERIALIZED (SELECT due.token, (SELECT min(t.lease_until) FROM {table} AS t WHERE t.shard = 0 \
+         seen AS MATERIALIZED (SELECT due.token, (SELECT min(t.lease_until) FROM {table} AS t WHERE t.shard = $1 \
          AND t.id = ANY(due.ids) AND t.lease_token = due.token AND t.status + 0 = 2) AS until FROM due), \
          gone AS (DELETE FROM {table}_leases AS l USING seen WHERE l.token = seen.token AND seen.until IS NULL) \
          UPDATE {table}_leases AS l SET check_at = seen.until FROM seen \
@@ -267,10 +268,10 @@ fn tidy_leases(table: &TableName) -> String {
     )
 }
 
-/// $1 limit.
+/// $1 limit, $2 shard.
 fn promote(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT ctid AS at, due_at FROM {table} WHERE shard = 0 AND due_at <= now() \
+        "WITH due AS MATERIALIZED (SELECT ctid AS at, due_at FROM {table} WHERE shard = $2 AND due_at <= now() \
          ORDER BY due_at, queue_at, id LIMIT $1 FOR UPDATE SKIP LOCKED), \
          plan AS MATERIALIZED (SELECT at, row_number() OVER (ORDER BY due_at) - 1 AS place FROM due) \
          UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
@@ -279,13 +280,13 @@ fn promote(table: &TableName) -> String {
     )
 }
 
-/// $1 ids, in order.
+/// $1 ids, in order, $2 shard.
 fn redrive(table: &TableName) -> String {
     format!(
         "UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
          queue_at = now() + (u.place - 1) * interval '1 microsecond', attempts = 0, reclaims = 0, completed_at = NULL, \
          dead_at = NULL, lease_token = 0, unique_held = CASE WHEN t.unique_key IS NOT NULL THEN 1 END, updated_at = now() \
          FROM unnest($1::uuid[]) WITH ORDINALITY AS u(id, place) \
-         WHERE t.shard = 0 AND t.id = u.id AND t.status + 0 = 5 RETURNING t.id"
+         WHERE t.shard = $2 AND t.id = u.id AND t.status + 0 = 5 RETURNING t.id"
     )
 }

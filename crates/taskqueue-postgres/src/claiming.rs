@@ -4,7 +4,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
 use taskqueue_core::{
-    Claim, Lease, LeaseToken, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp,
+    Claim, Lease, LeaseToken, Priority, RawPayload, Shard, Status, Task, TaskId, TaskType, Timestamp,
 };
 use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
 use tokio::time::Instant;
@@ -21,17 +21,18 @@ use crate::query::Query;
 pub(crate) async fn claim(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
     let Some(ahead) = &dialect.literal().ahead else {
-        return Ok(claims(everywhere(dialect, connection, claiming).await?));
+        return Ok(claims(everywhere(dialect, connection, shard, claiming).await?));
     };
     let (cursors, types) = (dialect.cursors(), &claiming.types);
     let mut claimed = Vec::new();
-    if let Look::From(places) = cursors.look(types, Instant::now()) {
-        claimed = from(dialect, &mut *connection, claiming, ahead, &places).await?;
-        cursors.advance(types, &places_of(&claimed));
-        if claimed.len() == claiming.limit || !cursors.may_scan(types, Instant::now()) {
+    if let Look::From(places) = cursors.look(shard, types, Instant::now()) {
+        claimed = from(dialect, &mut *connection, shard, claiming, (ahead, &places)).await?;
+        cursors.advance(shard, types, &places_of(&claimed));
+        if claimed.len() == claiming.limit || !cursors.may_scan(shard, types, Instant::now()) {
             return Ok(claims(claimed));
         }
     }
@@ -41,7 +42,7 @@ pub(crate) async fn claim(
         token: if claimed.is_empty() { claiming.token } else { LeaseToken::generate() },
         ..claiming.clone()
     };
-    match scan(dialect, connection, &rest).await {
+    match scan(dialect, connection, shard, &rest).await {
         Ok(late) => claimed.extend(late),
         // What was claimed ahead is committed by now.
         Err(_) if !claimed.is_empty() && dialect.is_read_committed() => {}
@@ -75,23 +76,25 @@ fn places_of(claimed: &[Claimed]) -> Places {
 async fn scan(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claimed>> {
     let began = Instant::now();
-    let claimed = everywhere(dialect, connection, claiming).await?;
+    let claimed = everywhere(dialect, connection, shard, claiming).await?;
     let scan = Scan {
         claimed: &places_of(&claimed),
         is_cut_off: claimed.len() == claiming.limit,
         began,
         ended: Instant::now(),
     };
-    dialect.cursors().scanned(&claiming.types, &scan);
+    dialect.cursors().scanned(shard, &claiming.types, &scan);
     Ok(claimed)
 }
 
 async fn everywhere(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claimed>> {
     let query = match claiming.types.as_slice() {
@@ -101,15 +104,15 @@ async fn everywhere(
             dialect.query(&dialect.literal().claim_many).bind(types)
         }
     };
-    fetch(connection, claiming, bind(query, claiming)).await
+    fetch(connection, claiming, bind(query, shard, claiming)).await
 }
 
 async fn from(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     claiming: &Claiming,
-    ahead: &Ahead,
-    places: &Places,
+    (ahead, places): (&Ahead, &Places),
 ) -> Attempt<Vec<Claimed>> {
     let query = match claiming.types.as_slice() {
         [task_type] => dialect.query(&ahead.claim).bind(task_type.as_str()),
@@ -118,18 +121,19 @@ async fn from(
             dialect.query(&ahead.claim_many).bind(types)
         }
     };
-    let query = bind(query, claiming)
+    let query = bind(query, shard, claiming)
         .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
         .bind(places.values().copied().collect::<Vec<Timestamp>>());
     fetch(connection, claiming, query).await
 }
 
-fn bind<'q>(query: Query<'q>, claiming: &Claiming) -> Query<'q> {
+fn bind<'q>(query: Query<'q>, shard: Shard, claiming: &Claiming) -> Query<'q> {
     query
         .bind(claiming.token.get())
         .bind(claiming.worker_id.as_str().to_owned())
         .bind(i64::try_from(claiming.limit).unwrap_or(i64::MAX))
         .bind(micros(claiming.visibility_timeout))
+        .bind(shard.number())
 }
 
 async fn fetch(

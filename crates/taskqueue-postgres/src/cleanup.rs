@@ -1,10 +1,11 @@
 //! Cleanup as a walk over the primary key: no index holds finished tasks, for the sake of HOT settles. This file owns
 //! the order of the walk and its statements; it keeps no row.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use taskqueue_core::TaskId;
+use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::TableName;
 use uuid::Uuid;
 
@@ -28,23 +29,23 @@ impl Cleaning {
     }
 }
 
-/// $1 first id. The last id of a full slice; no row where the table ends before. And now, in milliseconds.
+/// $1 first id, $2 shard. The last id of a full slice; no row where the table ends before. And now, in milliseconds.
 fn edge(table: &TableName) -> String {
     format!(
-        "SELECT id, (extract(epoch FROM now()) * 1000)::bigint FROM {table} WHERE shard = 0 AND id >= $1 \
+        "SELECT id, (extract(epoch FROM now()) * 1000)::bigint FROM {table} WHERE shard = $2 AND id >= $1 \
          ORDER BY id LIMIT 1 OFFSET {}",
         SLICE_ROWS - 1
     )
 }
 
-/// $1 first id, $2 last id, $3 age in us, $4 limit. What others have locked is being cleaned up or redriven by them.
+/// $1 first id, $2 last id, $3 age in us, $4 limit, $5 shard. What others have locked is being cleaned up or redriven by them.
 /// The condition is repeated outside: what was locked may have changed since it was looked at.
 fn remove(table: &TableName) -> String {
     const OLD: &str =
         "status + 0 IN (3, 5, 6) AND completed_at <= now() - $3::bigint * interval '1 microsecond'";
     format!(
         "WITH gone AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} \
-         WHERE shard = 0 AND id >= $1 AND id <= $2 AND {OLD} ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)) AND {OLD} \
+         WHERE shard = $5 AND id >= $1 AND id <= $2 AND {OLD} ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)) AND {OLD} \
          RETURNING id, type, status, CASE WHEN status = 3 \
          THEN (extract(epoch FROM completed_at - started_at) * 1000000)::bigint ELSE 0 END AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
@@ -53,17 +54,18 @@ fn remove(table: &TableName) -> String {
     )
 }
 
-/// Where the next cleanup of a queue instance starts. A hint: wherever one starts, it comes round.
+/// Where the next cleanup of a queue instance starts in each shard. A hint: wherever one starts, it comes round.
 #[derive(Debug, Default)]
-pub(crate) struct Place(Mutex<u128>);
+pub(crate) struct Places(Mutex<HashMap<Shard, u128>>);
 
-impl Place {
-    pub(crate) fn start(&self) -> Walk {
-        Walk::from(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+impl Places {
+    pub(crate) fn start(&self, shard: Shard) -> Walk {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Walk::from(places.get(&shard).copied().unwrap_or_default())
     }
 
-    pub(crate) fn leave(&self, walk: &Walk) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = walk.at;
+    pub(crate) fn leave(&self, shard: Shard, walk: &Walk) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, walk.at);
     }
 }
 
@@ -152,14 +154,16 @@ mod tests {
     }
 
     fn left(walk: &Walk) -> u128 {
-        let place = Place::default();
-        place.leave(walk);
-        place.start().first().as_u128()
+        let places = Places::default();
+        places.leave(Shard::FIRST, walk);
+        let second = taskqueue_core::Shards::new(2).unwrap().all().last().unwrap();
+        assert_eq!(places.start(second), Walk::from(0), "another shard has its own");
+        places.start(Shard::FIRST).first().as_u128()
     }
 
     #[test]
     fn a_walk_from_the_start_ends_with_the_table_and_starts_there_again() {
-        let mut walk = Place::default().start();
+        let mut walk = Places::default().start(Shard::FIRST);
         assert!(walk.go_on(edge(9), AGE));
         assert_eq!(walk.first().as_u128(), 10);
         assert!(!walk.go_on(None, AGE));

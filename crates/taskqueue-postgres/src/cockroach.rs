@@ -47,7 +47,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
 /// The ready tasks of the one type $1, in claim order.
 fn one_type(table: &TableName, ready: &str) -> String {
     format!(
-        "SELECT id FROM {ready} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = $1 \
+        "SELECT id FROM {ready} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
          AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
          ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED"
     )
@@ -59,16 +59,16 @@ fn many_types(table: &TableName, ready: &str) -> String {
     format!(
         "SELECT r.id FROM {table} AS r JOIN (\
          SELECT h.id FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
-         SELECT id, queue_rank, queue_at FROM {ready} WHERE shard = 0 AND queue_rank IS NOT NULL AND type = k.type \
+         SELECT id, queue_rank, queue_at FROM {ready} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type \
          ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
          WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
          ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512) AS heads ON r.id = heads.id \
-         WHERE r.shard = 0 AND r.queue_rank IS NOT NULL \
+         WHERE r.shard = $6 AND r.queue_rank IS NOT NULL \
          ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE OF r SKIP LOCKED"
     )
 }
 
-/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us. The state is checked again: a lock
+/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. The state is checked again: a lock
 /// that is lost, as CockroachDB's may be, then costs a repetition and no second claim.
 fn claim(table: &TableName, ready: &str) -> String {
     format!(
@@ -77,35 +77,35 @@ fn claim(table: &TableName, ready: &str) -> String {
          lease_token = $2::int8, lease_number = t.lease_number + 1, \
          lease_until = now() + $5::int8 * interval '1 microsecond', heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
-         FROM h WHERE t.shard = 0 AND t.id = h.id AND t.status = 0 AND t.queue_rank IS NOT NULL \
+         FROM h WHERE t.shard = $6 AND t.id = h.id AND t.status = 0 AND t.queue_rank IS NOT NULL \
          RETURNING {CLAIMED}), \
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
-         SELECT $2::int8, 0::int2, now() + $5::int8 * interval '1 microsecond', array_agg(id) FROM u \
+         SELECT $2::int8, $6::int2, now() + $5::int8 * interval '1 microsecond', array_agg(id) FROM u \
          HAVING count(*) > 0) \
          SELECT * FROM u ORDER BY priority DESC, queue_at"
     )
 }
 
-/// $1 limit. As PostgreSQL's.
+/// $1 limit, $2 shard. As PostgreSQL's.
 fn ended(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
-         WHERE shard = 0 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l \
+         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l \
          CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
          SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
          FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
-         WHERE t.shard = 0 AND t.status = 2 AND t.lease_until <= now() \
+         WHERE t.shard = $2 AND t.status = 2 AND t.lease_until <= now() \
          ORDER BY t.lease_until, t.queue_at, t.id LIMIT $1 FOR UPDATE OF t SKIP LOCKED"
     )
 }
 
-/// Claims whose check is due, with the time when the first of their leases ends; none when nothing runs under them.
+/// $1 shard. Claims whose check is due, with the time when the first of their leases ends; none when nothing runs under them.
 fn seen_leases(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = 0 AND check_at <= now() \
+        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = $1 AND check_at <= now() \
          ORDER BY check_at LIMIT 1000 FOR UPDATE SKIP LOCKED), \
          seen AS MATERIALIZED (SELECT due.token, min(t.lease_until) AS until FROM due \
-         CROSS JOIN LATERAL unnest(due.ids) AS k(id) LEFT JOIN {table} AS t ON t.shard = 0 AND t.id = k.id \
+         CROSS JOIN LATERAL unnest(due.ids) AS k(id) LEFT JOIN {table} AS t ON t.shard = $1 AND t.id = k.id \
          AND t.lease_token = due.token AND t.status = 2 GROUP BY due.token)"
     )
 }
@@ -126,28 +126,28 @@ fn postpone_leases(table: &TableName) -> String {
     )
 }
 
-/// $1 limit. In the order of the index over due tasks: what is locked is no more than the limit.
+/// $1 limit, $2 shard. In the order of the index over due tasks: what is locked is no more than the limit.
 fn promote(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT id, due_at, queue_at FROM {table} WHERE shard = 0 AND due_at <= now() \
+        "WITH due AS MATERIALIZED (SELECT id, due_at, queue_at FROM {table} WHERE shard = $2 AND due_at <= now() \
          ORDER BY due_at, queue_at, id LIMIT $1 FOR UPDATE SKIP LOCKED), \
          placed AS MATERIALIZED (SELECT id, row_number() OVER (ORDER BY due_at, queue_at, id) - 1 AS place FROM due) \
          UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::int8, \
          queue_at = now() + placed.place * interval '1 microsecond', due_at = NULL, updated_at = now() \
-         FROM placed WHERE t.shard = 0 AND t.id = placed.id AND t.status IN (1, 4)"
+         FROM placed WHERE t.shard = $2 AND t.id = placed.id AND t.status IN (1, 4)"
     )
 }
 
-/// Status, type, tasks; each running task through its lease row, by its key.
+/// $1 shard. Status, type, tasks; each running task through its lease row, by its key.
 fn open_counts(table: &TableName) -> String {
     format!(
-        "SELECT 0::int2, type, count(*) FROM {table} WHERE shard = 0 AND queue_rank IS NOT NULL GROUP BY type \
+        "SELECT 0::int2, type, count(*) FROM {table} WHERE shard = $1 AND queue_rank IS NOT NULL GROUP BY type \
          UNION ALL \
-         SELECT status, type, count(*) FROM {table} WHERE shard = 0 AND due_at IS NOT NULL GROUP BY status, type \
+         SELECT status, type, count(*) FROM {table} WHERE shard = $1 AND due_at IS NOT NULL GROUP BY status, type \
          UNION ALL \
          SELECT 2::int2, t.type, count(*) FROM {table}_leases AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id) \
-         JOIN {table} AS t ON t.shard = 0 AND t.id = k.id AND t.lease_token = l.token AND t.status = 2 \
-         WHERE l.shard = 0 GROUP BY t.type"
+         JOIN {table} AS t ON t.shard = $1 AND t.id = k.id AND t.lease_token = l.token AND t.status = 2 \
+         WHERE l.shard = $1 GROUP BY t.type"
     )
 }
 
@@ -161,7 +161,7 @@ fn fold(totals: &str) -> String {
     )
 }
 
-/// $1 first id, $2 last id, $3 age in us, $4 limit. As PostgreSQL's, by key.
+/// $1 first id, $2 last id, $3 age in us, $4 limit, $5 shard. As PostgreSQL's, by key.
 fn remove(table: &TableName) -> String {
     let old = |of: &str| {
         format!(
@@ -170,9 +170,9 @@ fn remove(table: &TableName) -> String {
     };
     let (locked, gone) = (old("o"), old("t"));
     format!(
-        "WITH old AS MATERIALIZED (SELECT o.id FROM {table} AS o WHERE o.shard = 0 AND o.id >= $1 AND o.id <= $2 \
+        "WITH old AS MATERIALIZED (SELECT o.id FROM {table} AS o WHERE o.shard = $5 AND o.id >= $1 AND o.id <= $2 \
          AND {locked} ORDER BY o.id LIMIT $4 FOR UPDATE SKIP LOCKED), \
-         gone AS (DELETE FROM {table} AS t USING old WHERE t.shard = 0 AND t.id = old.id AND {gone} \
+         gone AS (DELETE FROM {table} AS t USING old WHERE t.shard = $5 AND t.id = old.id AND {gone} \
          RETURNING t.id, t.type, t.status, CASE WHEN t.status = 3 \
          THEN (extract(epoch FROM t.completed_at - t.started_at) * 1000000)::int8 ELSE 0 END AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
-use taskqueue_core::{Error, Result};
+use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::{Options, TableName};
 
 use crate::cursor::Scanning;
@@ -73,6 +73,11 @@ pub struct PostgresConfig {
     /// The schema of the task table, `[a-z_][a-z0-9_]*`, at most 48 characters; migrating creates it. Default none:
     /// the session's `search_path` decides.
     pub schema: Option<String>,
+    /// Over how many shards the tasks of a new table are spread, in `1..=1024`. Default none: one for a new table, and
+    /// what it was made with for one that is there; a queue that is set to another number than its table has is refused.
+    /// More than one spreads CockroachDB's claim index; on PostgreSQL it costs a statement a shard and gains nothing.
+    /// The order of claims then holds within each shard. `docs/engines.md` says more.
+    pub shards: Option<u16>,
     /// Which server it is. Default none: it is asked, and refused when it is too old.
     pub dialect: Option<Engine>,
     /// What stands between the queue and the server. Default: to be found out. Say [`Pooler::Direct`] where a pooler
@@ -138,6 +143,7 @@ impl PostgresConfig {
             contention_retries_max: 10,
             prepared_statements: true,
             schema: None,
+            shards: None,
             dialect: None,
             pooler: Pooler::default(),
             wake_up: WakeUpMode::default(),
@@ -164,6 +170,11 @@ impl PostgresConfig {
         }
     }
 
+    /// How many shards were asked for.
+    pub(crate) fn shards(&self) -> Result<Option<Shards>> {
+        self.shards.map(Shards::new).transpose()
+    }
+
     /// Checks the settings; connecting does so first.
     ///
     /// # Errors
@@ -171,6 +182,7 @@ impl PostgresConfig {
     pub fn validate(&self) -> Result<()> {
         self.options.validate()?;
         self.table()?;
+        self.shards()?;
         if self.connections_max < 2 {
             let message = format!("connections_max {} is below 2", self.connections_max);
             return Err(Error::invalid_input("configure", message));
@@ -199,6 +211,7 @@ impl fmt::Debug for PostgresConfig {
             .field("contention_retries_max", &self.contention_retries_max)
             .field("prepared_statements", &self.prepared_statements)
             .field("schema", &self.schema)
+            .field("shards", &self.shards)
             .field("dialect", &self.dialect)
             .field("pooler", &self.pooler)
             .field("wake_up", &self.wake_up)
@@ -218,6 +231,8 @@ mod tests {
         let config = || PostgresConfig::url("postgres://ada@host/q").expect("it is a URL");
         let too_few = PostgresConfig { connections_max: 1, ..config() };
         assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
+        let too_many = PostgresConfig { shards: Some(1_025), ..config() };
+        assert!(too_many.validate().expect_err("1025").to_string().contains("shards"));
         let impatient = PostgresConfig { statement_timeout: Duration::ZERO, ..config() };
         assert!(impatient.validate().expect_err("0").to_string().contains("statement_timeout"));
         config().validate().expect("the defaults are in range");

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskqueue_core::{TaskType, Timestamp};
+use taskqueue_core::{Shard, TaskType, Timestamp};
 use tokio::time::Instant;
 
 /// At least this often a claim looks from the start of the index. It bounds how long what arrives behind a cursor
@@ -35,7 +35,7 @@ impl Default for Scanning {
 /// The most places of one look. With more, the lookups cost what they save.
 const PLACES_MAX: usize = 64;
 
-/// The most lists of types that are kept track of. A worker whose types are limited one by one asks for many.
+/// The most lists of types that are kept track of in a shard. A worker whose types are limited one by one asks for many.
 const TRACKS_MAX: usize = 256;
 
 /// Places in the claim index, highest priority first: of each rank (-priority) and type, when the task there became
@@ -51,7 +51,7 @@ pub(crate) enum Look {
     From(Places),
 }
 
-/// What is known of the types of one claim. Claims of other types have their own.
+/// What is known of the types of one claim in one shard. Claims of other types, and in other shards, have their own.
 #[derive(Debug)]
 struct Track {
     places: Places,
@@ -72,6 +72,9 @@ pub(crate) struct Scan<'a> {
     pub(crate) ended: Instant,
 }
 
+/// What is known of each list of types.
+type Tracks = HashMap<Vec<TaskType>, Track>;
+
 /// The cursors of one queue instance.
 #[derive(Debug)]
 pub(crate) struct Cursors {
@@ -81,7 +84,7 @@ pub(crate) struct Cursors {
 
 #[derive(Debug, Default)]
 struct State {
-    tracks: HashMap<Vec<TaskType>, Track>,
+    tracks: HashMap<Shard, Tracks>,
     /// Something was made ready that may lie behind a cursor once it is committed.
     is_doubtful: bool,
 }
@@ -93,10 +96,10 @@ impl Cursors {
     }
 
     /// Where the next claim of these types starts.
-    pub(crate) fn look(&self, types: &[TaskType], now: Instant) -> Look {
+    pub(crate) fn look(&self, shard: Shard, types: &[TaskType], now: Instant) -> Look {
         let state = self.lock();
         let is_known = |track: &&Track| (1..=PLACES_MAX).contains(&track.places.len());
-        let Some(track) = state.tracks.get(types).filter(is_known) else { return Look::Everywhere };
+        let Some(track) = state.track(shard, types).filter(is_known) else { return Look::Everywhere };
         let is_quick = track.scan_took < self.scanning.slow;
         if is_quick || track.has_rested(now, SCAN_INTERVAL.max(self.rest(track))) {
             return Look::Everywhere;
@@ -106,22 +109,23 @@ impl Cursors {
 
     /// Whether a claim that did not find enough ahead of the cursors should look everywhere: where the last full scan
     /// left something, and else unless full scans are so slow that they would take more than their share of the time.
-    pub(crate) fn may_scan(&self, types: &[TaskType], now: Instant) -> bool {
+    pub(crate) fn may_scan(&self, shard: Shard, types: &[TaskType], now: Instant) -> bool {
         let may = |track: &Track| track.is_partial || track.has_rested(now, self.rest(track));
-        self.lock().tracks.get(types).is_none_or(may)
+        self.lock().track(shard, types).is_none_or(may)
     }
 
     /// A claim ahead of the cursors took tasks, the last ones at these places.
-    pub(crate) fn advance(&self, types: &[TaskType], claimed: &Places) {
-        if let Some(track) = self.lock().tracks.get_mut(types) {
+    pub(crate) fn advance(&self, shard: Shard, types: &[TaskType], claimed: &Places) {
+        if let Some(track) = self.lock().tracks.get_mut(&shard).and_then(|tracks| tracks.get_mut(types)) {
             track.advance(claimed);
         }
     }
 
     /// A full scan is done. Where it was cut off, more may lie behind the old cursors: they go back to where it ended.
-    pub(crate) fn scanned(&self, types: &[TaskType], scan: &Scan<'_>) {
+    pub(crate) fn scanned(&self, shard: Shard, types: &[TaskType], scan: &Scan<'_>) {
         let mut state = self.lock();
-        let places = state.tracks.remove(types).map(|track| track.places).unwrap_or_default();
+        let tracks = state.tracks.entry(shard).or_default();
+        let places = tracks.remove(types).map(|track| track.places).unwrap_or_default();
         let scan_took = scan.ended.saturating_duration_since(scan.began);
         let mut track = Track { places, scanned_at: scan.ended, scan_took, is_partial: scan.is_cut_off };
         if scan.is_cut_off {
@@ -129,21 +133,22 @@ impl Cursors {
         } else {
             track.advance(scan.claimed);
         }
-        if state.tracks.len() >= TRACKS_MAX {
-            state.tracks.clear();
+        if tracks.len() >= TRACKS_MAX {
+            tracks.clear();
         }
-        state.tracks.insert(types.to_vec(), track);
+        tracks.insert(types.to_vec(), track);
     }
 
     /// This instance is about to make a task ready now. Where nothing of its kind was claimed yet, no claim ahead of
     /// the cursors would find it.
-    pub(crate) fn expect(&self, rank: i64, task_type: &TaskType) {
+    pub(crate) fn expect(&self, shard: Shard, rank: i64, task_type: &TaskType) {
         let mut state = self.lock();
         let kind = (rank, task_type.clone());
         let knows = |(types, track): (&Vec<TaskType>, &Track)| {
             !types.contains(task_type) || track.places.contains_key(&kind)
         };
-        state.is_doubtful |= !state.tracks.iter().all(knows);
+        let knows_all = state.tracks.get(&shard).is_none_or(|tracks| tracks.iter().all(knows));
+        state.is_doubtful |= !knows_all;
     }
 
     /// This instance is about to make tasks ready at places that may be behind a cursor.
@@ -166,6 +171,12 @@ impl Cursors {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn track(&self, shard: Shard, types: &[TaskType]) -> Option<&Track> {
+        self.tracks.get(&shard)?.get(types)
     }
 }
 
@@ -206,7 +217,11 @@ mod tests {
     fn scan(cursors: &Cursors, claimed: &[(i64, u64)], is_cut_off: bool, took: Duration) -> Instant {
         let began = Instant::now();
         let ended = began + took;
-        cursors.scanned(&types(), &Scan { claimed: &places(claimed), is_cut_off, began, ended });
+        cursors.scanned(
+            Shard::FIRST,
+            &types(),
+            &Scan { claimed: &places(claimed), is_cut_off, began, ended },
+        );
         ended
     }
 
@@ -219,58 +234,61 @@ mod tests {
 
     #[test]
     fn what_nothing_is_known_of_is_looked_for_everywhere() {
-        assert_eq!(Cursors::new(Scanning::default()).look(&types(), Instant::now()), Look::Everywhere);
+        assert_eq!(
+            Cursors::new(Scanning::default()).look(Shard::FIRST, &types(), Instant::now()),
+            Look::Everywhere
+        );
         let (cursors, now) = scanned(&[]);
-        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
     }
 
     #[test]
     fn a_claim_starts_where_the_last_one_ended_highest_priority_first() {
         let (cursors, now) = scanned(&[(-5, 2), (0, 1)]);
-        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(-5, 2), (0, 1)])));
-        cursors.advance(&types(), &places(&[(0, 9)]));
-        cursors.advance(&types(), &places(&[(0, 3)]));
-        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(-5, 2), (0, 9)])));
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::From(places(&[(-5, 2), (0, 1)])));
+        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 9)]));
+        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 3)]));
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::From(places(&[(-5, 2), (0, 9)])));
     }
 
     #[test]
     fn where_full_scans_are_quick_no_cursor_is_used() {
         let cursors = Cursors::new(Scanning::default());
         let now = scan(&cursors, &[(0, 1)], true, MILLISECOND);
-        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
     }
 
     #[test]
     fn a_full_scan_is_due_once_an_interval() {
         let (cursors, now) = scanned(&[(0, 1)]);
-        assert_ne!(cursors.look(&types(), now + SCAN_INTERVAL - MILLISECOND), Look::Everywhere);
-        assert_eq!(cursors.look(&types(), now + SCAN_INTERVAL), Look::Everywhere);
+        assert_ne!(cursors.look(Shard::FIRST, &types(), now + SCAN_INTERVAL - MILLISECOND), Look::Everywhere);
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now + SCAN_INTERVAL), Look::Everywhere);
     }
 
     #[test]
     fn slow_full_scans_rest_for_nine_times_as_long_as_they_took() {
         let cursors = Cursors::new(Scanning::default());
         let ended = scan(&cursors, &[(0, 1)], false, 100 * MILLISECOND);
-        assert!(!cursors.may_scan(&types(), ended + 899 * MILLISECOND));
-        assert_ne!(cursors.look(&types(), ended + 899 * MILLISECOND), Look::Everywhere);
-        assert!(cursors.may_scan(&types(), ended + 900 * MILLISECOND));
-        assert_eq!(cursors.look(&types(), ended + 900 * MILLISECOND), Look::Everywhere);
+        assert!(!cursors.may_scan(Shard::FIRST, &types(), ended + 899 * MILLISECOND));
+        assert_ne!(cursors.look(Shard::FIRST, &types(), ended + 899 * MILLISECOND), Look::Everywhere);
+        assert!(cursors.may_scan(Shard::FIRST, &types(), ended + 900 * MILLISECOND));
+        assert_eq!(cursors.look(Shard::FIRST, &types(), ended + 900 * MILLISECOND), Look::Everywhere);
     }
 
     #[test]
     fn what_a_full_scan_left_is_looked_for_without_a_rest() {
         let cursors = Cursors::new(Scanning::default());
         let ended = scan(&cursors, &[(-5, 1)], true, 100 * MILLISECOND);
-        assert!(cursors.may_scan(&types(), ended), "a lower priority may have been left");
+        assert!(cursors.may_scan(Shard::FIRST, &types(), ended), "a lower priority may have been left");
     }
 
     #[test]
     fn late_arrivals_beyond_one_claim_move_a_cursor_back() {
         let (cursors, _) = scanned(&[(0, 9)]);
         let now = scan(&cursors, &[(0, 2)], true, SLOW);
-        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(0, 2)])));
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::From(places(&[(0, 2)])));
         let now = scan(&cursors, &[(0, 1)], false, SLOW);
-        assert_eq!(cursors.look(&types(), now), Look::From(places(&[(0, 2)])));
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::From(places(&[(0, 2)])));
     }
 
     #[test]
@@ -279,30 +297,43 @@ mod tests {
         for number in 0..=TRACKS_MAX {
             let types = [TaskType::new(format!("t{number}")).expect("a valid type")];
             let scan = Scan { claimed: &Places::new(), is_cut_off: false, began: now, ended: now };
-            cursors.scanned(&types, &scan);
+            cursors.scanned(Shard::FIRST, &types, &scan);
         }
-        assert!(cursors.lock().tracks.len() <= TRACKS_MAX);
+        assert!(cursors.lock().tracks[&Shard::FIRST].len() <= TRACKS_MAX);
     }
 
     #[test]
     fn what_may_go_in_behind_a_cursor_is_looked_for_everywhere_once_it_is_in() {
         let (cursors, now) = scanned(&[(0, 9)]);
         cursors.doubt();
-        assert_ne!(cursors.look(&types(), now), Look::Everywhere);
+        assert_ne!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
         cursors.forget_doubtful();
-        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
     }
 
     #[test]
     fn a_new_priority_is_looked_for_everywhere_and_a_known_one_is_not() {
         let (cursors, now) = scanned(&[(0, 9)]);
         let [task_type] = types().try_into().expect("one type");
-        cursors.expect(0, &task_type);
-        cursors.expect(7, &TaskType::new("other").expect("a valid type"));
+        cursors.expect(Shard::FIRST, 0, &task_type);
+        cursors.expect(Shard::FIRST, 7, &TaskType::new("other").expect("a valid type"));
         cursors.forget_doubtful();
-        assert_ne!(cursors.look(&types(), now), Look::Everywhere);
-        cursors.expect(-5, &task_type);
+        assert_ne!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
+        cursors.expect(Shard::FIRST, -5, &task_type);
         cursors.forget_doubtful();
-        assert_eq!(cursors.look(&types(), now), Look::Everywhere);
+        assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
+    }
+
+    #[test]
+    fn each_shard_has_its_own_cursors() {
+        let (cursors, now) = scanned(&[(0, 9)]);
+        let second =
+            taskqueue_core::Shards::new(2).expect("it is in range").all().last().expect("there are two");
+        assert_eq!(cursors.look(second, &types(), now), Look::Everywhere);
+        assert!(cursors.may_scan(second, &types(), now));
+        let [task_type] = types().try_into().expect("one type");
+        cursors.expect(second, -5, &task_type);
+        cursors.forget_doubtful();
+        assert_ne!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
     }
 }

@@ -7,16 +7,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr as _};
-use taskqueue_core::{Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, WakeUp};
+use taskqueue_core::{
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskId, WakeUp,
+};
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Statement, Total,
+    Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Sharding, Statement, Total,
 };
 use uuid::Uuid;
 
 use crate::arguments::{leases, micros};
 use crate::claim::Literal;
 use crate::claiming;
-use crate::cleanup::{Edge, Place};
+use crate::cleaning;
+use crate::cleanup::Places;
 use crate::cursor::Cursors;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
@@ -36,7 +39,8 @@ pub(crate) struct PostgresDialect {
     wakes: Option<Wakes>,
     options: Options,
     literal: Literal,
-    place: Place,
+    sharding: Sharding,
+    places: Places,
     cursors: Cursors,
     contention_retries_max: u32,
     prepared_statements: bool,
@@ -53,13 +57,15 @@ impl PostgresDialect {
         wakes: Option<Wakes>,
         config: &crate::PostgresConfig,
         literal: Literal,
+        sharding: Sharding,
         is_read_committed: bool,
     ) -> Self {
         Self {
             connections,
             wakes,
             literal,
-            place: Place::default(),
+            sharding,
+            places: Places::default(),
             cursors: Cursors::new(config.scanning),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
@@ -74,8 +80,16 @@ impl PostgresDialect {
         &self.connections
     }
 
+    pub(crate) fn sharding(&self) -> &Sharding {
+        &self.sharding
+    }
+
     pub(crate) fn literal(&self) -> &Literal {
         &self.literal
+    }
+
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {
@@ -96,34 +110,9 @@ impl PostgresDialect {
         Query::new(sql, self.prepared_statements, self.statement_timeout)
     }
 
-    /// The rows of a literal query without arguments.
-    async fn rows(&self, connection: &mut PgConnection, sql: &str) -> Attempt<Vec<Row>> {
-        self.query(sql).fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
-    }
-
-    /// Where the slice of this first id ends; `None` when the table does.
-    async fn edge(&self, connection: &mut PgConnection, first: Uuid) -> Attempt<Option<Edge>> {
-        let query = self.query(&self.literal.cleaning.edge).bind(first);
-        let Some(row) = query.fetch_optional(connection).await.map_err(failure)? else { return Ok(None) };
-        let mut row = wire::row(&row)?;
-        Ok(Some(Edge { id: row.id(0)?, now_ms: row.integer(1)? }))
-    }
-
-    /// Removes what may go between two ids, as far as the limit goes.
-    async fn remove(
-        &self,
-        connection: &mut PgConnection,
-        (first, last): (Uuid, Uuid),
-        cleanup: &Cleanup,
-        removed: usize,
-    ) -> Attempt<HashSet<TaskId>> {
-        let query = self
-            .query(&self.literal.cleaning.remove)
-            .bind(first)
-            .bind(last)
-            .bind(micros(cleanup.older_than))
-            .bind(i64::try_from(cleanup.limit - removed).unwrap_or(i64::MAX));
-        ids(query.fetch_all(connection).await.map_err(failure)?)
+    /// The rows of a literal query.
+    async fn rows(&self, connection: &mut PgConnection, query: Query<'_>) -> Attempt<Vec<Row>> {
+        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 }
 
@@ -141,6 +130,10 @@ impl Dialect for PostgresDialect {
 
     fn options(&self) -> &Options {
         &self.options
+    }
+
+    fn sharding(&self) -> Option<&Sharding> {
+        Some(&self.sharding)
     }
 
     fn now(&self) {}
@@ -182,43 +175,58 @@ impl Dialect for PostgresDialect {
         query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 
-    async fn insert_all(&self, connection: &mut PgConnection, (): (), tasks: &[&NewTask]) -> Attempt<bool> {
-        inserting::insert_all(self, connection, tasks).await
+    async fn insert_all(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        shard: Shard,
+        tasks: &[&NewTask],
+    ) -> Attempt<bool> {
+        inserting::insert_all(self, connection, shard, tasks).await
     }
 
     async fn insert(
         &self,
         connection: &mut PgConnection,
         (): (),
+        shard: Shard,
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>> {
-        inserting::insert(self, connection, tasks, place).await
+        inserting::insert(self, connection, shard, tasks, place).await
     }
 
-    async fn claim(&self, connection: &mut PgConnection, (): (), claiming: &Claiming) -> Attempt<Vec<Claim>> {
-        claiming::claim(self, connection, claiming).await
+    async fn claim(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        shard: Shard,
+        claiming: &Claiming,
+    ) -> Attempt<Vec<Claim>> {
+        claiming::claim(self, connection, shard, claiming).await
     }
 
     async fn settle(
         &self,
         connection: &mut PgConnection,
         (): (),
+        shard: Shard,
         decisions: &[Decision],
     ) -> Attempt<Vec<Applied>> {
-        settling::settle(self, connection, decisions).await
+        settling::settle(self, connection, shard, decisions).await
     }
 
     async fn heartbeat(
         &self,
         connection: &mut PgConnection,
         (): (),
+        shard: Shard,
         held: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
         let (ids, tokens) = leases(held.iter());
-        let query =
-            self.query(&self.literal.heartbeat).bind(ids).bind(tokens).bind(micros(visibility_timeout));
+        let query = self.query(&self.literal.heartbeat).bind(ids).bind(tokens);
+        let query = query.bind(micros(visibility_timeout)).bind(shard.number());
         let rows = query.fetch_all(connection).await.map_err(failure)?;
         let read = |row: &PgRow| {
             let mut row = wire::row(row)?;
@@ -227,22 +235,32 @@ impl Dialect for PostgresDialect {
         rows.iter().map(read).collect()
     }
 
-    async fn ended(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<Vec<Row>> {
+    async fn ended(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        shard: Shard,
+        limit: usize,
+    ) -> Attempt<Vec<Row>> {
         for tidy in &self.literal.tidy_leases {
-            self.query(tidy).execute(&mut *connection).await.map_err(failure)?;
+            self.query(tidy).bind(shard.number()).execute(&mut *connection).await.map_err(failure)?;
         }
-        let taken = self.rows(&mut *connection, &self.literal.totals.fold).await?;
-        if !taken.is_empty() {
-            self.add_totals(&mut *connection, &summed(taken)?).await?;
+        // The sums are of all shards.
+        if shard == Shard::FIRST {
+            let taken = self.rows(&mut *connection, self.query(&self.literal.totals.fold)).await?;
+            if !taken.is_empty() {
+                self.add_totals(&mut *connection, &summed(taken)?).await?;
+            }
         }
         let query = self.query(&self.literal.ended).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+        self.rows(connection, query.bind(shard.number())).await
     }
 
     async fn reclaim(
         &self,
         connection: &mut PgConnection,
         (): (),
+        shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
         self.cursors.doubt();
@@ -258,13 +276,20 @@ impl Dialect for PostgresDialect {
             .bind(ended.iter().map(|ended| ended.token.get()).collect::<Vec<i64>>())
             .bind(ended.iter().map(is_dead).collect::<Vec<bool>>())
             .bind(ended.iter().map(|ended| ended.error.as_str()).collect::<Vec<&str>>())
-            .bind(places.collect::<Vec<i64>>());
+            .bind(places.collect::<Vec<i64>>())
+            .bind(shard.number());
         ids(query.fetch_all(connection).await.map_err(failure)?)
     }
 
-    async fn promote(&self, connection: &mut PgConnection, (): (), limit: usize) -> Attempt<u64> {
+    async fn promote(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        shard: Shard,
+        limit: usize,
+    ) -> Attempt<u64> {
         let query = self.query(&self.literal.promote).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let promoted = query.execute(connection).await.map_err(failure)?.rows_affected();
+        let promoted = query.bind(shard.number()).execute(connection).await.map_err(failure)?.rows_affected();
         if promoted > 0 {
             self.cursors.doubt();
         }
@@ -275,31 +300,23 @@ impl Dialect for PostgresDialect {
         &self,
         connection: &mut PgConnection,
         (): (),
+        shard: Shard,
         chosen: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
         self.cursors.doubt();
         let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
-        ids(self.query(&self.literal.redrive).bind(chosen).fetch_all(connection).await.map_err(failure)?)
+        let query = self.query(&self.literal.redrive).bind(chosen).bind(shard.number());
+        ids(query.fetch_all(connection).await.map_err(failure)?)
     }
 
-    async fn cleanup(&self, connection: &mut PgConnection, (): (), cleanup: &Cleanup) -> Attempt<u64> {
-        let mut walk = self.place.start();
-        let mut removed = 0;
-        loop {
-            let edge = self.edge(connection, walk.first()).await?;
-            let last = edge.map_or(Uuid::max(), |edge| edge.id.as_uuid());
-            let gone = self.remove(connection, (walk.first(), last), cleanup, removed).await?;
-            removed += gone.len();
-            if removed == cleanup.limit {
-                gone.into_iter().max().into_iter().for_each(|last| walk.stop_behind(last));
-                break;
-            }
-            if !walk.go_on(edge, cleanup.older_than) {
-                break;
-            }
-        }
-        self.place.leave(&walk);
-        Ok(removed as u64)
+    async fn cleanup(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        shard: Shard,
+        cleanup: &Cleanup,
+    ) -> Attempt<u64> {
+        cleaning::clean_up(self, connection, shard, cleanup).await
     }
 
     async fn add_totals(&self, connection: &mut PgConnection, totals: &[Total]) -> Attempt<()> {
@@ -312,16 +329,16 @@ impl Dialect for PostgresDialect {
         query.execute(connection).await.map_err(failure).map(drop)
     }
 
-    async fn open_counts(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
-        self.rows(connection, &self.literal.open_counts).await
+    async fn open_counts(&self, connection: &mut PgConnection, shard: Shard) -> Attempt<Vec<Row>> {
+        self.rows(connection, self.query(&self.literal.open_counts).bind(shard.number())).await
     }
 
-    async fn oldest_pending(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
-        self.rows(connection, &self.literal.oldest_pending).await
+    async fn oldest_pending(&self, connection: &mut PgConnection, shard: Shard) -> Attempt<Vec<Row>> {
+        self.rows(connection, self.query(&self.literal.oldest_pending).bind(shard.number())).await
     }
 
     async fn totals(&self, connection: &mut PgConnection) -> Attempt<Vec<Row>> {
-        self.rows(connection, &self.literal.totals.sums).await
+        self.rows(connection, self.query(&self.literal.totals.sums)).await
     }
 
     async fn backend(&self, connection: &mut PgConnection) -> Attempt<Backend> {

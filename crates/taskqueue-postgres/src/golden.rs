@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use taskqueue_conformance::assert_golden;
+use taskqueue_core::Shard;
 use taskqueue_sql::{Statements, TableName, samples};
 
 use crate::claim::Literal;
@@ -20,13 +21,15 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
 
 fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
     let table = TableName::default();
-    let portable = samples(Statements::new(&PostgresFlavour, &table), ());
+    let statements = Statements::new(&PostgresFlavour, &table, Shard::FIRST);
+    let portable = samples(statements, ());
     let sent = portable.into_iter().filter(|(name, _)| !NOT_SENT.contains(name));
     let mut texts: Vec<_> = sent.map(|(name, statement)| (name, statement.sql)).collect();
     if let Some(ahead) = literal.ahead {
         texts.extend([("claim_ahead", ahead.claim), ("claim_many_ahead", ahead.claim_many)]);
     }
     texts.extend([
+        ("shards", statements.shards().sql),
         ("snapshot", literal.snapshot.to_owned()),
         ("version", literal.version.to_owned()),
         ("insert", literal.insert),

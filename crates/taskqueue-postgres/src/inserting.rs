@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
-use taskqueue_core::{NewTask, Schedule, TaskId, Timestamp};
+use taskqueue_core::{NewTask, Schedule, Shard, TaskId, Timestamp};
 use taskqueue_sql::{Attempt, stored_metadata};
 use uuid::Uuid;
 
@@ -16,13 +16,14 @@ use crate::error::{failure, is_duplicate};
 pub(crate) async fn insert_all(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     tasks: &[&NewTask],
 ) -> Attempt<bool> {
     // Within a transaction a violation would end it.
     if !dialect.is_read_committed() || !tasks.iter().all(|task| is_plain(task)) {
         return Ok(false);
     }
-    expect(dialect, tasks);
+    expect(dialect, shard, tasks);
     let query = dialect
         .query(&dialect.literal().insert_plain)
         .bind(tasks.iter().map(|task| task.id.as_uuid()).collect::<Vec<Uuid>>())
@@ -30,7 +31,8 @@ pub(crate) async fn insert_all(
         .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
         .bind(tasks.iter().map(|task| task.payload.as_str()).collect::<Vec<&str>>())
         .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
-        .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>());
+        .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
+        .bind(shard.number());
     match query.execute(connection).await {
         Ok(_) => Ok(true),
         Err(error) if is_duplicate(&error) => Ok(false),
@@ -42,10 +44,11 @@ pub(crate) async fn insert_all(
 pub(crate) async fn insert(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     tasks: &[&NewTask],
     place: usize,
 ) -> Attempt<HashSet<TaskId>> {
-    expect(dialect, tasks);
+    expect(dialect, shard, tasks);
     let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
     let query = dialect
         .query(&dialect.literal().insert)
@@ -59,7 +62,8 @@ pub(crate) async fn insert(
         .bind(text(|task| task.unique_key.as_deref()))
         .bind(text(|task| task.region.as_deref()))
         .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
-        .bind(micros_of_place(place));
+        .bind(micros_of_place(place))
+        .bind(shard.number());
     ids(query.fetch_all(connection).await.map_err(failure)?)
 }
 
@@ -69,14 +73,14 @@ fn is_plain(task: &NewTask) -> bool {
 }
 
 /// Tells the cursors what is about to become ready.
-fn expect(dialect: &PostgresDialect, tasks: &[&NewTask]) {
+fn expect(dialect: &PostgresDialect, shard: Shard, tasks: &[&NewTask]) {
     let mut last = None;
     for task in tasks {
         let kind = (task.priority, &task.task_type);
         match task.schedule {
             Schedule::At(_) => dialect.cursors().doubt(),
             Schedule::Now if last != Some(kind) => {
-                dialect.cursors().expect(-i64::from(task.priority.0), &task.task_type);
+                dialect.cursors().expect(shard, -i64::from(task.priority.0), &task.task_type);
                 last = Some(kind);
             }
             Schedule::Now | Schedule::After(_) => {}

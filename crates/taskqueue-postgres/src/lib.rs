@@ -8,6 +8,7 @@
 mod arguments;
 mod claim;
 mod claiming;
+mod cleaning;
 mod cleanup;
 mod cockroach;
 mod config;
@@ -37,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Row as _};
 pub use taskqueue_core::*;
-use taskqueue_sql::{Dialect as _, SqlQueue, delegate_queue};
+use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue};
 pub use taskqueue_sql::{Options, TableName};
 
 use claim::Literal;
@@ -104,21 +105,27 @@ impl PostgresQueue {
             Engine::Postgres => Literal::new(table),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),
         };
-        let dialect = PostgresDialect::new(connections, wakes, &config, literal, is_single);
+        let sharding = Sharding::new(config.shards()?);
+        let dialect = PostgresDialect::new(connections, wakes, &config, literal, sharding, is_single);
         Ok(Self { sql: SqlQueue::new(dialect), engine, is_lent })
     }
 
-    /// Creates or upgrades the schema. Idempotent; several processes may do it at once.
+    /// Creates or upgrades the schema. Idempotent; several processes may do it at once. A new table gets the shards
+    /// that the settings say, for good.
     ///
     /// # Errors
-    /// What the database says; then nothing was changed. `Backend` when it is newer than this program.
+    /// What the database says; then nothing was changed. `Backend` when it is newer than this program; `InvalidInput`
+    /// when the settings say another number of shards than the table has.
     ///
     /// # Cancel safety
     /// Dropped, the migration goes on to its end.
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
-        migrate::migrate(dialect.connections().pool().clone(), self.engine, dialect.options().table.clone())
-            .await
+        let (pool, table) = (dialect.connections().pool().clone(), dialect.options().table.clone());
+        let shards = dialect.sharding().of_new_table();
+        let recorded = migrate::migrate(pool, self.engine, table.clone(), shards).await?;
+        let learned = dialect.sharding().learn(&table, Some(recorded));
+        learned.map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes

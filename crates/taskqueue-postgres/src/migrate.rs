@@ -1,7 +1,7 @@
 //! Applies the schema's migrations, each once, on PostgreSQL each in its own transaction. It knows no queue.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
-use taskqueue_core::{Error, ErrorKind, Result};
+use taskqueue_core::{Error, ErrorKind, Result, Shards};
 use taskqueue_migrations::{Migration, POSTGRES};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
@@ -14,14 +14,16 @@ const LOCK: i64 = 0x7461_736b_7175_6575;
 /// A stricter default would refuse whoever had to wait for the lock.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-/// In a task of its own: a caller that drops its future must not leave a transaction, with the lock, in the pool.
-pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName) -> Result<()> {
+/// Answers how many shards the table has. In a task of its own: a caller that drops its future must not leave a
+/// transaction, with the lock, in the pool.
+pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shards: Shards) -> Result<i64> {
     let migrating = tokio::spawn(async move {
         let mut connection = pool.acquire().await.map_err(failure)?;
         match engine {
-            Engine::Postgres => apply_all(&mut connection, &table).await,
-            Engine::Cockroach => cockroach::migrate(&mut connection, &table).await,
+            Engine::Postgres => apply_all(&mut connection, &table).await?,
+            Engine::Cockroach => cockroach::migrate(&mut connection, &table).await?,
         }
+        shard(&mut connection, &table, shards).await
     });
     let ended = migrating.await.map_err(|stopped| {
         let message = format!("the migration was stopped: {stopped}");
@@ -36,6 +38,22 @@ async fn apply_all(connection: &mut PgConnection, table: &TableName) -> Attempt<
         apply(connection, table, migration).await?;
     }
     Ok(())
+}
+
+/// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
+/// was recorded are in one.
+async fn shard(connection: &mut PgConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
+    let record = format!(
+        "INSERT INTO {} (one, shards) SELECT 1, CASE WHEN EXISTS (SELECT 1 FROM {table}) THEN 1 ELSE $1::int2 END \
+         ON CONFLICT (one) DO NOTHING",
+        table.shards()
+    );
+    let record = sqlx::query(AssertSqlSafe(record)).persistent(false);
+    let wanted = i16::try_from(shards.get()).unwrap_or(i16::MAX);
+    record.bind(wanted).execute(&mut *connection).await.map_err(failure)?;
+    let recorded = format!("SELECT shards::int8 FROM {}", table.shards());
+    let recorded = sqlx::query_scalar(AssertSqlSafe(recorded)).persistent(false);
+    recorded.fetch_one(connection).await.map_err(failure)
 }
 
 /// Creates the schema and the table of versions, and refuses a database that is ahead of this program.

@@ -3,7 +3,7 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
-use taskqueue_core::{Decision, State, TaskId, Transition};
+use taskqueue_core::{Decision, Shard, State, TaskId, Transition};
 use taskqueue_sql::{Applied, Attempt};
 use uuid::Uuid;
 
@@ -16,18 +16,19 @@ use crate::query::Query;
 pub(crate) async fn settle(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     decisions: &[Decision],
 ) -> Attempt<Vec<Applied>> {
     let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
         decisions.iter().partition(|decision| decision.transition == Transition::Complete);
     let mut applied = Vec::with_capacity(decisions.len());
     if !completed.is_empty() {
-        let query = of_leases(dialect, &dialect.literal().complete, &completed);
+        let query = of_leases(dialect, &dialect.literal().complete, &completed).bind(shard.number());
         applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
     }
     if !others.is_empty() {
         let query = of_leases(dialect, &dialect.literal().settle, &others);
-        let query = changes(dialect, &others).bind(query);
+        let query = changes(dialect, &others).bind(query).bind(shard.number());
         applied.extend(answered(&query.fetch_one(connection).await.map_err(failure)?)?);
     }
     Ok(applied)

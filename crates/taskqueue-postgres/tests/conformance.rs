@@ -22,19 +22,27 @@ use sqlx::postgres::PgPoolOptions;
 use taskqueue_conformance::{Fixture, Harness, Options};
 use taskqueue_postgres::{Engine, Pooler, PostgresConfig, PostgresQueue, Queue, Scanning, Timestamp};
 
-struct Postgres;
+/// PostgreSQL, with so many shards.
+struct Postgres {
+    shards: u16,
+}
 
 #[async_trait::async_trait]
 impl Harness for Postgres {
     async fn fresh(&self, options: Options) -> Box<dyn Fixture> {
         let database = Database::take().await;
-        let queue = open(&database, &options).await;
+        let queue = open(&database, &options, Some(self.shards)).await;
         queue.migrate().await.expect("the database takes the tables");
         Box::new(PostgresFixture { queue, options, database })
     }
+
+    fn is_ordered(&self) -> bool {
+        self.shards == 1
+    }
 }
 
-async fn open(database: &Database, options: &Options) -> PostgresQueue {
+/// `shards`: none where the queue is to find out.
+async fn open(database: &Database, options: &Options, shards: Option<u16>) -> PostgresQueue {
     let prepares = support::prepares();
     let cached = if prepares { 100 } else { 0 };
     let pool = PgPoolOptions::new()
@@ -48,6 +56,7 @@ async fn open(database: &Database, options: &Options) -> PostgresQueue {
     // Found out by connections of their own: half of those that a test would make.
     config.dialect = Some(Engine::Postgres);
     config.pooler = if prepares { Pooler::Direct } else { Pooler::Transaction };
+    config.shards = shards;
     config.options.visibility_timeout = options.visibility_timeout;
     config.options.retry = options.retry.clone();
     config.options.payload_bytes_max = options.payload_bytes_max;
@@ -68,7 +77,7 @@ impl Fixture for PostgresFixture {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn Queue>> {
-        Some(Arc::new(open(&self.database, &self.options).await))
+        Some(Arc::new(open(&self.database, &self.options, None).await))
     }
 
     async fn now(&self) -> Timestamp {
@@ -85,7 +94,11 @@ impl Fixture for PostgresFixture {
 }
 
 mod postgres {
-    taskqueue_conformance::suite!(crate::Postgres);
+    taskqueue_conformance::suite!(crate::Postgres { shards: 1 });
+
+    mod three_shards {
+        taskqueue_conformance::suite!(crate::Postgres { shards: 3 });
+    }
 }
 
 #[cfg(feature = "cockroach-tests")]

@@ -4,20 +4,40 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use taskqueue_core::{Cleanup, State, TaskId, TaskType, Timestamp};
+use taskqueue_core::{Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp};
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
+use crate::round::{Round, Turns};
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Now, Row};
 
+/// Removes finished tasks of one shard.
+pub(crate) struct CleanUp {
+    pub(crate) cleanup: Cleanup,
+    pub(crate) shard: Shard,
+}
+
 #[async_trait]
-impl<D: Dialect> Operation<D> for Cleanup {
+impl<D: Dialect> Operation<D> for CleanUp {
     type Answer = u64;
     const NAME: &'static str = "cleanup";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
-        dialect.cleanup(connection, dialect.now(), self).await
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
+        dialect.cleanup(connection, dialect.now(), self.shard, &self.cleanup).await
+    }
+}
+
+impl<D: Dialect> Round<D> for CleanUp {
+    const TURNS: Turns = Turns::Cleanup;
+
+    fn limit(&self) -> usize {
+        self.cleanup.limit
+    }
+
+    fn turn_to(&mut self, shard: Shard, limit: usize) {
+        self.shard = shard;
+        self.cleanup.limit = limit;
     }
 }
 
@@ -26,9 +46,10 @@ pub(crate) async fn remove_oldest<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
     now: Now<D>,
+    shard: Shard,
     cleanup: &Cleanup,
 ) -> Attempt<u64> {
-    let mut found = finished(dialect, connection, now, cleanup).await?;
+    let mut found = finished(dialect, connection, now, shard, cleanup).await?;
     found.sort_by_key(|finished| (finished.completed_at, finished.id));
     found.truncate(cleanup.limit);
     let mut deltas = Deltas::default();
@@ -37,7 +58,7 @@ pub(crate) async fn remove_oldest<D: Dialect>(
     }
     let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
     for chunk in ids.chunks(LIST_MAX) {
-        changed(dialect.execute(connection, statements(dialect).remove(chunk)).await?, chunk.len())?;
+        changed(dialect.execute(connection, statements(dialect, shard).remove(chunk)).await?, chunk.len())?;
     }
     deltas.apply(dialect, connection).await?;
     Ok(ids.len() as u64)
@@ -58,6 +79,7 @@ async fn finished<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
     now: Now<D>,
+    shard: Shard,
     cleanup: &Cleanup,
 ) -> Attempt<Vec<Finished>> {
     let until = (now, cleanup.older_than);
@@ -71,7 +93,7 @@ async fn finished<D: Dialect>(
     let mut found = Vec::new();
     for (task_type, code) in kinds {
         let state = State::from_code(code).expect("the code came from a state");
-        let oldest = statements(dialect).finished(state, &task_type, until, cleanup.limit);
+        let oldest = statements(dialect, shard).finished(state, &task_type, until, cleanup.limit);
         for row in dialect.fetch(connection, oldest).await? {
             found.push(read_finished(row, state, &task_type)?);
         }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, State, TaskId, TaskType, WakeUp, WorkerId,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskId, TaskType, WakeUp,
+    WorkerId,
 };
 
 use crate::operation::statements;
-use crate::{Attempt, Delta, Flavour, Options, Row, Statement};
+use crate::{Attempt, Delta, Flavour, Options, Row, Sharding, Statement};
 
 /// The current time as a dialect's statements carry it.
 pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
@@ -81,7 +82,7 @@ pub struct Total {
 }
 
 /// One database engine behind [`SqlQueue`](crate::SqlQueue). The operations run inside a transaction that the
-/// caller commits; what `docs/lifecycle.md` says of each verb is what they do to a row.
+/// caller commits, each on one shard, in which all tasks are that it names; what `docs/lifecycle.md` says of each verb is what they do to a row.
 #[async_trait]
 pub trait Dialect: Sized + Send + Sync + 'static {
     /// How the engine writes what the portable statements leave open.
@@ -102,6 +103,11 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// The shared settings.
     fn options(&self) -> &Options;
+
+    /// How many shards the table has, where that can be set; else all tasks are in the first one.
+    fn sharding(&self) -> Option<&Sharding> {
+        None
+    }
 
     /// Now, read once a transaction, after it has begun.
     fn now(&self) -> Now<Self>;
@@ -130,6 +136,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         _connection: &mut Self::Connection,
         _now: Now<Self>,
+        _shard: Shard,
         _tasks: &[&NewTask],
     ) -> Attempt<bool> {
         Ok(false)
@@ -142,6 +149,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>>;
@@ -151,6 +159,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         claiming: &Claiming,
     ) -> Attempt<Vec<Claim>>;
 
@@ -159,6 +168,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         decisions: &[Decision],
     ) -> Attempt<Vec<Applied>>;
 
@@ -167,6 +177,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         leases: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>>;
@@ -177,6 +188,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         limit: usize,
     ) -> Attempt<Vec<Row>>;
 
@@ -185,17 +197,25 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>>;
 
     /// Makes ready what is due; answers how many.
-    async fn promote(&self, connection: &mut Self::Connection, now: Now<Self>, limit: usize) -> Attempt<u64>;
+    async fn promote(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        shard: Shard,
+        limit: usize,
+    ) -> Attempt<u64>;
 
     /// Makes these dead letters ready, in this order, with their unique keys held; answers those that were.
     async fn redrive(
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>>;
 
@@ -204,9 +224,10 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         &self,
         connection: &mut Self::Connection,
         now: Now<Self>,
+        shard: Shard,
         cleanup: &Cleanup,
     ) -> Attempt<u64> {
-        crate::cleanup::remove_oldest(self, connection, now, cleanup).await
+        crate::cleanup::remove_oldest(self, connection, now, shard, cleanup).await
     }
 
     /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
@@ -214,24 +235,24 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     async fn add_totals(&self, connection: &mut Self::Connection, totals: &[Total]) -> Attempt<()> {
         let slot = rand::random_range(0..Self::SLOTS);
         for total in totals {
-            self.execute(connection, statements(self).add_total(total, slot)).await?;
+            self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot)).await?;
         }
         Ok(())
     }
 
     /// How many unfinished tasks there are: status, type, tasks; any number of rows for each.
-    async fn open_counts(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self).open_counts()).await
+    async fn open_counts(&self, connection: &mut Self::Connection, shard: Shard) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self, shard).open_counts()).await
     }
 
     /// The earliest time for which a pending task is scheduled, or NULL, in one row.
-    async fn oldest_pending(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self).oldest_pending()).await
+    async fn oldest_pending(&self, connection: &mut Self::Connection, shard: Shard) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self, shard).oldest_pending()).await
     }
 
     /// The sums over finished tasks: type, status, tasks, busy microseconds; any number of rows for each.
     async fn totals(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self).totals()).await
+        self.fetch(connection, statements(self, Shard::FIRST).totals()).await
     }
 
     /// The engine and its version.

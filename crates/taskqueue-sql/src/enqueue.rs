@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use taskqueue_core::{Enqueued, NewTask, TaskId, TaskType};
+use taskqueue_core::{Enqueued, NewTask, Shard, Shards, TaskId, TaskType};
 
 use crate::operation::{Operation, statements};
+use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
 use crate::{Access, Attempt, Dialect, Failure, Now};
 
@@ -25,18 +26,26 @@ impl<D: Dialect> Operation<D> for Enqueue {
 
     /// All go in at once, or those that collide with nothing; what the others collided with is looked at afterwards.
     /// When that look fails they are in all the same, as after a lost reply: repeating is safe.
-    fn access(&self) -> Access {
+    fn access(&self, shards: Shards) -> Access {
         let ids: HashSet<TaskId> = self.0.iter().map(|task| task.id).collect();
-        if ids.len() == self.0.len() { Access::Single } else { Access::Write }
+        if ids.len() == self.0.len() { access_to(shards, ids.into_iter()) } else { Access::Write }
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Enqueued>> {
+    async fn run(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        shards: Shards,
+    ) -> Attempt<Vec<Enqueued>> {
         let (now, tasks): (_, Vec<&NewTask>) = (dialect.now(), self.0.iter().collect());
-        let is_alone = <Self as Operation<D>>::access(self) == Access::Single;
-        if is_alone && dialect.insert_all(connection, now, &tasks).await? {
-            return Ok(tasks.iter().map(|task| Enqueued::Created(task.id)).collect());
+        check(shards, &self.0)?;
+        if let ([first, ..], Access::Single) = (&*tasks, <Self as Operation<D>>::access(self, shards)) {
+            let shard = shards.of(first.id);
+            if dialect.insert_all(connection, now, shard, &tasks).await? {
+                return Ok(tasks.iter().map(|task| Enqueued::Created(task.id)).collect());
+            }
         }
-        enqueue(dialect, connection, now, &tasks, 0).await
+        enqueue(dialect, connection, now, shards, &tasks, 0).await
     }
 }
 
@@ -45,25 +54,57 @@ impl<D: Dialect> Operation<D> for EnqueueIn {
     type Answer = Vec<Enqueued>;
     const NAME: &'static str = <Enqueue as Operation<D>>::NAME;
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Enqueued>> {
+    async fn run(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        shards: Shards,
+    ) -> Attempt<Vec<Enqueued>> {
         let tasks: Vec<&NewTask> = self.0.iter().collect();
-        enqueue(dialect, connection, dialect.now(), &tasks, 0).await
+        check(shards, &self.0)?;
+        enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await
     }
 }
 
+/// Refuses tasks whose id was given and is not in the shard of their unique key.
+pub(crate) fn check<'t>(shards: Shards, tasks: impl IntoIterator<Item = &'t NewTask>) -> Attempt<()> {
+    Ok(tasks.into_iter().try_for_each(|task| shards.check(task))?)
+}
+
 /// Enqueues tasks one after the other, as if each had been enqueued alone, behind `first_place` others of the same
-/// call. Ids may repeat.
+/// call. Ids may repeat. Tasks of one id or one key are in one shard, so that none in another is in their way.
 pub(crate) async fn enqueue<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
     now: Now<D>,
+    shards: Shards,
+    tasks: &[&NewTask],
+    first_place: usize,
+) -> Attempt<Vec<Enqueued>> {
+    let mut of_shards: HashMap<Shard, std::vec::IntoIter<Enqueued>> = HashMap::new();
+    for (shard, part) in by_shard(shards, tasks, |task| task.id) {
+        let answers = enqueue_in_order(dialect, connection, now, shard, &part, first_place).await?;
+        if answers.len() == tasks.len() {
+            return Ok(answers);
+        }
+        of_shards.insert(shard, answers.into_iter());
+    }
+    let answer = |task: &&NewTask| of_shards.get_mut(&shards.of(task.id)).and_then(Iterator::next);
+    Ok(tasks.iter().filter_map(answer).collect())
+}
+
+async fn enqueue_in_order<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    now: Now<D>,
+    shard: Shard,
     tasks: &[&NewTask],
     first_place: usize,
 ) -> Attempt<Vec<Enqueued>> {
     let mut answers = Vec::with_capacity(tasks.len());
     while answers.len() < tasks.len() {
         let run = run_of_distinct_ids(&tasks[answers.len()..]);
-        answers.extend(enqueue_run(dialect, connection, now, run, first_place + answers.len()).await?);
+        answers.extend(enqueue_run(dialect, connection, now, shard, run, first_place + answers.len()).await?);
     }
     Ok(answers)
 }
@@ -74,19 +115,20 @@ async fn enqueue_run<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
     now: Now<D>,
+    shard: Shard,
     run: &[&NewTask],
     first_place: usize,
 ) -> Attempt<Vec<Enqueued>> {
     let mut answers: HashMap<TaskId, Enqueued> = HashMap::with_capacity(run.len());
     let mut open = run.to_vec();
     for _ in 0..INSERTS_MAX {
-        let inserted = dialect.insert(connection, now, &open, first_place).await?;
+        let inserted = dialect.insert(connection, now, shard, &open, first_place).await?;
         open.retain(|task| !inserted.contains(&task.id));
         answers.extend(inserted.into_iter().map(|id| (id, Enqueued::Created(id))));
         if open.is_empty() {
             break;
         }
-        answers.extend(explain(dialect, connection, &open).await?);
+        answers.extend(explain(dialect, connection, shard, &open).await?);
         open.retain(|task| !answers.contains_key(&task.id));
         if open.is_empty() {
             break;
@@ -108,11 +150,12 @@ fn run_of_distinct_ids<'t>(tasks: &'t [&'t NewTask]) -> &'t [&'t NewTask] {
 async fn explain<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
+    shard: Shard,
     refused: &[&NewTask],
 ) -> Attempt<HashMap<TaskId, Enqueued>> {
-    let stored = stored_ids(dialect, connection, refused).await?;
+    let stored = stored_ids(dialect, connection, shard, refused).await?;
     let blocked: Vec<&NewTask> = refused.iter().copied().filter(|task| !stored.contains(&task.id)).collect();
-    let holders = holders(dialect, connection, &blocked).await?;
+    let holders = holders(dialect, connection, shard, &blocked).await?;
     let mut answers: HashMap<TaskId, Enqueued> =
         stored.into_iter().map(|id| (id, Enqueued::Repeated(id))).collect();
     for task in blocked {
@@ -125,12 +168,13 @@ async fn explain<D: Dialect>(
 async fn stored_ids<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
+    shard: Shard,
     tasks: &[&NewTask],
 ) -> Attempt<HashSet<TaskId>> {
     let mut stored = HashSet::new();
     for chunk in tasks.chunks(LIST_MAX) {
         let ids: Vec<TaskId> = chunk.iter().map(|task| task.id).collect();
-        for mut row in dialect.fetch(connection, statements(dialect).standings(&ids)).await? {
+        for mut row in dialect.fetch(connection, statements(dialect, shard).standings(&ids)).await? {
             stored.insert(row.id(0)?);
         }
     }
@@ -141,6 +185,7 @@ async fn stored_ids<D: Dialect>(
 async fn holders<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
+    shard: Shard,
     tasks: &[&NewTask],
 ) -> Attempt<HashMap<(TaskType, String), TaskId>> {
     let mut keys: HashMap<&TaskType, Vec<&str>> = HashMap::new();
@@ -150,7 +195,9 @@ async fn holders<D: Dialect>(
     let mut holders = HashMap::new();
     for (task_type, keys) in keys {
         for chunk in keys.chunks(LIST_MAX) {
-            for mut row in dialect.fetch(connection, statements(dialect).holders(task_type, chunk)).await? {
+            for mut row in
+                dialect.fetch(connection, statements(dialect, shard).holders(task_type, chunk)).await?
+            {
                 holders.insert((task_type.clone(), row.text(0)?), row.id(1)?);
             }
         }

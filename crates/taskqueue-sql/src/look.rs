@@ -1,7 +1,9 @@
 //! What changes nothing: get, list, stats, the paused types, the engine's version.
 
 use async_trait::async_trait;
-use taskqueue_core::{Backend, Error, QueueStats, State, Task, TaskFilter, TaskId, TaskPage, TaskType};
+use taskqueue_core::{
+    Backend, Error, QueueStats, Shard, Shards, State, Task, TaskFilter, TaskId, TaskPage, TaskType,
+};
 
 use crate::operation::{Operation, kind_of, statements};
 use crate::{Access, Attempt, Dialect, Row};
@@ -14,12 +16,12 @@ impl<D: Dialect> Operation<D> for Get {
     type Answer = Task;
     const NAME: &'static str = "get";
 
-    fn access(&self) -> Access {
+    fn access(&self, _shards: Shards) -> Access {
         Access::Read
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Task> {
-        let mut rows = dialect.fetch(connection, statements(dialect).task(self.0)).await?;
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<Task> {
+        let mut rows = dialect.fetch(connection, statements(dialect, shards.of(self.0)).task(self.0)).await?;
         match rows.pop() {
             Some(row) => row.task(),
             None => Err(Error::task_not_found("get", self.0).into()),
@@ -27,7 +29,7 @@ impl<D: Dialect> Operation<D> for Get {
     }
 }
 
-/// Reads a page of tasks.
+/// Reads a page of tasks, merged from the pages of all shards.
 pub(crate) struct List(pub(crate) TaskFilter);
 
 #[async_trait]
@@ -35,15 +37,56 @@ impl<D: Dialect> Operation<D> for List {
     type Answer = TaskPage;
     const NAME: &'static str = "list";
 
-    fn access(&self) -> Access {
-        Access::Read
+    fn access(&self, shards: Shards) -> Access {
+        if shards == Shards::ONE { Access::Read } else { Access::Snapshot }
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<TaskPage> {
-        let rows = dialect.fetch(connection, statements(dialect).list(&self.0)).await?;
-        let tasks: Vec<Task> = rows.into_iter().map(Row::task).collect::<Attempt<_>>()?;
-        Ok(TaskPage::new(tasks, self.0.limit))
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<TaskPage> {
+        let Self(filter) = self;
+        if shards == Shards::ONE {
+            let tasks = page(dialect, connection, Shard::FIRST, filter).await?;
+            return Ok(TaskPage::new(tasks, filter.limit));
+        }
+        // What a shard's own offset would pass over may be on the merged page: it is passed over page by page.
+        let mut rest = TaskFilter { offset: 0, ..filter.clone() };
+        let mut offset = filter.offset;
+        loop {
+            let tasks = merged(dialect, connection, shards, &rest).await?;
+            let passed = offset.min(tasks.len());
+            if passed == 0 {
+                return Ok(TaskPage::new(tasks, filter.limit));
+            }
+            offset -= passed;
+            rest.after = Some(tasks[passed - 1].id);
+        }
     }
+}
+
+/// A page of all shards, without its offset.
+async fn merged<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    shards: Shards,
+    filter: &TaskFilter,
+) -> Attempt<Vec<Task>> {
+    let mut tasks = Vec::new();
+    for shard in shards.all() {
+        tasks.extend(page(dialect, connection, shard, filter).await?);
+        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.id));
+        tasks.truncate(filter.limit);
+    }
+    Ok(tasks)
+}
+
+/// A page of one shard.
+async fn page<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    shard: Shard,
+    filter: &TaskFilter,
+) -> Attempt<Vec<Task>> {
+    let rows = dialect.fetch(connection, statements(dialect, shard).list(filter)).await?;
+    rows.into_iter().map(Row::task).collect()
 }
 
 /// Reads what the queue holds: unfinished tasks from indexes, finished ones from their sums.
@@ -54,18 +97,22 @@ impl<D: Dialect> Operation<D> for Stats {
     type Answer = QueueStats;
     const NAME: &'static str = "stats";
 
-    fn access(&self) -> Access {
+    fn access(&self, _shards: Shards) -> Access {
         Access::Snapshot
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<QueueStats> {
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<QueueStats> {
         let mut stats = QueueStats::default();
-        for row in dialect.open_counts(connection).await? {
-            count_open(&mut stats, row)?;
-        }
-        if stats.pending > 0 {
-            let mut rows = dialect.oldest_pending(connection).await?;
-            stats.oldest_pending = rows.pop().map(|mut row| row.time_opt(0)).transpose()?.flatten();
+        for shard in shards.all() {
+            let pending = stats.pending;
+            for row in dialect.open_counts(connection, shard).await? {
+                count_open(&mut stats, row)?;
+            }
+            if stats.pending > pending {
+                let mut rows = dialect.oldest_pending(connection, shard).await?;
+                let oldest = rows.pop().map(|mut row| row.time_opt(0)).transpose()?.flatten();
+                stats.oldest_pending = stats.oldest_pending.into_iter().chain(oldest).min();
+            }
         }
         let mut busy_us = 0;
         for row in dialect.totals(connection).await? {
@@ -113,12 +160,17 @@ impl<D: Dialect> Operation<D> for Paused {
     type Answer = Vec<TaskType>;
     const NAME: &'static str = "paused";
 
-    fn access(&self) -> Access {
+    fn access(&self, _shards: Shards) -> Access {
         Access::Read
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<TaskType>> {
-        let rows = dialect.fetch(connection, statements(dialect).paused()).await?;
+    async fn run(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        _shards: Shards,
+    ) -> Attempt<Vec<TaskType>> {
+        let rows = dialect.fetch(connection, statements(dialect, Shard::FIRST).paused()).await?;
         rows.into_iter().map(|mut row| row.task_type(0)).collect()
     }
 }
@@ -130,12 +182,13 @@ pub(crate) struct Version;
 impl<D: Dialect> Operation<D> for Version {
     type Answer = Backend;
     const NAME: &'static str = "backend";
+    const ASKS_FOR_TASKS: bool = false;
 
-    fn access(&self) -> Access {
+    fn access(&self, _shards: Shards) -> Access {
         Access::Read
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Backend> {
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Backend> {
         dialect.backend(connection).await
     }
 }

@@ -1,6 +1,7 @@
 //! One call on the database: what runs inside its transaction. Running it is the queue's business.
 
 use async_trait::async_trait;
+use taskqueue_core::{Shard, Shards};
 
 use crate::{Access, Attempt, Dialect, Failure, Row, Statements};
 
@@ -12,19 +13,22 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// The verb, for errors.
     const NAME: &'static str;
+    /// Whether it needs the queue's tables.
+    const ASKS_FOR_TASKS: bool = true;
 
     /// What its transaction is for.
-    fn access(&self) -> Access {
+    fn access(&self, _shards: Shards) -> Access {
         Access::Write
     }
 
     /// Does it.
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Self::Answer>;
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards)
+    -> Attempt<Self::Answer>;
 }
 
-/// The portable statements of a dialect's table.
-pub(crate) fn statements<D: Dialect>(dialect: &D) -> Statements<'_, D::Flavour> {
-    Statements::new(dialect.flavour(), &dialect.options().table)
+/// The portable statements of a dialect's table, on one of its shards. Those about other tables have none.
+pub(crate) fn statements<D: Dialect>(dialect: &D, shard: Shard) -> Statements<'_, D::Flavour> {
+    Statements::new(dialect.flavour(), &dialect.options().table, shard)
 }
 
 /// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.

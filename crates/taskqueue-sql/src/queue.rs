@@ -2,42 +2,33 @@
 //! in a task of its own, and is repeated when others were in the way. It knows no SQL.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
-    LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Task,
+    LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Task,
     TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::cleanup::CleanUp;
 use crate::coalesce::{Call, Coalescer};
 use crate::enqueue::{Enqueue, EnqueueIn};
 use crate::look::{Get, List, Paused, Stats, Version};
 use crate::operation::Operation;
-use crate::settle::{Extend, Settle};
-use crate::upkeep::{Cancel, Pause, Promote, Reclaim, Resume};
-use crate::{Attempt, Claiming, Dialect, Options};
-
-/// The wait before a transaction is repeated for the first time; it doubles each time.
-const BACKOFF_FIRST: Duration = Duration::from_millis(2);
+use crate::round::Round;
+use crate::runner::Runner;
+use crate::settle::{Dequeue, Extend, Settle};
+use crate::upkeep::{Cancel, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
+use crate::{Claiming, Dialect, Options, shard};
 
 /// A queue in a SQL database. Cheap to clone; clones share their connections.
 #[derive(Debug)]
-pub struct SqlQueue<D>(Arc<Shared<D>>);
-
-#[derive(Debug)]
-struct Shared<D> {
-    dialect: D,
-    coalescer: Coalescer,
-    wake_up: WakeUp,
-    is_closed: AtomicBool,
-    retries: AtomicU64,
-}
+pub struct SqlQueue<D>(Arc<Runner<D>>);
 
 impl<D> Clone for SqlQueue<D> {
     fn clone(&self) -> Self {
@@ -48,13 +39,7 @@ impl<D> Clone for SqlQueue<D> {
 impl<D: Dialect> SqlQueue<D> {
     /// A queue on this dialect's database.
     pub fn new(dialect: D) -> Self {
-        Self(Arc::new(Shared {
-            dialect,
-            coalescer: Coalescer::default(),
-            wake_up: WakeUp::new(),
-            is_closed: AtomicBool::new(false),
-            retries: AtomicU64::new(0),
-        }))
+        Self(Arc::new(Runner::new(dialect)))
     }
 
     /// The dialect.
@@ -102,18 +87,23 @@ impl<D: Dialect> SqlQueue<D> {
         connection: &mut D::Connection,
         operation: O,
     ) -> Result<O::Answer> {
-        operation.run(&self.0.dialect, connection).await.map_err(|failure| failure.into_error(O::NAME))
+        let dialect = &self.0.dialect;
+        let run = async {
+            let shards = shard::learn(dialect, connection).await?;
+            operation.run(dialect, connection, shards).await
+        };
+        run.await.map_err(|failure| failure.into_error(O::NAME))
     }
 
-    /// Runs an operation to its end, also when the caller's future is dropped: a dropped driver future could leave
-    /// a transaction open in the pool.
     async fn run<O: Operation<D>>(&self, operation: O) -> Result<O::Answer> {
-        let shared = Arc::clone(&self.0);
-        let task = tokio::spawn(async move { shared.repeat(&operation).await });
-        task.await.unwrap_or_else(|stopped| {
-            let message = format!("the call was stopped: {stopped}");
-            Err(Error::new(ErrorKind::Backend, O::NAME, message).transient(stopped.is_cancelled()))
-        })
+        let runner = Arc::clone(&self.0);
+        to_its_end(O::NAME, async move { runner.repeat(&operation).await }).await
+    }
+
+    /// Runs it on one shard after another, as far as its limit goes.
+    async fn round<O: Round<D>>(&self, operation: O) -> Result<O::Answer> {
+        let runner = Arc::clone(&self.0);
+        to_its_end(O::NAME, async move { runner.round(operation).await }).await
     }
 
     /// Enqueues in a transaction that it may share with the calls of others.
@@ -143,79 +133,16 @@ impl<D: Dialect> SqlQueue<D> {
     }
 }
 
-impl<D: Dialect> Shared<D> {
-    /// Runs an operation in a transaction, and again while others are in the way.
-    async fn repeat<O: Operation<D>>(&self, operation: &O) -> Result<O::Answer> {
-        let mut repeats = 0;
-        loop {
-            let failure = match self.once(operation).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            if !failure.is_contention() || repeats == self.dialect.contention_retries_max() {
-                return Err(failure.into_error(O::NAME));
-            }
-            repeats += 1;
-            self.retries.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(backoff(repeats, rand::random())).await;
-        }
-    }
-
-    /// Enqueues what waits, until nothing does.
-    async fn flush(&self) {
-        let mut flush = self.coalescer.flush();
-        while let Some(calls) = flush.next(Instant::now()) {
-            self.enqueue_calls(calls).await;
-        }
-    }
-
-    /// Enqueues calls in one transaction and answers each. When that fails for another reason than the database's
-    /// state, each is tried by itself: nobody fails for what another one sent.
-    async fn enqueue_calls(&self, calls: Vec<Call>) {
-        let mut joined = Enqueue(Vec::new());
-        let mut callers = Vec::with_capacity(calls.len());
-        for Call { tasks, answer } in calls {
-            callers.push((tasks.len(), answer));
-            joined.0.extend(tasks);
-        }
-        // A caller that has gone away needs no answer.
-        match self.repeat(&joined).await {
-            Ok(mut answers) => {
-                for (tasks, caller) in callers {
-                    let rest = answers.split_off(tasks);
-                    drop(caller.send(Ok(std::mem::replace(&mut answers, rest))));
-                }
-            }
-            Err(error) if error.is_transient() || callers.len() == 1 => {
-                callers.into_iter().for_each(|(_, caller)| drop(caller.send(Err(error.clone()))));
-            }
-            Err(_) => {
-                for (tasks, caller) in callers {
-                    let rest = joined.0.split_off(tasks);
-                    let alone = Enqueue(std::mem::replace(&mut joined.0, rest));
-                    drop(caller.send(self.repeat(&alone).await));
-                }
-            }
-        }
-    }
-
-    async fn once<O: Operation<D>>(&self, operation: &O) -> Attempt<O::Answer> {
-        let mut transaction = self.dialect.begin(operation.access()).await?;
-        match operation.run(&self.dialect, &mut transaction).await {
-            Ok(answer) => self.dialect.commit(transaction).await.map(|()| answer),
-            Err(failure) => {
-                self.dialect.rollback(transaction).await;
-                Err(failure)
-            }
-        }
-    }
-}
-
-/// How long to wait before repeat number `repeat` (from 1): doubling, shortened by up to half at random, so that
-/// two who met do not meet again.
-fn backoff(repeat: u32, random: f64) -> Duration {
-    let whole = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(repeat.saturating_sub(1).min(8)));
-    whole.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+/// Runs a call to its end, also when the caller's future is dropped: a dropped driver future could leave a transaction
+/// open in the pool.
+async fn to_its_end<A: Send + 'static>(
+    name: &'static str,
+    call: impl Future<Output = Result<A>> + Send + 'static,
+) -> Result<A> {
+    tokio::spawn(call).await.unwrap_or_else(|stopped| {
+        let message = format!("the call was stopped: {stopped}");
+        Err(Error::new(ErrorKind::Backend, name, message).transient(stopped.is_cancelled()))
+    })
 }
 
 #[async_trait]
@@ -247,7 +174,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
             worker_id: request.worker_id.clone(),
             visibility_timeout: request.visibility_timeout.unwrap_or(self.options().visibility_timeout),
         };
-        self.run(claiming).await
+        self.round(Dequeue { claiming, shard: Shard::FIRST }).await
     }
 
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
@@ -303,13 +230,13 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
         self.check_open("cleanup")?;
         check_limit("cleanup", cleanup.limit)?;
-        self.run(cleanup).await
+        self.round(CleanUp { cleanup, shard: Shard::FIRST }).await
     }
 
     async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
         self.check_open("reclaim")?;
         check_limit("reclaim", limit)?;
-        let reclaimed = self.run(Reclaim { limit }).await?;
+        let reclaimed = self.round(Reclaim { limit, shard: Shard::FIRST }).await?;
         self.wake_if(reclaimed.released > 0);
         Ok(reclaimed)
     }
@@ -317,7 +244,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn promote_due(&self, limit: usize) -> Result<u64> {
         self.check_open("promote")?;
         check_limit("promote", limit)?;
-        let promoted = self.run(Promote { limit }).await?;
+        let promoted = self.round(Promote { limit, shard: Shard::FIRST }).await?;
         self.wake_if(promoted > 0);
         Ok(promoted)
     }
@@ -325,7 +252,12 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         self.check_open("redrive")?;
         redrive.validate()?;
-        let redriven = self.run(redrive.clone()).await?;
+        let redriven = match redrive.clone() {
+            Redrive::Tasks(ids) => self.run(RedriveTasks(ids)).await?,
+            Redrive::Any { task_type, limit } => {
+                self.round(RedriveAny { task_type, limit, shard: Shard::FIRST }).await?
+            }
+        };
         self.wake_if(redriven > 0);
         Ok(redriven)
     }
@@ -368,18 +300,5 @@ impl<D: Dialect> Queue for SqlQueue<D> {
 
     fn contention_retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn repeats_wait_longer_each_time_and_never_together() {
-        assert_eq!(backoff(1, 0.0), BACKOFF_FIRST);
-        assert_eq!(backoff(3, 0.0), BACKOFF_FIRST * 4);
-        assert_eq!(backoff(3, 1.0), BACKOFF_FIRST * 2);
-        assert_eq!(backoff(u32::MAX, 0.0), BACKOFF_FIRST * 256);
     }
 }

@@ -5,26 +5,49 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, State, TaskId, Transition,
+    Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, Shard, Shards, State, TaskId, Transition,
 };
 
-use crate::enqueue::enqueue;
+use crate::enqueue::{check, enqueue};
 use crate::finish::Deltas;
 use crate::operation::{Operation, statements};
+use crate::round::{Round, Turns};
+use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
 use crate::{Access, Applied, Attempt, Claiming, Dialect};
 
+/// Claims in one shard.
+pub(crate) struct Dequeue {
+    pub(crate) claiming: Claiming,
+    pub(crate) shard: Shard,
+}
+
 #[async_trait]
-impl<D: Dialect> Operation<D> for Claiming {
+impl<D: Dialect> Operation<D> for Dequeue {
     type Answer = Vec<Claim>;
     const NAME: &'static str = "dequeue";
 
-    fn access(&self) -> Access {
+    fn access(&self, _shards: Shards) -> Access {
         Access::Single
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Claim>> {
-        dialect.claim(connection, dialect.now(), self).await
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Vec<Claim>> {
+        dialect.claim(connection, dialect.now(), self.shard, &self.claiming).await
+    }
+}
+
+impl<D: Dialect> Round<D> for Dequeue {
+    const TURNS: Turns = Turns::Dequeue;
+
+    fn limit(&self) -> usize {
+        self.claiming.limit
+    }
+
+    /// A token is of one claim in one shard: a dialect may keep by it what was claimed.
+    fn turn_to(&mut self, shard: Shard, limit: usize) {
+        self.shard = shard;
+        self.claiming.limit = limit;
+        self.claiming.token = LeaseToken::generate();
     }
 }
 
@@ -37,23 +60,34 @@ impl<D: Dialect> Operation<D> for Settle {
     const NAME: &'static str = "settle";
 
     /// What is refused is looked at afterwards, which changes nothing.
-    fn access(&self) -> Access {
-        if self.is_plain() { Access::Single } else { Access::Write }
+    fn access(&self, shards: Shards) -> Access {
+        let ids = self.0.iter().map(|decision| decision.lease.task_id);
+        if self.is_plain() { access_to(shards, ids) } else { Access::Write }
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Settled>> {
+    async fn run(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        shards: Shards,
+    ) -> Attempt<Vec<Settled>> {
         let now = dialect.now();
-        let applied = dialect.settle(connection, now, &self.0).await?;
-        let applied: HashMap<TaskId, i64> =
-            applied.into_iter().map(|Applied { id, busy_us }| (id, busy_us)).collect();
+        for Decision { follow_ups, .. } in &self.0 {
+            check(shards, follow_ups)?;
+        }
+        let mut applied: HashMap<TaskId, i64> = HashMap::new();
+        for (shard, part) in by_shard(shards, &self.0, |decision| decision.lease.task_id) {
+            let settled = dialect.settle(connection, now, shard, &part).await?;
+            applied.extend(settled.into_iter().map(|Applied { id, busy_us }| (id, busy_us)));
+        }
         if !D::COUNTS_SETTLES {
             self.sum_up(&applied).apply(dialect, connection).await?;
         }
         let follow_ups = self.follow_ups(&applied);
         if !follow_ups.is_empty() {
-            enqueue(dialect, connection, now, &follow_ups, self.ready_count(&applied)).await?;
+            enqueue(dialect, connection, now, shards, &follow_ups, self.ready_count(&applied)).await?;
         }
-        self.answers(dialect, connection, &applied).await
+        self.answers(dialect, connection, shards, &applied).await
     }
 }
 
@@ -93,11 +127,12 @@ impl Settle {
         &self,
         dialect: &D,
         connection: &mut D::Connection,
+        shards: Shards,
         applied: &HashMap<TaskId, i64>,
     ) -> Attempt<Vec<Settled>> {
         let ids = self.0.iter().map(|decision| decision.lease.task_id);
         let refused: Vec<TaskId> = ids.filter(|id| !applied.contains_key(id)).collect();
-        let standings = standings(dialect, connection, &refused).await?;
+        let standings = standings(dialect, connection, shards, &refused).await?;
         let answer = |Decision { lease, transition, .. }: &Decision| {
             if applied.contains_key(&lease.task_id) {
                 return Settled::Applied;
@@ -116,12 +151,15 @@ impl Settle {
 async fn standings<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
+    shards: Shards,
     ids: &[TaskId],
 ) -> Attempt<HashMap<TaskId, (LeaseToken, State)>> {
     let mut standings = HashMap::new();
-    for chunk in ids.chunks(LIST_MAX) {
-        for mut row in dialect.fetch(connection, statements(dialect).standings(chunk)).await? {
-            standings.insert(row.id(0)?, (LeaseToken::from_stored(row.integer(1)?), row.state(2)?));
+    for (shard, part) in by_shard(shards, ids, |id| *id) {
+        for chunk in part.chunks(LIST_MAX) {
+            for mut row in dialect.fetch(connection, statements(dialect, shard).standings(chunk)).await? {
+                standings.insert(row.id(0)?, (LeaseToken::from_stored(row.integer(1)?), row.state(2)?));
+            }
         }
     }
     Ok(standings)
@@ -138,13 +176,22 @@ impl<D: Dialect> Operation<D> for Extend {
     type Answer = Vec<Heartbeat>;
     const NAME: &'static str = "heartbeat";
 
-    fn access(&self) -> Access {
-        Access::Single
+    fn access(&self, shards: Shards) -> Access {
+        access_to(shards, self.leases.iter().map(|lease| lease.task_id))
     }
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Vec<Heartbeat>> {
+    async fn run(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        shards: Shards,
+    ) -> Attempt<Vec<Heartbeat>> {
         let now = dialect.now();
-        let live = dialect.heartbeat(connection, now, &self.leases, self.visibility_timeout).await?;
+        let mut live = HashSet::new();
+        for (shard, part) in by_shard(shards, &self.leases, |lease| lease.task_id) {
+            let more = dialect.heartbeat(connection, now, shard, &part, self.visibility_timeout).await?;
+            live = if live.is_empty() { more } else { &live | &more };
+        }
         Ok(answers(&self.leases, &live))
     }
 }

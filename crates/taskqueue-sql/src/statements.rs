@@ -6,20 +6,17 @@ use std::time::Duration;
 use sea_query::{
     Cond, Expr, ExprTrait, Func, OnConflict, Order, Query, QueryStatementWriter, SelectStatement, Value,
 };
-use taskqueue_core::{State, Status, TaskFilter, TaskId, TaskType};
+use taskqueue_core::{Shard, State, Status, TaskFilter, TaskId, TaskType};
 
 use crate::Column::{
     BusyUs, CompletedAt, DueAt, Id, LeaseToken, LeaseUntil, PausedAt, QueueAt, QueueRank, Region,
-    ScheduledAt, Shard, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
+    ScheduledAt, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
 };
-use crate::table::{PAUSED, TASKS, TOTALS};
+use crate::table::{PAUSED, SHARDS, TASKS, TOTALS};
 use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName, Total};
 
 /// The most ids or keys that one statement names, well below every engine's limit of bound values.
 pub(crate) const LIST_MAX: usize = 500;
-
-/// The shard of every task until sharding is configurable; named by every statement, so that it can become so.
-pub const SHARD: i16 = 0;
 
 const OPEN: [State; 4] = [State::Ready, State::Delayed, State::Running, State::Failed];
 
@@ -37,12 +34,13 @@ pub struct Delta {
 pub struct Statements<'a, F: Flavour> {
     flavour: &'a F,
     table: &'a TableName,
+    shard: Shard,
 }
 
 impl<'a, F: Flavour> Statements<'a, F> {
-    /// The statements for `table`.
-    pub fn new(flavour: &'a F, table: &'a TableName) -> Self {
-        Self { flavour, table }
+    /// The statements for one shard of `table`.
+    pub fn new(flavour: &'a F, table: &'a TableName, shard: Shard) -> Self {
+        Self { flavour, table, shard }
     }
 
     /// The task with this id, as [`TASK_COLUMNS`].
@@ -108,7 +106,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .value(LeaseToken, 0_i64)
             .value(LeaseUntil, Expr::null())
             .value(UniqueHeld, Expr::null())
-            .and_where(Expr::col(Shard).eq(SHARD))
+            .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
             .and_where(self.is(id))
             .and_where(Expr::col(Column::Status).eq(from.code()));
         self.render(&update)
@@ -139,7 +137,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         let mut delete = Query::delete();
         delete
             .from_table(self.table.reference(TASKS))
-            .and_where(Expr::col(Shard).eq(SHARD))
+            .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
             .and_where(self.is_one_of(ids))
             .and_where(off_index(Expr::col(Column::Status)).is_in(codes(&FINISHED)));
         self.render(&delete)
@@ -206,8 +204,15 @@ impl<'a, F: Flavour> Statements<'a, F> {
         select
             .expr(Func::min(Expr::col(ScheduledAt)))
             .from(self.table.reference(TASKS))
-            .and_where(Expr::col(Shard).eq(SHARD))
+            .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
             .and_where(Expr::col(Column::Status).is_in(codes(State::of_status(Status::Pending))));
+        self.render(&select)
+    }
+
+    /// How many shards there are, in one row.
+    pub fn shards(&self) -> Statement {
+        let mut select = Query::select();
+        select.column(Column::Shards).from(self.table.reference(SHARDS)).limit(1);
         self.render(&select)
     }
 
@@ -252,7 +257,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         holder
             .expr(Expr::cust("1"))
             .from_as(self.table.reference(TASKS), "holder")
-            .and_where(of_holder(Shard).eq(SHARD))
+            .and_where(of_holder(Column::Shard).eq(self.shard.number()))
             .and_where(of_holder(Type).eq(at(Type)))
             .and_where(of_holder(UniqueKey).eq(at(UniqueKey)))
             .and_where(of_holder(UniqueHeld).eq(Expr::cust("1")));
@@ -267,7 +272,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         select
             .columns(columns.iter().copied())
             .from(self.table.reference(TASKS))
-            .and_where(Expr::col((self.table_name(), Shard)).eq(SHARD));
+            .and_where(Expr::col((self.table_name(), Column::Shard)).eq(self.shard.number()));
         select
     }
 

@@ -16,6 +16,8 @@ pub const TABLE_CHARS_MAX: usize = 48;
 pub(crate) const TASKS: &str = "";
 /// What the name of the table of the paused types ends with.
 pub(crate) const PAUSED: &str = "_paused";
+/// What the name of the table of the number of shards ends with.
+pub(crate) const SHARDS: &str = "_shards";
 /// What the name of the table of the sums over finished tasks ends with.
 pub(crate) const TOTALS: &str = "_totals";
 
@@ -67,6 +69,11 @@ impl TableName {
     /// The table of the paused types.
     pub fn paused(&self) -> String {
         format!("{self}{PAUSED}")
+    }
+
+    /// The table of the number of shards.
+    pub fn shards(&self) -> String {
+        format!("{self}{SHARDS}")
     }
 
     /// The table of the sums over finished tasks.
@@ -124,7 +131,7 @@ impl FromStr for TableName {
     }
 }
 
-/// A column of the task table, the paused table or the totals table.
+/// A column of the task table, or of a table beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are the columns' names; the migrations say what they hold")]
 pub enum Column {
@@ -155,6 +162,7 @@ pub enum Column {
     Metadata,
     LastError,
     Payload,
+    Shards,
     Slot,
     Tasks,
     BusyUs,
@@ -192,6 +200,7 @@ impl Column {
             Self::Metadata => "metadata",
             Self::LastError => "last_error",
             Self::Payload => "payload",
+            Self::Shards => "shards",
             Self::Slot => "slot",
             Self::Tasks => "tasks",
             Self::BusyUs => "busy_us",

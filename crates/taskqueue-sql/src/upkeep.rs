@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    AfterLeaseEnd, Cancelled, EndedLease, Error, LeaseToken, Reclaimed, Redrive, State, TaskId, TaskType,
-    after_lease_end, lease_ended_error,
+    AfterLeaseEnd, Cancelled, EndedLease, Error, LeaseToken, Reclaimed, Shard, Shards, State, TaskId,
+    TaskType, after_lease_end, lease_ended_error,
 };
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
+use crate::round::{Round, Turns};
+use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Reclaiming, Row};
 
@@ -21,15 +23,16 @@ impl<D: Dialect> Operation<D> for Cancel {
     type Answer = Cancelled;
     const NAME: &'static str = "cancel";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Cancelled> {
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<Cancelled> {
         let Self(id) = *self;
-        let mut rows = dialect.fetch(connection, statements(dialect).position(id)).await?;
+        let statements = statements(dialect, shards.of(id));
+        let mut rows = dialect.fetch(connection, statements.position(id)).await?;
         let mut row = rows.pop().ok_or_else(|| Error::task_not_found("cancel", id))?;
         let (task_type, from) = kind_of(&mut row)?;
         if from.status().is_finished() {
             return Ok(Cancelled::AlreadyFinished(from.status()));
         }
-        let cancel = statements(dialect).cancel(dialect.now(), id, from);
+        let cancel = statements.cancel(dialect.now(), id, from);
         changed(dialect.execute(connection, cancel).await?, 1)?;
         let mut deltas = Deltas::default();
         deltas.add(&task_type, State::Cancelled, 0);
@@ -38,9 +41,10 @@ impl<D: Dialect> Operation<D> for Cancel {
     }
 }
 
-/// Takes back what has outlived its lease.
+/// Takes back what has outlived its lease, in one shard.
 pub(crate) struct Reclaim {
     pub(crate) limit: usize,
+    pub(crate) shard: Shard,
 }
 
 #[async_trait]
@@ -48,16 +52,16 @@ impl<D: Dialect> Operation<D> for Reclaim {
     type Answer = Reclaimed;
     const NAME: &'static str = "reclaim";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<Reclaimed> {
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Reclaimed> {
         let now = dialect.now();
-        let rows = dialect.ended(connection, now, self.limit).await?;
+        let rows = dialect.ended(connection, now, self.shard, self.limit).await?;
         if rows.is_empty() {
             return Ok(Reclaimed::default());
         }
         let max_reclaims = dialect.options().max_reclaims;
         let ended: Vec<Reclaiming> =
             rows.into_iter().map(|row| after_end(row, max_reclaims)).collect::<Attempt<_>>()?;
-        let taken = dialect.reclaim(connection, now, &ended).await?;
+        let taken = dialect.reclaim(connection, now, self.shard, &ended).await?;
         let mut reclaimed = Reclaimed::default();
         let mut deltas = Deltas::default();
         for Reclaiming { task_type, state, .. } in ended.iter().filter(|ended| taken.contains(&ended.id)) {
@@ -69,6 +73,18 @@ impl<D: Dialect> Operation<D> for Reclaim {
         }
         deltas.apply(dialect, connection).await?;
         Ok(reclaimed)
+    }
+}
+
+impl<D: Dialect> Round<D> for Reclaim {
+    const TURNS: Turns = Turns::Reclaim;
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn turn_to(&mut self, shard: Shard, limit: usize) {
+        (self.shard, self.limit) = (shard, limit);
     }
 }
 
@@ -96,9 +112,10 @@ fn after_end(mut row: Row, max_reclaims: u32) -> Attempt<Reclaiming> {
     })
 }
 
-/// Makes ready what is due.
+/// Makes ready what is due, in one shard.
 pub(crate) struct Promote {
     pub(crate) limit: usize,
+    pub(crate) shard: Shard,
 }
 
 #[async_trait]
@@ -106,37 +123,91 @@ impl<D: Dialect> Operation<D> for Promote {
     type Answer = u64;
     const NAME: &'static str = "promote";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
-        dialect.promote(connection, dialect.now(), self.limit).await
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
+        dialect.promote(connection, dialect.now(), self.shard, self.limit).await
     }
 }
 
+impl<D: Dialect> Round<D> for Promote {
+    const TURNS: Turns = Turns::Promote;
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn turn_to(&mut self, shard: Shard, limit: usize) {
+        (self.shard, self.limit) = (shard, limit);
+    }
+}
+
+/// Redrives these tasks, as far as they are dead letters.
+pub(crate) struct RedriveTasks(pub(crate) Vec<TaskId>);
+
 #[async_trait]
-impl<D: Dialect> Operation<D> for Redrive {
+impl<D: Dialect> Operation<D> for RedriveTasks {
     type Answer = u64;
     const NAME: &'static str = "redrive";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<u64> {
-        let mut chosen = match self {
-            Self::Tasks(ids) => dead_letters_of(dialect, connection, ids).await?,
-            Self::Any { task_type, limit } => {
-                let any = statements(dialect).dead_letters(task_type.as_ref(), *limit);
-                read_dead_letters(dialect.fetch(connection, any).await?)?
-            }
-        };
-        let mut keys = HashSet::new();
-        chosen.retain(|dead| {
-            dead.unique_key.is_none() || keys.insert((dead.task_type.clone(), dead.unique_key.clone()))
-        });
-        let ids: Vec<TaskId> = chosen.iter().map(|dead| dead.id).collect();
-        let redriven = dialect.redrive(connection, dialect.now(), &ids).await?;
-        let mut deltas = Deltas::default();
-        for dead in chosen.iter().filter(|dead| redriven.contains(&dead.id)) {
-            deltas.subtract(&dead.task_type, State::DeadLetter, 0);
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<u64> {
+        let mut redriven = 0;
+        for (shard, ids) in by_shard(shards, &self.0, |id| *id) {
+            let chosen = dead_letters_of(dialect, connection, shard, &ids).await?;
+            redriven += redrive(dialect, connection, shard, chosen).await?;
         }
-        deltas.apply(dialect, connection).await?;
-        Ok(redriven.len() as u64)
+        Ok(redriven)
     }
+}
+
+/// Redrives whatever dead letters there are in one shard.
+pub(crate) struct RedriveAny {
+    pub(crate) task_type: Option<TaskType>,
+    pub(crate) limit: usize,
+    pub(crate) shard: Shard,
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for RedriveAny {
+    type Answer = u64;
+    const NAME: &'static str = "redrive";
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
+        let any = statements(dialect, self.shard).dead_letters(self.task_type.as_ref(), self.limit);
+        let chosen = read_dead_letters(dialect.fetch(connection, any).await?)?;
+        redrive(dialect, connection, self.shard, chosen).await
+    }
+}
+
+impl<D: Dialect> Round<D> for RedriveAny {
+    const TURNS: Turns = Turns::Redrive;
+
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
+    fn turn_to(&mut self, shard: Shard, limit: usize) {
+        (self.shard, self.limit) = (shard, limit);
+    }
+}
+
+/// Redrives these, of those with one key the first.
+async fn redrive<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    shard: Shard,
+    mut chosen: Vec<DeadLetter>,
+) -> Attempt<u64> {
+    let mut keys = HashSet::new();
+    chosen.retain(|dead| {
+        dead.unique_key.is_none() || keys.insert((dead.task_type.clone(), dead.unique_key.clone()))
+    });
+    let ids: Vec<TaskId> = chosen.iter().map(|dead| dead.id).collect();
+    let redriven = dialect.redrive(connection, dialect.now(), shard, &ids).await?;
+    let mut deltas = Deltas::default();
+    for dead in chosen.iter().filter(|dead| redriven.contains(&dead.id)) {
+        deltas.subtract(&dead.task_type, State::DeadLetter, 0);
+    }
+    deltas.apply(dialect, connection).await?;
+    Ok(redriven.len() as u64)
 }
 
 /// A dead letter whose unique key, if any, nobody holds.
@@ -150,11 +221,12 @@ struct DeadLetter {
 async fn dead_letters_of<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
+    shard: Shard,
     ids: &[TaskId],
 ) -> Attempt<Vec<DeadLetter>> {
     let mut found = HashMap::new();
     for chunk in ids.chunks(LIST_MAX) {
-        let rows = dialect.fetch(connection, statements(dialect).dead_letters_of(chunk)).await?;
+        let rows = dialect.fetch(connection, statements(dialect, shard).dead_letters_of(chunk)).await?;
         found.extend(read_dead_letters(rows)?.into_iter().map(|dead| (dead.id, dead)));
     }
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
@@ -175,8 +247,8 @@ impl<D: Dialect> Operation<D> for Pause {
     type Answer = ();
     const NAME: &'static str = "pause";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
-        dialect.execute(connection, statements(dialect).pause(dialect.now(), &self.0)).await?;
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
+        dialect.execute(connection, statements(dialect, Shard::FIRST).pause(dialect.now(), &self.0)).await?;
         Ok(())
     }
 }
@@ -189,8 +261,8 @@ impl<D: Dialect> Operation<D> for Resume {
     type Answer = ();
     const NAME: &'static str = "resume";
 
-    async fn run(&self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
-        dialect.execute(connection, statements(dialect).resume(&self.0)).await?;
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
+        dialect.execute(connection, statements(dialect, Shard::FIRST).resume(&self.0)).await?;
         dialect.doubt();
         Ok(())
     }

@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
-use taskqueue_sql::{SHARD, TASK_COLUMNS, TableName};
+use taskqueue_sql::{TASK_COLUMNS, TableName};
 
+/// The shard of every task: one writer has nothing to spread.
+const SHARD: i16 = 0;
 /// The most rows of one INSERT.
 pub(crate) const INSERT_ROWS_MAX: usize = 64;
 /// The values of one row of an INSERT.

@@ -11,7 +11,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use taskqueue_core::clock::{add, subtract};
-use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, TaskId, Timestamp, Transition};
+use taskqueue_core::{
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Timestamp, Transition,
+};
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement,
 };
@@ -150,6 +152,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>> {
@@ -173,6 +176,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         claiming: &Claiming,
     ) -> Attempt<Vec<Claim>> {
         let candidates = self.candidates(connection, claiming).await?;
@@ -197,6 +201,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         decisions: &[Decision],
     ) -> Attempt<Vec<Applied>> {
         let (completes, others): (Vec<&Decision>, Vec<&Decision>) =
@@ -219,6 +224,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         leases: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
@@ -240,6 +246,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         limit: usize,
     ) -> Attempt<Vec<Row>> {
         let query = Query::constant(&self.sql.ended).bind(now.timestamp_micros()).bind(limit as i64);
@@ -250,6 +257,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
         let query =
@@ -258,7 +266,13 @@ impl Dialect for SqliteDialect {
         rows.iter().map(|row| fields(row)?.id(0)).collect()
     }
 
-    async fn promote(&self, connection: &mut SqliteConnection, now: Timestamp, limit: usize) -> Attempt<u64> {
+    async fn promote(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        _shard: Shard,
+        limit: usize,
+    ) -> Attempt<u64> {
         let query = Query::constant(&self.sql.promote).bind(now.timestamp_micros()).bind(limit as i64);
         Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
     }
@@ -267,6 +281,7 @@ impl Dialect for SqliteDialect {
         &self,
         connection: &mut SqliteConnection,
         now: Timestamp,
+        _shard: Shard,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
         let query = Query::constant(&self.sql.redrive).bind(now.timestamp_micros()).bind(ids_json(ids));

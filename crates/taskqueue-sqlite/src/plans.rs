@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use taskqueue_conformance::assert_golden;
-use taskqueue_core::{Clock, ManualClock};
+use taskqueue_core::{Clock, ManualClock, Shard};
 use taskqueue_migrations::SQLITE;
 use taskqueue_sql::{Statements, TableName, samples};
 
@@ -17,7 +17,8 @@ use crate::claim::Sql;
 /// Every text, by name.
 fn texts() -> Vec<(&'static str, String)> {
     let table = TableName::default();
-    let portable = samples(Statements::new(&SqliteFlavour, &table), ManualClock::default().now());
+    let portable =
+        samples(Statements::new(&SqliteFlavour, &table, Shard::FIRST), ManualClock::default().now());
     let sql = Sql::new(&table);
     let mut texts: Vec<_> = portable.into_iter().map(|(name, statement)| (name, statement.sql)).collect();
     let literal: [(&str, &Arc<str>); 8] = [

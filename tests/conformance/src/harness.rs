@@ -43,6 +43,12 @@ pub trait Harness: Send + Sync {
     /// An empty queue that nobody else uses. Panics when the backend cannot make one: that is a failed test.
     async fn fresh(&self, options: Options) -> Box<dyn Fixture>;
 
+    /// Whether claims take tasks in one order over all of them. Where the tasks are spread over shards the order holds
+    /// within each shard, and what is [`ORDERED`](crate::ORDERED) is not run.
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
     /// Whether the backend can be given a capacity.
     fn supports_capacity(&self) -> bool {
         false

@@ -11,6 +11,7 @@ mod harness;
 mod history;
 mod model;
 mod model_queue;
+mod ordered;
 mod replay;
 mod run;
 
@@ -18,4 +19,5 @@ pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
 pub use golden::assert_golden;
 pub use harness::{Fixture, Harness, Options};
 pub use model_queue::{ModelHarness, ModelQueue};
+pub use ordered::ORDERED;
 pub use run::{Report, Unmet, Verdict, check, run};

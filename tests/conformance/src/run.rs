@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskqueue_core::Error;
 
-use crate::{BEHAVIOURS, Behaviour, Harness};
+use crate::{BEHAVIOURS, Behaviour, Harness, ORDERED};
 
 /// How long one behaviour may take. The slowest is the model, on a durable backend.
 const BEHAVIOUR_TIME_MAX: Duration = Duration::from_secs(300);
@@ -43,6 +43,9 @@ pub enum Report {
 
 /// Runs one behaviour on a runtime of its own; panics are caught and reported.
 pub fn run(harness: &dyn Harness, behaviour: &Behaviour) -> Report {
+    if !harness.is_ordered() && ORDERED.contains(&behaviour.name) {
+        return Report::NotRun("the order of claims holds within a shard only");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

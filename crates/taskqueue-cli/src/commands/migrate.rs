@@ -14,6 +14,7 @@ Examples:
   taskqueue --database sqlite:/var/lib/app/tasks.db migrate
   taskqueue migrate --print --engine postgres > 0007_taskqueue.sql
   taskqueue migrate --print --engine postgres --after 1 > 0012_taskqueue.sql
+  taskqueue migrate --print --engine cockroach --shards 16 > 0007_taskqueue.sql
 
 Running it again changes nothing. `enqueue` and `work` do it by themselves for a SQLite file that they create; \
 a file that was there before, and a server's database, are not touched until you say so here.
@@ -35,6 +36,10 @@ pub(crate) struct Args {
     /// Print only what comes after this version, which is applied already
     #[arg(long, value_name = "VERSION", requires = "print", default_value_t = 0)]
     after: i64,
+    /// Over how many shards the tasks of a new table are spread, 1 to 1024, for good: for CockroachDB, mostly
+    /// [default: 1]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    shards: Option<u16>,
 }
 
 /// Creates or upgrades the tables, or prints how.
@@ -42,7 +47,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     if args.print {
         return print(target, &args);
     }
-    let queue = connect::migrated(target).await?;
+    let queue = connect::migrated(target, args.shards).await?;
     let backend = queue.backend().await?;
     queue.close().await;
     output::line(format!("the tables in {target} are up to date ({} {})", backend.name, backend.version))
@@ -54,5 +59,9 @@ fn print(target: &Target, args: &Args) -> Outcome {
         let newest = engine.newest();
         return Err(Failure::usage(format!("--after {}: versions are 0 to {newest}", args.after)));
     }
-    output::write(&engine.script(target.table(engine)?.as_str(), args.after))
+    if args.shards.is_some() && !(engine.has_shards() && args.after == 0) {
+        return Err(Failure::usage("--shards is for the new tables of a server"));
+    }
+    let table = target.table(engine)?;
+    output::write(&engine.script(table.as_str(), args.after, args.shards.unwrap_or(1)))
 }

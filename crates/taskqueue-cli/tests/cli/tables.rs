@@ -74,6 +74,19 @@ fn the_sql_of_every_engine_is_printed_without_a_database() {
             .contains("not sqlite, postgres, cockroach or mysql")
     );
     program.run(&["migrate", "--print", "--after", "99"]).refused(2, "versions are 0 to ");
+    let spread = program.ok(&["migrate", "--print", "--engine", "cockroach", "--shards", "16"]);
+    assert!(spread.contains("INSERT INTO tasks_shards (one, shards) VALUES (1, 16);"), "{spread}");
+    for args in [&["--engine", "sqlite"][..], &["--after", "1"]] {
+        let args = [&["migrate", "--print", "--shards", "16"], args].concat();
+        program.run(&args).refused(2, "new tables of a server");
+    }
+}
+
+#[test]
+fn a_file_has_no_shards() {
+    let program = Program::new();
+    program.run(&["migrate", "--shards", "2"]).refused(2, "--shards is for servers");
+    program.run(&["migrate", "--shards", "1025"]).refused(2, "1..=1024");
 }
 
 /// A SQLite file that some application made: it is there, and has none of our tables. The header of its one

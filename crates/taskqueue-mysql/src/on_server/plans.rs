@@ -70,17 +70,17 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
     const ONE: &str = "0x00000000000000000000000000000001";
     const TWO: &str = "0x00000000000000000000000000000002";
     Some(match name {
-        "heads" => &["'welcome'", "'welcome'", "500", "500"],
-        "heads_of_two" => &["'welcome'", "'welcome'", "500", "'rare'", "'rare'", "500", "500"],
-        "take" => &["'rare'", "500"],
-        "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", ONE, TWO],
-        "running" => &[ONE, TWO],
-        "complete" => &[ONE, TWO, "7"],
-        "heartbeat" => &["1000", ONE, TWO, "7"],
-        "settle" | "reclaim" | "promote" | "redrive" => &["'[]'"],
-        "ended" => &["500"],
-        "waiting" => &[],
-        "due" => &["1", "'welcome'", "500", "4", "'rare'", "500", "500"],
+        "heads" => &["0", "'welcome'", "'welcome'", "500", "500"],
+        "heads_of_two" => &["0", "'welcome'", "'welcome'", "500", "0", "'rare'", "'rare'", "500", "500"],
+        "take" => &["0", "'rare'", "500"],
+        "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", "0", ONE, TWO],
+        "running" => &["0", ONE, TWO],
+        "complete" => &["0", ONE, TWO, "7"],
+        "heartbeat" => &["1000", "0", ONE, TWO, "7"],
+        "settle" | "reclaim" | "promote" | "redrive" => &["'[]'", "0"],
+        "ended" => &["0", "500"],
+        "waiting" => &["0"],
+        "due" => &["0", "1", "'welcome'", "500", "0", "4", "'rare'", "500", "500"],
         _ => return None,
     })
 }

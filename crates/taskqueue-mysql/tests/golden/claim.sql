@@ -1,1 +1,1 @@
-UPDATE tasks FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, attempts = attempts + 1, lease_token = ?, lease_number = lease_number + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, started_at = ?, updated_at = ? WHERE shard = 0 AND id IN (?, ?) AND status = 0
+UPDATE tasks FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, attempts = attempts + 1, lease_token = ?, lease_number = lease_number + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, started_at = ?, updated_at = ? WHERE shard = ? AND id IN (?, ?) AND status = 0

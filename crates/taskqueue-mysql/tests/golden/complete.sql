@@ -1,1 +1,1 @@
-UPDATE tasks FORCE INDEX (PRIMARY) SET status = 3, queue_at = UTC_TIMESTAMP(6), completed_at = UTC_TIMESTAMP(6), lease_until = NULL, unique_held = NULL, updated_at = UTC_TIMESTAMP(6) WHERE shard = 0 AND id IN (?, ?) AND lease_token IN (?) AND status = 2
+UPDATE tasks FORCE INDEX (PRIMARY) SET status = 3, queue_at = UTC_TIMESTAMP(6), completed_at = UTC_TIMESTAMP(6), lease_until = NULL, unique_held = NULL, updated_at = UTC_TIMESTAMP(6) WHERE shard = ? AND id IN (?, ?) AND lease_token IN (?) AND status = 2

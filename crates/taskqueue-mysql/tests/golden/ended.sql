@@ -1,1 +1,1 @@
-SELECT id, type, lease_token, worker_id, attempts, max_retries, reclaims FROM tasks FORCE INDEX (tasks_pos) WHERE shard = 0 AND status = 2 AND lease_until <= UTC_TIMESTAMP(6) ORDER BY lease_until, id LIMIT ?
+SELECT id, type, lease_token, worker_id, attempts, max_retries, reclaims FROM tasks FORCE INDEX (tasks_pos) WHERE shard = ? AND status = 2 AND lease_until <= UTC_TIMESTAMP(6) ORDER BY lease_until, id LIMIT ?

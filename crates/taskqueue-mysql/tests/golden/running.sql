@@ -1,1 +1,1 @@
-SELECT id, lease_token, TIMESTAMPDIFF(MICROSECOND, started_at, UTC_TIMESTAMP(6)) FROM tasks FORCE INDEX (PRIMARY) WHERE shard = 0 AND id IN (?, ?) AND status = 2 ORDER BY id FOR UPDATE
+SELECT id, lease_token, TIMESTAMPDIFF(MICROSECOND, started_at, UTC_TIMESTAMP(6)) FROM tasks FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN (?, ?) AND status = 2 ORDER BY id FOR UPDATE

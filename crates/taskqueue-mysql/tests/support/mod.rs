@@ -20,18 +20,22 @@ pub(crate) struct Server {
     pub(crate) engine: &'static str,
     /// How to start one.
     pub(crate) docker: &'static str,
+    /// Over how many shards the suite's tasks are spread.
+    pub(crate) shards: u16,
 }
 
 pub(crate) const MYSQL: Server = Server {
     variable: "TASKQUEUE_MYSQL_URL",
     engine: "mysql",
     docker: "docker run -p 127.0.0.1:3306:3306 -e MYSQL_ROOT_PASSWORD=test mysql:9.7",
+    shards: 1,
 };
 
 pub(crate) const MARIADB: Server = Server {
     variable: "TASKQUEUE_MARIADB_URL",
     engine: "mariadb",
     docker: "docker run -p 127.0.0.1:3306:3306 -e MARIADB_ROOT_PASSWORD=test mariadb:11.8",
+    shards: 1,
 };
 
 impl Server {
@@ -125,7 +129,10 @@ impl Harness for Server {
         config.options.payload_bytes_max = options.payload_bytes_max;
         config.options.max_reclaims = options.max_reclaims;
         config.now_sql = Cow::Borrowed("(SELECT at FROM conformance_clock)");
+        config.shards = Some(self.shards);
         let queue = open(config.clone()).await;
+        // Other instances find out.
+        config.shards = None;
         queue.migrate().await.expect("the database takes the tables");
         let backend = queue.backend().await.expect("the server says what it is");
         assert_eq!(backend.name, self.engine, "{} names another engine", self.variable);
@@ -136,6 +143,10 @@ impl Harness for Server {
             _database: database,
         };
         Box::new(fixture)
+    }
+
+    fn is_ordered(&self) -> bool {
+        self.shards == 1
     }
 }
 

@@ -31,27 +31,34 @@ const AGE: &str = "UPDATE tasks SET queue_rank = NULL, status = s, completed_at 
 
 /// What is bound.
 fn values(name: &str) -> &'static str {
-    const ID: &str = "'00000000-0000-0000-0000-000000000001'";
     match name {
         "task" | "position" => ID_AND_SHARD,
-        "claim" => "'welcome', 8, 'ada', 10, 1000000",
-        "claim_many" => "'{rare,welcome}', 8, 'ada', 10, 1000000",
-        "claim_ahead" => "'welcome', 8, 'ada', 10, 1000000, '{-9,-5}', '{2000-01-01,2000-01-01}'",
-        "claim_many_ahead" => "'{rare,welcome}', 8, 'ada', 10, 1000000, '{-5,-5}', '{2000-01-01,2000-01-01}'",
-        "complete" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}'",
-        "heartbeat" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 1000000",
-        "settle" => {
-            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{4}', '{5}', '{0}', '{f}', '{no}', '{0}'"
+        "claim" => "'welcome', 8, 'ada', 10, 1000000, 0::int2",
+        "claim_many" => "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2",
+        "claim_ahead" => "'welcome', 8, 'ada', 10, 1000000, 0::int2, '{-9,-5}', '{2000-01-01,2000-01-01}'",
+        "claim_many_ahead" => {
+            "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}'"
         }
-        "reclaim" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{f}', '{no}', '{0}'",
-        "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007']",
-        "ended" | "promote" => "10",
-        "cleanup_edge" => ID,
-        "cleanup" => "'00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000001388', 0, 10",
+        "complete" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2",
+        "heartbeat" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 1000000, 0::int2",
+        "settle" => {
+            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{4}', '{5}', '{0}', '{f}', '{no}', '{0}', 0::int2"
+        }
+        "reclaim" => {
+            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{f}', '{no}', '{0}', 0::int2"
+        }
+        "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], 0::int2",
+        "ended" | "promote" => "10, 0::int2",
+        "tidy_leases" | "open_counts" | "oldest_pending" => "0::int2",
+        "cleanup_edge" => ID_THEN_SHARD,
+        "cleanup" => {
+            "'00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000001388', 0, 10, 0::int2"
+        }
         _ => "",
     }
 }
 
+const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
@@ -223,11 +230,12 @@ async fn heartbeats_and_completions_of_a_batch_are_hot_updates() {
     let counts = "SELECT pg_stat_get_xact_tuples_hot_updated('tasks'::regclass)";
     let (claim, _) = statement("claim");
     run(&mut connection, format!("PREPARE c AS {claim}")).await;
-    let claimed = run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000)")).await;
+    let claimed =
+        run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000, 0::int2)")).await;
     assert_eq!(claimed.len() as i64, BATCH);
     let ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
     let leases = format!("'{{{}}}', '{{{}}}'", ids.join(","), vec!["9"; ids.len()].join(","));
-    for (name, more) in [("heartbeat", ", 60000000"), ("complete", "")] {
+    for (name, more) in [("heartbeat", ", 60000000, 0::int2"), ("complete", ", 0::int2")] {
         let (text, _) = statement(name);
         run(&mut connection, format!("PREPARE {name} AS {text}")).await;
         run(&mut connection, "BEGIN".to_owned()).await;

@@ -1,1 +1,1 @@
-SELECT id, (extract(epoch FROM now()) * 1000)::bigint FROM tasks WHERE shard = 0 AND id >= $1 ORDER BY id LIMIT 1 OFFSET 4999
+SELECT id, (extract(epoch FROM now()) * 1000)::bigint FROM tasks WHERE shard = $2 AND id >= $1 ORDER BY id LIMIT 1 OFFSET 4999

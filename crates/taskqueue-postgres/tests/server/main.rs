@@ -13,6 +13,7 @@ mod proxy;
 mod scratch;
 mod secrets;
 mod sessions;
+mod shards;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskqueue_core::{Enqueued, ErrorKind, NewTask, Payload, Priority, Status, TaskFilter, TaskId};
 use uuid::Uuid;
 
-use crate::bed::{Bed, HOUR, assert_kind, new_ids, of, request_of, task, tasks, wait_until};
+use crate::bed::{Bed, HOUR, assert_kind, new_ids, of, request_of, task, task_type, tasks, wait_until};
 use crate::{Harness, Options, Verdict};
 
 pub(crate) async fn a_plain_task_is_pending_now_with_the_defaults(harness: &dyn Harness) -> Verdict {
@@ -28,7 +28,7 @@ pub(crate) async fn a_plain_task_is_pending_now_with_the_defaults(harness: &dyn 
 pub(crate) async fn every_field_that_was_given_comes_back(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
     let at = bed.now().await + HOUR;
-    let id = TaskId::generate();
+    let id = TaskId::for_unique_key(&task_type("a.b:c-d_9"), "key ✓");
     let given = NewTask::raw("a.b:c-d_9", r#"{"n":1}"#)?
         .id(id)
         .priority(Priority(-7))

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use taskqueue_core::{Enqueued, Outcome, Priority, Settled, Status};
+use taskqueue_core::{Enqueued, Outcome, Priority, Settled, Status, TaskId};
 
-use crate::bed::{Bed, HOUR, MINUTE, SECOND, new_ids, of, task, tasks};
+use crate::bed::{Bed, HOUR, MINUTE, SECOND, new_ids, of, task, task_type, tasks};
 use crate::{Harness, Verdict};
 
 pub(crate) async fn an_enqueue_of_an_id_that_exists_is_repeated_and_changes_nothing(
     harness: &dyn Harness,
 ) -> Verdict {
     let bed = Bed::new(harness).await;
-    let first = task().metadata("a", "b");
-    let id = first.id;
+    // The id of a task with a key is one that is made for it, so that both are in one shard.
+    let id = TaskId::for_unique_key(&task_type("other"), "k");
+    let first = task().id(id).metadata("a", "b");
     bed.enqueue(first).await?;
     let before = bed.get(id).await?;
     bed.advance(MINUTE).await;
@@ -64,8 +65,11 @@ pub(crate) async fn an_id_is_looked_at_before_its_key(harness: &dyn Harness) -> 
     let id = first.id;
     bed.enqueue(first.clone()).await?;
     assert_eq!(bed.enqueue_many(vec![first]).await?, [Enqueued::Repeated(id)]);
-    bed.enqueue(of("task").unique_key("l")).await?;
-    let crossed = task().id(id).unique_key("l");
+    // Another key whose tasks are in the same shard, however many there are.
+    let is_beside = |key: &String| id.with_unique_key(&task_type("task"), key) == id;
+    let other = (0..).map(|n| format!("l{n}")).find(is_beside).expect("there are enough numbers");
+    bed.enqueue(of("task").unique_key(&other)).await?;
+    let crossed = task().id(id).unique_key(&other);
     assert_eq!(bed.enqueue_many(vec![crossed]).await?, [Enqueued::Repeated(id)]);
     Ok(())
 }

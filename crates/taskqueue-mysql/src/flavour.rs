@@ -1,0 +1,45 @@
+//! How MySQL and MariaDB write what the portable statements leave open. The server's clock is the queue's. It knows no
+//! connection.
+
+use std::time::Duration;
+
+use sea_query::{Expr, MysqlQueryBuilder, Value};
+use taskqueue_core::TaskId;
+use taskqueue_sql::Flavour;
+
+use crate::batch::micros;
+use crate::wire::bytes;
+
+/// Their way.
+#[derive(Debug, Clone)]
+pub(crate) struct MysqlFlavour {
+    now: String,
+}
+
+impl MysqlFlavour {
+    /// A flavour whose current time is this SQL expression.
+    pub(crate) fn new(now: &str) -> Self {
+        Self { now: now.to_owned() }
+    }
+}
+
+impl Flavour for MysqlFlavour {
+    type Builder = MysqlQueryBuilder;
+    type Now = ();
+
+    fn now(&self, (): ()) -> Expr {
+        Expr::cust(self.now.clone())
+    }
+
+    fn ago(&self, (): (), age: Duration) -> Expr {
+        Expr::cust_with_values(format!("{} - INTERVAL ? MICROSECOND", self.now), [micros(age)])
+    }
+
+    fn id(&self, id: TaskId) -> Value {
+        Value::from(bytes(id))
+    }
+
+    fn rank_off_queue(&self) -> Expr {
+        Expr::cust("0")
+    }
+}

@@ -1,0 +1,1 @@
+SELECT "shards" FROM "tasks_shards" LIMIT $1

@@ -1,0 +1,169 @@
+//! Runs operations: each in a transaction, again while others are in the way, and on one shard after another where it
+//! takes what it finds. It owns what a queue's clones share; it knows no verb.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use taskqueue_core::{Result, SHARDS_MAX, Shards, WakeUp};
+use tokio::time::Instant;
+
+use crate::coalesce::{Call, Coalescer};
+use crate::enqueue::Enqueue;
+use crate::operation::Operation;
+use crate::round::{Round, Share, TURNS};
+use crate::{Access, Attempt, Dialect, shard};
+
+/// The wait before a transaction is repeated for the first time; it doubles each time.
+const BACKOFF_FIRST: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub(crate) struct Runner<D> {
+    pub(crate) dialect: D,
+    pub(crate) coalescer: Coalescer,
+    pub(crate) wake_up: WakeUp,
+    pub(crate) is_closed: AtomicBool,
+    pub(crate) retries: AtomicU64,
+    /// Which shard the next round of each verb begins with. At random at first, so that workers that start together
+    /// part.
+    turns: [AtomicUsize; TURNS],
+}
+
+impl<D: Dialect> Runner<D> {
+    pub(crate) fn new(dialect: D) -> Self {
+        Self {
+            dialect,
+            coalescer: Coalescer::default(),
+            wake_up: WakeUp::new(),
+            is_closed: AtomicBool::new(false),
+            retries: AtomicU64::new(0),
+            turns: std::array::from_fn(|_| AtomicUsize::new(rand::random_range(0..usize::from(SHARDS_MAX)))),
+        }
+    }
+
+    /// Runs an operation in a transaction, and again while others are in the way.
+    pub(crate) async fn repeat<O: Operation<D>>(&self, operation: &O) -> Result<O::Answer> {
+        let mut repeats = 0;
+        loop {
+            let failure = match self.once(operation).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if !failure.is_contention() || repeats == self.dialect.contention_retries_max() {
+                return Err(failure.into_error(O::NAME));
+            }
+            repeats += 1;
+            self.retries.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(backoff(repeats, rand::random())).await;
+        }
+    }
+
+    /// Runs an operation on one shard after another until its limit is reached. Rounds begin with another shard each
+    /// time, so that none waits for ever behind one that always has enough. What was done before a failure is answered:
+    /// it is committed, and a claim that nobody heard of would be held until its lease ends.
+    pub(crate) async fn round<O: Round<D>>(&self, mut operation: O) -> Result<O::Answer> {
+        let shards = self.shards().await.map_err(|failure| failure.into_error(O::NAME))?;
+        let turn = self.turns[O::TURNS as usize].fetch_add(1, Ordering::Relaxed);
+        let limit = operation.limit();
+        let mut done: Option<O::Answer> = None;
+        for shard in shards.from_turn(turn) {
+            let used = done.as_ref().map_or(0, Share::used);
+            if used >= limit {
+                break;
+            }
+            operation.turn_to(shard, limit - used);
+            match (self.repeat(&operation).await, &mut done) {
+                (Ok(more), Some(done)) => done.add(more),
+                (Ok(first), none) => *none = Some(first),
+                (Err(_), Some(done)) if done.used() > 0 => break,
+                (Err(error), _) => return Err(error),
+            }
+        }
+        Ok(done.expect("there is at least one shard, and a limit is at least 1"))
+    }
+
+    /// Enqueues what waits, until nothing does.
+    pub(crate) async fn flush(&self) {
+        let mut flush = self.coalescer.flush();
+        while let Some(calls) = flush.next(Instant::now()) {
+            self.enqueue_calls(calls).await;
+        }
+    }
+
+    /// Enqueues calls in one transaction and answers each. When that fails for another reason than the database's
+    /// state, each is tried by itself: nobody fails for what another one sent.
+    async fn enqueue_calls(&self, calls: Vec<Call>) {
+        let mut joined = Enqueue(Vec::new());
+        let mut callers = Vec::with_capacity(calls.len());
+        for Call { tasks, answer } in calls {
+            callers.push((tasks.len(), answer));
+            joined.0.extend(tasks);
+        }
+        // A caller that has gone away needs no answer.
+        match self.repeat(&joined).await {
+            Ok(mut answers) => {
+                for (tasks, caller) in callers {
+                    let rest = answers.split_off(tasks);
+                    drop(caller.send(Ok(std::mem::replace(&mut answers, rest))));
+                }
+            }
+            Err(error) if error.is_transient() || callers.len() == 1 => {
+                callers.into_iter().for_each(|(_, caller)| drop(caller.send(Err(error.clone()))));
+            }
+            Err(_) => {
+                for (tasks, caller) in callers {
+                    let rest = joined.0.split_off(tasks);
+                    let alone = Enqueue(std::mem::replace(&mut joined.0, rest));
+                    drop(caller.send(self.repeat(&alone).await));
+                }
+            }
+        }
+    }
+
+    async fn once<O: Operation<D>>(&self, operation: &O) -> Attempt<O::Answer> {
+        let shards = if O::ASKS_FOR_TASKS { self.shards().await? } else { Shards::ONE };
+        let mut transaction = self.dialect.begin(operation.access(shards)).await?;
+        match operation.run(&self.dialect, &mut transaction, shards).await {
+            Ok(answer) => self.dialect.commit(transaction).await.map(|()| answer),
+            Err(failure) => {
+                self.dialect.rollback(transaction).await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// How many shards there are. The database is asked once, by the first call.
+    async fn shards(&self) -> Attempt<Shards> {
+        if let Some(shards) = shard::known(&self.dialect) {
+            return Ok(shards);
+        }
+        let mut transaction = self.dialect.begin(Access::Read).await?;
+        let learned = shard::learn(&self.dialect, &mut transaction).await;
+        match learned {
+            Ok(shards) => self.dialect.commit(transaction).await.map(|()| shards),
+            Err(failure) => {
+                self.dialect.rollback(transaction).await;
+                Err(failure)
+            }
+        }
+    }
+}
+
+/// How long to wait before repeat number `repeat` (from 1): doubling, shortened by up to half at random, so that
+/// two who met do not meet again.
+fn backoff(repeat: u32, random: f64) -> Duration {
+    let whole = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(repeat.saturating_sub(1).min(8)));
+    whole.mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn repeats_wait_longer_each_time_and_never_together() {
+        assert_eq!(backoff(1, 0.0), BACKOFF_FIRST);
+        assert_eq!(backoff(3, 0.0), BACKOFF_FIRST * 4);
+        assert_eq!(backoff(3, 1.0), BACKOFF_FIRST * 2);
+        assert_eq!(backoff(u32::MAX, 0.0), BACKOFF_FIRST * 256);
+    }
+}

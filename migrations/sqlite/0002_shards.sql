@@ -1,0 +1,1 @@
+-- Nothing: a SQLite file has one writer, and its tasks are in one shard. The number keeps its place in the order.
