@@ -20,10 +20,17 @@
 //! # }
 //! ```
 
+pub mod cleanup;
+mod derived;
 mod error;
 pub mod event;
 pub mod exec;
+pub mod federation;
+pub mod lifecycle;
+mod metrics;
+pub mod restore;
 pub mod store;
 pub mod webhook;
 
 pub use error::HandlerError;
+pub use metrics::HandlerMetrics;

@@ -4,11 +4,17 @@
 //! ETags are without quotes, times are UTC, sizes are bytes. Keys are as they are, not URL-encoded.
 
 mod error;
+#[cfg(feature = "s3")]
+mod s3;
 mod types;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
+#[cfg(feature = "s3")]
+pub use self::s3::{S3Config, S3Credentials, S3Store};
 pub use self::types::{
     Attributes, Body, Condition, CopyObject, DeleteOutcome, GetObject, ListObjects, ListVersions,
     MultipartUpload, ObjectBody, ObjectInfo, ObjectPage, ObjectRef, Part, RestoreRequest, RestoreStarted,
@@ -79,6 +85,11 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// One page of the uploads that were begun and not completed, by key.
     async fn list_uploads(&self, list: &ListObjects) -> Result<UploadPage, StoreError>;
+
+    /// The object's tags.
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>, StoreError> {
+        Err(StoreError::new(StoreErrorKind::NotSupported, format!("tags of {object}: the store has none")))
+    }
 
     /// Asks for an archived object to be made readable. It takes hours: [`ObjectInfo::restore`] says how far it is.
     async fn restore(

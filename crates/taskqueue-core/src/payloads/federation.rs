@@ -73,6 +73,9 @@ pub struct FederationIngestPayload {
     pub last_modified: i64,
     /// When it was listed, in Unix nanoseconds.
     pub discovered_at: i64,
+    /// The multipart upload here that the handler has begun, and that its next attempts go on with.
+    #[serde(default, skip_serializing_if = "optional::is_empty", deserialize_with = "optional::read")]
+    pub upload_id: Option<String>,
 }
 
 impl Payload for FederationIngestPayload {
