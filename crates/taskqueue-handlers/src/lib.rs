@@ -25,7 +25,9 @@ pub mod event;
 pub mod exec;
 pub mod federation;
 mod metrics;
+pub mod replication;
 pub mod store;
+mod transfer;
 pub mod webhook;
 
 pub use error::HandlerError;

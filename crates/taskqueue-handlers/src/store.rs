@@ -4,11 +4,13 @@
 //! ETags are without quotes, times are UTC, sizes are bytes. Keys are as they are, not URL-encoded.
 
 mod error;
+pub mod memory;
 mod types;
 
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
+pub use self::memory::MemoryStore;
 pub use self::types::{
     Attributes, Body, Condition, CopyObject, DeleteOutcome, GetObject, ListObjects, ListVersions,
     MultipartUpload, ObjectBody, ObjectInfo, ObjectPage, ObjectRef, Part, RestoreRequest, RestoreStarted,
