@@ -28,6 +28,25 @@ pub(crate) fn wait_until(done: impl Fn() -> bool) {
     assert!(happened, "it did not happen within {WAIT_MAX:?}");
 }
 
+/// Looks again and again until `done` says so of `progress`, or fails the test when that has not moved for
+/// [`WAIT_MAX`].
+#[track_caller]
+pub(crate) fn wait_while_it_moves(progress: impl Fn() -> u64, done: impl Fn(u64) -> bool) {
+    let (_sender, never) = channel::<()>();
+    let looks = WAIT_MAX.as_millis() / LOOK_INTERVAL.as_millis();
+    let (mut seen, mut still) = (0, 0);
+    while still < looks {
+        let now = progress();
+        if done(now) {
+            return;
+        }
+        still = if now == seen { still + 1 } else { 0 };
+        seen = now;
+        let _ = never.recv_timeout(LOOK_INTERVAL);
+    }
+    panic!("nothing has moved for {WAIT_MAX:?}: {seen}");
+}
+
 /// The program, with a database and a folder of its own.
 pub(crate) struct Program {
     folder: tempfile::TempDir,
