@@ -117,7 +117,7 @@ pub(crate) async fn send_parts(
     let plan = config.parts(source.size, &source.etag);
     let whole = source.md5().map(|_| Arc::new(Mutex::new(Md5::new())));
     let in_flight = if whole.is_some() { 1 } else { config.parts_in_flight };
-    let parts = plan.iter().map(|range| {
+    let parts = plan.into_iter().map(|range| {
         let part = PartToSend { source, target, upload, range, whole: whole.clone() };
         part.send(there.iter().find(|part| part.number == range.number && part.size == range.size()).cloned())
     });

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use taskqueue_core::payloads::{FederationDiscoveryPayload, FederationIngestPayload};
-use taskqueue_core::{ManualClock, NewTask, Queue, RetryPolicy, Status, Task, TaskFilter, TaskId, TaskType};
+use taskqueue_core::{ManualClock, NewTask, Queue, Status, Task, TaskFilter, TaskId, TaskType};
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::federation::{
     DiscoveryHandler, ExternalBucket, FederationConfig, FederationConfigStore, IngestHandler, OneStore,
@@ -24,7 +24,7 @@ use taskqueue_handlers::store::{
     Attributes, Condition, GetObject, ListObjects, MemoryStore, ObjectInfo, ObjectRef, ObjectStore, Written,
 };
 use taskqueue_memory::{MemoryConfig, MemoryQueue};
-use taskqueue_worker::{Configure, Report, Worker};
+use taskqueue_worker::{Report, Worker};
 
 const MIB: usize = 1024 * 1024;
 
@@ -102,8 +102,8 @@ impl World {
 
     async fn work(&self) -> Report {
         let builder = Worker::builder(self.queue.clone())
-            .handle(TaskType::of::<FederationDiscoveryPayload>().unwrap(), self.discovery().retry(at_once()))
-            .handle(TaskType::of::<FederationIngestPayload>().unwrap(), self.ingest().retry(at_once()));
+            .handle(TaskType::of::<FederationDiscoveryPayload>().unwrap(), self.discovery())
+            .handle(TaskType::of::<FederationIngestPayload>().unwrap(), self.ingest());
         builder.build().unwrap().drain().await
     }
 
@@ -158,11 +158,6 @@ impl World {
     async fn here(&self, key: &str) -> Option<(ObjectInfo, Bytes)> {
         read(&self.local, "photos", key, None).await
     }
-}
-
-/// Retries at once, so that a drain sees the task through.
-fn at_once() -> RetryPolicy {
-    RetryPolicy::fixed(Duration::ZERO)
 }
 
 async fn put(

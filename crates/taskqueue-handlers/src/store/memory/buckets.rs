@@ -173,7 +173,7 @@ impl Buckets {
         let behind = self.keys_after(&list.bucket, list.prefix.as_deref(), after)?;
         let behind = behind.flat_map(|(key, versions)| {
             let newest_first = versions.iter().rev().enumerate();
-            newest_first.map(|(index, entry)| entry.listed(key, index == 0, true))
+            newest_first.map(move |(index, entry)| entry.listed(key, index == 0, true))
         });
         let mut versions: Vec<Version> = rest_of_key.chain(behind).take(limit + 1).collect();
         let has_more = versions.len() > limit;
