@@ -20,6 +20,9 @@ mysql:9.7|sid|mysql-server-core,mysql-client-core|/var/lib/mysql
 mariadb:10.11|bookworm|mariadb-server,mariadb-client,galera-4,rsync,iproute2|/var/lib/mysql
 mariadb:11.8|trixie|mariadb-server,mariadb-client,galera-4,rsync,iproute2|/var/lib/mysql
 pgbouncer:1|trixie|pgbouncer|
+ceph-rgw:20|sid|ceph-mon,ceph-osd,radosgw,ceph-common|
+nats:2|sid|nats-server|
+valkey:9|sid|valkey-server|
 '
 
 build() {

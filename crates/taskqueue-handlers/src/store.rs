@@ -5,12 +5,19 @@
 
 mod error;
 pub mod memory;
+#[cfg(feature = "s3")]
+mod s3;
 mod types;
 
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
 pub use self::memory::MemoryStore;
+#[cfg(feature = "s3")]
+pub use self::s3::{S3Config, S3Credentials, S3Store};
+/// The SDK, for what the port does not have: see [`S3Config::client`].
+#[cfg(feature = "s3")]
+pub use aws_sdk_s3;
 pub use self::types::{
     Attributes, Body, Condition, CopyObject, DeleteOutcome, GetObject, ListObjects, ListVersions,
     MultipartUpload, ObjectBody, ObjectInfo, ObjectPage, ObjectRef, Part, RestoreRequest, RestoreStarted,

@@ -10,6 +10,7 @@ use crate::HandlerError;
 pub struct StoreError {
     kind: StoreErrorKind,
     message: String,
+    code: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -84,7 +85,14 @@ impl StoreErrorKind {
 impl StoreError {
     /// A failure.
     pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), code: None, retry_after: None }
+    }
+
+    /// With the store's own code for it, such as `NoSuchKey`.
+    #[must_use]
+    pub fn with_code(mut self, code: Option<&str>) -> Self {
+        self.code = code.map(str::to_owned);
+        self
     }
 
     /// With how long the store asked to wait.
@@ -97,6 +105,11 @@ impl StoreError {
     /// What kind of failure it is.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// The store's own code for it, where it gave one.
+    pub fn code(&self) -> Option<&str> {
+        self.code.as_deref()
     }
 
     /// Whether it says that there is no such thing.

@@ -158,7 +158,7 @@ impl ObjectStore for MemoryStore {
         let data = source.data.clone();
         let etag = buckets::md5_hex(&data);
         let entry = Entry::object(data, etag, attributes, self.clock.now());
-        buckets.write(&copy.target, &Condition::Always, entry)
+        buckets.write(&copy.target, &copy.condition, entry)
     }
 
     async fn delete(&self, object: &ObjectRef, condition: &Condition) -> Result<(), StoreError> {

@@ -156,8 +156,12 @@ pub struct CopyObject {
     pub source: ObjectRef,
     /// To where.
     pub target: ObjectRef,
+    /// The source's size, in bytes: a store copies only so much in one request.
+    pub size: u64,
     /// Only while the source has this ETag.
     pub if_match: Option<String>,
+    /// When the target may be written.
+    pub condition: Condition,
     /// What the copy has instead of the source's attributes; none: the source's, but for the storage class.
     pub attributes: Option<Attributes>,
     /// The copy's storage class; none: the standard one.

@@ -1,0 +1,271 @@
+//! What answers of S3 say, in the store's terms. Pure.
+//!
+//! Listings ask for URL-encoded keys, since XML has no form for some characters that a key may have; a server that
+//! does not encode says so by leaving its name for the encoding out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+
+use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{self, EncodingType};
+use chrono::Utc;
+
+use crate::store::{
+    DeleteOutcome, MultipartUpload, ObjectPage, ObjectRef, Part, RestoreState, StoreError, StoreErrorKind,
+    Upload, UploadPage, Version, VersionPage, Written,
+};
+
+/// The class that a store does not name, and some do.
+const STANDARD: &str = "STANDARD";
+
+/// What the answers to HEAD and GET have in common, which the SDK has no type for.
+macro_rules! object_info {
+    ($answer:expr, $size:expr) => {{
+        let answer = $answer;
+        $crate::store::ObjectInfo {
+            size: $size,
+            etag: $crate::store::s3::read::etag(answer.e_tag()),
+            last_modified: $crate::store::s3::read::time(answer.last_modified()),
+            version_id: answer.version_id().map(str::to_owned),
+            attributes: $crate::store::Attributes {
+                content_type: answer.content_type().map(str::to_owned),
+                content_encoding: answer.content_encoding().map(str::to_owned),
+                content_disposition: answer.content_disposition().map(str::to_owned),
+                content_language: answer.content_language().map(str::to_owned),
+                cache_control: answer.cache_control().map(str::to_owned),
+                metadata: $crate::store::s3::read::metadata(answer.metadata()),
+                storage_class: $crate::store::s3::read::class(answer.storage_class().map(|it| it.as_str())),
+            },
+            restore: answer.restore().map_or_else(Default::default, $crate::store::s3::read::restore_state),
+        }
+    }};
+}
+pub(super) use object_info;
+
+/// Without quotes.
+pub(super) fn etag(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+pub(super) fn size(length: Option<i64>) -> u64 {
+    length.and_then(|length| u64::try_from(length).ok()).unwrap_or_default()
+}
+
+pub(super) fn time(time: Option<&DateTime>) -> chrono::DateTime<Utc> {
+    time.and_then(|it| chrono::DateTime::from_timestamp(it.secs(), it.subsec_nanos())).unwrap_or_default()
+}
+
+pub(super) fn class(name: Option<&str>) -> Option<String> {
+    name.filter(|name| !name.is_empty() && *name != STANDARD).map(str::to_owned)
+}
+
+pub(super) fn metadata(metadata: Option<&HashMap<String, String>>) -> BTreeMap<String, String> {
+    metadata.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+pub(super) fn written(tag: Option<&str>, version_id: Option<&str>) -> Written {
+    Written { etag: etag(tag), version_id: version_id.map(str::to_owned) }
+}
+
+/// The size after the slash of `bytes 0-9/100`.
+pub(super) fn whole_size(content_range: &str) -> Option<u64> {
+    content_range.rsplit_once('/')?.1.parse().ok()
+}
+
+/// `ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT"`.
+pub(super) fn restore_state(header: &str) -> RestoreState {
+    if header.contains("ongoing-request=\"true\"") {
+        return RestoreState::Ongoing;
+    }
+    let date = header.split_once("expiry-date=\"").and_then(|(_, rest)| rest.split('"').next());
+    let expires = date.and_then(|date| httpdate::parse_http_date(date).ok()).map(chrono::DateTime::from);
+    RestoreState::Restored { expires }
+}
+
+pub(super) fn part(part: &types::Part) -> Part {
+    let number = part.part_number().and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
+    Part { number, etag: etag(part.e_tag()), size: size(part.size()) }
+}
+
+pub(super) fn malformed(target: &impl Display, what: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, format!("{target}: the store answered {what}"))
+}
+
+/// One for one: an answer in quiet form names only what failed.
+pub(super) fn delete_outcomes(objects: &[ObjectRef], errors: &[types::Error]) -> Vec<DeleteOutcome> {
+    let failed: HashMap<_, _> =
+        errors.iter().map(|error| ((error.key(), error.version_id()), error)).collect();
+    let failure = |object: &ObjectRef| {
+        let key = Some(object.key.as_str());
+        let error = failed.get(&(key, object.version_id.as_deref()))?;
+        let code = error.code();
+        // Each has only a code: a status that says nothing.
+        let kind = StoreErrorKind::of_answer(0, code);
+        let said = [code, error.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        Some(StoreError::new(kind, format!("delete {object}: {said}")).with_code(code))
+    };
+    let outcome = |object| match failure(object) {
+        Some(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    };
+    objects.iter().map(outcome).collect()
+}
+
+pub(super) fn object_page(answer: &ListObjectsV2Output) -> Result<ObjectPage, StoreError> {
+    let decode = Decode::of(answer.encoding_type());
+    let object = |object: &types::Object| Version {
+        key: decode.key(object.key()),
+        version_id: None,
+        is_latest: true,
+        is_delete_marker: false,
+        size: size(object.size()),
+        etag: etag(object.e_tag()),
+        last_modified: time(object.last_modified()),
+        storage_class: class(object.storage_class().map(|it| it.as_str())),
+    };
+    let continuation = answer.next_continuation_token().map(str::to_owned);
+    let continuation = next(answer.name(), answer.is_truncated(), continuation)?;
+    Ok(ObjectPage { objects: answer.contents().iter().map(object).collect(), continuation })
+}
+
+/// The SDK parts versions from delete markers, whose order is told again from their times.
+pub(super) fn version_page(answer: &ListObjectVersionsOutput) -> Result<VersionPage, StoreError> {
+    let decode = Decode::of(answer.encoding_type());
+    let version = |version: &types::ObjectVersion| Version {
+        key: decode.key(version.key()),
+        version_id: version.version_id().map(str::to_owned),
+        is_latest: version.is_latest() == Some(true),
+        is_delete_marker: false,
+        size: size(version.size()),
+        etag: etag(version.e_tag()),
+        last_modified: time(version.last_modified()),
+        storage_class: class(version.storage_class().map(|it| it.as_str())),
+    };
+    let marker = |marker: &types::DeleteMarkerEntry| Version {
+        key: decode.key(marker.key()),
+        version_id: marker.version_id().map(str::to_owned),
+        is_latest: marker.is_latest() == Some(true),
+        is_delete_marker: true,
+        size: 0,
+        etag: String::new(),
+        last_modified: time(marker.last_modified()),
+        storage_class: None,
+    };
+    let versions = answer.versions().iter().map(version);
+    let mut versions: Vec<_> = versions.chain(answer.delete_markers().iter().map(marker)).collect();
+    // Stable: what the server put in order and has equal times stays in order.
+    versions.sort_by(|a, b| {
+        let newest_first = b.is_latest.cmp(&a.is_latest).then(b.last_modified.cmp(&a.last_modified));
+        a.key.cmp(&b.key).then(newest_first)
+    });
+    let marker = answer.next_version_id_marker().filter(|it| !it.is_empty()).map(str::to_owned);
+    let after = answer.next_key_marker().map(|key| (decode.key(Some(key)), marker));
+    Ok(VersionPage { versions, next: next(answer.name(), answer.is_truncated(), after)? })
+}
+
+pub(super) fn upload_page(
+    bucket: &str,
+    answer: &ListMultipartUploadsOutput,
+) -> Result<UploadPage, StoreError> {
+    let decode = Decode::of(answer.encoding_type());
+    let upload = |upload: &types::MultipartUpload| MultipartUpload {
+        upload: Upload {
+            object: ObjectRef::new(bucket, decode.key(upload.key())),
+            id: upload.upload_id().unwrap_or_default().to_owned(),
+        },
+        initiated: time(upload.initiated()),
+    };
+    let id = answer.next_upload_id_marker().unwrap_or_default();
+    let marker = answer
+        .next_key_marker()
+        .map(|key| serde_json::to_string(&(decode.key(Some(key)), id)).expect("two texts have a JSON form"));
+    let continuation = next(answer.bucket(), answer.is_truncated(), marker)?;
+    Ok(UploadPage { uploads: answer.uploads().iter().map(upload).collect(), continuation })
+}
+
+/// The key and the id of the upload that a page ended with, from its continuation.
+pub(super) fn upload_marker(continuation: &str) -> Result<(String, String), StoreError> {
+    serde_json::from_str(continuation).map_err(|_| {
+        StoreError::new(StoreErrorKind::Invalid, "list uploads: the continuation is of no page of uploads")
+    })
+}
+
+/// A page that is said to have a successor and does not say where would end a listing early.
+fn next<T>(
+    bucket: Option<&str>,
+    is_truncated: Option<bool>,
+    next: Option<T>,
+) -> Result<Option<T>, StoreError> {
+    match (is_truncated == Some(true), next) {
+        (false, _) => Ok(None),
+        (true, Some(next)) => Ok(Some(next)),
+        (true, None) => {
+            Err(malformed(&bucket.unwrap_or("list"), "a page that does not say where the next begins"))
+        }
+    }
+}
+
+/// How keys are written in a listing.
+enum Decode {
+    Url,
+    Plain,
+}
+
+impl Decode {
+    fn of(encoding: Option<&EncodingType>) -> Self {
+        if encoding == Some(&EncodingType::Url) { Self::Url } else { Self::Plain }
+    }
+
+    fn key(&self, key: Option<&str>) -> String {
+        let key = key.unwrap_or_default();
+        match self {
+            Self::Plain => key.to_owned(),
+            // S3 writes a space as a plus.
+            Self::Url => url_decoded(key),
+        }
+    }
+}
+
+/// As a form's text: a plus is a space.
+pub(super) fn url_decoded(text: &str) -> String {
+    // The decoder at hand reads pairs: with these encoded the text is the name of one.
+    let text = text.replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(text.as_bytes()).next().map_or(String::new(), |(name, _)| name.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_header_says_how_far_it_is() {
+        let expires = "2012-12-21T00:00:00Z".parse().expect("a time");
+        let done = r#"ongoing-request="false", expiry-date="Fri, 21 Dec 2012 00:00:00 GMT""#;
+        assert_eq!(restore_state(done), RestoreState::Restored { expires: Some(expires) });
+        assert_eq!(restore_state(r#"ongoing-request="true""#), RestoreState::Ongoing);
+    }
+
+    #[test]
+    fn keys_of_a_listing_are_decoded_where_they_were_encoded() {
+        assert_eq!(Decode::Url.key(Some("a+b%2Bc%26d=e%01%C3%BC/f")), "a b+c&d=e\u{1}ü/f");
+        assert_eq!(Decode::Plain.key(Some("a+b%2B")), "a+b%2B");
+    }
+
+    #[test]
+    fn deletes_are_answered_one_for_one_and_what_was_absent_is_done() {
+        let objects = ["a", "b", "c"].map(|key| ObjectRef::new("bucket", key));
+        let error = |key: &str, code: &str| types::Error::builder().key(key).code(code).build();
+        let outcomes = delete_outcomes(&objects, &[error("b", "SlowDown"), error("c", "NoSuchKey")]);
+        assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
+        assert_eq!(outcomes[1].as_ref().expect_err("it failed").kind(), StoreErrorKind::Throttled);
+    }
+
+    #[test]
+    fn a_page_without_the_place_of_its_successor_is_an_error_and_no_end() {
+        assert!(next::<String>(Some("b"), Some(true), None).is_err());
+        assert_eq!(next(None, Some(false), Some(1)).expect("the last"), None);
+    }
+}
