@@ -15,14 +15,14 @@ pub use self::error::{StoreError, StoreErrorKind};
 pub use self::memory::MemoryStore;
 #[cfg(feature = "s3")]
 pub use self::s3::{S3Config, S3Credentials, S3Store};
-/// The SDK, for what the port does not have: see [`S3Config::client`].
-#[cfg(feature = "s3")]
-pub use aws_sdk_s3;
 pub use self::types::{
     Attributes, Body, Condition, CopyObject, DeleteOutcome, GetObject, ListObjects, ListVersions,
     MultipartUpload, ObjectBody, ObjectInfo, ObjectPage, ObjectRef, Part, RestoreRequest, RestoreStarted,
     RestoreState, Upload, UploadPage, Version, VersionPage, Written,
 };
+/// The SDK, for what the port does not have: see [`S3Config::client`].
+#[cfg(feature = "s3")]
+pub use aws_sdk_s3;
 
 /// What the handlers ask of an object store. Adapters retry nothing that cannot be repeated: a body is sent once.
 ///

@@ -157,7 +157,8 @@ fn job(place: &Place, config: &S3Config, buckets: &Buckets) -> Outcome<Job> {
          external = {{ endpoint = {endpoint}, region = {region}, bucket = \"{external}\", credentials = \"demo\" }}\n"
     );
     let path = place.file("handlers.toml");
-    std::fs::write(&path, text).map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
+    std::fs::write(&path, text)
+        .map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
     let handlers = ["--handlers", "federation_discovery,federation_ingest", "--config"];
     let handlers = handlers.map(str::to_owned).into_iter().chain([path.display().to_string()]);
     Ok(Job {

@@ -54,7 +54,8 @@ impl World {
             let client = world.config.client().expect("valid");
             for bucket in [&world.external, &world.local] {
                 client.create_bucket().bucket(bucket).send().await.expect("a bucket can be made");
-                let versions = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+                let versions =
+                    VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
                 let on = client.put_bucket_versioning().bucket(bucket).versioning_configuration(versions);
                 on.send().await.expect("versions can be turned on");
             }
@@ -84,7 +85,8 @@ impl World {
     async fn write_key(&self, index: usize, objects: usize) -> u64 {
         let key = format!("folder {}/größe+&{index:05}", index % 13);
         let object = ObjectRef::new(&self.external, &key);
-        let mut attributes = Attributes { content_type: Some("image/x-test".into()), ..Attributes::default() };
+        let mut attributes =
+            Attributes { content_type: Some("image/x-test".into()), ..Attributes::default() };
         attributes.cache_control = (index % 3 == 0).then(|| "max-age=60".into());
         attributes.metadata.insert("number".into(), index.to_string());
         let put = async |version: usize, size: usize| {
@@ -145,17 +147,19 @@ external = {{ endpoint = "{endpoint}", region = "{region}", bucket = "{}", crede
     /// Compares the buckets version by version, in their order.
     #[track_caller]
     pub(crate) fn assert_the_same(&self, versions: u64) {
-        let (there, here) = self.runtime.block_on(async {
-            (self.contents(&self.external).await, self.contents(&self.local).await)
-        });
+        let (there, here) = self
+            .runtime
+            .block_on(async { (self.contents(&self.external).await, self.contents(&self.local).await) });
         assert_eq!(there.len() as u64, versions, "the external bucket has not changed");
         for (there, here) in there.iter().zip(&here) {
             let etag = here.etag.clone().or_else(|| there.etag.clone());
             assert_eq!(&Content { etag, ..here.clone() }, there);
         }
         assert_eq!(there.len(), here.len(), "as many versions as there are outside");
-        let uploads = taskqueue_handlers::store::ListObjects { bucket: self.local.clone(), ..Default::default() };
-        let uploads = self.runtime.block_on(self.store.list_uploads(&uploads)).expect("it can be listed").uploads;
+        let uploads =
+            taskqueue_handlers::store::ListObjects { bucket: self.local.clone(), ..Default::default() };
+        let uploads =
+            self.runtime.block_on(self.store.list_uploads(&uploads)).expect("it can be listed").uploads;
         println!("{versions} versions are the same; {} uploads of killed workers are left", uploads.len());
     }
 

@@ -39,6 +39,7 @@ pub(super) struct HandlersConfig {
 /// An access key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only a store reads them"))]
 pub(super) struct Credentials {
     pub(super) access_key_id: Secret,
     pub(super) secret_access_key: Secret,
@@ -46,11 +47,23 @@ pub(super) struct Credentials {
 }
 
 /// Where a secret is: in a variable of the environment, or in a file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
+#[derive(Debug)]
 pub(super) enum Secret {
     Env(String),
     File(PathBuf),
+}
+
+/// By hand, as what serde says of a wrong value shows that value: here it may be the secret itself.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer)?;
+        let entry = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.iter().next());
+        match entry {
+            Some((key, toml::Value::String(text))) if key == "env" => Ok(Self::Env(text.clone())),
+            Some((key, toml::Value::String(text))) if key == "file" => Ok(Self::File(text.into())),
+            _ => Err(serde::de::Error::custom("expected { env = \"NAME\" } or { file = \"PATH\" }")),
+        }
+    }
 }
 
 /// A store, and who uses it.

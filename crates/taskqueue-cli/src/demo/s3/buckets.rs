@@ -1,7 +1,7 @@
 //! The two buckets of `demo s3`: made, filled with objects of many sizes, compared one by one, and removed. It knows no
 //! queue; what it compares with it reads from the store itself.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -97,13 +97,14 @@ impl Buckets {
         let mut compared = Compared { objects: there.len() as u64, ..Compared::default() };
         let mut progress = Progress::lines("compared", "objects", compared.objects);
         let mut found = Vec::new();
-        for key in there.into_keys() {
-            match here.remove(&key) {
-                Some(()) => found.push(key),
-                None => compared.missing.push(key),
+        for key in there {
+            if here.remove(&key) {
+                found.push(key);
+            } else {
+                compared.missing.push(key);
             }
         }
-        compared.extra = here.into_keys().collect();
+        compared.extra = here.into_iter().collect();
         let checks = stream::iter(found).map(|key| self.is_same(key)).buffer_unordered(AT_ONCE);
         let mut checks = std::pin::pin!(checks);
         while let Some((key, is_same)) = checks.try_next().await.map_err(|error| store_failed(&error))? {
@@ -122,13 +123,14 @@ impl Buckets {
         let client = self.config.client()?;
         for bucket in [&self.external, &self.local] {
             let keys: Vec<ObjectRef> =
-                self.keys(bucket).await?.into_keys().map(|key| ObjectRef::new(bucket, key)).collect();
+                self.keys(bucket).await?.into_iter().map(|key| ObjectRef::new(bucket, key)).collect();
             for batch in keys.chunks(1000) {
                 let deleted = self.store.delete_many(bucket, batch).await;
                 deleted.map_err(|error| store_failed(&error))?;
             }
             let removed = client.delete_bucket().bucket(bucket).send().await;
-            removed.map_err(|error| failed(&format!("cannot remove the bucket {bucket}"), &causes(&error)))?;
+            removed
+                .map_err(|error| failed(&format!("cannot remove the bucket {bucket}"), &causes(&error)))?;
         }
         Ok(())
     }
@@ -136,19 +138,20 @@ impl Buckets {
     async fn put(&self, index: usize) -> Result<u64, StoreError> {
         let size = if index % LARGE_EVERY == LARGE_EVERY / 2 { LARGE } else { SIZES[index % SIZES.len()] };
         let object = ObjectRef::new(&self.external, format!("folder {}/größe+{index:05}.bin", index % 7));
-        let mut attributes = Attributes { content_type: Some("image/x-demo".to_owned()), ..Attributes::default() };
+        let mut attributes =
+            Attributes { content_type: Some("image/x-demo".to_owned()), ..Attributes::default() };
         attributes.metadata.insert("number".to_owned(), index.to_string());
         let body = data(index, size).into();
         self.store.put(&object, &attributes, &Condition::Always, body).await?;
         Ok(size as u64)
     }
 
-    async fn keys(&self, bucket: &str) -> Outcome<BTreeMap<String, ()>> {
-        let mut keys = BTreeMap::new();
+    async fn keys(&self, bucket: &str) -> Outcome<BTreeSet<String>> {
+        let mut keys = BTreeSet::new();
         let mut list = ListObjects { bucket: bucket.to_owned(), ..ListObjects::default() };
         loop {
             let page = self.store.list(&list).await.map_err(|error| store_failed(&error))?;
-            keys.extend(page.objects.into_iter().map(|object| (object.key, ())));
+            keys.extend(page.objects.into_iter().map(|object| object.key));
             list.continuation = page.continuation;
             if list.continuation.is_none() {
                 return Ok(keys);

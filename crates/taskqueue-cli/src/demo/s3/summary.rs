@@ -50,7 +50,8 @@ impl Summary<'_> {
         let Compared { objects, same, missing, different, extra } = self.compared;
         let took = self.moved.took.as_secs_f64();
         let mut table = Table::plain([Align::Left, Align::Right, Align::Left]);
-        let mut row = |name: &str, value: u64, note: String| table.row([name.to_owned(), thousands(value), note]);
+        let mut row =
+            |name: &str, value: u64, note: String| table.row([name.to_owned(), thousands(value), note]);
         row("objects", *objects, format!("{} of data", indicatif::HumanBytes(self.bytes)));
         row("the same", *same, "size, MD5 of the data, metadata and content type".to_owned());
         row("missing", missing.len() as u64, String::new());
