@@ -62,7 +62,7 @@ impl TransferConfig {
     /// # Errors
     /// `InvalidInput` for a size that S3 does not allow, and for no parts in flight.
     pub fn validate(&self) -> Result<()> {
-        let invalid = |what: &str| Err(Error::invalid_input("transfer", what));
+        let invalid = |what: &'static str| Err(Error::invalid_input("transfer", what));
         if self.multipart_above > REQUEST_BYTES_MAX {
             return invalid("multipart_above is more than 5 GiB, the most of one request");
         }
