@@ -7,14 +7,13 @@ mod discovery;
 mod ingest;
 mod versions;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use taskqueue_core::payloads::{FederationDiscoveryPayload, FederationIngestPayload};
-use taskqueue_core::{ManualClock, NewTask, Queue, Status, Task, TaskFilter, TaskId, TaskType};
+use taskqueue_core::{ManualClock, NewTask, Queue, Task, TaskFilter, TaskId, TaskType};
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::federation::{
     DiscoveryHandler, ExternalBucket, FederationConfig, FederationConfigStore, IngestHandler, OneStore,
@@ -140,14 +139,6 @@ impl World {
         };
         let tasks = self.queue.list(&filter).await.unwrap().tasks;
         tasks.into_iter().map(|task| (task.clone(), task.payload.decode().unwrap())).collect()
-    }
-
-    async fn statuses(&self) -> BTreeMap<Status, usize> {
-        let mut counts = BTreeMap::new();
-        for (task, _) in self.ingests().await {
-            *counts.entry(task.status).or_default() += 1;
-        }
-        counts
     }
 
     async fn keys_here(&self) -> Vec<String> {
