@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds database server images from Debian packages, for machines that reach Debian's packages but no container
+# Builds server images from Debian packages (moto: from PyPI as well), for machines that reach Debian's packages but no container
 # registry. Each image has the name, the tag and the environment variables of the official one, so that whatever runs
 # with the one runs with the other.
 #   build.sh                 all images
 #   build.sh postgres:17 …   some of them
 # Needs: root, a Docker engine, and a Debian-like system, whose apt sources say where packages are. mmdebstrap is
-# installed where it is missing.
+# installed where it is missing; moto needs pip.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 mirror=$(awk '/^URIs:/{print $2; exit}' /etc/apt/sources.list.d/debian.sources 2>/dev/null || true)
@@ -23,6 +23,7 @@ pgbouncer:1|trixie|pgbouncer|
 ceph-rgw:20|sid|ceph-mon,ceph-osd,radosgw,ceph-common|
 nats:2|sid|nats-server|
 valkey:9|sid|valkey-server|
+moto:5|trixie|python3|
 '
 
 build() {
@@ -33,13 +34,16 @@ build() {
   [ -z "$data" ] || volume=(--change "VOLUME $data")
   echo "$image: from $suite ($packages)"
   # A mirror's index of sid can be past its validity date; its signature is checked all the same.
+  local hooks=()
+  # Wheels only, for the image's Python, whichever is this system's.
+  [ "$name" != moto ] || hooks=(--customize-hook="python3 -m pip install --quiet --no-cache-dir --only-binary=:all: --python-version 3.13 --implementation cp --target \"\$1/opt/moto\" 'moto[server,s3]==5.*'")
   mmdebstrap --quiet --mode=root --variant=minbase \
     --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --include="$packages" \
     --customize-hook="copy-in $here/$name.sh /usr/local/bin" \
     --customize-hook="chmod 755 \"\$1/usr/local/bin/$name.sh\"" \
-    --customize-hook="rm -rf \"\$1/var/lib/mysql\" \"\$1/var/lib/postgresql\" \"\$1\"/var/cache/apt/* \"\$1\"/var/lib/apt/lists/*" \
+    "${hooks[@]}" --customize-hook="rm -rf \"\$1/var/lib/mysql\" \"\$1/var/lib/postgresql\" \"\$1\"/var/cache/apt/* \"\$1\"/var/lib/apt/lists/*" \
     "$suite" - "deb $mirror $suite main" |
     docker import "${volume[@]}" --change "ENTRYPOINT [\"/usr/local/bin/$name.sh\"]" \
       --change "ENV SERVER_VERSION=$tag" - "$image" >/dev/null

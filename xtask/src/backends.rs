@@ -1,8 +1,9 @@
-//! The backends: where each one's suite is, what server it needs, and how that is found. Data; it runs nothing.
+//! The backends, and the servers that handlers speak to: where the suite of each is, what server it needs, and how that
+//! is found. Data; it runs nothing.
 
 use anyhow::{Result, bail};
 
-/// Where a backend's suite is.
+/// Where the suite of a backend, or of what handlers speak to, is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Backend {
     /// Its name.
@@ -11,6 +12,10 @@ pub(crate) struct Backend {
     pub(crate) package: &'static str,
     /// The module of the target that holds this backend's tests, where it holds those of several.
     pub(crate) module: &'static str,
+    /// The test target that is its suite.
+    pub(crate) suite: &'static str,
+    /// Further targets of the crate that need its server only, where they exist.
+    pub(crate) also: &'static [&'static str],
     /// The server that it needs.
     pub(crate) server: Option<Needs>,
 }
@@ -40,10 +45,18 @@ pub(crate) const UNPREPARED_VARIABLE: &str = "TASKQUEUE_POSTGRES_UNPREPARED";
 const SERVER: Needs =
     Needs { variable: "", tests_read: "", settings: &[], images: &[], behind: None, program: None };
 
-/// All of them, in the order of the table. The embedded ones are first.
-pub(crate) static BACKENDS: [Backend; 8] = [
-    Backend { name: "memory", package: "taskqueue-memory", module: "memory", server: None },
-    Backend { name: "sqlite", package: "taskqueue-sqlite", module: "sqlite", server: None },
+/// The name of the integration test that wires a backend to the conformance suite.
+pub(crate) const CONFORMANCE: &str = "conformance";
+
+const BACKEND: Backend =
+    Backend { name: "", package: "", module: "", suite: CONFORMANCE, also: &[], server: None };
+/// What the handlers' tests need, each target one server.
+const PEER: Backend = Backend { package: "taskqueue-handlers", ..BACKEND };
+
+/// All of them, in the order of the table. The embedded ones are first, what handlers speak to is last.
+pub(crate) static BACKENDS: [Backend; 12] = [
+    Backend { name: "memory", package: "taskqueue-memory", module: "memory", server: None, ..BACKEND },
+    Backend { name: "sqlite", package: "taskqueue-sqlite", module: "sqlite", server: None, ..BACKEND },
     Backend {
         name: "postgres",
         package: "taskqueue-postgres",
@@ -55,6 +68,7 @@ pub(crate) static BACKENDS: [Backend; 8] = [
             program: Some("postgres"),
             ..SERVER
         }),
+        ..BACKEND
     },
     Backend {
         name: "pgbouncer",
@@ -68,6 +82,7 @@ pub(crate) static BACKENDS: [Backend; 8] = [
             behind: Some("postgres:17"),
             ..SERVER
         }),
+        ..BACKEND
     },
     Backend {
         name: "mysql",
@@ -80,6 +95,7 @@ pub(crate) static BACKENDS: [Backend; 8] = [
             program: Some("mysqld"),
             ..SERVER
         }),
+        ..BACKEND
     },
     Backend {
         name: "mariadb",
@@ -92,6 +108,7 @@ pub(crate) static BACKENDS: [Backend; 8] = [
             program: Some("mariadbd"),
             ..SERVER
         }),
+        ..BACKEND
     },
     Backend {
         name: "cockroach",
@@ -103,6 +120,7 @@ pub(crate) static BACKENDS: [Backend; 8] = [
             images: &["cockroachdb/cockroach:latest-v24.3"],
             ..SERVER
         }),
+        ..BACKEND
     },
     Backend {
         name: "vitess",
@@ -114,22 +132,77 @@ pub(crate) static BACKENDS: [Backend; 8] = [
             images: &["vitess/vttestserver:mysql80"],
             ..SERVER
         }),
+        ..BACKEND
+    },
+    Backend {
+        name: "s3",
+        suite: "s3",
+        also: &["event_oracle"],
+        server: Some(Needs {
+            variable: "TASKQUEUE_S3_URL",
+            tests_read: "TASKQUEUE_S3_URL",
+            images: &["ceph-rgw:20"],
+            ..SERVER
+        }),
+        ..PEER
+    },
+    Backend {
+        name: "moto",
+        suite: "moto",
+        server: Some(Needs {
+            variable: "TASKQUEUE_MOTO_URL",
+            tests_read: "TASKQUEUE_MOTO_URL",
+            images: &["moto:5"],
+            ..SERVER
+        }),
+        ..PEER
+    },
+    Backend {
+        name: "nats",
+        suite: "nats",
+        server: Some(Needs {
+            variable: "TASKQUEUE_NATS_URL",
+            tests_read: "TASKQUEUE_NATS_URL",
+            images: &["nats:2"],
+            ..SERVER
+        }),
+        ..PEER
+    },
+    Backend {
+        name: "redis",
+        suite: "redis",
+        server: Some(Needs {
+            variable: "TASKQUEUE_REDIS_URL",
+            tests_read: "TASKQUEUE_REDIS_URL",
+            images: &["valkey:9"],
+            ..SERVER
+        }),
+        ..PEER
     },
 ];
+
+impl Backend {
+    /// Whether it is a queue's, and runs the conformance suite.
+    pub(crate) fn conforms(&self) -> bool {
+        self.suite == CONFORMANCE
+    }
+}
 
 /// The backends that need no server.
 pub(crate) fn embedded() -> Vec<&'static Backend> {
     BACKENDS.iter().filter(|backend| backend.server.is_none()).collect()
 }
 
-/// The backends of these names; where none is named, those of these images; where there are none either, all.
+/// The backends of these names; where none is named, those of these images; where there are none either, all that run
+/// the conformance suite.
 pub(crate) fn chosen(names: &[String], images: &[String]) -> Result<Vec<&'static Backend>> {
     if !names.is_empty() {
         let found: Vec<_> = names.iter().map(|name| named(name)).collect::<Result<_>>()?;
         return Ok(in_order(&found));
     }
     let found: Vec<_> = images.iter().map(|image| of_image(image)).collect::<Result<_>>()?;
-    Ok(if found.is_empty() { BACKENDS.iter().collect() } else { in_order(&found) })
+    let all = || BACKENDS.iter().filter(|backend| backend.conforms()).collect();
+    Ok(if found.is_empty() { all() } else { in_order(&found) })
 }
 
 /// The backend of this name.
@@ -184,7 +257,8 @@ mod tests {
 
     #[test]
     fn without_names_and_images_every_backend_is_chosen() {
-        assert_eq!(names(&[], &[]).len(), BACKENDS.len());
+        assert_eq!(names(&[], &[]).len(), 8);
+        assert!(!names(&[], &[]).contains(&"s3"), "what handlers speak to has no conformance suite");
         assert_eq!(embedded().iter().map(|backend| backend.name).collect::<Vec<_>>(), ["memory", "sqlite"]);
     }
 

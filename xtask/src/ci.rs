@@ -41,9 +41,19 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
 }
 
 /// The servers without which nothing is merged: the oldest, the newest and the common version of PostgreSQL, those of
-/// MySQL and MariaDB that packages exist of, and a pooler in transaction mode.
-const REQUIRED: [&str; 6] =
-    ["postgres:15", "postgres:17", "postgres:18", "mysql:9.7", "mariadb:11.8", "pgbouncer:1"];
+/// MySQL and MariaDB that packages exist of, a pooler in transaction mode, and what the handlers speak to.
+const REQUIRED: [&str; 10] = [
+    "postgres:15",
+    "postgres:17",
+    "postgres:18",
+    "mysql:9.7",
+    "mariadb:11.8",
+    "pgbouncer:1",
+    "ceph-rgw:20",
+    "moto:5",
+    "nats:2",
+    "valkey:9",
+];
 const CLIPPY: [&str; 7] =
     ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
 const FMT_MISSING: &str = "rustfmt is not installed: rustup component add rustfmt";

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use crate::backends::{self, BACKENDS, Backend};
+use crate::backends::{self, BACKENDS, Backend, CONFORMANCE};
 use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, plan};
@@ -20,8 +20,6 @@ use crate::sources::{Missing, Source, Sources};
 use crate::table::{Row, json, table};
 use crate::workspace::Workspace;
 
-/// The name of the integration test that wires a backend to the suite.
-pub(crate) const TARGET: &str = "conformance";
 /// The name of the integration test of what a pooler changes.
 const POOLER_TARGET: &str = "pooler";
 /// The crate whose program runs on every backend.
@@ -65,8 +63,11 @@ pub(crate) fn run(workspace: &Workspace, wishes: &Wishes<'_>) -> Result<bool> {
         left_out: &[],
         building: Building::Refused,
     };
+    if let Some(other) = asked.backends.iter().find(|backend| !backend.conforms()) {
+        bail!("{} is no backend of a queue: `cargo xtask test` runs what needs it", other.name)
+    }
     let sources = plan(workspace, &asked);
-    let programs = Programs::build(workspace, &Build::Of { backends: &asked.backends, target: TARGET })?;
+    let programs = Programs::build(workspace, &Build::Of { backends: &asked.backends, target: CONFORMANCE })?;
     let Ran { rows, .. } = run_on(workspace, &programs, &asked.backends, sources, Tests::Suite)?;
     println!("\n{}", table(&rows));
     if let Some(path) = wishes.json {
@@ -174,17 +175,21 @@ impl Run<'_> {
         backend: &'static Backend,
     ) -> Vec<(&'static str, &'w str)> {
         let targets = |package| workspace.server_tests(package).map(move |target| (package, target));
+        if !backend.conforms() {
+            let also = |(_, target): &(_, &str)| backend.also.contains(target);
+            return targets(backend.package).filter(also).collect();
+        }
         let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
         let own = targets(backend.package);
         if is_pooler {
             return own.filter(|(_, target)| *target == POOLER_TARGET).collect();
         }
-        let own = own.filter(|(_, target)| ![TARGET, POOLER_TARGET].contains(target));
+        let own = own.filter(|(_, target)| ![CONFORMANCE, POOLER_TARGET].contains(target));
         own.chain([(backend.package, LIBRARY)]).chain(targets(PROGRAM)).collect()
     }
 
     fn suite(&mut self, backend: &Backend, server: &str, tell: impl Fn(&mut Command)) -> Result<()> {
-        match self.program(backend, (backend.package, TARGET), server, tell)? {
+        match self.program(backend, (backend.package, backend.suite), server, tell)? {
             Some((ran, listed)) => {
                 self.ran.rows.push(Row::of_output(backend.name, server, &ran, listed));
                 Ok(())
@@ -198,7 +203,7 @@ impl Run<'_> {
 
     fn missing(&mut self, backend: &Backend, missing: &Missing) -> Result<()> {
         println!("not run: {} ({}): {}", backend.name, missing.server, missing.reason);
-        let own = self.own_tests(backend, (backend.package, TARGET))?;
+        let own = self.own_tests(backend, (backend.package, backend.suite))?;
         let listed = own.map_or(0, |own| own.count);
         self.ran.rows.push(Row::of_missing(backend.name, missing, listed));
         Ok(())
@@ -226,10 +231,16 @@ impl Run<'_> {
     }
 
     fn own_tests(&self, backend: &Backend, (package, target): (&str, &str)) -> Result<Option<Own>> {
+        if !self.workspace.server_tests(package).any(|known| known == target) && !backend.conforms() {
+            return Ok(None);
+        }
         let mut list = self.command(package, target)?;
         let listed = process::output(list.args(["--list", "--format", "terse"]))?;
         if target == LIBRARY {
             return Ok(Own::of_library(&listed, backend));
+        }
+        if !backend.conforms() {
+            return Ok(Some(Own { filter: Vec::new(), count: counts::of_list(&listed) }));
         }
         Ok(Own::of_target(&listed, backend.module, package))
     }
@@ -261,7 +272,7 @@ impl Own {
             let count = counts::of_list(&own.join("\n"));
             return Some(Self { filter: vec![format!("{module}::")], count });
         }
-        let has_modules = BACKENDS.iter().any(|backend| !of(backend.module).is_empty());
+        let has_modules = BACKENDS.iter().any(|backend| backend.conforms() && !of(backend.module).is_empty());
         let is_named_for = package.strip_prefix("taskqueue-") == Some(module);
         let own = Self { filter: Vec::new(), count: counts::of_list(listed) };
         (!has_modules && is_named_for).then_some(own)
@@ -272,7 +283,7 @@ impl Own {
         let is_others = |name: &str| {
             let claim = name.rsplit("::").next().unwrap_or_default();
             let begins = |other: &Backend| claim.starts_with(&format!("{}_", other.module));
-            BACKENDS.iter().any(|other| other.module != backend.module && begins(other))
+            BACKENDS.iter().any(|other| other.conforms() && other.module != backend.module && begins(other))
         };
         let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
         let own: Vec<_> = names.filter(|name| name.starts_with(ON_SERVER) && !is_others(name)).collect();

@@ -75,7 +75,7 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Build database server images from Debian packages, for machines that reach no registry
+    /// Build server images from Debian packages, for machines that reach no registry
     ///
     /// Needs root, a Docker engine and a Debian-like system; installs mmdebstrap where it is missing. Images that are
     /// here already are left alone.
@@ -95,7 +95,7 @@ enum Task {
     /// Everything that must hold before a merge: fmt, tidy, clippy, docs, dependencies, and all tests
     ///
     /// It fails when the suite did not run on each of PostgreSQL 15, 17 and 18, PgBouncer, MySQL 9.7 and MariaDB 11.8,
-    /// in containers. It ends with the line `N passed, N failed`.
+    /// in containers, or the handlers' tests on the Ceph S3 gateway, moto, NATS and Valkey. It ends with the line `N passed, N failed`.
     Ci,
 }
 

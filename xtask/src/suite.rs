@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::backends::{self, BACKENDS};
+use crate::backends::{self, BACKENDS, CONFORMANCE};
 use crate::conformance::{self, Ran, Tests};
 use crate::counts::{self, Counts};
 use crate::images::Building;
@@ -170,7 +170,7 @@ fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
     let mut kinds = vec!["--workspace", "--lib", "--bins"];
     kinds.extend(features.iter().map(String::as_str));
     if extent == Extent::Whole {
-        kinds.extend(workspace.test_targets(conformance::TARGET).iter().flat_map(|name| ["--test", name]));
+        kinds.extend(workspace.test_targets(CONFORMANCE).iter().flat_map(|name| ["--test", name]));
     }
     if process::cargo_has("nextest") { by_nextest(workspace, &kinds) } else { by_cargo(&kinds) }
 }

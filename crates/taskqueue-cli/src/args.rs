@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use taskqueue_core::{BATCH_MAX, Priority, Timestamp};
 
+#[cfg(feature = "s3")]
+use crate::commands::scan;
 use crate::commands::{
     cancel, cleanup, completions, enqueue, get, list, migrate, pause, reclaim, redrive, stats, work,
 };
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     Enqueue(enqueue::Args),
     /// Run tasks until told to stop
     Work(work::Args),
+    /// Apply rules to what is stored, and enqueue the tasks that follow
+    #[cfg(feature = "s3")]
+    Scan(scan::Args),
     /// Show one task
     Get(get::Args),
     /// List tasks, newest first

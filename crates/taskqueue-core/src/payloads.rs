@@ -16,7 +16,7 @@ pub mod types;
 mod webhook;
 
 pub use audit_log::AuditLogPayload;
-pub use cleanup::CleanupPayload;
+pub use cleanup::{CleanupPayload, CleanupScope};
 pub use event::EventPayload;
 pub use federation::{DISCOVERY_BATCH_SIZE_DEFAULT, FederationDiscoveryPayload, FederationIngestPayload};
 pub use lifecycle::{LifecycleAction, LifecyclePayload};

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskqueue_core::payloads::{
-    AuditLogPayload, CleanupPayload, EventPayload, FederationDiscoveryPayload, FederationIngestPayload,
-    LifecycleAction, LifecyclePayload, ReplicationOperation, ReplicationPayload, RestorePayload, RestoreTier,
-    WebhookPayload, types,
+    AuditLogPayload, CleanupPayload, CleanupScope, EventPayload, FederationDiscoveryPayload,
+    FederationIngestPayload, LifecycleAction, LifecyclePayload, ReplicationOperation, ReplicationPayload,
+    RestorePayload, RestoreTier, WebhookPayload, types,
 };
 use taskqueue_core::{
     Metadata, Payload, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp, WorkerId,
@@ -293,6 +293,11 @@ fn a_cleanup_payload_has_the_shared_json_form() {
         size: 12,
         storage_class: some("GLACIER"),
         reason: some("overwritten"),
+        scope: Some(CleanupScope::Versions),
+        prefix: some("logs/"),
+        older_than_seconds: Some(86_400),
+        keep_count: Some(3),
+        continue_after: some("logs/7"),
         ..minimal.clone()
     };
     assert_payload(&minimal, &full);

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use taskqueue_core::Status;
 use taskqueue_core::payloads::{
-    DEEP_ARCHIVE, EventPayload, FederationDiscoveryPayload, GLACIER, LifecycleAction, ReplicationOperation,
-    RestoreTier,
+    CleanupScope, DEEP_ARCHIVE, EventPayload, FederationDiscoveryPayload, GLACIER, LifecycleAction,
+    ReplicationOperation, RestoreTier,
 };
 
 #[test]
@@ -22,6 +22,7 @@ fn every_enum_has_the_json_names_of_the_reference() {
     );
     assert_names(RestoreTier::ALL, RestoreTier::as_str, &["Expedited", "Standard", "Bulk"]);
     assert_names(ReplicationOperation::ALL, ReplicationOperation::as_str, &["PUT", "DELETE", "COPY"]);
+    assert_names(CleanupScope::ALL, CleanupScope::as_str, &["object", "objects", "versions"]);
     assert_names(
         Status::ALL,
         Status::as_str,

@@ -20,12 +20,16 @@
 //! # }
 //! ```
 
+pub mod cleanup;
+mod derived;
 mod error;
 pub mod event;
 pub mod exec;
 pub mod federation;
+pub mod lifecycle;
 mod metrics;
 pub mod replication;
+pub mod restore;
 pub mod store;
 mod transfer;
 pub mod webhook;

@@ -9,6 +9,8 @@ pub mod memory;
 mod s3;
 mod types;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
@@ -88,6 +90,11 @@ pub trait ObjectStore: Send + Sync + 'static {
 
     /// One page of the uploads that were begun and not completed, by key.
     async fn list_uploads(&self, list: &ListObjects) -> Result<UploadPage, StoreError>;
+
+    /// The object's tags.
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>, StoreError> {
+        Err(StoreError::new(StoreErrorKind::NotSupported, format!("tags of {object}: the store has none")))
+    }
 
     /// Asks for an archived object to be made readable. It takes hours: [`ObjectInfo::restore`] says how far it is.
     async fn restore(

@@ -16,6 +16,9 @@ const REPLY_MAX: Duration = Duration::from_secs(2);
 pub(crate) enum Protocol {
     Postgres,
     Mysql,
+    Http,
+    Nats,
+    Redis,
 }
 
 /// Whether the server on this port of this machine takes a client's connection now.
@@ -31,9 +34,24 @@ pub(crate) async fn answers(protocol: Protocol, user: &str, port: u16) -> bool {
                 let mut greeting = [0; 5];
                 stream.read_exact(&mut greeting).await.map(|_| greeting[4] == 10)
             }
+            Protocol::Http => {
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").await?;
+                begins(&mut stream, b"HTTP/1.1 200").await
+            }
+            Protocol::Nats => begins(&mut stream, b"INFO {").await,
+            Protocol::Redis => {
+                stream.write_all(b"PING\r\n").await?;
+                begins(&mut stream, b"+PONG").await
+            }
         }
     };
     timeout(REPLY_MAX, reply).await.is_ok_and(|answered| answered.unwrap_or(false))
+}
+
+/// Whether the server's next words are these.
+async fn begins(stream: &mut TcpStream, words: &[u8]) -> std::io::Result<bool> {
+    let mut said = vec![0; words.len()];
+    stream.read_exact(&mut said).await.map(|_| said == words)
 }
 
 /// PostgreSQL's start-up message. The reply begins with `R`, a request to authenticate, or with `E` while the server
@@ -68,6 +86,10 @@ mod tests {
         assert!(answers(Protocol::Mysql, "ada", server(b"\x4a\0\0\0\x0a8.4").await).await);
         assert!(!answers(Protocol::Mysql, "ada", server(b"\x4a\0\0\0\xff").await).await);
         assert!(!answers(Protocol::Mysql, "ada", server(b"").await).await);
+        assert!(answers(Protocol::Http, "", server(b"HTTP/1.1 200 OK\r\n").await).await);
+        assert!(!answers(Protocol::Http, "", server(b"HTTP/1.1 503 Busy\r\n").await).await);
+        assert!(answers(Protocol::Nats, "", server(b"INFO {\"server_id\"").await).await);
+        assert!(!answers(Protocol::Redis, "", server(b"-LOADING\r\n").await).await);
     }
 
     #[test]

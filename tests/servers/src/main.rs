@@ -1,4 +1,4 @@
-//! Starts database servers, says where they are, and removes them with their data when its standard input ends or it
+//! Starts servers, says where they are, and removes them with their data when its standard input ends or it
 //! is told to end: also when whoever started it was killed. It knows no test.
 //!
 //! Arguments: one a server, `BACKEND=IMAGE` for a container (`postgres=postgres:17`, `pgbouncer=pgbouncer:1@postgres:17`

@@ -1,4 +1,4 @@
-//! How each database server is started as a container: what it is told, and the URL at which it is then found.
+//! How each server is started as a container: what it is told, and the URL at which it is then found.
 //! Data; it starts nothing.
 
 use crate::answer::Protocol;
@@ -26,7 +26,7 @@ pub(crate) struct Recipe {
 /// Of a PostgreSQL that a pooler stands in front of.
 pub(crate) const BEHIND: &str = "postgres";
 
-static RECIPES: [Recipe; 9] = [
+static RECIPES: [Recipe; 13] = [
     Recipe {
         backend: "postgres",
         port: 5432,
@@ -142,6 +142,47 @@ static RECIPES: [Recipe; 9] = [
         has_password: false,
         database: "taskqueue",
     },
+    // What handlers speak to. The gateway keeps everything in memory.
+    Recipe {
+        backend: "s3",
+        port: 7480,
+        environment: &[("ACCESS_KEY", "taskqueue"), ("SECRET_KEY", PASSWORD)],
+        command: &[],
+        protocol: Protocol::Http,
+        user: "taskqueue",
+        has_password: true,
+        database: "",
+    },
+    Recipe {
+        backend: "moto",
+        port: 5000,
+        environment: &[],
+        command: &[],
+        protocol: Protocol::Http,
+        user: "taskqueue",
+        has_password: true,
+        database: "",
+    },
+    Recipe {
+        backend: "nats",
+        port: 4222,
+        environment: &[],
+        command: &[],
+        protocol: Protocol::Nats,
+        user: "",
+        has_password: false,
+        database: "",
+    },
+    Recipe {
+        backend: "redis",
+        port: 6379,
+        environment: &[],
+        command: &[],
+        protocol: Protocol::Redis,
+        user: "",
+        has_password: false,
+        database: "",
+    },
 ];
 
 impl Recipe {
@@ -154,9 +195,16 @@ impl Recipe {
         let scheme = match self.protocol {
             Protocol::Postgres => "postgres",
             Protocol::Mysql => "mysql",
+            Protocol::Http => "http",
+            Protocol::Nats => "nats",
+            Protocol::Redis => "redis",
         };
-        let password = if self.has_password { format!(":{PASSWORD}") } else { String::new() };
-        format!("{scheme}://{}{password}@127.0.0.1:{port}/{}", self.user, self.database)
+        let user = match (self.user, self.has_password) {
+            ("", _) => String::new(),
+            (user, true) => format!("{user}:{PASSWORD}@"),
+            (user, false) => format!("{user}@"),
+        };
+        format!("{scheme}://{user}127.0.0.1:{port}/{}", self.database)
     }
 }
 
@@ -175,7 +223,9 @@ mod tests {
     #[test]
     fn servers_are_reached_on_loopback_only() {
         for recipe in &RECIPES {
-            assert!(recipe.url(4711).contains("@127.0.0.1:4711/"), "{}", recipe.url(4711));
+            let (url, user) = (recipe.url(4711), recipe.user);
+            let begins = if user.is_empty() { "://127.0.0.1:4711/" } else { "@127.0.0.1:4711/" };
+            assert!(url.contains(begins) && url.contains(user), "{url}");
         }
     }
 }

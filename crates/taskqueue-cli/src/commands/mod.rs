@@ -11,6 +11,8 @@ pub(crate) mod migrate;
 pub(crate) mod pause;
 pub(crate) mod reclaim;
 pub(crate) mod redrive;
+#[cfg(feature = "s3")]
+pub(crate) mod scan;
 pub(crate) mod stats;
 pub(crate) mod work;
 
@@ -32,6 +34,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Migrate(args) => migrate::run(target, args).await,
         Command::Enqueue(args) => enqueue::run(target, args).await,
         Command::Work(args) => work::run(target, args).await,
+        #[cfg(feature = "s3")]
+        Command::Scan(args) => scan::run(target, args).await,
         Command::Get(args) => get::run(target, args).await,
         Command::List(args) => list::run(target, args).await,
         Command::Stats(args) => stats::run(target, args).await,

@@ -42,7 +42,8 @@ use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 use super::discovery::{PAUSE_SNOOZE, like};
 use super::job::Job;
-use super::{ExternalStores, FederationConfig, FederationConfigStore, TransferConfig, configured, ids};
+use super::{ExternalStores, FederationConfig, FederationConfigStore, TransferConfig, configured};
+use crate::derived::derived_id;
 use crate::store::ObjectStore;
 use crate::{HandlerError, HandlerMetrics};
 
@@ -182,7 +183,7 @@ impl Handler for IngestHandler {
         let [version, upload] =
             [&next.version_id, &next.upload_id].map(|id| id.as_deref().unwrap_or_default());
         // From this task's id and no other: a task completes once, so what follows it is enqueued once.
-        let id = ids::derived(payload.discovered_at, &["after", &cx.id().to_string(), version, upload]);
+        let id = derived_id(cx.id(), &[version, upload]);
         Ok(Outcome::done().then(like(&cx, NewTask::new(&next).map_err(TaskError::permanent)?.id(id))))
     }
 }

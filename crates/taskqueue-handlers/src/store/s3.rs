@@ -14,6 +14,8 @@ mod read;
 mod status;
 mod upload;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{
@@ -160,7 +162,12 @@ impl ObjectStore for S3Store {
             .set_version_id_marker(version.flatten())
             .set_max_keys(limit(list.limit));
         let answer = self.answered("list the versions of", &list.bucket, request.send()).await?;
-        read::version_page(&answer)
+        let mut page = read::version_page(&answer)?;
+        // Ceph begins with the versions of the key that it is to begin behind.
+        if let Some((key, None)) = &list.after {
+            page.versions.retain(|version| version.key > *key);
+        }
+        Ok(page)
     }
 
     async fn create_upload(&self, object: &ObjectRef, attributes: &Attributes) -> Result<Upload, StoreError> {
@@ -249,6 +256,13 @@ impl ObjectStore for S3Store {
             .set_max_uploads(limit(list.limit));
         let answer = self.answered("list the uploads of", &list.bucket, request.send()).await?;
         read::upload_page(&list.bucket, &answer)
+    }
+
+    async fn tags(&self, object: &ObjectRef) -> Result<BTreeMap<String, String>, StoreError> {
+        let request = self.client.get_object_tagging().bucket(&object.bucket).key(&object.key);
+        let request = request.set_version_id(object.version_id.clone());
+        let answer = self.answered("read the tags of", object, request.send()).await?;
+        Ok(answer.tag_set().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     }
 
     async fn restore(

@@ -4,8 +4,11 @@
 use std::collections::BTreeMap;
 
 use taskqueue_core::TaskType;
+use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::types;
+use taskqueue_handlers::cleanup::CleanupHandler;
 use taskqueue_handlers::federation::{DiscoveryHandler, FederationConfig, IngestHandler};
+use taskqueue_handlers::lifecycle::LifecycleHandler;
 use taskqueue_handlers::replication::{Regions, ReplicationHandler};
 use taskqueue_handlers::webhook::{
     AddressPolicy, SigningSecret, WebhookConfig, WebhookHandler, WebhookSender,
@@ -17,13 +20,29 @@ use super::stores;
 use crate::failure::{Failure, Outcome};
 
 /// The types that can be named.
-const READY: [&str; 4] =
-    [types::FEDERATION_DISCOVERY, types::FEDERATION_INGEST, types::REPLICATION, types::WEBHOOK];
+const READY: [&str; 6] = [
+    types::LIFECYCLE,
+    types::CLEANUP,
+    types::FEDERATION_DISCOVERY,
+    types::FEDERATION_INGEST,
+    types::REPLICATION,
+    types::WEBHOOK,
+];
 
 /// Adds the handler of each type.
 pub(super) fn add(handlers: &mut Handlers, named: &[TaskType], file: &HandlersFile) -> Outcome {
     for task_type in named {
         match task_type.as_str() {
+            types::LIFECYCLE => {
+                handlers.add(
+                    task_type.clone(),
+                    LifecycleHandler::new(stores::local(file)?, &Metrics::default()),
+                )?;
+            }
+            types::CLEANUP => {
+                handlers
+                    .add(task_type.clone(), CleanupHandler::new(stores::local(file)?, &Metrics::default()))?;
+            }
             types::FEDERATION_DISCOVERY => {
                 let handler = DiscoveryHandler::new(buckets(file)?, stores::external(file)?);
                 handlers.add(task_type.clone(), handler)?;

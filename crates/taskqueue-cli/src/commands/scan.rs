@@ -1,0 +1,152 @@
+//! `scan lifecycle`: applies lifecycle rules to a bucket and enqueues what is to be done. Which rule applies to what is
+//! decided elsewhere; nothing is done to the bucket here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+use taskqueue_core::{Clock, Enqueued, NewTask, Queue, SystemClock, Timestamp};
+use taskqueue_handlers::lifecycle::LifecycleScan;
+use taskqueue_handlers::lifecycle::rules::Rules;
+use taskqueue_handlers::store::{S3Config, S3Store, StoreError};
+
+use super::MAINTENANCE_BATCH;
+use crate::args;
+use crate::connect;
+use crate::failure::{Code, Failure, Outcome};
+use crate::output::{self, count};
+use crate::progress::{Progress, Unit};
+use crate::target::Target;
+
+const EXAMPLES: &str = "\
+Examples:
+  taskqueue scan lifecycle --bucket photos --rules rules.json
+  taskqueue scan lifecycle --bucket photos --rules rules.json --dry-run
+  taskqueue scan lifecycle --bucket photos --rules rules.json --s3-url https://s3.example.org?region=eu
+
+The rules are the JSON of S3's GetBucketLifecycleConfiguration. A task's id follows from the object's state and the
+action: a second scan of the same state enqueues nothing new while the queue remembers the first.";
+
+/// Applies rules to what is stored and enqueues the tasks that follow.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Apply S3 lifecycle rules to a bucket
+    #[command(after_help = EXAMPLES)]
+    Lifecycle(Lifecycle),
+}
+
+#[derive(Debug, clap::Args)]
+struct Lifecycle {
+    /// The bucket
+    #[arg(long)]
+    bucket: String,
+    /// The file that holds the rules
+    #[arg(long, value_name = "FILE")]
+    rules: PathBuf,
+    /// The store, as http://key:secret@host:port; the access key may be left to AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY
+    #[arg(long, value_name = "URL", env = "TASKQUEUE_S3_URL", hide_env_values = true)]
+    s3_url: String,
+    /// Apply the rules as of this time, as 2026-12-31T18:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    as_of: Option<Timestamp>,
+    /// Enqueue nothing: print what would be, one payload a line
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON
+    #[arg(long, conflicts_with = "dry_run")]
+    json: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Tally {
+    seen: u64,
+    enqueued: u64,
+    repeated: u64,
+}
+
+/// Scans what was asked for.
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let What::Lifecycle(args) = args.what;
+    let scan = args.scan()?;
+    if args.dry_run { print(scan).await } else { enqueue(target, scan, args.json).await }
+}
+
+impl Lifecycle {
+    fn scan(&self) -> Outcome<LifecycleScan> {
+        let text = std::fs::read_to_string(&self.rules)
+            .map_err(|error| Failure::io(format!("cannot read {}", self.rules.display()), &error))?;
+        let rules = Rules::parse(&text)?;
+        if rules.is_empty() {
+            return Err(Failure::usage("no rule is enabled"));
+        }
+        let store = S3Store::new(S3Config::from_url(&self.s3_url)?)?;
+        let now = self.as_of.unwrap_or_else(|| SystemClock.now());
+        Ok(LifecycleScan::new(Arc::new(store), rules, &self.bucket, now))
+    }
+}
+
+async fn print(mut scan: LifecycleScan) -> Outcome {
+    while let Some(found) = scan.step().await.map_err(failure)? {
+        for payload in &found.payloads {
+            let line = serde_json::to_string(payload);
+            output::line(line.map_err(|error| Failure::failed(format!("no JSON form: {error}")))?)?;
+        }
+    }
+    Ok(())
+}
+
+async fn enqueue(target: &Target, mut scan: LifecycleScan, json: bool) -> Outcome {
+    let queue = connect::existing_or_new(target).await?;
+    let mut progress = Progress::quiet("scanning", Unit::Things("versions"), 0);
+    let mut tally = Tally::default();
+    while let Some(found) = scan.step().await.map_err(failure)? {
+        let tasks = found.payloads.iter().map(LifecycleScan::task).collect::<Result<Vec<_>, _>>()?;
+        tally.seen += found.seen;
+        tally.take(&*queue, tasks).await?;
+        progress.set(tally.seen, &count(tally.enqueued, "task", "tasks"))?;
+    }
+    progress.finish();
+    queue.close().await;
+    if json {
+        return output::json(&tally);
+    }
+    let Tally { seen, enqueued, repeated } = tally;
+    let enqueued = count(enqueued, "task", "tasks");
+    output::line(format!(
+        "looked at {}: enqueued {enqueued}, {repeated} were enqueued before",
+        count(seen, "version", "versions")
+    ))
+}
+
+impl Tally {
+    /// In short transactions: a page is one, unless a key has thousands of versions.
+    async fn take(&mut self, queue: &dyn Queue, mut tasks: Vec<NewTask>) -> Outcome {
+        while !tasks.is_empty() {
+            let rest = tasks.split_off(tasks.len().min(MAINTENANCE_BATCH));
+            for answer in queue.enqueue_many(std::mem::replace(&mut tasks, rest)).await? {
+                match answer {
+                    Enqueued::Repeated(_) | Enqueued::Duplicate(_) => self.repeated += 1,
+                    _ => self.enqueued += 1,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failure(error: StoreError) -> Failure {
+    let code = match error.kind() {
+        kind if kind.is_transient() => Code::Temporary,
+        _ if error.is_not_found() => Code::NotFound,
+        _ => Code::Failure,
+    };
+    Failure::new(code, error.to_string())
+}

@@ -1,0 +1,298 @@
+//! Restores from an archive: an archived object is made readable for some days. It owns the handler and the port that
+//! is told how far a restore is; what keeps that is its adapter's affair.
+//!
+//! Without `transitioned_ref` the store that holds the object is asked to restore it. That takes hours: the task sleeps
+//! in the queue meanwhile (it is snoozed, which costs no attempt), and looks again from time to time. A copy that
+//! would end too early, of an older request, is asked to stay as long as this one wants.
+//!
+//! With `transitioned_ref` (`bucket/key`) the data is kept by that object of the same store, and is copied to where the
+//! object is, in the standard class; together with the completion goes a task `lifecycle` that moves it back to its
+//! archive class when the days are over, if it has not changed by then.
+//!
+//! **A second run** of the same task looks first: a restore that is under way is not asked for again, and one that is
+//! done is only told of again.
+
+mod progress;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Days, Utc};
+use taskqueue_core::metrics::Metrics;
+use taskqueue_core::payloads::{
+    DEEP_ARCHIVE, GLACIER, LifecycleAction, LifecyclePayload, RestorePayload, types,
+};
+use taskqueue_core::{Clock, NewTask, Outcome, SystemClock, TaskId};
+use taskqueue_worker::{Handler, TaskContext, TaskError};
+
+pub use self::progress::{RestoreProgress, RestoreStatus, RestoreStatusStore};
+use crate::HandlerError;
+use crate::derived::derived_id;
+use crate::metrics::HandlerMetrics;
+use crate::store::{
+    Condition, CopyObject, ObjectInfo, ObjectRef, ObjectStore, RestoreRequest, RestoreStarted, RestoreState,
+};
+
+/// How often a restore is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestorePolling {
+    /// The least pause between two looks; default 15 s.
+    pub pause_min: Duration,
+    /// The longest pause; default 15 min. Between the two it is a tenth of the least time that the tier takes.
+    pub pause_max: Duration,
+}
+
+impl Default for RestorePolling {
+    fn default() -> Self {
+        Self { pause_min: Duration::from_secs(15), pause_max: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// Carries out tasks of type `restore` on an object store.
+#[derive(Clone)]
+pub struct RestoreHandler {
+    store: Arc<dyn ObjectStore>,
+    progress: Arc<dyn RestoreStatusStore>,
+    polling: RestorePolling,
+    clock: Arc<dyn Clock>,
+    metrics: HandlerMetrics,
+}
+
+/// What one look came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restored {
+    /// It is readable until then; none: for good.
+    Readable(Option<DateTime<Utc>>),
+    /// It was copied from the archive, and goes back with the task.
+    Copied {
+        /// When it goes back.
+        expires: DateTime<Utc>,
+        /// What moves it back.
+        back: Box<LifecyclePayload>,
+    },
+    /// Not yet: to be looked at again after this.
+    After(Duration),
+}
+
+impl RestoreHandler {
+    /// A handler on `store` that tells `progress`.
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        progress: Arc<dyn RestoreStatusStore>,
+        metrics: &Metrics,
+    ) -> Self {
+        Self {
+            store,
+            progress,
+            polling: RestorePolling::default(),
+            clock: Arc::new(SystemClock),
+            metrics: HandlerMetrics::new(metrics, types::RESTORE),
+        }
+    }
+
+    /// Sets how often a restore is looked at.
+    #[must_use]
+    pub fn polling(mut self, polling: RestorePolling) -> Self {
+        self.polling = polling;
+        self
+    }
+
+    /// Sets the clock by which expiry is set; the host's by default.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Looks, and does what is to be done now.
+    ///
+    /// # Errors
+    /// Permanent for days of zero, for a tier that does not restore from the class, for a `transitioned_ref` that is no
+    /// `bucket/key`, and for an object that is not there; these are told as failed. Else as the store and the status
+    /// store say.
+    pub async fn restore(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
+        let restored = match self.advance(payload).await {
+            Ok(restored) => restored,
+            Err(error) => {
+                if error.is_permanent() {
+                    self.tell(payload, RestoreStatus::Failed, None).await?;
+                    self.metrics.outcome("failed");
+                }
+                return Err(error);
+            }
+        };
+        match &restored {
+            Restored::After(_) => {}
+            Restored::Readable(expires) => self.done(payload, "restored", *expires).await?,
+            Restored::Copied { expires, .. } => self.done(payload, "copied", Some(*expires)).await?,
+        }
+        Ok(restored)
+    }
+
+    async fn advance(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
+        check(payload)?;
+        match &payload.transitioned_ref {
+            Some(reference) => self.copy(payload, reference).await,
+            None => self.ask(payload).await,
+        }
+    }
+
+    async fn ask(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
+        let object = object(payload);
+        let info = self.store.head(&object).await?;
+        match info.restore {
+            RestoreState::Ongoing => self.wait(payload, RestoreStatus::Ongoing).await,
+            RestoreState::Restored { expires } if self.is_long_enough(payload, expires) => {
+                Ok(Restored::Readable(expires))
+            }
+            RestoreState::None if !is_archived(&info) => Ok(Restored::Readable(None)),
+            RestoreState::None | RestoreState::Restored { .. } => self.begin(payload, &object).await,
+        }
+    }
+
+    async fn begin(&self, payload: &RestorePayload, object: &ObjectRef) -> Result<Restored, HandlerError> {
+        let request = RestoreRequest { days: payload.days, tier: payload.tier };
+        match self.store.restore(object, &request).await? {
+            RestoreStarted::Accepted => self.wait(payload, RestoreStatus::Requested).await,
+            RestoreStarted::InProgress => self.wait(payload, RestoreStatus::Ongoing).await,
+            // It stays as long as was asked for now; the store knows until when.
+            RestoreStarted::AlreadyRestored => match self.store.head(object).await?.restore {
+                RestoreState::Restored { expires } => Ok(Restored::Readable(expires)),
+                _ => self.wait(payload, RestoreStatus::Ongoing).await,
+            },
+        }
+    }
+
+    /// Whether a copy stays as long as this request wants, to a day: stores end days at midnight.
+    fn is_long_enough(&self, payload: &RestorePayload, expires: Option<DateTime<Utc>>) -> bool {
+        let requested = DateTime::<Utc>::from_timestamp_nanos(payload.requested_at);
+        let wanted = requested.checked_add_days(Days::new(payload.days.saturating_sub(1).into()));
+        expires.zip(wanted).is_none_or(|(expires, wanted)| expires >= wanted)
+    }
+
+    async fn wait(&self, payload: &RestorePayload, status: RestoreStatus) -> Result<Restored, HandlerError> {
+        self.tell(payload, status, None).await?;
+        let least = payload.tier.takes(&payload.storage_class).map_or(Duration::ZERO, |takes| *takes.start());
+        let RestorePolling { pause_min, pause_max } = self.polling;
+        Ok(Restored::After((least / 10).max(pause_min).min(pause_max)))
+    }
+
+    async fn copy(&self, payload: &RestorePayload, reference: &str) -> Result<Restored, HandlerError> {
+        let Some((bucket, key)) =
+            reference.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
+        else {
+            return Err(HandlerError::permanent(format!("transitioned_ref {reference:?} is no bucket/key")));
+        };
+        let (source, target) = (ObjectRef::new(bucket, key), ObjectRef::new(&payload.bucket, &payload.key));
+        let archived = self.store.head(&source).await?;
+        if !self.is_there(&target, &archived).await? {
+            let copy = CopyObject {
+                source,
+                target: target.clone(),
+                size: archived.size,
+                if_match: Some(archived.etag),
+                condition: Condition::Always,
+                attributes: None,
+                storage_class: None,
+            };
+            self.store.copy(&copy).await?;
+            self.metrics.bytes(archived.size);
+        }
+        let written = self.store.head(&target).await?;
+        let expires = self.clock.now().checked_add_days(Days::new(payload.days.into()));
+        let expires = expires.ok_or_else(|| HandlerError::permanent("days are out of range"))?;
+        Ok(Restored::Copied { expires, back: Box::new(back(payload, &written, self.clock.now())) })
+    }
+
+    /// Whether an earlier run made the copy.
+    async fn is_there(&self, target: &ObjectRef, archived: &ObjectInfo) -> Result<bool, HandlerError> {
+        match self.store.head(target).await {
+            Ok(info) => Ok(!is_archived(&info) && info.etag == archived.etag),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn done(
+        &self,
+        payload: &RestorePayload,
+        outcome: &'static str,
+        expires: Option<DateTime<Utc>>,
+    ) -> Result<(), HandlerError> {
+        self.tell(payload, RestoreStatus::Restored, expires).await?;
+        self.metrics.outcome(outcome);
+        Ok(())
+    }
+
+    async fn tell(
+        &self,
+        payload: &RestorePayload,
+        status: RestoreStatus,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(), HandlerError> {
+        let progress = RestoreProgress {
+            object_id: payload.object_id,
+            request_id: payload.request_id.clone(),
+            object: object(payload),
+            status,
+            expires_at,
+            at: self.clock.now(),
+        };
+        self.progress.record(&progress).await
+    }
+}
+
+#[async_trait]
+impl Handler for RestoreHandler {
+    async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
+        let payload: RestorePayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        match self.restore(&payload).await? {
+            Restored::Readable(_) => Ok(Outcome::done()),
+            Restored::After(delay) => Ok(Outcome::Snooze { delay }),
+            Restored::Copied { expires, back } => {
+                let task = NewTask::new(&*back).map_err(TaskError::permanent)?;
+                Ok(Outcome::done().then(task.id(back_id(cx.id())).scheduled_at(expires)))
+            }
+        }
+    }
+}
+
+fn back_id(restore: TaskId) -> TaskId {
+    derived_id(restore, &["back"])
+}
+
+fn object(payload: &RestorePayload) -> ObjectRef {
+    ObjectRef::new(&payload.bucket, &payload.key).version(payload.version_id.clone())
+}
+
+fn is_archived(info: &ObjectInfo) -> bool {
+    info.attributes.storage_class.as_deref().is_some_and(|class| [GLACIER, DEEP_ARCHIVE].contains(&class))
+}
+
+fn check(payload: &RestorePayload) -> Result<(), HandlerError> {
+    let RestorePayload { days, tier, storage_class, .. } = payload;
+    if *days == 0 {
+        return Err(HandlerError::permanent("a restore for 0 days is none"));
+    }
+    if !tier.is_valid_for(storage_class) {
+        let message = format!("tier {} does not restore from {storage_class}", tier.as_str());
+        return Err(HandlerError::permanent(message));
+    }
+    Ok(())
+}
+
+fn back(payload: &RestorePayload, written: &ObjectInfo, now: DateTime<Utc>) -> LifecyclePayload {
+    LifecyclePayload {
+        bucket: payload.bucket.clone(),
+        key: payload.key.clone(),
+        version_id: None,
+        action: LifecycleAction::Transition,
+        storage_class: Some(payload.storage_class.clone()),
+        rule_id: format!("restore {}", payload.request_id),
+        evaluated_at: now.timestamp_nanos_opt().unwrap_or_default(),
+        expected_etag: Some(written.etag.clone()),
+        expected_mod_time: written.last_modified.timestamp_nanos_opt(),
+        upload_id: None,
+    }
+}

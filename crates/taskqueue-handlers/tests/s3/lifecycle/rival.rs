@@ -1,0 +1,71 @@
+//! A store in which something happens after each look at an object. It passes on what the lifecycle handler asks.
+
+use async_trait::async_trait;
+use taskqueue_handlers::store::*;
+
+#[async_trait]
+pub(super) trait Looks: Send + Sync + 'static {
+    fn store(&self) -> &dyn ObjectStore;
+    async fn looked(&self);
+}
+
+pub(super) struct Between<L>(pub(super) L);
+
+type Answer<T> = Result<T, StoreError>;
+
+#[async_trait]
+impl<L: Looks> ObjectStore for Between<L> {
+    async fn head(&self, object: &ObjectRef) -> Answer<ObjectInfo> {
+        let info = self.0.store().head(object).await;
+        self.0.looked().await;
+        info
+    }
+    async fn get(&self, get: &GetObject) -> Answer<ObjectBody> {
+        self.0.store().get(get).await
+    }
+    async fn put(
+        &self,
+        object: &ObjectRef,
+        with: &Attributes,
+        on: &Condition,
+        body: Body,
+    ) -> Answer<Written> {
+        self.0.store().put(object, with, on, body).await
+    }
+    async fn copy(&self, copy: &CopyObject) -> Answer<Written> {
+        self.0.store().copy(copy).await
+    }
+    async fn delete(&self, object: &ObjectRef, on: &Condition) -> Answer<()> {
+        self.0.store().delete(object, on).await
+    }
+    async fn delete_many(&self, bucket: &str, objects: &[ObjectRef]) -> Answer<Vec<DeleteOutcome>> {
+        self.0.store().delete_many(bucket, objects).await
+    }
+    async fn list(&self, list: &ListObjects) -> Answer<ObjectPage> {
+        self.0.store().list(list).await
+    }
+    async fn list_versions(&self, list: &ListVersions) -> Answer<VersionPage> {
+        self.0.store().list_versions(list).await
+    }
+    async fn create_upload(&self, object: &ObjectRef, with: &Attributes) -> Answer<Upload> {
+        self.0.store().create_upload(object, with).await
+    }
+    async fn upload_part(&self, upload: &Upload, number: u32, body: Body) -> Answer<Part> {
+        self.0.store().upload_part(upload, number, body).await
+    }
+    async fn list_parts(&self, upload: &Upload) -> Answer<Vec<Part>> {
+        self.0.store().list_parts(upload).await
+    }
+    async fn complete_upload(&self, upload: &Upload, parts: &[Part], on: &Condition) -> Answer<Written> {
+        self.0.store().complete_upload(upload, parts, on).await
+    }
+    async fn abort_upload(&self, upload: &Upload) -> Answer<()> {
+        self.0.store().abort_upload(upload).await
+    }
+    async fn list_uploads(&self, list: &ListObjects) -> Answer<UploadPage> {
+        self.0.store().list_uploads(list).await
+    }
+    async fn restore(&self, object: &ObjectRef, restore: &RestoreRequest) -> Answer<RestoreStarted> {
+        self.0.store().restore(object, restore).await
+    }
+}
