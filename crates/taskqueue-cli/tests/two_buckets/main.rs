@@ -61,7 +61,7 @@ fn move_with_two_kills(program: &Program, objects: usize) {
             "--concurrency",
             "12",
             "--visibility-timeout",
-            "3s",
+            "10s",
             "--reclaim-interval",
             "500ms",
         ]);

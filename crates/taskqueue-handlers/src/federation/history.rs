@@ -20,11 +20,22 @@ pub(super) enum Next<'a> {
 }
 
 impl History {
-    /// The first external version without a counterpart here. Counterparts are looked for in order: what was written here
-    /// besides may stand between them.
-    pub(super) fn next(&self) -> Next<'_> {
+    /// The first external version without a counterpart here, from the version `named` on: those before it have had their
+    /// tasks. From the oldest on when it is not outside any more. Counterparts are looked for in order: what was written
+    /// here besides may stand between them.
+    pub(super) fn next(&self, named: Option<&str>) -> Next<'_> {
+        let from = self.external.iter().position(|external| external.version_id.as_deref() == named);
         let mut local = self.local.iter();
-        let missing = self.external.iter().position(|external| !local.any(|here| is_copy(here, external)));
+        let mut missing = None;
+        for (index, external) in self.external.iter().enumerate() {
+            let mut ahead = local.clone();
+            if ahead.any(|here| is_copy(here, external)) {
+                local = ahead;
+            } else if index >= from.unwrap_or_default() {
+                missing = Some(index);
+                break;
+            }
+        }
         match missing {
             None => Next::Nothing,
             Some(index) => Next::Version(&self.external[index], self.external.get(index + 1)),
@@ -67,8 +78,12 @@ mod tests {
     }
 
     fn next(external: &str, local: &str) -> Option<usize> {
+        next_from(0, external, local)
+    }
+
+    fn next_from(named: usize, external: &str, local: &str) -> Option<usize> {
         let history = History { external: versions(external), local: versions(local) };
-        match history.next() {
+        match history.next(Some(&named.to_string())) {
             Next::Nothing => None,
             Next::Version(version, _) => version.version_id.as_ref().and_then(|id| id.parse().ok()),
         }
@@ -84,6 +99,17 @@ mod tests {
     fn the_same_content_twice_is_two_versions() {
         assert_eq!([next("aba", "a"), next("aba", "ab"), next("aba", "aba")], [Some(1), Some(2), None]);
         assert_eq!([next("aa", "a"), next("-a-", "-a")], [Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn versions_before_the_named_one_have_had_their_tasks() {
+        assert_eq!(
+            next_from(2, "aab", "a"),
+            Some(2),
+            "a listing that is late does not double what was written"
+        );
+        assert_eq!([next_from(1, "aab", "a"), next_from(1, "aab", "aa")], [Some(1), Some(2)]);
+        assert_eq!([next_from(2, "abc", ""), next_from(9, "abc", "a")], [Some(2), Some(1)]);
     }
 
     #[test]

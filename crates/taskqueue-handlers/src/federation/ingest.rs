@@ -23,14 +23,15 @@
 //! An object that is sent in parts has another ETag than its source, unless the source was sent in parts of a common
 //! size; [`SOURCE_ETAG_KEY`](super::SOURCE_ETAG_KEY) in its metadata then says what it is a copy of.
 //!
-//! A task with a version brings over the oldest version that is missing here, whichever it names, and is followed by the
-//! task of the next one, until all are here: the history is rebuilt in its order. It stops at a version that becomes a
-//! dead letter, and goes on when that is redriven. The local bucket must keep versions. A version that was removed here
-//! comes back with the next discovery.
+//! A task with a version brings that version over, or the next newer one that is missing here, and is followed by the
+//! task of the one after it, until all are here: from the task of the oldest version on the history is rebuilt in its
+//! order. It stops at a version that becomes a dead letter, and goes on when that is redriven. The local bucket must
+//! keep versions. A version that was removed here comes back with the next discovery.
 //!
 //! **A second run** of the same task finds the object here and writes nothing. Two runs at once, when a worker lost its
 //! lease and did not notice yet: writes are conditional on the object here being as it was looked at, so that one of them
-//! fails and is repeated.
+//! fails and is repeated. No condition tells a version from the one before it with the same content: of such a pair two
+//! runs at once can write the second one twice.
 
 use std::sync::Arc;
 

@@ -105,7 +105,8 @@ impl Job<'_> {
             _ => Condition::IfAbsent,
         };
         let history = History { local: self.with_source_etags(local, &external).await?, external };
-        let Next::Version(version, following) = history.next() else { return self.leave(How::Present).await };
+        let next = history.next(self.payload.version_id.as_deref());
+        let Next::Version(version, following) = next else { return self.leave(How::Present).await };
         let own = history.newest_of_its_own().filter(|own| own.last_modified > version.last_modified);
         if own.is_some() && self.config.conflict == Conflict::KeepNewer {
             return self.leave(How::KeptNewer).await;
