@@ -18,6 +18,8 @@ use serde_json::Value;
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a wait pauses between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long it pauses where a look is dear.
+const SELDOM: Duration = Duration::from_millis(400);
 
 /// Looks again and again until `done` says so, or fails the test after about [`WAIT_MAX`].
 #[track_caller]
@@ -29,11 +31,11 @@ pub(crate) fn wait_until(done: impl Fn() -> bool) {
 }
 
 /// Looks again and again until `done` says so of `progress`, or fails the test when that has not moved for
-/// [`WAIT_MAX`].
+/// [`WAIT_MAX`]. Seldom, as a look that runs the program takes time from those that work.
 #[track_caller]
 pub(crate) fn wait_while_it_moves(progress: impl Fn() -> u64, done: impl Fn(u64) -> bool) {
     let (_sender, never) = channel::<()>();
-    let looks = WAIT_MAX.as_millis() / LOOK_INTERVAL.as_millis();
+    let looks = WAIT_MAX.as_millis() / SELDOM.as_millis();
     let (mut seen, mut still) = (0, 0);
     while still < looks {
         let now = progress();
@@ -42,7 +44,7 @@ pub(crate) fn wait_while_it_moves(progress: impl Fn() -> u64, done: impl Fn(u64)
         }
         still = if now == seen { still + 1 } else { 0 };
         seen = now;
-        let _ = never.recv_timeout(LOOK_INTERVAL);
+        let _ = never.recv_timeout(SELDOM);
     }
     panic!("nothing has moved for {WAIT_MAX:?}: {seen}");
 }
