@@ -222,6 +222,7 @@ fn a_federation_ingest_payload_has_the_shared_json_form() {
         etag: "e-2".to_owned(),
         content_type: some("image/jpeg"),
         storage_class: some("STANDARD_IA"),
+        upload_id: some("u1"),
         ..minimal.clone()
     };
     assert_payload(&minimal, &full);

@@ -1,5 +1,29 @@
-//! Federation: the objects of an external bucket are brought into a local one.
+//! Federation: the objects of an external bucket are brought into a local one, while both are in use. It owns what the
+//! two task types share; the listing is in `discovery`, the copying in `ingest`.
 
 mod config;
+mod discovery;
+mod history;
+mod ids;
+mod ingest;
+mod job;
 
-pub use self::config::{Conflict, ExternalBucket, ExternalStores, FederationConfig, FederationConfigStore, OneStore};
+pub use self::config::{
+    Conflict, ExternalBucket, ExternalStores, FederationConfig, FederationConfigStore, OneStore,
+};
+pub use self::discovery::{Discovered, DiscoveryHandler, PAUSE_SNOOZE};
+pub use self::ingest::{How, IngestHandler, Ingested};
+use crate::HandlerError;
+pub use crate::transfer::{SOURCE_ETAG_KEY, TransferConfig};
+
+/// The configuration of a bucket; `None` while it is paused.
+async fn configured(
+    configs: &dyn FederationConfigStore,
+    bucket: &str,
+) -> Result<Option<FederationConfig>, HandlerError> {
+    let config = configs.get(bucket).await?;
+    let config = config.ok_or_else(|| {
+        HandlerError::permanent(format!("bucket {bucket:?} is not configured as federated"))
+    })?;
+    Ok((!config.paused).then_some(config))
+}

@@ -28,8 +28,10 @@ pub mod exec;
 pub mod federation;
 pub mod lifecycle;
 mod metrics;
+pub mod replication;
 pub mod restore;
 pub mod store;
+mod transfer;
 pub mod webhook;
 
 pub use error::HandlerError;

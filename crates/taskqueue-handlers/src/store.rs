@@ -4,6 +4,7 @@
 //! ETags are without quotes, times are UTC, sizes are bytes. Keys are as they are, not URL-encoded.
 
 mod error;
+pub mod memory;
 #[cfg(feature = "s3")]
 mod s3;
 mod types;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 pub use self::error::{StoreError, StoreErrorKind};
+pub use self::memory::MemoryStore;
 #[cfg(feature = "s3")]
 pub use self::s3::{S3Config, S3Credentials, S3Store};
 pub use self::types::{
@@ -20,6 +22,9 @@ pub use self::types::{
     MultipartUpload, ObjectBody, ObjectInfo, ObjectPage, ObjectRef, Part, RestoreRequest, RestoreStarted,
     RestoreState, Upload, UploadPage, Version, VersionPage, Written,
 };
+/// The SDK, for what the port does not have: see [`S3Config::client`].
+#[cfg(feature = "s3")]
+pub use aws_sdk_s3;
 
 /// What the handlers ask of an object store. Adapters retry nothing that cannot be repeated: a body is sent once.
 ///

@@ -1,8 +1,15 @@
 //! `work`: runs tasks until told to stop. It owns the command's options and a worker's life; which handlers the
 //! options ask for is in `handlers`.
 
+mod config;
 mod handlers;
 mod metrics;
+mod ready;
+#[cfg(not(feature = "s3"))]
+#[path = "work/no_stores.rs"]
+mod stores;
+#[cfg(feature = "s3")]
+mod stores;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -31,6 +38,7 @@ Examples:
   taskqueue work --webhook order=https://example.org/hooks/order --webhooks
   taskqueue work --event-webhook https://example.org/s3 --concurrency 32
   taskqueue work --event-file events.jsonl --drain
+  taskqueue work --handlers federation_discovery,federation_ingest --config handlers.toml
 
 A worker claims only the types that it handles.
 
@@ -65,6 +73,12 @@ pub(crate) struct Args {
     /// Append tasks of type `event` to a file, as S3 notification records, one a line
     #[arg(long, value_name = "FILE", help_heading = "Handlers")]
     event_file: Option<PathBuf>,
+    /// Handle these types with the ready-made handlers, as the file of --config says
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', requires = "config", help_heading = "Handlers")]
+    handlers: Vec<TaskType>,
+    /// What the ready-made handlers need to know: stores, buckets, credentials by name
+    #[arg(long, value_name = "FILE", requires = "handlers", help_heading = "Handlers")]
+    config: Option<PathBuf>,
     /// Handle only these types of those above
     #[arg(long, value_name = "TYPES", value_delimiter = ',', help_heading = "Handlers")]
     types: Vec<TaskType>,

@@ -4,6 +4,8 @@
 mod events;
 mod place;
 mod receiver;
+#[cfg(feature = "s3")]
+mod s3;
 mod summary;
 mod verify;
 mod worker_process;
@@ -57,8 +59,12 @@ taskqueue_demo and others named after it, unless --table names others, and leave
 
 /// Watch real tasks being enqueued, worked and kept safe across a kill.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    /// Another demo.
+    #[cfg(feature = "s3")]
+    #[command(subcommand)]
+    other: Option<Other>,
     /// A folder, or a file with one event (JSON) a line [default: the sources that cargo has downloaded]
     #[arg(long, value_name = "PATH")]
     input: Option<PathBuf>,
@@ -68,6 +74,14 @@ pub(crate) struct Args {
     /// Keep the database and the workers' logs, and say where they are
     #[arg(long)]
     keep: bool,
+}
+
+/// What else there is to watch.
+#[cfg(feature = "s3")]
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Watch the objects of one S3 bucket being brought into another, across a kill
+    S3(s3::Args),
 }
 
 /// What is known after the last act.
@@ -89,6 +103,10 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
 }
 
 async fn play(target: &Target, args: Args) -> Outcome {
+    #[cfg(feature = "s3")]
+    if let Some(Other::S3(args)) = args.other {
+        return s3::play(target, args).await;
+    }
     let source = Source::choose(args.input)?;
     let place = Place::choose(target, args.keep)?;
     let gathered = read(source, args.limit).await?;
@@ -176,7 +194,8 @@ async fn enqueue(queue: &impl Queue, events: &[Event]) -> Outcome<Vec<Timestamp>
 async fn deliver(queue: &impl Queue, receiver: &Receiver, place: &Place, total: u64) -> Outcome<Kill> {
     let job = Job {
         target: place.target.clone(),
-        webhook: receiver.url(),
+        handlers: vec!["--event-webhook".into(), receiver.url(), "--allow-private".into()],
+        variables: Vec::new(),
         concurrency: CONCURRENCY,
         visibility_timeout: VISIBILITY_TIMEOUT,
     };

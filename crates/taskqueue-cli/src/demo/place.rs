@@ -51,7 +51,12 @@ impl Place {
 
     /// Where a worker's log goes.
     pub(super) fn log(&self, number: u32) -> PathBuf {
-        self.folder.path().join(format!("worker-{number}.log"))
+        self.file(&format!("worker-{number}.log"))
+    }
+
+    /// A file of the demo's own.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Whether the database is there after the demo.

@@ -20,7 +20,10 @@ const LOG_LINES_SHOWN: usize = 5;
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) target: Target,
-    pub(super) webhook: String,
+    /// What it handles, and how: options of `work`.
+    pub(super) handlers: Vec<String>,
+    /// Variables of its environment: what is no argument, as every user of the host can read those.
+    pub(super) variables: Vec<(&'static str, String)>,
     pub(super) concurrency: usize,
     pub(super) visibility_timeout: Duration,
 }
@@ -38,10 +41,12 @@ impl WorkerProcess {
         let cannot = |error| Failure::io("cannot start a worker process", &error);
         let program = std::env::current_exe().map_err(cannot)?;
         let child = Command::new(program)
-            // Not as an argument, which every user of the host can read: it may hold a password.
+            // Not as an argument either: it may hold a password.
             .env(DATABASE_VARIABLE, job.target.url())
+            .envs(job.variables.iter().map(|(name, value)| (name, value)))
             .args(job.target.table_options())
-            .args(["work", "--event-webhook", &job.webhook, "--allow-private"])
+            .arg("work")
+            .args(&job.handlers)
             .args(["--concurrency", &job.concurrency.to_string()])
             .args(["--visibility-timeout", &format!("{}ms", job.visibility_timeout.as_millis())])
             .args(["--reclaim-interval", "500ms", "--until-stdin-closes"])

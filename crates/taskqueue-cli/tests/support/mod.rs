@@ -18,6 +18,8 @@ use serde_json::Value;
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long a wait pauses between two looks.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// How long it pauses where a look is dear.
+const SELDOM: Duration = Duration::from_millis(400);
 
 /// Looks again and again until `done` says so, or fails the test after about [`WAIT_MAX`].
 #[track_caller]
@@ -26,6 +28,25 @@ pub(crate) fn wait_until(done: impl Fn() -> bool) {
     let looks = WAIT_MAX.as_millis() / LOOK_INTERVAL.as_millis();
     let happened = (0..looks).any(|_| done() || never.recv_timeout(LOOK_INTERVAL).is_ok());
     assert!(happened, "it did not happen within {WAIT_MAX:?}");
+}
+
+/// Looks again and again until `done` says so of `progress`, or fails the test when that has not moved for
+/// [`WAIT_MAX`]. Seldom, as a look that runs the program takes time from those that work.
+#[track_caller]
+pub(crate) fn wait_while_it_moves(progress: impl Fn() -> u64, done: impl Fn(u64) -> bool) {
+    let (_sender, never) = channel::<()>();
+    let looks = WAIT_MAX.as_millis() / SELDOM.as_millis();
+    let (mut seen, mut still) = (0, 0);
+    while still < looks {
+        let now = progress();
+        if done(now) {
+            return;
+        }
+        still = if now == seen { still + 1 } else { 0 };
+        seen = now;
+        let _ = never.recv_timeout(SELDOM);
+    }
+    panic!("nothing has moved for {WAIT_MAX:?}: {seen}");
 }
 
 /// The program, with a database and a folder of its own.

@@ -15,6 +15,8 @@ use taskqueue_handlers::webhook::{
 use taskqueue_worker::{Configure, Handler, WorkerBuilder};
 
 use super::Args;
+use super::config::HandlersFile;
+use super::ready;
 use crate::failure::{Failure, Outcome};
 
 /// The environment variable that holds the secret of webhooks.
@@ -30,9 +32,12 @@ impl Handlers {
         handlers.add_commands(args)?;
         handlers.add_webhooks(args)?;
         handlers.add_events(args)?;
+        if let Some(path) = &args.config {
+            ready::add(&mut handlers, &args.handlers, &HandlersFile::read(path)?)?;
+        }
         handlers.restrict(&args.types)?;
         if handlers.0.is_empty() {
-            let options = "--exec, --webhook, --webhooks, --event-webhook or --event-file";
+            let options = "--exec, --webhook, --webhooks, --event-webhook, --event-file or --handlers";
             return Err(Failure::usage(format!(
                 "work: say what to do with tasks: {options} (see work --help)"
             )));
@@ -91,7 +96,8 @@ impl Handlers {
         Ok(())
     }
 
-    fn add(&mut self, task_type: TaskType, handler: impl Handler) -> Outcome {
+    /// Adds one handler.
+    pub(super) fn add(&mut self, task_type: TaskType, handler: impl Handler) -> Outcome {
         match self.0.insert(task_type.clone(), Arc::new(handler)) {
             None => Ok(()),
             Some(_) => Err(Failure::usage(format!("work: two handlers are named for type {task_type}"))),

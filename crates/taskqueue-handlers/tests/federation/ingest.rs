@@ -1,0 +1,217 @@
+//! Ingest: what arrives is what was listed, whole and once, whatever goes wrong on the way.
+
+use std::time::Duration;
+
+use taskqueue_core::{Queue, Status};
+use taskqueue_handlers::federation::{Conflict, SOURCE_ETAG_KEY};
+use taskqueue_handlers::store::memory::{Fault, Operation};
+use taskqueue_handlers::store::{Attributes, Condition, ObjectRef, ObjectStore, StoreError, StoreErrorKind};
+
+use super::{MIB, World, data, put, read};
+
+const LARGE: usize = 17 * MIB + 5;
+
+fn count(world: &World, operation: Operation) -> usize {
+    world.local.calls().iter().filter(|call| call.operation == operation).count()
+}
+
+#[tokio::test]
+async fn an_empty_and_a_small_object_keep_data_etag_and_attributes() {
+    let world = World::new();
+    world.put("empty", "").await;
+    world.put("small", data(300_000)).await;
+    world.discover(10, false).await;
+    world.work().await;
+    for key in ["empty", "small"] {
+        let (there, bytes) = read(&world.external, "old", key, None).await.unwrap();
+        let (here, copied) = world.here(key).await.unwrap();
+        assert_eq!((here.etag, here.attributes, copied), (there.etag, there.attributes, bytes), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_object_is_sent_in_parts_and_says_what_it_is_a_copy_of() {
+    let world = World::new();
+    let written = world.put("large", data(LARGE)).await;
+    world.discover(10, false).await;
+    world.work().await;
+    let (here, copied) = world.here("large").await.unwrap();
+    assert_eq!(copied, data(LARGE));
+    assert!(here.etag.ends_with("-4"), "{}", here.etag);
+    assert_eq!(here.attributes.metadata.get(SOURCE_ETAG_KEY), Some(&written.etag));
+    assert_eq!(here.attributes.metadata.get("made-for").map(String::as_str), Some("large"));
+    assert_eq!((count(&world, Operation::UploadPart), world.local.open_uploads()), (4, 0));
+}
+
+#[tokio::test]
+async fn an_object_that_was_sent_in_parts_keeps_its_etag() {
+    let world = World::new();
+    let (object, whole) = (ObjectRef::new("old", "parts"), data(12 * MIB));
+    let upload = world.external.create_upload(&object, &Attributes::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, part) in (1..).zip(whole.chunks(5 * MIB)) {
+        let body = bytes::Bytes::copy_from_slice(part).into();
+        parts.push(world.external.upload_part(&upload, number, body).await.unwrap());
+    }
+    let written = world.external.complete_upload(&upload, &parts, &Condition::Always).await.unwrap();
+    world.discover(10, false).await;
+    world.work().await;
+    assert_eq!(world.here("parts").await.unwrap().0.etag, written.etag);
+}
+
+#[tokio::test]
+async fn an_interrupted_upload_is_gone_on_with_and_sends_only_what_is_missing() {
+    let world = World::new();
+    world.put("large", data(LARGE)).await;
+    world.discover(10, false).await;
+    world.local.inject(Fault::cut_after(Operation::UploadPart, MIB as u64).after(2));
+    world.work_through().await;
+    assert_eq!(world.here("large").await.unwrap().1, data(LARGE));
+    assert_eq!(
+        count(&world, Operation::UploadPart),
+        3 + 2,
+        "two parts were there when it broke off in the third"
+    );
+    assert_eq!(count(&world, Operation::CreateUpload), 1);
+}
+
+#[tokio::test]
+async fn a_part_that_is_not_what_the_source_has_is_sent_again() {
+    let world = World::new();
+    world.put("large", data(LARGE)).await;
+    world.discover(10, false).await;
+    let broken = StoreError::new(StoreErrorKind::Unavailable, "complete: no answer");
+    world.local.inject(Fault::fail(Operation::CompleteUpload, broken));
+    world.work().await;
+    let (_, payload) =
+        world.ingests().await.into_iter().find(|(_, payload)| payload.upload_id.is_some()).unwrap();
+    let object = ObjectRef::new("photos", "large");
+    let upload = taskqueue_handlers::store::Upload { object, id: payload.upload_id.unwrap() };
+    assert_eq!(world.here("large").await, None);
+    world.local.upload_part(&upload, 2, data(5 * MIB).into()).await.unwrap();
+    world.work_through().await;
+    assert_eq!(world.here("large").await.unwrap().1, data(LARGE));
+}
+
+#[tokio::test]
+async fn data_with_another_md5_than_the_etag_says_is_never_seen_and_read_again() {
+    let world = World::new();
+    world.put("small", data(300_000)).await;
+    world.put("large", data(LARGE)).await;
+    world.discover(10, false).await;
+    world.external.inject(Fault::flip());
+    world.external.inject(Fault::flip().after(1));
+    world.work_through().await;
+    for (key, size) in [("small", 300_000), ("large", LARGE)] {
+        assert_eq!(world.here(key).await.unwrap().1, data(size), "{key}");
+    }
+    let failed = world.ingests().await.into_iter().filter(|(task, _)| task.attempts > 1).count();
+    assert!(failed > 0, "no attempt failed, so nothing was checked");
+}
+
+#[tokio::test]
+async fn a_body_that_ends_early_leaves_no_object_and_is_read_again() {
+    let world = World::new();
+    world.put("small", data(300_000)).await;
+    world.discover(10, false).await;
+    world.external.inject(Fault::cut_after(Operation::Get, 100_000));
+    world.work_through().await;
+    assert_eq!(world.here("small").await.unwrap().1, data(300_000));
+    let (task, _) = world.ingests().await.pop().unwrap();
+    assert_eq!((task.attempts, task.status), (2, Status::Completed));
+}
+
+#[tokio::test]
+async fn an_object_that_changes_between_list_and_get_is_copied_as_it_is_now() {
+    for size in [1000, LARGE] {
+        let world = World::new();
+        world.put("k", data(size)).await;
+        list_only(&world).await;
+        let changed = world.put("k", data(size + 7)).await;
+        world.work().await;
+        let (here, copied) = world.here("k").await.unwrap();
+        assert_eq!(copied, data(size + 7));
+        let source = here.attributes.metadata.get(SOURCE_ETAG_KEY).cloned().unwrap_or(here.etag);
+        assert_eq!(source, changed.etag);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_changes_while_its_parts_are_sent_is_begun_anew() {
+    let world = World::new();
+    world.put("k", data(LARGE)).await;
+    world.discover(10, false).await;
+    let broken = StoreError::new(StoreErrorKind::Unavailable, "part: no answer");
+    world.local.inject(Fault::fail(Operation::UploadPart, broken).after(1));
+    world.work().await;
+    assert_eq!((world.here("k").await, world.local.open_uploads()), (None, 1));
+    world.put("k", data(LARGE + 7)).await;
+    world.work_through().await;
+    assert_eq!(world.here("k").await.unwrap().1, data(LARGE + 7));
+    assert_eq!(world.local.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn an_object_that_is_gone_is_no_failure_but_a_bucket_that_is_gone_is() {
+    let world = World::new();
+    world.put("k", "data").await;
+    list_only(&world).await;
+    world.external.delete(&ObjectRef::new("old", "k"), &Condition::Always).await.unwrap();
+    assert_eq!(world.work().await.completed, 1);
+    assert!(world.keys_here().await.is_empty());
+    let world = World::new();
+    world.put("k", "data").await;
+    list_only(&world).await;
+    world.configure(|config| config.external.bucket = "elsewhere".into());
+    assert_eq!(world.work().await.dead_lettered, 1, "every object of a missing bucket seems to be gone");
+}
+
+#[tokio::test]
+async fn a_newer_object_here_stays_unless_the_external_bucket_is_the_truth() {
+    let world = World::new();
+    world.put("k", "external").await;
+    world.clock.advance(Duration::from_secs(60));
+    put(&world.local, "photos", "k", "local", &Attributes::default()).await;
+    list_only(&world).await;
+    world.work().await;
+    assert_eq!(world.here("k").await.unwrap().1, "local");
+    world.configure(|config| config.conflict = Conflict::Overwrite);
+    world.queue.enqueue(world.ingests().await.pop().unwrap().1).await.unwrap();
+    world.work().await;
+    assert_eq!(world.here("k").await.unwrap().1, "external");
+}
+
+#[tokio::test]
+async fn an_upload_that_is_given_up_is_aborted() {
+    let world = World::new();
+    world.put("large", data(LARGE)).await;
+    world.discover(10, false).await;
+    let denied = StoreError::new(StoreErrorKind::Denied, "part: access denied");
+    world.local.inject(Fault::fail(Operation::UploadPart, denied).after(1));
+    let report = world.work().await;
+    assert_eq!((report.dead_lettered, world.local.open_uploads()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_is_redriven_begins_its_upload_anew() {
+    let world = World::new();
+    world.put("large", data(LARGE)).await;
+    world.discover(10, false).await;
+    let denied = StoreError::new(StoreErrorKind::Denied, "part: access denied");
+    world.local.inject(Fault::fail(Operation::UploadPart, denied).after(1));
+    world.work().await;
+    let (dead, _) =
+        world.ingests().await.into_iter().find(|(task, _)| task.status == Status::DeadLetter).unwrap();
+    world.queue.redrive(&taskqueue_core::Redrive::Tasks(vec![dead.id])).await.unwrap();
+    world.work().await;
+    assert_eq!(world.here("large").await.unwrap().1, data(LARGE));
+}
+
+/// Lists without ingesting, by pausing the ingest tasks' type.
+async fn list_only(world: &World) {
+    let ingest = taskqueue_core::TaskType::new("federation_ingest").unwrap();
+    world.queue.pause(&ingest).await.unwrap();
+    world.discover(10, false).await;
+    world.work().await;
+    world.queue.resume(&ingest).await.unwrap();
+}

@@ -1,0 +1,168 @@
+//! Replication between two stores in memory: changes are repeated, in whatever order their tasks run.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload};
+use taskqueue_core::{Clock, ManualClock};
+use taskqueue_handlers::federation::TransferConfig;
+use taskqueue_handlers::replication::{CHANGE_KEY, Regions, Replicated, ReplicationHandler};
+use taskqueue_handlers::store::memory::{Fault, Operation};
+use taskqueue_handlers::store::{
+    Attributes, Condition, GetObject, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
+};
+
+const MIB: usize = 1024 * 1024;
+
+struct World {
+    clock: ManualClock,
+    here: MemoryStore,
+    there: MemoryStore,
+    handler: ReplicationHandler,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = ManualClock::default();
+        let here = MemoryStore::with_clock(clock.clone()).bucket("photos");
+        let there = MemoryStore::with_clock(clock.clone()).bucket("mirror");
+        let stores: Regions = BTreeMap::from([
+            ("north".to_owned(), Arc::new(here.clone()) as Arc<dyn ObjectStore>),
+            ("south".to_owned(), Arc::new(there.clone()) as Arc<dyn ObjectStore>),
+        ]);
+        let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
+        Self { clock, here, there, handler: ReplicationHandler::new(stores, transfer).unwrap() }
+    }
+
+    /// Writes the object, and gives the change that is to be repeated.
+    async fn put(&self, data: impl Into<Bytes>) -> ReplicationPayload {
+        self.clock.advance(Duration::from_secs(60));
+        let data = data.into();
+        let mut attributes = Attributes { content_type: Some("image/png".into()), ..Attributes::default() };
+        attributes.metadata.insert("camera".into(), "x".into());
+        let object = ObjectRef::new("photos", "k");
+        let size = data.len() as u64;
+        let written = self.here.put(&object, &attributes, &Condition::Always, data.into()).await.unwrap();
+        self.change(ReplicationOperation::Put, written.etag, size)
+    }
+
+    async fn delete(&self) -> ReplicationPayload {
+        self.clock.advance(Duration::from_secs(60));
+        self.here.delete(&ObjectRef::new("photos", "k"), &Condition::Always).await.unwrap();
+        self.change(ReplicationOperation::Delete, String::new(), 0)
+    }
+
+    fn change(&self, operation: ReplicationOperation, etag: String, size: u64) -> ReplicationPayload {
+        ReplicationPayload {
+            operation,
+            source_region: "north".into(),
+            source_bucket: "photos".into(),
+            source_key: "k".into(),
+            version_id: None,
+            destination_region: "south".into(),
+            destination_bucket: "mirror".into(),
+            destination_key: "k".into(),
+            etag,
+            size,
+            content_type: None,
+            metadata: None,
+            requested_at: self.clock.now().timestamp_nanos_opt().unwrap(),
+        }
+    }
+
+    async fn run(&self, change: &ReplicationPayload) -> Replicated {
+        self.clock.advance(Duration::from_secs(1));
+        self.handler.replicate(change).await.unwrap()
+    }
+
+    async fn there(&self) -> Option<Bytes> {
+        let get = GetObject { object: ObjectRef::new("mirror", "k"), range: None, if_match: None };
+        let body = self.there.get(&get).await.ok()?;
+        let pieces: Vec<Bytes> = body.data.try_collect().await.unwrap();
+        Some(pieces.concat().into())
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_repeated_once_with_its_attributes() {
+    let world = World::new();
+    let change = world.put("one").await;
+    assert_eq!(world.run(&change).await, Replicated::Copied { bytes: 3 });
+    assert_eq!(world.run(&change).await, Replicated::Present);
+    let info = world.there.head(&ObjectRef::new("mirror", "k")).await.unwrap();
+    assert_eq!(info.attributes.content_type.as_deref(), Some("image/png"));
+    assert_eq!(info.attributes.metadata.get("camera").map(String::as_str), Some("x"));
+    assert_eq!(info.attributes.metadata[CHANGE_KEY], change.requested_at.to_string());
+    let delete = world.delete().await;
+    assert_eq!(world.run(&delete).await, Replicated::Deleted);
+    assert_eq!(world.run(&delete).await, Replicated::Present);
+    assert_eq!(world.there().await, None);
+}
+
+#[tokio::test]
+async fn whatever_the_order_of_the_tasks_the_last_change_is_what_stays() {
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for order in orders {
+        let world = World::new();
+        let changes = [world.put("one").await, world.delete().await, world.put("three").await];
+        for index in order {
+            world.run(&changes[index]).await;
+        }
+        assert_eq!(world.there().await.as_deref(), Some(b"three".as_slice()), "{order:?}");
+        let world = World::new();
+        let changes = [world.put("one").await, world.put("two").await, world.delete().await];
+        for index in order {
+            world.run(&changes[index]).await;
+        }
+        assert_eq!(world.there().await, None, "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_attributes_alone_is_repeated() {
+    let world = World::new();
+    let first = world.put("one").await;
+    world.run(&first).await;
+    let again = world.put("one").await;
+    assert_eq!(world.run(&again).await, Replicated::Copied { bytes: 3 });
+}
+
+#[tokio::test]
+async fn what_was_written_there_later_stays() {
+    let world = World::new();
+    let change = world.put("one").await;
+    world.clock.advance(Duration::from_secs(60));
+    let theirs = Bytes::from("theirs");
+    let object = ObjectRef::new("mirror", "k");
+    world.there.put(&object, &Attributes::default(), &Condition::Always, theirs.into()).await.unwrap();
+    assert_eq!(world.run(&change).await, Replicated::Superseded);
+    assert_eq!(world.there().await.as_deref(), Some(b"theirs".as_slice()));
+}
+
+#[tokio::test]
+async fn a_large_object_is_sent_in_parts_and_one_that_fails_leaves_no_upload() {
+    let world = World::new();
+    let change = world.put(vec![7; 12 * MIB]).await;
+    let broken = StoreError::new(StoreErrorKind::Unavailable, "part: no answer");
+    world.there.inject(Fault::fail(Operation::UploadPart, broken).after(1));
+    assert!(!world.handler.replicate(&change).await.unwrap_err().is_permanent());
+    assert_eq!(world.there.open_uploads(), 0);
+    assert_eq!(world.run(&change).await, Replicated::Copied { bytes: 12 * MIB as u64 });
+    assert_eq!(world.run(&change).await, Replicated::Present);
+    assert_eq!(world.there().await.unwrap().len(), 12 * MIB);
+}
+
+#[tokio::test]
+async fn a_region_or_a_source_bucket_that_is_not_there_is_a_permanent_failure() {
+    let world = World::new();
+    let change = world.put("one").await;
+    let region = ReplicationPayload { destination_region: "west".into(), ..change.clone() };
+    assert!(world.handler.replicate(&region).await.unwrap_err().is_permanent());
+    let bucket = ReplicationPayload { source_bucket: "elsewhere".into(), ..change };
+    assert!(world.handler.replicate(&bucket).await.unwrap_err().is_permanent());
+}
