@@ -2,4 +2,6 @@
 
 mod config;
 
-pub use self::config::{Conflict, ExternalBucket, ExternalStores, FederationConfig, FederationConfigStore, OneStore};
+pub use self::config::{
+    Conflict, ExternalBucket, ExternalStores, FederationConfig, FederationConfigStore, OneStore,
+};
