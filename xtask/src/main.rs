@@ -4,6 +4,7 @@ mod backends;
 mod ci;
 mod conformance;
 mod counts;
+mod handlers_table;
 mod images;
 mod plan;
 mod process;
@@ -90,6 +91,17 @@ enum Task {
         #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Make the table in docs/handlers.md of what the tests of handlers showed, and against which servers
+    ///
+    /// The tests append a line each to the file that TASKQUEUE_PROOFS names. Run them with it, then this.
+    HandlersTable {
+        /// The file that the tests wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Change nothing; fail when the page shows something else
+        #[arg(long)]
+        check: bool,
+    },
     /// Check the rules of the house: layers, lengths, docs, words
     Tidy,
     /// Everything that must hold before a merge: fmt, tidy, clippy, docs, dependencies, and all tests
@@ -119,6 +131,9 @@ fn main() -> ExitCode {
                 .args(arguments)
                 .current_dir(&workspace.root),
         ),
+        Task::HandlersTable { file, check } => {
+            handlers_table::run(&workspace, &file, handlers_table::Mode::of(check))
+        }
         Task::Tidy => tidy::run(&workspace),
         Task::Ci => ci::run(&workspace),
     });

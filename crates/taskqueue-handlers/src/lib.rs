@@ -20,8 +20,10 @@
 //! # }
 //! ```
 
+pub mod audit;
 pub mod cleanup;
 mod derived;
+pub mod documents;
 mod error;
 pub mod event;
 pub mod exec;

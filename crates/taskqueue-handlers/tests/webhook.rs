@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use support::{Answer, Receiver};
+use support::{Answer, Receiver, proof};
 use taskqueue_core::payloads::WebhookPayload;
 use taskqueue_core::{Clock, ManualClock, NewTask, Queue, RawPayload, Retry, Status, TaskId, TaskType};
 use taskqueue_handlers::HandlerError;
@@ -33,6 +33,10 @@ fn payload(url: String) -> WebhookPayload {
 async fn deliver(config: WebhookConfig, payload: &WebhookPayload) -> Result<(), HandlerError> {
     let handler = WebhookHandler::new(WebhookSender::new(config).unwrap());
     handler.deliver(TaskId::generate(), payload).await
+}
+
+fn shows(what: &'static str) -> proof::Proof {
+    proof::begin("webhook", what, "the tests' HTTP receiver")
 }
 
 async fn failure(answer: Answer) -> HandlerError {
@@ -64,6 +68,7 @@ fn assert_signed(request: &support::Received, key: &[u8]) {
 
 #[tokio::test]
 async fn a_receiver_can_verify_the_signature_by_the_specification() {
+    let _proof = shows("signed by the Standard Webhooks specification, as a receiver verifies it");
     let clock = ManualClock::default();
     let receiver = Receiver::start(Answer::status("204 No Content")).await;
     let secret = format!("whsec_{}", STANDARD.encode(b"a key of some twenty-four bytes"));
@@ -154,12 +159,14 @@ async fn passing_client_errors_and_server_errors_are_retried_by_the_policy() {
 
 #[tokio::test]
 async fn retry_after_in_seconds_is_honoured() {
+    let _proof = shows("Retry-After in seconds is honoured");
     let answer = Answer::Status("429 Too Many Requests", vec!["Retry-After: 120".to_owned()], Vec::new());
     assert_eq!(failure(answer).await.retry(), Retry::After(Duration::from_secs(120)));
 }
 
 #[tokio::test]
 async fn retry_after_as_a_date_is_honoured() {
+    let _proof = shows("Retry-After as a date is honoured");
     let date = "Retry-After: Thu, 01 Jan 2026 00:05:00 GMT".to_owned();
     let receiver = Receiver::start(Answer::Status("503 Oh", vec![date], Vec::new())).await;
     let config = local().clock(ManualClock::default());
@@ -175,6 +182,7 @@ async fn a_client_error_stays_permanent_whatever_its_retry_after_says() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
+    let _proof = shows("redirects are not followed");
     let target = Receiver::start(Answer::status("200 OK")).await;
     for status in
         ["301 Moved", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
@@ -235,6 +243,7 @@ async fn deliveries_to_one_host_share_a_connection() {
 
 #[tokio::test]
 async fn internal_addresses_are_refused_unless_allowed() {
+    let _proof = shows("internal addresses are refused however they are written, and names of them");
     let receiver = Receiver::start(Answer::status("200 OK")).await;
     let port = receiver.address.port();
     // The last ones are spellings that an HTTP client reads as 127.0.0.1, and a name that resolves to it.
@@ -334,6 +343,7 @@ async fn a_fixed_endpoint_gets_the_raw_payload_of_any_type() {
 
 #[tokio::test]
 async fn a_task_that_the_receiver_refuses_is_a_dead_letter_at_once_and_says_why() {
+    let _proof = shows("410 is a dead letter at once");
     let refusal = Answer::Status("410 Gone", Vec::new(), b"unsubscribed".to_vec());
     let receiver = Receiver::start(refusal).await;
     let queue = std::sync::Arc::new(MemoryQueue::new());

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     fn notification(json: &str) -> EventNotification {
-        EventNotification { id: TaskId::generate(), json: json.to_owned() }
+        EventNotification::new(TaskId::generate(), json)
     }
 
     #[tokio::test]

@@ -16,12 +16,21 @@ pub struct EventNotification {
     pub id: TaskId,
     /// `{"Records":[…]}` on one line.
     pub json: String,
+    /// What the event is about, `bucket/key`: sinks that order keep the order of what has the same subject.
+    pub subject: String,
 }
 
 impl EventNotification {
     /// The notification of one task.
     pub fn new(id: TaskId, json: impl Into<String>) -> Self {
-        Self { id, json: json.into() }
+        Self { id, json: json.into(), subject: String::new() }
+    }
+
+    /// Sets what it is about.
+    #[must_use]
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = subject.into();
+        self
     }
 }
 

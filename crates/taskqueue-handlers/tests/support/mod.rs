@@ -7,6 +7,12 @@
     reason = "in a test a panic is the report; no test file uses it all"
 )]
 
+pub(crate) mod documents;
+pub(crate) mod events;
+pub(crate) mod gateway;
+pub(crate) mod proof;
+pub(crate) mod proxy;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -67,7 +73,12 @@ impl Receiver {
 
     /// Answers by the number of the request, from 0.
     pub(crate) async fn with(answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on("127.0.0.1:0", answer).await
+    }
+
+    /// Answers by the number of the request, on this address: for senders that are not on this host.
+    pub(crate) async fn on(address: &str, answer: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));

@@ -1,0 +1,194 @@
+//! Documents in one table of a SQL database. It owns that table and its statements; it knows nothing of what is in the
+//! documents, nor of the queue's tables, beside which it may stand.
+//!
+//! One pool type an engine rather than sqlx's `Any`: its feature would compile every driver a second time, and the
+//! drivers are those that the backends have built already.
+
+use async_trait::async_trait;
+use sqlx::{AssertSqlSafe, MySqlPool, PgPool, SqlitePool};
+use taskqueue_core::{Error, Result};
+
+use super::{DocumentId, DocumentStore, ListNames};
+use crate::HandlerError;
+
+/// What the table is called unless said otherwise.
+pub const TABLE_DEFAULT: &str = "task_documents";
+
+/// Documents in a table of PostgreSQL, MySQL, MariaDB or SQLite. Cheap to clone; clones share the pool.
+#[derive(Debug, Clone)]
+pub struct SqlDocuments {
+    pool: Pool,
+    table: String,
+}
+
+#[derive(Debug, Clone)]
+enum Pool {
+    Postgres(PgPool),
+    MySql(MySqlPool),
+    Sqlite(SqlitePool),
+}
+
+impl From<PgPool> for SqlDocuments {
+    fn from(pool: PgPool) -> Self {
+        Self { pool: Pool::Postgres(pool), table: TABLE_DEFAULT.to_owned() }
+    }
+}
+
+impl From<MySqlPool> for SqlDocuments {
+    fn from(pool: MySqlPool) -> Self {
+        Self { pool: Pool::MySql(pool), table: TABLE_DEFAULT.to_owned() }
+    }
+}
+
+impl From<SqlitePool> for SqlDocuments {
+    fn from(pool: SqlitePool) -> Self {
+        Self { pool: Pool::Sqlite(pool), table: TABLE_DEFAULT.to_owned() }
+    }
+}
+
+/// The same for whichever pool it is; the types differ, the code does not.
+macro_rules! on {
+    ($store:expr, $pool:ident => $do:expr) => {
+        match &$store.pool {
+            Pool::Postgres($pool) => $do.map_err(failed),
+            Pool::MySql($pool) => $do.map_err(failed),
+            Pool::Sqlite($pool) => $do.map_err(failed),
+        }
+    };
+}
+
+impl SqlDocuments {
+    /// The documents in the database at `url`: `postgres://`, `mysql://`, `mariadb://` or `sqlite:`. It connects when it
+    /// is first used. To be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a URL that is none of these. The message does not repeat it, as it may hold a password.
+    pub fn open(url: &str) -> Result<Self> {
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+        let opened = match scheme {
+            "postgres" | "postgresql" => PgPool::connect_lazy(url).map(Self::from),
+            "mysql" | "mariadb" => MySqlPool::connect_lazy(url).map(Self::from),
+            "sqlite" => SqlitePool::connect_lazy(url).map(Self::from),
+            _ => return Err(invalid("the URL is of no database that is supported")),
+        };
+        opened.map_err(|_| invalid("the URL is malformed"))
+    }
+
+    /// Sets what the table is called.
+    ///
+    /// # Errors
+    /// `InvalidInput` unless it is 1 to 48 characters of `[a-z0-9_]` and begins with a letter.
+    pub fn table(mut self, table: &str) -> Result<Self> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let begins = table.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        if !begins || table.len() > 48 || !table.bytes().all(fits) {
+            return Err(invalid("the table is not 1 to 48 characters of [a-z0-9_] that begin with a letter"));
+        }
+        table.clone_into(&mut self.table);
+        Ok(self)
+    }
+
+    /// Makes the table where it is missing.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn migrate(&self) -> std::result::Result<(), HandlerError> {
+        let columns = match self.pool {
+            // "C": names are listed in the order of their bytes, and the primary key is that order.
+            Pool::Postgres(_) => {
+                "kind text NOT NULL, name text COLLATE \"C\" NOT NULL, document text NOT NULL, \
+                 updated_at timestamptz NOT NULL DEFAULT now()"
+            }
+            // Bytes: a collation of text would take names that end in spaces for the same.
+            Pool::MySql(_) => {
+                "kind varchar(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name varbinary(2048) NOT NULL, \
+                 document longtext CHARACTER SET utf8mb4 NOT NULL, \
+                 updated_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
+            }
+            Pool::Sqlite(_) => {
+                "kind text NOT NULL, name text NOT NULL, document text NOT NULL, \
+                 updated_at text NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))"
+            }
+        };
+        let table = &self.table;
+        let create = format!("CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY (kind, name))");
+        on!(self, pool => sqlx::raw_sql(AssertSqlSafe(create)).execute(pool).await.map(drop))
+    }
+
+    /// A statement with this table and this engine's parameters, which are written `$1`, `$2` in order.
+    fn statement(&self, text: &str) -> AssertSqlSafe<String> {
+        let text = text.replace("{table}", &self.table);
+        AssertSqlSafe(match self.pool {
+            Pool::MySql(_) => ["$1", "$2", "$3"].iter().fold(text, |text, it| text.replace(it, "?")),
+            _ => text,
+        })
+    }
+
+    fn upsert(&self) -> AssertSqlSafe<String> {
+        self.statement(match self.pool {
+            Pool::Postgres(_) => {
+                "INSERT INTO {table} (kind, name, document) VALUES ($1, $2, $3) \
+                 ON CONFLICT (kind, name) DO UPDATE SET document = excluded.document, updated_at = now()"
+            }
+            Pool::MySql(_) => {
+                "INSERT INTO {table} (kind, name, document) VALUES ($1, $2, $3) \
+                 ON DUPLICATE KEY UPDATE document = VALUES(document), updated_at = CURRENT_TIMESTAMP(6)"
+            }
+            Pool::Sqlite(_) => {
+                "INSERT INTO {table} (kind, name, document) VALUES ($1, $2, $3) \
+                 ON CONFLICT (kind, name) DO UPDATE SET document = excluded.document, \
+                 updated_at = strftime('%Y-%m-%dT%H:%M:%fZ')"
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl DocumentStore for SqlDocuments {
+    async fn get(&self, id: DocumentId<'_>) -> std::result::Result<Option<String>, HandlerError> {
+        let select = self.statement("SELECT document FROM {table} WHERE kind = $1 AND name = $2");
+        on!(self, pool => sqlx::query_scalar(select).bind(id.kind).bind(id.name).fetch_optional(pool).await)
+    }
+
+    async fn put(&self, id: DocumentId<'_>, json: &str) -> std::result::Result<(), HandlerError> {
+        let upsert = self.upsert();
+        on!(self, pool => {
+            sqlx::query(upsert).bind(id.kind).bind(id.name).bind(json).execute(pool).await.map(drop)
+        })
+    }
+
+    async fn delete(&self, id: DocumentId<'_>) -> std::result::Result<(), HandlerError> {
+        let delete = self.statement("DELETE FROM {table} WHERE kind = $1 AND name = $2");
+        on!(self, pool => sqlx::query(delete).bind(id.kind).bind(id.name).execute(pool).await.map(drop))
+    }
+
+    async fn list(&self, list: ListNames<'_>) -> std::result::Result<Vec<String>, HandlerError> {
+        let name = match self.pool {
+            Pool::MySql(_) => "CONVERT(name USING utf8mb4)",
+            _ => "name",
+        };
+        let (kind, after, limit) = (list.kind, list.after, i64::from(list.limit));
+        // The primary key gives the order.
+        let text = format!(
+            "SELECT {name} FROM {{table}} WHERE kind = $1 AND name > $2 ORDER BY {{table}}.name LIMIT $3"
+        );
+        let select = self.statement(&text);
+        on!(self, pool => sqlx::query_scalar(select).bind(kind).bind(after).bind(limit).fetch_all(pool).await)
+    }
+}
+
+/// A database that does not answer, or is busy, passes; what is stored or asked wrongly does not.
+fn failed(error: sqlx::Error) -> HandlerError {
+    let message = format!("documents in the database: {error}");
+    match error {
+        sqlx::Error::Configuration(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::Encode(_) => HandlerError::permanent(message),
+        _ => HandlerError::transient(message),
+    }
+}
+
+fn invalid(message: &'static str) -> Error {
+    Error::invalid_input("documents", message)
+}

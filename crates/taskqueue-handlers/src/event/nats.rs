@@ -1,0 +1,269 @@
+//! The sink that publishes to NATS, by its core protocol or into a JetStream. It knows nothing of records.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::context::{ContextBuilder, PublishErrorKind};
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, PublishErrorKind as SendErrorKind, ServerAddr, jetstream,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use taskqueue_core::{Error, ErrorKind, Result};
+
+use super::{EventNotification, EventSink};
+use crate::HandlerError;
+
+/// How notifications are published to NATS. `Debug` hides user names, passwords and tokens.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct NatsConfig {
+    /// The servers, with a comma between them: `nats://host:4222`, `tls://user:password@host`, `nats://token@host`.
+    pub servers: String,
+    /// The subject that all are published to, without wildcards.
+    pub subject: String,
+    /// How. JetStream by default.
+    pub mode: NatsMode,
+    /// How long one delivery may take, reconnecting included. 5 s by default; not zero.
+    pub timeout: Duration,
+}
+
+/// What a delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NatsMode {
+    /// Until the stream that takes the subject has acknowledged it: it is stored, on as many replicas as the stream has.
+    /// The task's id goes along as `Nats-Msg-Id`, so that a second delivery within the stream's duplicate window is
+    /// dropped by the server.
+    #[default]
+    JetStream,
+    /// Until the server has handed it to whoever is subscribed. Core NATS keeps nothing: who is not subscribed at that
+    /// moment never sees it.
+    Core,
+}
+
+impl NatsConfig {
+    /// Into a JetStream, with the default timeout.
+    pub fn new(servers: impl Into<String>, subject: impl Into<String>) -> Self {
+        let timeout = Duration::from_secs(5);
+        Self { servers: servers.into(), subject: subject.into(), mode: NatsMode::default(), timeout }
+    }
+
+    /// Sets what a delivery waits for.
+    #[must_use]
+    pub fn mode(mut self, mode: NatsMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Sets how long one delivery may take.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Checks what was set, and reads the servers.
+    fn validate(&self) -> Result<Vec<ServerAddr>> {
+        let invalid = |message: &str| Error::invalid_input("event", format!("nats: {message}"));
+        if self.timeout.is_zero() {
+            return Err(invalid("timeout is zero: no delivery could succeed"));
+        }
+        let is_token = |token: &str| !token.is_empty() && !token.contains(['*', '>', ' ', '\t', '\r', '\n']);
+        if !self.subject.split('.').all(is_token) {
+            return Err(invalid("the subject is empty, or has spaces, wildcards or empty parts"));
+        }
+        let servers = self.servers.split(',').map(|server| server.trim().parse::<ServerAddr>());
+        servers
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|_| invalid("the servers are not URLs of NATS"))
+    }
+}
+
+impl fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { servers: _, subject, mode, timeout } = self;
+        f.debug_struct("NatsConfig")
+            .field("subject", subject)
+            .field("mode", mode)
+            .field("timeout", timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Publishes each notification to one subject. It reconnects by itself; cheap to clone, clones share the connection.
+///
+/// A delivery that ran into its timeout may still reach the server when the connection is back.
+#[derive(Debug, Clone)]
+pub struct NatsSink {
+    client: Client,
+    stream: jetstream::Context,
+    config: NatsConfig,
+    complaints: Arc<Complaints>,
+    hosts: String,
+}
+
+/// What the server complained about. Core NATS has no answer to one publication, only errors of the connection.
+#[derive(Debug, Default)]
+struct Complaints {
+    count: AtomicU64,
+    last: Mutex<Option<String>>,
+}
+
+impl NatsSink {
+    /// A sink with this configuration. Nobody has to be there yet: a delivery waits for the connection.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a subject, a URL or a timeout that is none; `Backend` when TLS cannot be set up.
+    pub async fn connect(config: NatsConfig) -> Result<Self> {
+        let servers = config.validate()?;
+        let host = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
+        let hosts = servers.iter().map(host).collect::<Vec<_>>().join(",");
+        let complaints = Arc::new(Complaints::default());
+        let heard = Arc::clone(&complaints);
+        let options =
+            ConnectOptions::new().name("taskqueue").retry_on_initial_connect().event_callback(move |event| {
+                heard.hear(&event);
+                std::future::ready(())
+            });
+        let client = options.connect(servers).await.map_err(|source| {
+            Error::new(ErrorKind::Backend, "event", format!("nats at {hosts}: cannot be set up"))
+                .with_source(source)
+        })?;
+        let stream =
+            ContextBuilder::new().timeout(config.timeout).ack_timeout(config.timeout).build(client.clone());
+        Ok(Self { client, stream, config, complaints, hosts })
+    }
+
+    /// Whether the connection is there now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    async fn store(&self, notification: &EventNotification) -> Result<(), HandlerError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, notification.id.to_string().as_str());
+        let body = Bytes::from(notification.json.clone());
+        let failed = |error: jetstream::context::PublishError| {
+            let message = self.message(&error.to_string());
+            match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => self.too_large(message),
+                // Also where no stream takes the subject: a cluster without a leader answers the same.
+                _ => HandlerError::transient(message),
+            }
+        };
+        let publication = self.stream.publish_with_headers(self.config.subject.clone(), headers, body);
+        publication.await.map_err(failed)?.await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The server handles what one connection sends in its order, so a message to ourselves that comes back has seen
+    /// the publication before it handled; unless the connection was another one by then.
+    async fn hand_over(&self, notification: &EventNotification) -> Result<(), HandlerError> {
+        if !self.is_connected() {
+            // Answered once there is a connection: the first one is no broken one.
+            self.client
+                .flush()
+                .await
+                .map_err(|error| HandlerError::transient(self.message(&error.to_string())))?;
+        }
+        let before = self.connection();
+        let transient = |error: &dyn fmt::Display| HandlerError::transient(self.message(&error.to_string()));
+        let echo = self.client.new_inbox();
+        let mut echoes = self.client.subscribe(echo.clone()).await.map_err(|error| transient(&error))?;
+        let body = Bytes::from(notification.json.clone());
+        let published = self.client.publish(self.config.subject.clone(), body).await;
+        published.map_err(|error| match error.kind() {
+            SendErrorKind::MaxPayloadExceeded => self.too_large(self.message(&error.to_string())),
+            _ => transient(&error),
+        })?;
+        self.client.publish(echo, Bytes::new()).await.map_err(|error| transient(&error))?;
+        self.client.flush().await.map_err(|error| transient(&error))?;
+        if echoes.next().await.is_none() || self.connection() != before {
+            return Err(transient(&"the connection broke off"));
+        }
+        Ok(())
+    }
+
+    /// Final if the server has said how much it takes; before that the client only guesses.
+    fn too_large(&self, message: String) -> HandlerError {
+        if self.is_connected() { HandlerError::permanent(message) } else { HandlerError::transient(message) }
+    }
+
+    /// Which connection this is, and how often a server complained.
+    fn connection(&self) -> (u64, u64) {
+        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        (connects, self.complaints.count.load(Ordering::Relaxed))
+    }
+
+    fn message(&self, what: &str) -> String {
+        let complaint = self.complaints.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = complaint.as_ref().map_or_else(String::new, |text| format!(" (the server said: {text})"));
+        format!("publish to NATS at {} failed: {what}{said}", self.hosts)
+    }
+}
+
+#[async_trait]
+impl EventSink for NatsSink {
+    async fn deliver(&self, notification: &EventNotification) -> Result<(), HandlerError> {
+        let delivery = async {
+            match self.config.mode {
+                NatsMode::JetStream => self.store(notification).await,
+                NatsMode::Core => self.hand_over(notification).await,
+            }
+        };
+        let in_time = tokio::time::timeout(self.config.timeout, delivery).await;
+        in_time.unwrap_or_else(|_| {
+            let what = format!("no answer within {:?}", self.config.timeout);
+            Err(HandlerError::transient(self.message(&what)))
+        })
+    }
+}
+
+impl Complaints {
+    fn hear(&self, event: &Event) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::ServerError(error) => {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                *last = Some(error.to_string());
+            }
+            Event::Connected => *last = None,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_subject_url_or_timeout_is_refused_without_being_shown() {
+        for subject in ["", "a..b", "a.*", "a.>", "a b"] {
+            assert!(NatsConfig::new("nats://localhost", subject).validate().is_err(), "{subject}");
+        }
+        let error =
+            NatsSink::connect(NatsConfig::new("amqp://user:hunter2@host", "events")).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        let config = NatsConfig::new("nats://localhost", "events").timeout(Duration::ZERO);
+        assert!(config.validate().is_err());
+    }
+
+    #[tokio::test]
+    async fn an_error_and_debug_show_the_hosts_and_no_secret() {
+        let config = NatsConfig::new("nats://user:hunter2@127.0.0.1:9", "events");
+        let sink = NatsSink::connect(config.timeout(Duration::from_millis(20))).await.unwrap();
+        for mode in [NatsMode::JetStream, NatsMode::Core] {
+            let sink = NatsSink { config: sink.config.clone().mode(mode), ..sink.clone() };
+            let error = sink.deliver(&EventNotification::new(taskqueue_core::TaskId::generate(), "{}")).await;
+            let shown = format!("{error:?} {:?}", sink.config);
+            assert!(shown.contains("127.0.0.1:9") && !shown.contains("hunter2"), "{shown}");
+            assert!(!error.unwrap_err().is_permanent());
+        }
+    }
+}
