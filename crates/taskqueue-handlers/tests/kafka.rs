@@ -87,7 +87,7 @@ async fn events_of_one_object_stay_in_one_partition_and_in_their_order() {
 async fn brokers_that_are_down_for_a_while_cost_nothing() {
     let _proof = shows("brokers down in mid-delivery, nothing is lost");
     let cluster = cluster();
-    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_millis(500));
+    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_secs(2));
     let sink = KafkaSink::new(config.client("reconnect.backoff.max.ms", "100")).unwrap();
     sink.deliver(&notification("first")).await.unwrap();
     for broker in 1..=3 {
@@ -108,7 +108,7 @@ async fn brokers_that_are_down_for_a_while_cost_nothing() {
 /// What the brokers say to every attempt of the client, which gives up after its time.
 async fn refused(answer: RDKafkaRespErr) -> taskqueue_handlers::HandlerError {
     let cluster = cluster();
-    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_millis(800));
+    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_secs(2));
     let sink = KafkaSink::new(config).unwrap();
     cluster.request_errors(RDKafkaApiKey::Produce, &[answer; 50]);
     sink.deliver(&notification("a")).await.unwrap_err()

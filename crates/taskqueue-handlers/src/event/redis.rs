@@ -137,17 +137,20 @@ impl RedisSink {
         length_max: Option<u64>,
         notification: &EventNotification,
     ) -> Result<(), HandlerError> {
-        let mut commands = Pipeline::new();
-        commands.cmd("XADD").arg(key);
+        let mut add = redis::cmd("XADD");
+        add.arg(key);
         if let Some(length) = length_max {
-            commands.arg("MAXLEN").arg("~").arg(length);
+            add.arg("MAXLEN").arg("~").arg(length);
         }
         let id = notification.id.to_string();
-        commands.arg("*").arg("id").arg(id).arg("event").arg(&notification.json).ignore();
+        add.arg("*").arg("id").arg(id).arg("event").arg(&notification.json);
         let mut connection = self.connection.clone();
         let RedisConfirmation::Synced { replicas } = self.config.confirmation else {
-            return commands.query_async::<()>(&mut connection).await.map_err(|error| self.failed(&error));
+            return add.query_async::<()>(&mut connection).await.map_err(|error| self.failed(&error));
         };
+        // In one pipeline: what is waited for are the writes of this very connection.
+        let mut commands = Pipeline::new();
+        commands.add_command(add).ignore();
         let wait = u64::try_from(self.config.timeout.as_millis()).unwrap_or(u64::MAX);
         commands.cmd("WAITAOF").arg(1).arg(replicas).arg(wait);
         let synced = commands.query_async::<((u32, u32),)>(&mut connection).await;
