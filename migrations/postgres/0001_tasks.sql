@@ -34,15 +34,28 @@ CREATE TABLE {table} (
     last_error    text,
     payload       text        NOT NULL,
     PRIMARY KEY (shard, id),
-    CHECK (status BETWEEN 0 AND 6),
-    CHECK ((queue_rank IS NOT NULL) = (status = 0)),
-    CHECK ((due_at IS NOT NULL) = (status IN (1, 4))),
-    CHECK ((completed_at IS NOT NULL) = (status IN (3, 5, 6))),
-    CHECK ((dead_at IS NOT NULL) = (status = 5)),
-    CHECK ((lease_until IS NOT NULL) = (status = 2)),
-    CHECK (status <> 2 OR lease_token <> 0),
+    -- What each state sets and what it does not. One CASE costs a third of as many conditions one by one, in each
+    -- insert, claim and settle.
+    CHECK (CASE status
+        WHEN 0 THEN queue_rank IS NOT NULL AND due_at IS NULL AND completed_at IS NULL AND dead_at IS NULL
+            AND lease_until IS NULL
+        WHEN 2 THEN queue_rank IS NULL AND due_at IS NULL AND completed_at IS NULL AND dead_at IS NULL
+            AND lease_until IS NOT NULL AND lease_token <> 0
+        WHEN 3 THEN queue_rank IS NULL AND due_at IS NULL AND completed_at IS NOT NULL AND dead_at IS NULL
+            AND lease_until IS NULL
+        WHEN 1 THEN queue_rank IS NULL AND due_at IS NOT NULL AND completed_at IS NULL AND dead_at IS NULL
+            AND lease_until IS NULL
+        WHEN 4 THEN queue_rank IS NULL AND due_at IS NOT NULL AND completed_at IS NULL AND dead_at IS NULL
+            AND lease_until IS NULL
+        WHEN 5 THEN queue_rank IS NULL AND due_at IS NULL AND completed_at IS NOT NULL AND dead_at IS NOT NULL
+            AND lease_until IS NULL
+        WHEN 6 THEN queue_rank IS NULL AND due_at IS NULL AND completed_at IS NOT NULL AND dead_at IS NULL
+            AND lease_until IS NULL
+        ELSE false
+    END),
     CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
-    CHECK ((unique_held IS NOT NULL) = (unique_key IS NOT NULL AND status IN (0, 1, 2, 4)))
+    CHECK (CASE WHEN unique_key IS NULL THEN unique_held IS NULL
+        ELSE (unique_held IS NOT NULL) = (status IN (0, 1, 2, 4)) END)
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- Claims: the ready tasks of a type in their order, and nothing else.

@@ -31,8 +31,8 @@ pub use sqlx::MySqlConnection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 pub use taskqueue_core::*;
+pub use taskqueue_sql::{Completed, Options, TableName};
 use taskqueue_sql::{Dialect, Sharding, SqlQueue, delegate_queue};
-pub use taskqueue_sql::{Options, TableName};
 
 pub use config::MysqlConfig;
 use config::Source;

@@ -29,11 +29,14 @@ pub(crate) struct Literal {
     pub(crate) snapshot: &'static str,
     pub(crate) insert: String,
     pub(crate) insert_plain: String,
+    /// As `insert_plain`, with one type, priority, number of retries and metadata for all.
+    pub(crate) insert_alike: String,
     pub(crate) claim: String,
     pub(crate) claim_many: String,
     /// None where claims always start at the start of the index.
     pub(crate) ahead: Option<Ahead>,
     pub(crate) complete: String,
+    pub(crate) complete_and_delete: String,
     pub(crate) settle: String,
     pub(crate) heartbeat: String,
     pub(crate) ended: String,
@@ -56,7 +59,8 @@ impl Literal {
             // Statistics from before most tasks were finished would have stats read them all.
             snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off",
             insert: insert(table),
-            insert_plain: insert_plain(table),
+            insert_plain: insert_plain(table, OF_EACH),
+            insert_alike: insert_plain(table, OF_ALL),
             claim: claim(table, ONE_TYPE),
             claim_many: claim(table, MANY_TYPES),
             ahead: Some(Ahead {
@@ -64,6 +68,7 @@ impl Literal {
                 claim_many: claim(table, MANY_TYPES_AHEAD),
             }),
             complete: complete(table),
+            complete_and_delete: complete_and_delete(table),
             settle: settle(table),
             heartbeat: heartbeat(table),
             ended: ended(table),
@@ -102,20 +107,29 @@ fn insert(table: &TableName) -> String {
     )
 }
 
+/// Type, priority, most retries and metadata of each of the tasks.
+const OF_EACH: [&str; 4] =
+    ["unnest($2::text[])", "unnest($3::int4[])", "unnest($5::int4[])", "unnest($6::text[])"];
+
+/// The same of all of them at once.
+const OF_ALL: [&str; 4] = ["$2::text", "$3::int4", "$5::int4", "$6::text"];
+
 /// $1 ids, $2 types, $3 priorities, $4 payloads, $5 max retries, $6 metadata, $7 shard. Tasks that are ready now and hold no
 /// unique key; all of them, or none with a unique violation.
 ///
 /// `ON CONFLICT` inserts each row tentatively first and confirms it after: 11 us a row of the server's time instead of
-/// 7, and 6 without what these tasks have not.
-fn insert_plain(table: &TableName) -> String {
+/// 7, and 6 without what these tasks have not. Arrays that are unnested side by side in a select list are read as they
+/// are; in FROM each row would be stored in between.
+fn insert_plain(table: &TableName, [task_type, priority, max_retries, metadata]: [&str; 4]) -> String {
     format!(
         "INSERT INTO {table} (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, \
          reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, metadata, payload) \
-         SELECT $7::int2, u.id, u.type, 0, u.priority, -u.priority::bigint, \
-         now() + (u.place - 1) * interval '1 microsecond', 0, u.max_retries, 0, 0, 0, now(), now(), now(), \
-         u.metadata, u.payload \
-         FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::text[], $5::int4[], $6::text[]) WITH ORDINALITY \
-         AS u(id, type, priority, payload, max_retries, metadata, place)"
+         SELECT $7::int2, u.id, u.type, 0, u.priority, -u.priority::bigint, u.at, 0, u.max_retries, 0, 0, 0, now(), now(), \
+         now(), u.metadata, u.payload \
+         FROM (SELECT unnest($1::uuid[]) AS id, {task_type} AS type, {priority} AS priority, \
+         {max_retries} AS max_retries, {metadata} AS metadata, unnest($4::text[]) AS payload, \
+         generate_series(now(), now() + (cardinality($1::uuid[]) - 1) * interval '1 microsecond', \
+         interval '1 microsecond') AS at) AS u"
     )
 }
 
@@ -153,37 +167,52 @@ const MANY_TYPES_AHEAD: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = A
      ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
      ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
-/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard.
+/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. In no order.
 ///
 /// `= ANY(ARRAY(…))` evaluates the locking subquery once: joined or `IN`, a nested loop may run it again and claim
-/// beyond the limit. `status + 0` keeps stale statistics of the status from changing the plan.
+/// beyond the limit. `status + 0` keeps stale statistics of the status from changing the plan. The lease's end is a
+/// subquery so that it is computed once, not for each row.
 fn claim(table: &TableName, ready: &str) -> String {
     let ready = ready.replace("{table}", table.as_str());
     format!(
         "WITH u AS (UPDATE {table} AS t SET status = 2, queue_rank = NULL, attempts = t.attempts + 1, \
          lease_token = $2, lease_number = t.lease_number + 1, \
-         lease_until = now() + $5::bigint * interval '1 microsecond', heartbeat_at = now(), worker_id = $3, \
+         lease_until = (SELECT now() + $5::bigint * interval '1 microsecond'), heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
          WHERE t.ctid = ANY(ARRAY({ready})) AND t.status + 0 = 0 RETURNING {CLAIMED}), \
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
          SELECT $2, $6::int2, now() + $5::bigint * interval '1 microsecond', array_agg(id) FROM u HAVING count(*) > 0) \
-         SELECT * FROM u ORDER BY priority DESC, queue_at"
+         SELECT * FROM u"
     )
 }
 
-/// How long a task ran under the lease that a statement has just ended, in microseconds.
-const BUSY_US: &str = "(extract(epoch FROM t.updated_at - t.started_at) * 1000000)::bigint";
+/// The tasks of the ids $1, in ascending order, that run under their tokens $2, in the shard $3. Each token is found at the place of its
+/// id, so that the ids are one scan of the key's index: joined with the leases each would be a scan of its own. No plan
+/// can take another task's token for it.
+const HELD: &str = "t.shard = $3 AND t.id = ANY($1::uuid[]) \
+     AND t.lease_token = ($2::int8[])[width_bucket(t.id, $1::uuid[])] AND t.status + 0 = 2";
 
-/// $1 ids, $2 tokens, $3 shard. Answers the ids that were settled, in one array: a row for each costs both sides more. What it
-/// finishes is counted in the same statement.
+/// $1 ids in ascending order, $2 tokens, $3 shard.
 fn complete(table: &TableName) -> String {
+    let change = format!(
+        "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
+         updated_at = now() WHERE {HELD}"
+    );
+    completed(table, &change)
+}
+
+/// $1 ids in ascending order, $2 tokens, $3 shard. Completes tasks whose rows are not kept.
+fn complete_and_delete(table: &TableName) -> String {
+    completed(table, &format!("DELETE FROM {table} AS t WHERE {HELD}"))
+}
+
+/// Answers the ids that this change completes, in one array: a row for each costs both sides more. What it finishes is
+/// counted in the same statement: how long tasks ran is summed up before it becomes a number.
+pub(crate) fn completed(table: &TableName, change: &str) -> String {
     format!(
-        "WITH s AS (UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
-         updated_at = now() FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
-         WHERE t.shard = $3 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
-         RETURNING t.id, t.type, {BUSY_US} AS busy_us), \
+        "WITH s AS ({change} RETURNING t.id, t.type, now() - t.started_at AS busy), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
-         SELECT type, 3, count(*), sum(busy_us)::bigint FROM s GROUP BY type) \
+         SELECT type, 3, count(*), (extract(epoch FROM sum(busy)) * 1000000)::bigint FROM s GROUP BY type) \
          SELECT coalesce(array_agg(id), '{{}}'::uuid[]) FROM s"
     )
 }
@@ -205,7 +234,7 @@ fn settle(table: &TableName) -> String {
          FROM unnest($1::uuid[], $2::int8[], $3::int2[], $4::int8[], $5::int4[], $6::bool[], $7::text[], $8::int8[]) \
          AS u(id, token, status, delay, given_back, moves, error, place) \
          WHERE t.shard = $9 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
-         RETURNING t.id, t.type, t.status, {BUSY_US} AS busy_us), \
+         RETURNING t.id, t.type, t.status), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
          SELECT type, status, count(*), 0 FROM s WHERE status = 5 GROUP BY type, status) \
          SELECT coalesce(array_agg(id), '{{}}'::uuid[]) FROM s"

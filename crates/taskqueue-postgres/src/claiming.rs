@@ -48,7 +48,7 @@ pub(crate) async fn claim(
         Err(_) if !claimed.is_empty() && dialect.is_read_committed() => {}
         Err(failure) => return Err(failure),
     }
-    claimed.sort_by_key(|claimed| (-i64::from(claimed.claim.task.priority.0), claimed.at));
+    sort(&mut claimed);
     Ok(claims(claimed))
 }
 
@@ -136,13 +136,20 @@ fn bind<'q>(query: Query<'q>, shard: Shard, claiming: &Claiming) -> Query<'q> {
         .bind(shard.number())
 }
 
+/// Into claim order. The server would sort whole rows, and after it has locked and changed them.
+fn sort(claimed: &mut [Claimed]) {
+    claimed.sort_by_key(|claimed| (-i64::from(claimed.claim.task.priority.0), claimed.at));
+}
+
 async fn fetch(
     connection: &mut PgConnection,
     claiming: &Claiming,
     query: Query<'_>,
 ) -> Attempt<Vec<Claimed>> {
     let rows = query.fetch_all(connection).await.map_err(failure)?;
-    rows.iter().map(|row| read(row, claiming)).collect()
+    let mut claimed = rows.iter().map(|row| read(row, claiming)).collect::<Attempt<Vec<Claimed>>>()?;
+    sort(&mut claimed);
+    Ok(claimed)
 }
 
 /// Reads a row of `CLAIMED` and the time when the task became ready. What the claim itself has set is not sent back.

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{CLAIMED, Literal};
+use crate::claim::{CLAIMED, Literal, completed};
 use crate::cleanup::Cleaning;
 use crate::error::failure;
 use crate::migrate::{create_schema, newest, record};
@@ -32,6 +32,8 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         snapshot: "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY",
         claim: claim(table, &one_type(table, &ready)),
         claim_many: claim(table, &many_types(table, &ready)),
+        complete: complete(table),
+        complete_and_delete: complete_and_delete(table),
         // To be measured on CockroachDB before it is used there.
         ahead: None,
         ended: ended(table),
@@ -82,8 +84,24 @@ fn claim(table: &TableName, ready: &str) -> String {
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
          SELECT $2::int8, $6::int2, now() + $5::int8 * interval '1 microsecond', array_agg(id) FROM u \
          HAVING count(*) > 0) \
-         SELECT * FROM u ORDER BY priority DESC, queue_at"
+         SELECT * FROM u"
     )
+}
+
+/// The leases of the ids $1 and tokens $2 in the shard $3, joined with their tasks by key.
+const HELD: &str = "unnest($1::uuid[], $2::int8[]) AS u(id, token) \
+     WHERE t.shard = $3 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2";
+
+fn complete(table: &TableName) -> String {
+    let change = format!(
+        "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
+         updated_at = now() FROM {HELD}"
+    );
+    completed(table, &change)
+}
+
+fn complete_and_delete(table: &TableName) -> String {
+    completed(table, &format!("DELETE FROM {table} AS t USING {HELD}"))
 }
 
 /// $1 limit, $2 shard. As PostgreSQL's.

@@ -26,9 +26,9 @@ pub struct Scanning {
 }
 
 impl Default for Scanning {
-    /// Full scans take a tenth of the time at most.
+    /// Full scans take a twentieth of the time at most.
     fn default() -> Self {
-        Self { slow: Duration::from_millis(2), rests: 9 }
+        Self { slow: Duration::from_millis(2), rests: 19 }
     }
 }
 
@@ -266,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn slow_full_scans_rest_for_nine_times_as_long_as_they_took() {
+    fn slow_full_scans_rest_for_nineteen_times_as_long_as_they_took() {
         let cursors = Cursors::new(Scanning::default());
         let ended = scan(&cursors, &[(0, 1)], false, 100 * MILLISECOND);
-        assert!(!cursors.may_scan(Shard::FIRST, &types(), ended + 899 * MILLISECOND));
-        assert_ne!(cursors.look(Shard::FIRST, &types(), ended + 899 * MILLISECOND), Look::Everywhere);
-        assert!(cursors.may_scan(Shard::FIRST, &types(), ended + 900 * MILLISECOND));
-        assert_eq!(cursors.look(Shard::FIRST, &types(), ended + 900 * MILLISECOND), Look::Everywhere);
+        assert!(!cursors.may_scan(Shard::FIRST, &types(), ended + 1_899 * MILLISECOND));
+        assert_ne!(cursors.look(Shard::FIRST, &types(), ended + 1_899 * MILLISECOND), Look::Everywhere);
+        assert!(cursors.may_scan(Shard::FIRST, &types(), ended + 1_900 * MILLISECOND));
+        assert_eq!(cursors.look(Shard::FIRST, &types(), ended + 1_900 * MILLISECOND), Look::Everywhere);
     }
 
     #[test]

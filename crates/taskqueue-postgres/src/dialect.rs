@@ -123,6 +123,7 @@ impl Dialect for PostgresDialect {
     type Transaction = Session;
 
     const COUNTS_SETTLES: bool = true;
+    const DELETES_COMPLETED: bool = true;
 
     fn flavour(&self) -> &PostgresFlavour {
         &PostgresFlavour

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::arguments::{at, delay, micros_of_place, number};
 use crate::dialect::{PostgresDialect, ids};
 use crate::error::{failure, is_duplicate};
+use crate::query::Query;
 
 /// Inserts all of these, by a statement of its own, or none and answers false.
 pub(crate) async fn insert_all(
@@ -24,20 +25,44 @@ pub(crate) async fn insert_all(
         return Ok(false);
     }
     expect(dialect, shard, tasks);
-    let query = dialect
-        .query(&dialect.literal().insert_plain)
-        .bind(tasks.iter().map(|task| task.id.as_uuid()).collect::<Vec<Uuid>>())
-        .bind(tasks.iter().map(|task| task.task_type.as_str()).collect::<Vec<&str>>())
-        .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
-        .bind(tasks.iter().map(|task| task.payload.as_str()).collect::<Vec<&str>>())
-        .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
-        .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
-        .bind(shard.number());
-    match query.execute(connection).await {
+    match plain(dialect, shard, tasks).execute(connection).await {
         Ok(_) => Ok(true),
         Err(error) if is_duplicate(&error) => Ok(false),
         Err(error) => Err(failure(error)),
     }
+}
+
+/// Where all are alike but for their payloads, the rest is sent and read once.
+fn plain<'q>(dialect: &PostgresDialect, shard: Shard, tasks: &'q [&NewTask]) -> Query<'q> {
+    let ids: Vec<Uuid> = tasks.iter().map(|task| task.id.as_uuid()).collect();
+    let payloads: Vec<&str> = tasks.iter().map(|task| task.payload.as_str()).collect();
+    let query = match tasks {
+        [first, rest @ ..] if rest.iter().all(|task| is_alike(first, task)) => dialect
+            .query(&dialect.literal().insert_alike)
+            .bind(ids)
+            .bind(first.task_type.as_str())
+            .bind(first.priority.0)
+            .bind(payloads)
+            .bind(number(first.max_retries))
+            .bind(stored_metadata(&first.metadata)),
+        _ => dialect
+            .query(&dialect.literal().insert_plain)
+            .bind(ids)
+            .bind(tasks.iter().map(|task| task.task_type.as_str()).collect::<Vec<&str>>())
+            .bind(tasks.iter().map(|task| task.priority.0).collect::<Vec<i32>>())
+            .bind(payloads)
+            .bind(tasks.iter().map(|task| number(task.max_retries)).collect::<Vec<i32>>())
+            .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>()),
+    };
+    query.bind(shard.number())
+}
+
+/// Whether nothing tells two plain tasks apart but their ids and payloads.
+fn is_alike(one: &NewTask, other: &NewTask) -> bool {
+    one.priority == other.priority
+        && one.max_retries == other.max_retries
+        && one.task_type == other.task_type
+        && one.metadata == other.metadata
 }
 
 /// Inserts what collides with no stored or earlier task; answers the ids that are in.

@@ -38,8 +38,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Row as _};
 pub use taskqueue_core::*;
+pub use taskqueue_sql::{Completed, Options, TableName};
 use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue};
-pub use taskqueue_sql::{Options, TableName};
 
 use claim::Literal;
 use config::Source;

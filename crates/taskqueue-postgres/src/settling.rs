@@ -4,7 +4,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use taskqueue_core::{Decision, Shard, State, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt};
+use taskqueue_sql::{Applied, Attempt, Completed, Dialect as _};
 use uuid::Uuid;
 
 use crate::arguments::{Changes, leases};
@@ -19,11 +19,16 @@ pub(crate) async fn settle(
     shard: Shard,
     decisions: &[Decision],
 ) -> Attempt<Vec<Applied>> {
-    let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
+    let (mut completed, others): (Vec<&Decision>, Vec<&Decision>) =
         decisions.iter().partition(|decision| decision.transition == Transition::Complete);
     let mut applied = Vec::with_capacity(decisions.len());
     if !completed.is_empty() {
-        let query = of_leases(dialect, &dialect.literal().complete, &completed).bind(shard.number());
+        completed.sort_unstable_by_key(|decision| decision.lease.task_id.as_uuid());
+        let sql = match dialect.options().completed {
+            Completed::Keep => &dialect.literal().complete,
+            Completed::Delete => &dialect.literal().complete_and_delete,
+        };
+        let query = of_leases(dialect, sql, &completed).bind(shard.number());
         applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
     }
     if !others.is_empty() {

@@ -97,6 +97,8 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     const SLOTS: i16 = 1;
     /// Whether [`settle`](Dialect::settle) adds what it finishes to the sums itself.
     const COUNTS_SETTLES: bool = false;
+    /// Whether [`settle`](Dialect::settle) itself deletes what it completes where [`Options::completed`] says so.
+    const DELETES_COMPLETED: bool = false;
 
     /// How the engine writes what the portable statements leave open.
     fn flavour(&self) -> &Self::Flavour;

@@ -35,7 +35,7 @@ pub use taskqueue_core as core;
 pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement};
-pub use options::Options;
+pub use options::{Completed, Options};
 pub use queue::SqlQueue;
 pub use row::{Field, Row, TASK_COLUMNS, read_metadata, stored_metadata};
 pub use samples::samples;

@@ -9,6 +9,18 @@ use taskqueue_core::{
 
 use crate::TableName;
 
+/// What becomes of a task's row when the task is completed. Dead letters and cancelled tasks stay in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Completed {
+    /// It stays until cleanup removes it.
+    #[default]
+    Keep,
+    /// The completion deletes it: nothing to clean up, and less to write. It is counted all the same. A completion
+    /// that is repeated after a lost reply finds nothing and answers `LeaseLost`; and an id is free again, so that an
+    /// enqueue that is repeated after its task was completed makes a new task.
+    Delete,
+}
+
 /// The settings that every SQL backend shares.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -25,6 +37,9 @@ pub struct Options {
     /// How often a task may be taken back from dead workers before it becomes a dead letter, even if attempts
     /// remain. 0: the first time. Default 5.
     pub max_reclaims: u32,
+    /// What becomes of a task's row when the task is completed. Queues on one table may differ. Default
+    /// [`Completed::Keep`].
+    pub completed: Completed,
 }
 
 impl Options {
@@ -49,6 +64,7 @@ impl Default for Options {
             retry: RetryPolicy::default(),
             payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
             max_reclaims: MAX_RECLAIMS_DEFAULT,
+            completed: Completed::default(),
         }
     }
 }

@@ -73,7 +73,7 @@ impl<D: Dialect> SqlQueue<D> {
     ) -> Result<Vec<Settled>> {
         self.check_open("settle")?;
         let decisions = decide_batch(settlements, &self.options().retry, self.options().payload_bytes_max)?;
-        self.run_in(connection, Settle(decisions)).await
+        self.run_in(connection, Settle::new(decisions, self.dialect())).await
     }
 
     /// Rouses the workers that wait for this queue, here and in other processes where the engine can.
@@ -186,7 +186,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         let may_wake = decisions.iter().any(|decision| {
             !decision.follow_ups.is_empty() || decision.transition.state() == taskqueue_core::State::Ready
         });
-        let answers = self.run(Settle(decisions)).await?;
+        let answers = self.run(Settle::new(decisions, self.dialect())).await?;
         self.wake_if(may_wake && answers.contains(&Settled::Applied));
         Ok(answers)
     }

@@ -10,11 +10,11 @@ use taskqueue_core::{
 
 use crate::enqueue::{check, enqueue};
 use crate::finish::Deltas;
-use crate::operation::{Operation, statements};
+use crate::operation::{Operation, changed, statements};
 use crate::round::{Round, Turns};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
-use crate::{Access, Applied, Attempt, Claiming, Dialect};
+use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect};
 
 /// Claims in one shard.
 pub(crate) struct Dequeue {
@@ -52,7 +52,11 @@ impl<D: Dialect> Round<D> for Dequeue {
 }
 
 /// Applies decisions, each if its lease is the live one.
-pub(crate) struct Settle(pub(crate) Vec<Decision>);
+pub(crate) struct Settle {
+    decisions: Vec<Decision>,
+    /// Whether rows of completed tasks are to be removed after the dialect's settle.
+    removes: bool,
+}
 
 #[async_trait]
 impl<D: Dialect> Operation<D> for Settle {
@@ -61,8 +65,8 @@ impl<D: Dialect> Operation<D> for Settle {
 
     /// What is refused is looked at afterwards, which changes nothing.
     fn access(&self, shards: Shards) -> Access {
-        let ids = self.0.iter().map(|decision| decision.lease.task_id);
-        if self.is_plain() { access_to(shards, ids) } else { Access::Write }
+        let ids = self.decisions.iter().map(|decision| decision.lease.task_id);
+        if self.is_plain() && !self.removes { access_to(shards, ids) } else { Access::Write }
     }
 
     async fn run(
@@ -72,16 +76,19 @@ impl<D: Dialect> Operation<D> for Settle {
         shards: Shards,
     ) -> Attempt<Vec<Settled>> {
         let now = dialect.now();
-        for Decision { follow_ups, .. } in &self.0 {
+        for Decision { follow_ups, .. } in &self.decisions {
             check(shards, follow_ups)?;
         }
         let mut applied: HashMap<TaskId, i64> = HashMap::new();
-        for (shard, part) in by_shard(shards, &self.0, |decision| decision.lease.task_id) {
+        for (shard, part) in by_shard(shards, &self.decisions, |decision| decision.lease.task_id) {
             let settled = dialect.settle(connection, now, shard, &part).await?;
             applied.extend(settled.into_iter().map(|Applied { id, busy_us }| (id, busy_us)));
         }
         if !D::COUNTS_SETTLES {
             self.sum_up(&applied).apply(dialect, connection).await?;
+        }
+        if self.removes {
+            self.remove(dialect, connection, shards, &applied).await?;
         }
         let follow_ups = self.follow_ups(&applied);
         if !follow_ups.is_empty() {
@@ -92,16 +99,43 @@ impl<D: Dialect> Operation<D> for Settle {
 }
 
 impl Settle {
+    pub(crate) fn new<D: Dialect>(decisions: Vec<Decision>, dialect: &D) -> Self {
+        let removes = dialect.options().completed == Completed::Delete && !D::DELETES_COMPLETED;
+        Self { decisions, removes }
+    }
+
+    /// Deletes the rows of what was completed. They are counted by then, and stay so.
+    async fn remove<D: Dialect>(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        shards: Shards,
+        applied: &HashMap<TaskId, i64>,
+    ) -> Attempt<()> {
+        let is_gone = |decision: &&Decision| {
+            decision.transition == Transition::Complete && applied.contains_key(&decision.lease.task_id)
+        };
+        let gone: Vec<TaskId> =
+            self.decisions.iter().filter(is_gone).map(|decision| decision.lease.task_id).collect();
+        for (shard, part) in by_shard(shards, &gone, |id| *id) {
+            for chunk in part.chunks(LIST_MAX) {
+                let removed = dialect.execute(connection, statements(dialect, shard).remove(chunk)).await?;
+                changed(removed, chunk.len())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether completions alone, or none at all, and nothing to be enqueued with them.
     fn is_plain(&self) -> bool {
         let is_complete = |decision: &Decision| decision.transition == Transition::Complete;
-        let are_alike = self.0.windows(2).all(|pair| is_complete(&pair[0]) == is_complete(&pair[1]));
-        are_alike && self.0.iter().all(|decision| decision.follow_ups.is_empty())
+        let are_alike = self.decisions.windows(2).all(|pair| is_complete(&pair[0]) == is_complete(&pair[1]));
+        are_alike && self.decisions.iter().all(|decision| decision.follow_ups.is_empty())
     }
 
     fn sum_up(&self, applied: &HashMap<TaskId, i64>) -> Deltas {
         let mut deltas = Deltas::default();
-        for Decision { lease, transition, .. } in &self.0 {
+        for Decision { lease, transition, .. } in &self.decisions {
             if let Some(busy_us) = applied.get(&lease.task_id) {
                 deltas.add(&lease.task_type, transition.state(), *busy_us);
             }
@@ -114,11 +148,11 @@ impl Settle {
         let ready = |decision: &&Decision| {
             decision.transition.state() == State::Ready && applied.contains_key(&decision.lease.task_id)
         };
-        self.0.iter().filter(ready).count()
+        self.decisions.iter().filter(ready).count()
     }
 
     fn follow_ups(&self, applied: &HashMap<TaskId, i64>) -> Vec<&NewTask> {
-        let applied = self.0.iter().filter(|decision| applied.contains_key(&decision.lease.task_id));
+        let applied = self.decisions.iter().filter(|decision| applied.contains_key(&decision.lease.task_id));
         applied.flat_map(|decision| &decision.follow_ups).collect()
     }
 
@@ -130,7 +164,7 @@ impl Settle {
         shards: Shards,
         applied: &HashMap<TaskId, i64>,
     ) -> Attempt<Vec<Settled>> {
-        let ids = self.0.iter().map(|decision| decision.lease.task_id);
+        let ids = self.decisions.iter().map(|decision| decision.lease.task_id);
         let refused: Vec<TaskId> = ids.filter(|id| !applied.contains_key(id)).collect();
         let standings = standings(dialect, connection, shards, &refused).await?;
         let answer = |Decision { lease, transition, .. }: &Decision| {
@@ -144,7 +178,7 @@ impl Settle {
                 _ => Settled::LeaseLost,
             }
         };
-        Ok(self.0.iter().map(answer).collect())
+        Ok(self.decisions.iter().map(answer).collect())
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use taskqueue_core::{Clock, Error, Result, RetryPolicy, SystemClock};
-use taskqueue_sql::{Options, TableName};
+use taskqueue_sql::{Completed, Options, TableName};
 
 /// How long a write waits for other processes unless configured otherwise.
 pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -100,6 +100,12 @@ impl SqliteConfig {
     /// How often a task may be taken back from dead workers before it becomes a dead letter. Default 5.
     pub fn max_reclaims(mut self, reclaims: u32) -> Self {
         self.options.max_reclaims = reclaims;
+        self
+    }
+
+    /// What becomes of a task's row when the task is completed. Default [`Completed::Keep`].
+    pub fn completed(mut self, completed: Completed) -> Self {
+        self.options.completed = completed;
         self
     }
 

@@ -40,8 +40,8 @@ pub use sqlx::SqliteConnection;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 pub use taskqueue_core::*;
+pub use taskqueue_sql::{Completed, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
 use taskqueue_sql::{Failure, SqlQueue};
-pub use taskqueue_sql::{TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
 
 use crate::claim::Sql;
 use crate::config::Place;

@@ -8,9 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
+use taskqueue_conformance::assert_completed_tasks_are_deleted;
 use taskqueue_sqlite::{
-    ClaimRequest, Cleanup, Enqueued, ErrorKind, ManualClock, NewTask, Outcome, Queue, Redrive, Settled,
-    Settlement, SqliteConfig, SqliteQueue, Status, TableName, TaskFilter, TaskType, WorkerId,
+    ClaimRequest, Cleanup, Completed, Enqueued, ErrorKind, ManualClock, NewTask, Outcome, Queue, Redrive,
+    Settled, Settlement, SqliteConfig, SqliteQueue, Status, TableName, TaskFilter, TaskType, WorkerId,
 };
 use tempfile::TempDir;
 
@@ -69,6 +70,17 @@ async fn what_was_enqueued_is_there_after_a_reopen() {
 
     let reopened = queue_in(folder.path()).await;
     assert_eq!(reopened.get(id).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn completed_tasks_are_deleted_where_the_queue_is_set_so() {
+    let folder = folder();
+    let path = folder.path().join("q.db");
+    let config = SqliteConfig::new(path.to_str().unwrap()).unwrap().completed(Completed::Delete);
+    let queue = SqliteQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+
+    assert_completed_tasks_are_deleted(&queue).await;
 }
 
 #[tokio::test]

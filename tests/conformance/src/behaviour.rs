@@ -221,6 +221,7 @@ macro_rules! __behaviours {
                 a_token_that_was_never_given_settles_nothing
                 no_token_settles_a_task_that_was_never_claimed
                 the_token_of_one_task_settles_no_other
+                a_live_token_in_a_batch_settles_no_stale_lease_beside_it
                 the_single_calls_say_lease_lost_and_that_repeating_is_no_use
                 a_lease_that_ended_but_was_not_reclaimed_still_settles
                 the_lease_number_rises_with_each_claim_and_never_falls

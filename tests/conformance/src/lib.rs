@@ -6,6 +6,7 @@
 
 mod bed;
 mod behaviour;
+mod deletion;
 mod golden;
 mod harness;
 mod history;
@@ -16,6 +17,7 @@ mod replay;
 mod run;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
+pub use deletion::assert_completed_tasks_are_deleted;
 pub use golden::assert_golden;
 pub use harness::{Fixture, Harness, Options};
 pub use model_queue::{ModelHarness, ModelQueue};

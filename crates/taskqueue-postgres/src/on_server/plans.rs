@@ -39,7 +39,9 @@ fn values(name: &str) -> &'static str {
         "claim_many_ahead" => {
             "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}'"
         }
-        "complete" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2",
+        "complete" | "complete_and_delete" => {
+            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2"
+        }
         "heartbeat" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 1000000, 0::int2",
         "settle" => {
             "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{4}', '{5}', '{0}', '{f}', '{no}', '{0}', 0::int2"
@@ -62,12 +64,13 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 16] = [
+const LITERAL: [&str; 17] = [
     "claim",
     "claim_many",
     "claim_ahead",
     "claim_many_ahead",
     "complete",
+    "complete_and_delete",
     "settle",
     "heartbeat",
     "ended",
@@ -233,7 +236,8 @@ async fn heartbeats_and_completions_of_a_batch_are_hot_updates() {
     let claimed =
         run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000, 0::int2)")).await;
     assert_eq!(claimed.len() as i64, BATCH);
-    let ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
+    let mut ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
+    ids.sort_unstable();
     let leases = format!("'{{{}}}', '{{{}}}'", ids.join(","), vec!["9"; ids.len()].join(","));
     for (name, more) in [("heartbeat", ", 60000000, 0::int2"), ("complete", ", 0::int2")] {
         let (text, _) = statement(name);

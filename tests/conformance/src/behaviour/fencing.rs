@@ -1,6 +1,8 @@
 //! Fencing: a lease that is no longer the live one settles and extends nothing.
 
-use taskqueue_core::{ErrorKind, Heartbeat, Lease, LeaseToken, Outcome, Redrive, Settled, Status};
+use taskqueue_core::{
+    Claim, ErrorKind, Heartbeat, Lease, LeaseToken, Outcome, Redrive, Settled, Settlement, Status,
+};
 
 use crate::bed::{Bed, HOUR, MINUTE, SECOND, assert_kind, task};
 use crate::{Harness, Verdict};
@@ -122,6 +124,25 @@ pub(crate) async fn the_token_of_one_task_settles_no_other(harness: &dyn Harness
     let other = bed.running().await?.lease;
     assert_lost(&bed, &Lease { token: one.token, ..other.clone() }).await?;
     assert_eq!(bed.settled(&other, Outcome::done()).await?, Settled::Applied);
+    Ok(())
+}
+
+/// Both run under one token by then, and the batch names it: for the other task.
+pub(crate) async fn a_live_token_in_a_batch_settles_no_stale_lease_beside_it(
+    harness: &dyn Harness,
+) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let stale = bed.running().await?.lease;
+    bed.settle(stale.clone(), Outcome::Release).await?;
+    bed.enqueue(task()).await?;
+    let claims = bed.claim(2).await?;
+    let (taken, other): (Vec<Claim>, Vec<Claim>) =
+        claims.into_iter().partition(|claim| claim.task.id == stale.task_id);
+    let done = |lease: &Lease| Settlement::new(lease.clone(), Outcome::done());
+    let settled = bed.settle_many(vec![done(&stale), done(&other[0].lease)]).await?;
+    assert_eq!(settled, [Settled::LeaseLost, Settled::Applied]);
+    assert_eq!(bed.get(stale.task_id).await?.status, Status::Running);
+    assert_eq!(bed.settled(&taken[0].lease, Outcome::done()).await?, Settled::Applied);
     Ok(())
 }
 
