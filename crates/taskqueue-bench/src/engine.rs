@@ -204,6 +204,12 @@ pub trait OnServer: Send + Sync {
     /// What the backend says.
     async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>>;
 
+    /// Opens the queue so that a task's row is deleted when it is completed.
+    ///
+    /// # Errors
+    /// What the backend says.
+    async fn open_deleting(&self) -> Result<Arc<dyn Queue>>;
+
     /// How far an old transaction holds back what the server can forget.
     fn horizon(&self) -> Horizon;
 

@@ -5,6 +5,7 @@ mod backlog;
 pub mod contention;
 mod cost;
 mod cycle;
+mod deleted;
 mod drain;
 mod enqueue;
 mod history;
@@ -38,6 +39,8 @@ pub enum Workload {
     Drain,
     /// The same with the tasks spread over shards.
     Shards,
+    /// The same with rows deleted on completion.
+    Deleted,
     /// The same by four processes at once.
     Processes,
     /// A drain of 50 types with skew, in four priorities.
@@ -65,6 +68,7 @@ impl Workload {
             Kind::Memory | Kind::Sqlite => &[Self::Cycle, Self::History],
             Kind::Mysql | Kind::Mariadb => &[
                 Self::Drain,
+                Self::Deleted,
                 Self::Processes,
                 Self::Mixed,
                 Self::Shards,
@@ -75,6 +79,7 @@ impl Workload {
             ],
             Kind::Postgres => &[
                 Self::Drain,
+                Self::Deleted,
                 Self::Processes,
                 Self::Mixed,
                 Self::Shards,
@@ -106,6 +111,7 @@ impl Workload {
             Self::History => history::run(kind, engine, plan.history).await,
             Self::Drain => drain::run(kind, engine, plan).await,
             Self::Shards => shards::run(kind, engine, plan).await,
+            Self::Deleted => deleted::run(kind, engine, plan).await,
             Self::Processes => processes::run(kind, engine, plan).await,
             Self::Mixed => mixed::run(kind, engine, plan).await,
             Self::Steady => steady::run(kind, engine, plan).await,

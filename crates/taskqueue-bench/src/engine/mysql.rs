@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, MySqlConnection, Row as _};
 use taskqueue_core::{NewTask, Queue};
-use taskqueue_mysql::{MysqlConfig, MysqlQueue};
+use taskqueue_mysql::{Completed, MysqlConfig, MysqlQueue};
 
 use super::{Bed, Connections, Engine, Horizon, OnServer, Producer, Transactions, database, with_database};
 use crate::bare::{Bare, mysql::BareMysql};
@@ -124,6 +124,14 @@ impl OnServer for MysqlBed {
     async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>> {
         let mut config = MysqlConfig::url(&self.url)?;
         config.shards = Some(shards);
+        let queue = MysqlQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
+    async fn open_deleting(&self) -> Result<Arc<dyn Queue>> {
+        let mut config = MysqlConfig::url(&self.url)?;
+        config.options.completed = Completed::Delete;
         let queue = MysqlQueue::with_config(config).await?;
         queue.migrate().await?;
         Ok(Arc::new(queue))

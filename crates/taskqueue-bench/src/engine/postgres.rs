@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use taskqueue_core::{NewTask, Queue};
-use taskqueue_postgres::{PostgresConfig, PostgresQueue, WakeUpMode};
+use taskqueue_postgres::{Completed, PostgresConfig, PostgresQueue, WakeUpMode};
 use tokio_postgres::{Client, NoTls};
 
 use super::{Bed, Connections, Engine, Horizon, OnServer, Producer, Transactions, database, with_database};
@@ -105,6 +105,14 @@ impl OnServer for PostgresBed {
     async fn open_sharded(&self, shards: u16) -> Result<Arc<dyn Queue>> {
         let mut config = PostgresConfig::url(&self.url)?;
         config.shards = Some(shards);
+        let queue = PostgresQueue::with_config(config).await?;
+        queue.migrate().await?;
+        Ok(Arc::new(queue))
+    }
+
+    async fn open_deleting(&self) -> Result<Arc<dyn Queue>> {
+        let mut config = PostgresConfig::url(&self.url)?;
+        config.options.completed = Completed::Delete;
         let queue = PostgresQueue::with_config(config).await?;
         queue.migrate().await?;
         Ok(Arc::new(queue))
