@@ -42,6 +42,7 @@ struct Wanted {
 }
 
 /// What a look led to.
+#[expect(clippy::large_enum_variant, reason = "there is one a step, and it is moved twice")]
 enum Step {
     Done(Ingested),
     /// Something has changed since: look again.
