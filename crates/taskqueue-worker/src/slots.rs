@@ -243,8 +243,16 @@ mod tests {
             metadata: Default::default(),
         };
         let token = LeaseToken::generate();
-        let lease =
-            Lease { task_id: id, task_type, token, number: 1, attempt: 1, max_retries: 3, until: now };
+        let lease = Lease {
+            task_id: id,
+            task_type,
+            token,
+            number: 1,
+            attempt: 1,
+            max_retries: 3,
+            claimed_at: now,
+            until: now,
+        };
         let claim = Claim { task, lease };
         Claimed { claim, handler, stop: Stop::default(), claimed_at: Instant::now() }
     }

@@ -77,7 +77,7 @@ impl World {
             1 => 20 * MIB,
             _ if index % 2000 == 7 => 17 * MIB + 3,
             _ if index % 200 == 9 => MIB + index,
-            _ if index % 31 == 0 => 0,
+            _ if index.is_multiple_of(31) => 0,
             _ => (index * 7919) % (32 * KIB),
         }
     }
@@ -87,7 +87,7 @@ impl World {
         let object = ObjectRef::new(&self.external, &key);
         let mut attributes =
             Attributes { content_type: Some("image/x-test".into()), ..Attributes::default() };
-        attributes.cache_control = (index % 3 == 0).then(|| "max-age=60".into());
+        attributes.cache_control = index.is_multiple_of(3).then(|| "max-age=60".into());
         attributes.metadata.insert("number".into(), index.to_string());
         let put = async |version: usize, size: usize| {
             let mut attributes = attributes.clone();
@@ -105,7 +105,7 @@ impl World {
         put(2, 300 + index).await;
         self.store.delete(&object, &Condition::Always).await.expect("it can be deleted");
         put(3, index).await;
-        if index % 2 == 0 {
+        if index.is_multiple_of(2) {
             self.store.delete(&object, &Condition::Always).await.expect("it can be deleted");
             return 6;
         }

@@ -112,7 +112,8 @@ async fn a_body_of_another_length_than_announced_leaves_nothing() {
     for length in [3, 5] {
         let data = stream::iter([Ok(Bytes::from_static(b"fo")), Ok(Bytes::from_static(b"ur"))]);
         let body = Body { length, data: Box::pin(data) };
-        let put = bucket.store.put(&bucket.object("k"), &Attributes::default(), &Condition::Always, body);
+        let (object, attributes) = (bucket.object("k"), Attributes::default());
+        let put = bucket.store.put(&object, &attributes, &Condition::Always, body);
         assert_eq!(put.await.unwrap_err().kind(), StoreErrorKind::Corrupt, "{length}");
     }
     assert!(bucket.store.head(&bucket.object("k")).await.unwrap_err().is_not_found());

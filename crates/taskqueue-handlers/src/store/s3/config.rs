@@ -235,7 +235,7 @@ mod tests {
             S3Config { region: String::new(), ..ok.clone() },
             S3Config { credentials: S3Credentials::new("key", ""), ..ok.clone() },
             S3Config { stall_timeout: Duration::ZERO, ..ok.clone() },
-            S3Config { copy_bytes_max: 1, ..ok.clone() },
+            S3Config { copy_bytes_max: 1, ..ok },
         ] {
             assert!(wrong.validate().is_err(), "{wrong:?}");
         }
