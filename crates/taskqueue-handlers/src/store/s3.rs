@@ -10,6 +10,7 @@ mod config;
 mod copy;
 mod download;
 mod failure;
+mod order;
 mod read;
 mod status;
 mod upload;
@@ -95,7 +96,8 @@ impl ObjectStore for S3Store {
             .set_if_none_match(if_none_match)
             .content_length(length)
             .body(body);
-        let put = self.streamed("put", object, &sent, request.send()).await?;
+        let put = self.streamed("put", object, &sent, request.send()).await;
+        let put = put.map_err(|error| absent_is_changed(error, condition))?;
         Ok(read::written(put.e_tag(), put.version_id()))
     }
 
@@ -161,8 +163,10 @@ impl ObjectStore for S3Store {
             .set_key_marker(key)
             .set_version_id_marker(version.flatten())
             .set_max_keys(limit(list.limit));
-        let answer = self.answered("list the versions of", &list.bucket, request.send()).await?;
-        let mut page = read::version_page(&answer)?;
+        let order = order::OrderOf::default();
+        let sent = request.customize().interceptor(order.clone()).send();
+        let answer = self.answered("list the versions of", &list.bucket, sent).await?;
+        let mut page = read::version_page(&answer, &order)?;
         // Ceph begins with the versions of the key that it is to begin behind.
         if let Some((key, None)) = &list.after {
             page.versions.retain(|version| version.key > *key);
@@ -232,7 +236,8 @@ impl ObjectStore for S3Store {
             .multipart_upload(whole)
             .set_if_match(if_match)
             .set_if_none_match(if_none_match);
-        let completed = self.worked("complete the upload of", object, request.send()).await?;
+        let completed = self.worked("complete the upload of", object, request.send()).await;
+        let completed = completed.map_err(|error| absent_is_changed(error, condition))?;
         Ok(read::written(completed.e_tag(), completed.version_id()))
     }
 
@@ -329,4 +334,14 @@ fn content_length(object: &ObjectRef, length: u64) -> Result<i64, StoreError> {
 fn absent_is_done(deleted: Result<(), StoreError>) -> Result<(), StoreError> {
     let is_absent = |error: &StoreError| error.is_not_found() && error.code() != Some("NoSuchBucket");
     deleted.or_else(|error| if is_absent(&error) { Ok(()) } else { Err(error) })
+}
+
+/// An object that is to have an ETag and is absent has changed. S3 says so as it says that there is no object.
+fn absent_is_changed(error: StoreError, condition: &Condition) -> StoreError {
+    match (condition, error.code()) {
+        (Condition::IfMatch(_), Some(code @ "NoSuchKey")) => {
+            StoreError::new(StoreErrorKind::PreconditionFailed, error.to_string()).with_code(Some(code))
+        }
+        _ => error,
+    }
 }

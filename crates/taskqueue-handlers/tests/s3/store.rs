@@ -85,8 +85,12 @@ async fn a_condition_that_does_not_hold_keeps_the_object_as_it_is() {
     assert_eq!(bucket.store.get(&stale).await.err().unwrap().kind(), StoreErrorKind::PreconditionFailed);
     assert_eq!(bucket.read("k").await.unwrap(), b"first");
 
-    put(Condition::IfMatch(first.etag)).await.unwrap();
+    put(Condition::IfMatch(first.etag.clone())).await.unwrap();
     assert_eq!(bucket.read("k").await.unwrap(), b"second");
+    bucket.store.delete(&object, &Condition::Always).await.unwrap();
+    let absent = put(Condition::IfMatch(first.etag)).await.unwrap_err();
+    assert_eq!(absent.kind(), StoreErrorKind::PreconditionFailed);
+    put(Condition::IfAbsent).await.unwrap();
 }
 
 #[tokio::test]
@@ -183,6 +187,30 @@ async fn listings_go_on_where_a_page_ended() {
     let after = ListVersions { after: Some(("d".to_owned(), None)), limit: 0, ..list };
     let page = bucket.store.list_versions(&after).await.unwrap();
     assert!(page.versions.iter().all(|version| version.key == "e") && page.versions.len() == 2);
+}
+
+#[tokio::test]
+async fn a_history_of_one_second_is_listed_in_its_order() {
+    let bucket = Bucket::versioned().await;
+    let keys = ["a", "b", "c"];
+    for key in keys {
+        for data in ["1", "1", "22", "", "333", ""] {
+            match data {
+                "" => bucket.store.delete(&bucket.object(key), &Condition::Always).await.unwrap(),
+                data => drop(bucket.put(key, data.as_bytes()).await),
+            }
+        }
+    }
+    let newest_first = [(true, 0), (false, 3), (true, 0), (false, 2), (false, 1), (false, 1)];
+    for key in keys {
+        let list = ListVersions { prefix: Some(key.to_owned()), ..ListVersions::default() };
+        let page = bucket.store.list_versions(&ListVersions { bucket: bucket.name.clone(), ..list }).await;
+        let versions = page.unwrap().versions;
+        let listed: Vec<_> = versions.iter().map(|it| (it.is_delete_marker, it.size)).collect();
+        assert_eq!(listed, newest_first, "{key}");
+    }
+    let all = bucket.versions().await.into_iter().map(|it| (it.is_delete_marker, it.size));
+    assert_eq!(all.collect::<Vec<_>>(), newest_first.repeat(keys.len()));
 }
 
 #[tokio::test]

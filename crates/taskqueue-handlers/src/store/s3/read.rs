@@ -13,6 +13,7 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{self, EncodingType};
 use chrono::Utc;
 
+use super::order::OrderOf;
 use crate::store::{
     DeleteOutcome, MultipartUpload, ObjectPage, ObjectRef, Part, RestoreState, StoreError, StoreErrorKind,
     Upload, UploadPage, Version, VersionPage, Written,
@@ -131,8 +132,10 @@ pub(super) fn object_page(answer: &ListObjectsV2Output) -> Result<ObjectPage, St
     Ok(ObjectPage { objects: answer.contents().iter().map(object).collect(), continuation })
 }
 
-/// The SDK parts versions from delete markers, whose order is told again from their times.
-pub(super) fn version_page(answer: &ListObjectVersionsOutput) -> Result<VersionPage, StoreError> {
+pub(super) fn version_page(
+    answer: &ListObjectVersionsOutput,
+    order: &OrderOf,
+) -> Result<VersionPage, StoreError> {
     let decode = Decode::of(answer.encoding_type());
     let version = |version: &types::ObjectVersion| Version {
         key: decode.key(version.key()),
@@ -154,16 +157,15 @@ pub(super) fn version_page(answer: &ListObjectVersionsOutput) -> Result<VersionP
         last_modified: time(marker.last_modified()),
         storage_class: None,
     };
-    let versions = answer.versions().iter().map(version);
-    let mut versions: Vec<_> = versions.chain(answer.delete_markers().iter().map(marker)).collect();
-    // Stable: what the server put in order and has equal times stays in order.
-    versions.sort_by(|a, b| {
-        let newest_first = b.is_latest.cmp(&a.is_latest).then(b.last_modified.cmp(&a.last_modified));
-        a.key.cmp(&b.key).then(newest_first)
-    });
+    let versions = answer.versions().iter().map(version).collect();
+    let markers = answer.delete_markers().iter().map(marker).collect();
+    let versions = order.restore(versions, markers);
+    let bucket = answer.name();
+    let versions =
+        versions.ok_or_else(|| malformed(&bucket.unwrap_or("list"), "versions whose order is not known"))?;
     let marker = answer.next_version_id_marker().filter(|it| !it.is_empty()).map(str::to_owned);
     let after = answer.next_key_marker().map(|key| (decode.key(Some(key)), marker));
-    Ok(VersionPage { versions, next: next(answer.name(), answer.is_truncated(), after)? })
+    Ok(VersionPage { versions, next: next(bucket, answer.is_truncated(), after)? })
 }
 
 pub(super) fn upload_page(
