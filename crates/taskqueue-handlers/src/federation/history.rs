@@ -20,9 +20,10 @@ pub(super) enum Next<'a> {
 }
 
 impl History {
-    /// The first external version without a counterpart here, from the version `named` on: those before it have had their
-    /// tasks. From the oldest on when it is not outside any more. Counterparts are looked for in order: what was written
-    /// here besides may stand between them.
+    /// The first external version without a counterpart here, from the version `named` on; from the oldest on when that is
+    /// not outside any more. A version has a task of its name only after those before it were here: one of them that is
+    /// missing was removed here, and would come back behind newer ones. Counterparts are looked for in order: what was
+    /// written here besides may stand between them.
     pub(super) fn next(&self, named: Option<&str>) -> Next<'_> {
         let from = self.external.iter().position(|external| external.version_id.as_deref() == named);
         let mut local = self.local.iter();
@@ -102,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn versions_before_the_named_one_have_had_their_tasks() {
+    fn versions_before_the_named_one_have_been_here() {
         assert_eq!(
             next_from(2, "aab", "a"),
             Some(2),
-            "a listing that is late does not double what was written"
+            "what was removed here does not come back out of order"
         );
         assert_eq!([next_from(1, "aab", "a"), next_from(1, "aab", "aa")], [Some(1), Some(2)]);
         assert_eq!([next_from(2, "abc", ""), next_from(9, "abc", "a")], [Some(2), Some(1)]);
