@@ -151,11 +151,16 @@ external = {{ endpoint = "{endpoint}", region = "{region}", bucket = "{}", crede
             .runtime
             .block_on(async { (self.contents(&self.external).await, self.contents(&self.local).await) });
         assert_eq!(there.len() as u64, versions, "the external bucket has not changed");
-        for (there, here) in there.iter().zip(&here) {
-            let etag = here.etag.clone().or_else(|| there.etag.clone());
-            assert_eq!(&Content { etag, ..here.clone() }, there);
+        let differs = |at: &usize| match (there.get(*at), here.get(*at)) {
+            (Some((_, there)), Some((_, here))) => !here.is_copy_of(there),
+            _ => true,
+        };
+        if let Some(at) = (0..there.len().max(here.len())).find(differs) {
+            let key = there.get(at).into_iter().chain(here.get(at)).map(|(version, _)| &version.key).min();
+            let key = key.expect("one of them has an entry there");
+            let [there, here] = [&there, &here].map(|bucket| history(bucket, key));
+            panic!("{key:?} has another history, newest first, outside:\n{there}and here:\n{here}");
         }
-        assert_eq!(there.len(), here.len(), "as many versions as there are outside");
         let uploads =
             taskqueue_handlers::store::ListObjects { bucket: self.local.clone(), ..Default::default() };
         let uploads =
@@ -163,7 +168,7 @@ external = {{ endpoint = "{endpoint}", region = "{region}", bucket = "{}", crede
         println!("{versions} versions are the same; {} uploads of killed workers are left", uploads.len());
     }
 
-    async fn contents(&self, bucket: &str) -> Vec<Content> {
+    async fn contents(&self, bucket: &str) -> Vec<(Version, Content)> {
         let mut versions = Vec::new();
         let mut list = ListVersions { bucket: bucket.to_owned(), ..ListVersions::default() };
         loop {
@@ -178,7 +183,7 @@ external = {{ endpoint = "{endpoint}", region = "{region}", bucket = "{}", crede
         contents.collect().await
     }
 
-    async fn content(&self, bucket: &str, version: Version) -> Content {
+    async fn content(&self, bucket: &str, version: Version) -> (Version, Content) {
         let mut content = Content {
             key: version.key.clone(),
             is_delete_marker: version.is_delete_marker,
@@ -188,9 +193,9 @@ external = {{ endpoint = "{endpoint}", region = "{region}", bucket = "{}", crede
             attributes: Attributes::default(),
         };
         if version.is_delete_marker {
-            return content;
+            return (version, content);
         }
-        let object = ObjectRef::new(bucket, &version.key).version(version.version_id);
+        let object = ObjectRef::new(bucket, &version.key).version(version.version_id.clone());
         let get = GetObject { object, range: None, if_match: None };
         let body = self.store.get(&get).await.expect("it can be read");
         content.etag = (!body.info.etag.contains('-')).then(|| body.info.etag.clone());
@@ -201,8 +206,21 @@ external = {{ endpoint = "{endpoint}", region = "{region}", bucket = "{}", crede
             Ok(md5)
         });
         content.md5 = md5.await.expect("it can be read").finalize().to_vec();
-        content
+        (version, content)
     }
+}
+
+impl Content {
+    fn is_copy_of(&self, there: &Self) -> bool {
+        let etag = self.etag.clone().or_else(|| there.etag.clone());
+        Self { etag, ..self.clone() } == *there
+    }
+}
+
+/// What a bucket has of a key, a line each.
+fn history(bucket: &[(Version, Content)], key: &str) -> String {
+    let of_key = bucket.iter().filter(|(version, _)| version.key == key);
+    of_key.map(|(version, content)| format!("  {version:?}\n    {:?}\n", content.attributes)).collect()
 }
 
 /// Data that no two versions share.
