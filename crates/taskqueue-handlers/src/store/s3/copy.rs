@@ -81,6 +81,10 @@ impl S3Store {
             .copy_source(source_header(&copy.source))
             .copy_source_range(format!("bytes={first}-{last}"))
             .copy_source_if_match(quoted(etag));
+        // Ceph asks for the length of a body that is none, and the SDK leaves it out.
+        let request = request.customize().mutate_request(|request| {
+            request.headers_mut().insert("content-length", "0");
+        });
         let copied = self.worked("copy a part to", target, request.send()).await?;
         let etag = read::etag(copied.copy_part_result().and_then(|result| result.e_tag()));
         Ok(Part { number, etag, size: last - first + 1 })
