@@ -21,8 +21,8 @@ use crate::HandlerError;
 use crate::event::{NotificationConfigStore, NotificationConfiguration};
 use crate::federation::{FederationConfig, FederationConfigStore};
 
-/// The longest name, in bytes: a bucket, a key and a version fit.
-pub const NAME_BYTES_MAX: usize = 2048;
+/// The longest name, in bytes: that of a key of S3. A path that holds it, encoded, still is one.
+pub const NAME_BYTES_MAX: usize = 1024;
 
 /// Which document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

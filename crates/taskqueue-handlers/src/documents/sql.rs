@@ -101,7 +101,7 @@ impl SqlDocuments {
             }
             // Bytes: a collation of text would take names that end in spaces for the same.
             Pool::MySql(_) => {
-                "kind varchar(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name varbinary(2048) NOT NULL, \
+                "kind varchar(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name varbinary(1024) NOT NULL, \
                  document longtext CHARACTER SET utf8mb4 NOT NULL, \
                  updated_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
             }
