@@ -45,6 +45,8 @@ pub(crate) const UNPREPARED_VARIABLE: &str = "TASKQUEUE_POSTGRES_UNPREPARED";
 const SERVER: Needs =
     Needs { variable: "", tests_read: "", settings: &[], images: &[], behind: None, program: None };
 
+/// The module of a suite that repeats it on a table of several shards.
+pub(crate) const VARIANT: &str = "three_shards";
 /// The name of the integration test that wires a backend to the conformance suite.
 pub(crate) const CONFORMANCE: &str = "conformance";
 
@@ -186,6 +188,14 @@ impl Backend {
     pub(crate) fn conforms(&self) -> bool {
         self.suite == CONFORMANCE
     }
+
+    /// Whether the suite is also run on tables of several shards on this server: one version is enough, and a server
+    /// that somebody has named.
+    pub(crate) fn runs_variant(&self, server: &str) -> bool {
+        let Some(needs) = &self.server else { return true };
+        let is_older = needs.images.iter().rev().skip(1).any(|image| *image == server);
+        needs.behind.is_none() && !is_older
+    }
 }
 
 /// The backends that need no server.
@@ -260,6 +270,14 @@ mod tests {
         assert_eq!(names(&[], &[]).len(), 8);
         assert!(!names(&[], &[]).contains(&"s3"), "what handlers speak to has no conformance suite");
         assert_eq!(embedded().iter().map(|backend| backend.name).collect::<Vec<_>>(), ["memory", "sqlite"]);
+    }
+
+    #[test]
+    fn the_suite_is_run_on_several_shards_once_a_backend() {
+        let runs = |name: &str, server: &str| named(name).expect("it exists").runs_variant(server);
+        assert!(runs("postgres", "postgres:18") && runs("mariadb", "mariadb:11.8"));
+        assert!(!runs("postgres", "postgres:15") && !runs("postgres", "postgres:17"));
+        assert!(!runs("pgbouncer", "pgbouncer:1"));
     }
 
     #[test]

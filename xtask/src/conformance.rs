@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::backends::{self, BACKENDS, Backend, CONFORMANCE};
+use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, VARIANT};
 use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, plan};
@@ -203,7 +203,7 @@ impl Run<'_> {
 
     fn missing(&mut self, backend: &Backend, missing: &Missing) -> Result<()> {
         println!("not run: {} ({}): {}", backend.name, missing.server, missing.reason);
-        let own = self.own_tests(backend, (backend.package, backend.suite))?;
+        let own = self.own_tests(backend, (backend.package, backend.suite), &missing.server)?;
         let listed = own.map_or(0, |own| own.count);
         self.ran.rows.push(Row::of_missing(backend.name, missing, listed));
         Ok(())
@@ -217,7 +217,7 @@ impl Run<'_> {
         server: &str,
         tell: impl Fn(&mut Command),
     ) -> Result<Option<(Watched, u64)>> {
-        let Some(own) = self.own_tests(backend, (package, target))? else { return Ok(None) };
+        let Some(own) = self.own_tests(backend, (package, target), server)? else { return Ok(None) };
         println!("\n{target} of {package}, {} ({server}): {} tests", backend.name, own.count);
         let mut command = self.command(package, target)?;
         tell(&mut command);
@@ -230,7 +230,12 @@ impl Run<'_> {
         Ok(Some((ran, own.count)))
     }
 
-    fn own_tests(&self, backend: &Backend, (package, target): (&str, &str)) -> Result<Option<Own>> {
+    fn own_tests(
+        &self,
+        backend: &Backend,
+        (package, target): (&str, &str),
+        server: &str,
+    ) -> Result<Option<Own>> {
         if !self.workspace.server_tests(package).any(|known| known == target) && !backend.conforms() {
             return Ok(None);
         }
@@ -242,7 +247,8 @@ impl Run<'_> {
         if !backend.conforms() {
             return Ok(Some(Own { filter: Vec::new(), count: counts::of_list(&listed) }));
         }
-        Ok(Own::of_target(&listed, backend.module, package))
+        let own = Own::of_target(&listed, backend.module, package);
+        Ok(if backend.runs_variant(server) { own } else { own.map(|own| own.without_variant(&listed)) })
     }
 
     fn command(&self, package: &str, target: &str) -> Result<Command> {
@@ -278,6 +284,19 @@ impl Own {
         (!has_modules && is_named_for).then_some(own)
     }
 
+    /// Those of the suite as it is, without its repetition on a table of three shards.
+    fn without_variant(self, listed: &str) -> Self {
+        let variant = format!("::{VARIANT}::");
+        let is_own = |line: &&str| {
+            self.filter.first().is_none_or(|module| line.starts_with(module.as_str()))
+                && line.contains(&variant)
+        };
+        let left_out: Vec<_> = listed.lines().filter(is_own).collect();
+        let count = self.count - counts::of_list(&left_out.join("\n"));
+        let skip = ["--skip".to_owned(), variant];
+        Self { filter: self.filter.into_iter().chain(skip).collect(), count }
+    }
+
     /// Of a library's, those that need a server and whose names begin with no other engine's.
     fn of_library(listed: &str, backend: &Backend) -> Option<Self> {
         let is_others = |name: &str| {
@@ -296,6 +315,14 @@ impl Own {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_variant_is_left_out_and_not_counted() {
+        let listed = "mariadb::a: test\nmariadb::three_shards::a: test\nmysql::a: test\n";
+        let own = Own::of_target(listed, "mariadb", "taskqueue-mysql").map(|own| own.without_variant(listed));
+        let filter = ["mariadb::", "--skip", "::three_shards::"].map(str::to_owned).to_vec();
+        assert_eq!(own, Some(Own { filter, count: 1 }));
+    }
 
     #[test]
     fn the_tests_of_an_engine_are_those_in_its_module() {
