@@ -12,7 +12,7 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 use futures::TryStreamExt;
 use support::events::{unique, wait_until};
-use support::gateway::{ACCESS_KEY, Gateway, SECRET_KEY};
+use support::gateway::Gateway;
 use support::proof;
 use support::proxy::{Proxy, Rule};
 use taskqueue_core::payloads::AuditLogPayload;
@@ -24,17 +24,18 @@ use taskqueue_handlers::store::{
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::{Report, Worker};
 
-fn store(endpoint: String) -> S3Store {
-    let mut config = S3Config::new(Some(endpoint), S3Credentials::new(ACCESS_KEY, SECRET_KEY));
+fn store(endpoint: &str, (access_key, secret_key): (&str, &str)) -> S3Store {
+    let credentials = S3Credentials::new(access_key, secret_key);
+    let mut config = S3Config::new(Some(endpoint.to_owned()), credentials);
     config.answer_timeout = Duration::from_secs(2);
     S3Store::new(config).unwrap()
 }
 
-/// Ships so many records into `bucket` through `endpoint`.
-async fn ship(count: usize, endpoint: String, bucket: String) -> Report {
+/// Ships so many records into `bucket` of a store.
+async fn ship(count: usize, store: S3Store, bucket: String) -> Report {
     let place = ObjectRef::new(bucket, "audit/");
     let config = AuditConfig::default().age_max(Duration::from_millis(100)).records_max(40);
-    let handler = AuditLogHandler::new(ObjectAudit::new(Arc::new(store(endpoint)), place), config).unwrap();
+    let handler = AuditLogHandler::new(ObjectAudit::new(Arc::new(store), place), config).unwrap();
     let queue = Arc::new(MemoryQueue::new());
     let record = |number: usize| AuditLogPayload {
         record_id: format!("{number:03}"),
@@ -43,8 +44,17 @@ async fn ship(count: usize, endpoint: String, bucket: String) -> Report {
     };
     let tasks = (0..count).map(|number| NewTask::new(&record(number)).unwrap().max_retries(1000)).collect();
     queue.enqueue_many(tasks).await.unwrap();
-    let worker = Worker::builder(queue).concurrency(100).retry(RetryPolicy::fixed(Duration::from_millis(50)));
-    worker.handle(TaskType::of::<AuditLogPayload>().unwrap(), handler).build().unwrap().drain().await
+    let retry = RetryPolicy::fixed(Duration::from_millis(50));
+    let worker = Worker::builder(Arc::clone(&queue)).concurrency(100).retry(retry);
+    let task_type = TaskType::of::<AuditLogPayload>().unwrap();
+    let running = worker.handle(task_type, handler).build().unwrap().start();
+    // Not `drain`, which leaves those that wait for their next attempt.
+    wait_until(async || {
+        let stats = queue.stats().await.unwrap();
+        stats.pending + stats.running + stats.failed == 0
+    })
+    .await;
+    running.stop().await
 }
 
 async fn objects(store: &S3Store, bucket: &str) -> Vec<Version> {
@@ -77,9 +87,10 @@ async fn every_record_is_in_an_object_of_its_hour() {
     let _proof = proof::begin("audit_log", "every record is in an object of its hour", "Ceph RGW 20");
     let (gateway, bucket) = (Gateway::new(), unique("audit"));
     gateway.put(&format!("/{bucket}"), "").await;
-    let report = ship(100, gateway.url().to_owned(), bucket.clone()).await;
+    let shipping = store(gateway.url(), gateway.keys());
+    let report = ship(100, shipping, bucket.clone()).await;
     assert_eq!((report.completed, report.failed), (100, 0));
-    let store = store(gateway.url().to_owned());
+    let store = store(gateway.url(), gateway.keys());
     assert_eq!(shipped(&store, &bucket).await, ids(100));
     assert!(objects(&store, &bucket).await.len() < 10, "records of tasks that ran together share objects");
 }
@@ -91,12 +102,14 @@ async fn a_store_whose_answers_are_lost_and_that_dies_costs_no_record() {
     gateway.put(&format!("/{bucket}"), "").await;
     let mut proxy = Proxy::before(gateway.url().split_once("://").unwrap().1).await;
     proxy.rule(Rule::LoseAnswers);
-    let shipping = tokio::spawn(ship(100, format!("http://{}", proxy.address()), bucket.clone()));
-    let store = store(gateway.url().to_owned());
-    wait_until(async || !objects(&store, &bucket).await.is_empty()).await;
-    proxy.kill().await;
-    proxy.restart().await;
-    let report = shipping.await.unwrap();
+    let broken = store(&format!("http://{}", proxy.address()), gateway.keys());
+    let store = store(gateway.url(), gateway.keys());
+    let breaking = async {
+        wait_until(async || !objects(&store, &bucket).await.is_empty()).await;
+        proxy.kill().await;
+        proxy.restart().await;
+    };
+    let (report, ()) = tokio::join!(ship(100, broken, bucket.clone()), breaking);
     assert_eq!((report.completed, report.dead_lettered), (100, 0));
     assert!(report.failed > 0, "no attempt failed: nothing was broken");
     let shipped: BTreeSet<_> = shipped(&store, &bucket).await.into_iter().collect();

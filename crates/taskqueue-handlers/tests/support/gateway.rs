@@ -4,18 +4,18 @@
 use std::fmt::Write as _;
 
 use hmac::{Hmac, KeyInit, Mac};
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, Url};
 use sha2::{Digest, Sha256};
 use taskqueue_core::{Clock, SystemClock};
 
-/// Of the only user of the servers that tests start.
-pub(crate) const ACCESS_KEY: &str = "access";
-pub(crate) const SECRET_KEY: &str = "secret";
 const REGION: &str = "default";
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 pub(crate) struct Gateway {
+    /// Without the keys.
     url: String,
+    access_key: String,
+    secret_key: String,
     http: Client,
 }
 
@@ -32,17 +32,29 @@ pub(crate) struct Request<'a> {
 
 impl Gateway {
     pub(crate) fn new() -> Self {
-        let url = std::env::var("TASKQUEUE_S3_URL").expect("TASKQUEUE_S3_URL names an S3 gateway");
+        let given = std::env::var("TASKQUEUE_S3_URL").expect("TASKQUEUE_S3_URL names an S3 gateway");
+        let mut url = Url::parse(&given).expect("TASKQUEUE_S3_URL is a URL");
+        let access_key = url.username().to_owned();
+        let secret_key =
+            url.password().expect("TASKQUEUE_S3_URL holds the keys: http://KEY:SECRET@HOST").to_owned();
+        url.set_username("").and_then(|()| url.set_password(None)).expect("it has a host");
         // The first test of this process sets it; the answer to the others is that it is set.
         drop(rustls::crypto::ring::default_provider().install_default());
         Self {
-            url: url.trim_end_matches('/').to_owned(),
+            url: url.as_str().trim_end_matches('/').to_owned(),
+            access_key,
+            secret_key,
             http: Client::builder().no_proxy().build().unwrap(),
         }
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The access key and its secret.
+    pub(crate) fn keys(&self) -> (&str, &str) {
+        (&self.access_key, &self.secret_key)
     }
 
     pub(crate) async fn put(&self, path: &str, body: impl Into<String>) -> Response {
@@ -76,10 +88,11 @@ impl Gateway {
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
         let key = [&time[..8], REGION, request.service, "aws4_request"]
             .iter()
-            .fold(format!("AWS4{SECRET_KEY}").into_bytes(), |key, part| mac(&key, part.as_bytes()));
+            .fold(format!("AWS4{}", self.secret_key).into_bytes(), |key, part| mac(&key, part.as_bytes()));
         let signature = hex(&mac(&key, to_sign.as_bytes()));
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope}, SignedHeaders={names}, Signature={signature}"
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+            self.access_key
         );
         let url = format!("{}{path}?{query}", self.url);
         let mut sent = self.http.request(request.method, url).header("authorization", authorization);
