@@ -139,7 +139,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
     Backend {
         name: "s3",
         suite: "s3",
-        also: &["event_oracle"],
+        also: &["event_oracle", "audit_s3", "two_buckets"],
         server: Some(Needs {
             variable: "TASKQUEUE_S3_URL",
             tests_read: "TASKQUEUE_S3_URL",

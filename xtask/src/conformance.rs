@@ -24,6 +24,8 @@ use crate::workspace::Workspace;
 const POOLER_TARGET: &str = "pooler";
 /// The crate whose program runs on every backend.
 const PROGRAM: &str = "taskqueue-cli";
+/// Its tests on the servers of queues.
+const PROGRAM_TARGET: &str = "servers";
 /// Tests mostly wait for their server: this many at once keep two cores busy.
 const THREADS_ON_SERVERS: &str = "6";
 
@@ -177,7 +179,7 @@ impl Run<'_> {
         let targets = |package| workspace.server_tests(package).map(move |target| (package, target));
         if !backend.conforms() {
             let also = |(_, target): &(_, &str)| backend.also.contains(target);
-            return targets(backend.package).filter(also).collect();
+            return targets(backend.package).chain(targets(PROGRAM)).filter(also).collect();
         }
         let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
         let own = targets(backend.package);
@@ -185,7 +187,8 @@ impl Run<'_> {
             return own.filter(|(_, target)| *target == POOLER_TARGET).collect();
         }
         let own = own.filter(|(_, target)| ![CONFORMANCE, POOLER_TARGET].contains(target));
-        own.chain([(backend.package, LIBRARY)]).chain(targets(PROGRAM)).collect()
+        let on_top = targets(PROGRAM).filter(|(_, target)| *target == PROGRAM_TARGET);
+        own.chain([(backend.package, LIBRARY)]).chain(on_top).collect()
     }
 
     fn suite(&mut self, backend: &Backend, server: &str, tell: impl Fn(&mut Command)) -> Result<()> {
