@@ -2,9 +2,11 @@
 //! options ask for is in `handlers`.
 
 mod config;
+mod documents;
 mod handlers;
 mod metrics;
 mod ready;
+mod sinks;
 #[cfg(not(feature = "s3"))]
 #[path = "work/no_stores.rs"]
 mod stores;
@@ -39,6 +41,7 @@ Examples:
   taskqueue work --event-webhook https://example.org/s3 --concurrency 32
   taskqueue work --event-file events.jsonl --drain
   taskqueue work --handlers federation_discovery,federation_ingest --config handlers.toml
+  taskqueue work --handlers event,audit_log --config handlers.toml --concurrency 256
 
 A worker claims only the types that it handles.
 
@@ -76,7 +79,7 @@ pub(crate) struct Args {
     /// Handle these types with the ready-made handlers, as the file of --config says
     #[arg(long, value_name = "TYPES", value_delimiter = ',', requires = "config", help_heading = "Handlers")]
     handlers: Vec<TaskType>,
-    /// What the ready-made handlers need to know: stores, buckets, credentials by name
+    /// What the ready-made handlers need to know: stores, buckets, destinations, where secrets are
     #[arg(long, value_name = "FILE", requires = "handlers", help_heading = "Handlers")]
     config: Option<PathBuf>,
     /// Handle only these types of those above
@@ -133,7 +136,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let handlers = Handlers::of(&args)?;
+    let handlers = Handlers::of(&args).await?;
     let types = handlers.types();
     let mut stop = Stop::listen(args.until_stdin_closes)?;
     if let Some(address) = args.metrics_listen {

@@ -3,6 +3,9 @@
 
 mod enqueueing;
 mod looking;
+mod ready_made;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod shell;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,12 +1,25 @@
 //! The file of `work --config`: what ready-made handlers need to know. It owns its form and what an error says of it
 //! (the file, the line or the key, what was expected); secrets are named in it, never held by it.
 
+mod audit;
+mod destination;
+mod documents;
+mod secret;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use taskqueue_handlers::federation::{FederationConfig, TransferConfig};
 
+pub(super) use self::audit::AuditLog;
+#[cfg(feature = "nats")]
+pub(super) use self::destination::NatsWay;
+pub(super) use self::destination::{
+    Destination, Event, FileDurability, FileLines, Kafka, Nats, Receiver, Redis,
+};
+pub(super) use self::documents::{DocumentsPlace, Restore};
+pub(super) use self::secret::{Secret, Text};
 use crate::failure::{Failure, Outcome};
 
 const MIB: u64 = 1024 * 1024;
@@ -34,6 +47,14 @@ pub(super) struct HandlersConfig {
     pub(super) replication: Replication,
     /// How webhooks are delivered.
     pub(super) webhook: Webhook,
+    /// Where documents are: who is told of events, federated buckets, how far restores are.
+    pub(super) documents: Option<DocumentsPlace>,
+    /// Where events go.
+    pub(super) event: Event,
+    /// How often restores are looked at.
+    pub(super) restore: Restore,
+    /// Where audit records go.
+    pub(super) audit_log: AuditLog,
 }
 
 /// An access key.
@@ -44,26 +65,6 @@ pub(super) struct Credentials {
     pub(super) access_key_id: Secret,
     pub(super) secret_access_key: Secret,
     pub(super) session_token: Option<Secret>,
-}
-
-/// Where a secret is: in a variable of the environment, or in a file.
-#[derive(Debug)]
-pub(super) enum Secret {
-    Env(String),
-    File(PathBuf),
-}
-
-/// By hand, as what serde says of a wrong value shows that value: here it may be the secret itself.
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(deserializer)?;
-        let entry = value.as_table().filter(|table| table.len() == 1).and_then(|table| table.iter().next());
-        match entry {
-            Some((key, toml::Value::String(text))) if key == "env" => Ok(Self::Env(text.clone())),
-            Some((key, toml::Value::String(text))) if key == "file" => Ok(Self::File(text.into())),
-            _ => Err(serde::de::Error::custom("expected { env = \"NAME\" } or { file = \"PATH\" }")),
-        }
-    }
 }
 
 /// A store, and who uses it.
@@ -119,7 +120,7 @@ impl HandlersFile {
         Self::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Outcome<Self> {
+    pub(super) fn parse(path: &Path, text: &str) -> Outcome<Self> {
         let config = toml::from_str(text).map_err(|error| malformed(path, text, &error))?;
         let file = Self { path: path.to_owned(), config };
         file.check()?;
@@ -140,23 +141,10 @@ impl HandlersFile {
             .parts_in_flight(parts_in_flight)
     }
 
-    /// The secret itself. No message shows it.
-    pub(super) fn secret(&self, key: &str, secret: &Secret) -> Outcome<String> {
-        let text = match secret {
-            Secret::Env(name) => std::env::var(name)
-                .map_err(|_| self.wrong(key, format!("the environment variable {name} is not set")))?,
-            Secret::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| self.wrong(key, format!("cannot read {}: {error}", path.display())))?,
-        };
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(self.wrong(key, "the secret is empty"));
-        }
-        Ok(text.to_owned())
-    }
-
     fn check(&self) -> Outcome {
         self.transfer().validate().map_err(|error| self.wrong("transfer", error))?;
+        self.check_documents()?;
+        self.check_audit_log()?;
         let mut seen = std::collections::BTreeSet::new();
         for (index, bucket) in self.config.federation.buckets.iter().enumerate() {
             let key = format!("federation.buckets[{index}]");
@@ -217,12 +205,25 @@ mod tests {
         let file = parse(EXAMPLE).expect("the example is valid");
         assert_eq!(file.config.federation.buckets[0].bucket, "photos");
         assert_eq!(file.config.replication.regions.len(), 2);
+        let destinations: Vec<_> = file.config.event.destinations.keys().collect();
+        assert_eq!(destinations, ["jobs", "log", "metadata", "news", "pictures"]);
+        assert!(file.config.audit_log.objects.is_some());
     }
 
     #[test]
     fn an_empty_file_is_valid() {
         let file = parse("").expect("nothing is needed by itself");
         assert_eq!(file.transfer(), TransferConfig::default());
+    }
+
+    #[test]
+    fn the_defaults_that_the_example_shows_are_those_of_an_empty_file() {
+        let (example, empty) = (parse(EXAMPLE).expect("valid"), parse("").expect("valid"));
+        assert_eq!(example.transfer(), empty.transfer());
+        assert_eq!(example.config.restore.polling(), empty.config.restore.polling());
+        assert_eq!(example.config.audit_log.batches(), empty.config.audit_log.batches());
+        let age = |file: &HandlersFile| file.config.event.configurations_age_max_seconds;
+        assert_eq!(age(&example), age(&empty));
     }
 
     #[test]
@@ -240,31 +241,37 @@ mod tests {
             "[store]\nregion = \"r\"\ncredentials = \"local\"\n",
             "handlers.toml: store.credentials: expected the name of a section [credentials.NAME], found \"local\"",
         );
-    }
-
-    #[test]
-    fn a_secret_in_the_file_itself_is_refused_and_not_shown() {
-        let text = "[credentials.local]\naccess_key_id = { env = \"ID\" }\nsecret_access_key = \"hunter2\"\n";
-        let message =
-            parse(text).expect_err("it is wrong").message().map(str::to_owned).expect("it says why");
-        assert!(message.starts_with("handlers.toml:3: secret_access_key: "), "{message}");
-        assert!(!message.contains("hunter2"), "{message}");
-    }
-
-    #[test]
-    fn a_secret_comes_from_a_file_or_the_environment_without_the_line_end() {
-        let file = parse("").expect("valid");
-        let secret = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(secret.path(), "hunter2\n").expect("writable");
-        let found = file.secret("store", &Secret::File(secret.path().to_owned())).expect("readable");
-        assert_eq!(found, "hunter2");
-        let missing = file.secret("credentials.x.access_key_id", &Secret::Env("TASKQUEUE_NO_SUCH".into()));
-        let message = missing.expect_err("it is not set").message().map(str::to_owned);
-        assert_eq!(
-            message.as_deref(),
-            Some(
-                "handlers.toml: credentials.x.access_key_id: the environment variable TASKQUEUE_NO_SUCH is not set"
-            )
+        refused(
+            "[event.destinations.log.file]\npath = \"events\"\nsync = true\n",
+            "handlers.toml:3: sync: unknown field `sync`, expected `path` or `durability`",
         );
+        refused(
+            "[event.destinations.log.fiel]\npath = \"events\"\n",
+            "handlers.toml:1: [event.destinations.log.fiel]: unknown variant `fiel`, expected one of `webhook`, `file`, \
+             `nats`, `redis`, `kafka`",
+        );
+    }
+
+    #[test]
+    fn sections_that_contradict_themselves_are_refused() {
+        let cases = [
+            ("[documents]\n", "documents: expected either folder or database"),
+            (
+                "[documents]\nfolder = \"f\"\ntable = \"t\"\n",
+                "documents.table: it is for a database, and there is none",
+            ),
+            (
+                "[restore]\npause_min_seconds = 9\npause_max_seconds = 8\n",
+                "restore.pause_min_seconds: expected 1 to pause_max_seconds, which is 8, found 9",
+            ),
+            (
+                "[audit_log]\nobjects = { bucket = \"b\" }\nhttp = { url = \"http://h\" }\n",
+                "audit_log: expected either objects or http",
+            ),
+            ("[audit_log]\nobjects = { bucket = \"\" }\n", "audit_log.objects.bucket: it is empty"),
+        ];
+        for (text, expected) in cases {
+            refused(text, &format!("handlers.toml: {expected}"));
+        }
     }
 }

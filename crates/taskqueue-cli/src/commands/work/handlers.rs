@@ -27,13 +27,13 @@ pub(super) struct Handlers(BTreeMap<TaskType, Arc<dyn Handler>>);
 
 impl Handlers {
     /// The handlers that were asked for.
-    pub(super) fn of(args: &Args) -> Outcome<Self> {
+    pub(super) async fn of(args: &Args) -> Outcome<Self> {
         let mut handlers = Self(BTreeMap::new());
         handlers.add_commands(args)?;
         handlers.add_webhooks(args)?;
         handlers.add_events(args)?;
         if let Some(path) = &args.config {
-            ready::add(&mut handlers, &args.handlers, &HandlersFile::read(path)?)?;
+            ready::add(&mut handlers, &args.handlers, &HandlersFile::read(path)?).await?;
         }
         handlers.restrict(&args.types)?;
         if handlers.0.is_empty() {
@@ -96,9 +96,13 @@ impl Handlers {
         Ok(())
     }
 
+    fn add(&mut self, task_type: TaskType, handler: impl Handler) -> Outcome {
+        self.add_shared(task_type, Arc::new(handler))
+    }
+
     /// Adds one handler.
-    pub(super) fn add(&mut self, task_type: TaskType, handler: impl Handler) -> Outcome {
-        match self.0.insert(task_type.clone(), Arc::new(handler)) {
+    pub(super) fn add_shared(&mut self, task_type: TaskType, handler: Arc<dyn Handler>) -> Outcome {
+        match self.0.insert(task_type.clone(), handler) {
             None => Ok(()),
             Some(_) => Err(Failure::usage(format!("work: two handlers are named for type {task_type}"))),
         }
