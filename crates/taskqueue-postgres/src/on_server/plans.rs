@@ -189,6 +189,19 @@ async fn no_statement_reads_the_finished_tasks_whatever_the_statistics() {
 }
 
 #[tokio::test]
+async fn the_server_compiles_no_statistics() {
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    run(&mut connection, statement("snapshot").0).await;
+    let sums = "EXPLAIN (ANALYZE) SELECT type, status, sum(tasks) FROM tasks_totals GROUP BY type, status";
+    let plan = run(&mut connection, sums.to_owned()).await;
+    let compiled = plan.iter().any(|row| row.get::<String, _>(0).starts_with("JIT"));
+    assert!(!compiled, "adding up a few rows takes as long as compiling how");
+    run(&mut connection, "ROLLBACK".to_owned()).await;
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn no_claim_goes_beyond_its_limit_whatever_the_plan() {
     let database = Database::create().await;
     let mut connection = database.connect().await;
