@@ -20,10 +20,12 @@ pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shar
     let migrating = tokio::spawn(async move {
         let mut connection = pool.acquire().await.map_err(failure)?;
         match engine {
-            Engine::Postgres => apply_all(&mut connection, &table).await?,
-            Engine::Cockroach => cockroach::migrate(&mut connection, &table).await?,
+            Engine::Postgres => apply_all(&mut connection, &table, shards).await,
+            Engine::Cockroach => {
+                cockroach::migrate(&mut connection, &table).await?;
+                shard(&mut connection, &table, shards).await
+            }
         }
-        shard(&mut connection, &table, shards).await
     });
     let ended = migrating.await.map_err(|stopped| {
         let message = format!("the migration was stopped: {stopped}");
@@ -32,12 +34,16 @@ pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shar
     ended.map_err(|failure: Failure| failure.into_error("migrate"))
 }
 
-async fn apply_all(connection: &mut PgConnection, table: &TableName) -> Attempt<()> {
+async fn apply_all(connection: &mut PgConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
     prepare(connection, table).await?;
     for migration in POSTGRES {
         apply(connection, table, migration).await?;
     }
-    Ok(())
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
+    lock(&mut transaction).await?;
+    let recorded = shard(&mut transaction, table, shards).await?;
+    transaction.commit().await.map_err(failure)?;
+    Ok(recorded)
 }
 
 /// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
