@@ -92,9 +92,7 @@ impl Workspace {
     /// The names of the integration tests of all members but `excepted`, and but those that need more than the
     /// default features: what they need (a server) is not on every machine.
     pub(crate) fn test_targets(&self, excepted: &str) -> BTreeSet<&str> {
-        let targets = self.metadata.packages.iter().flat_map(|package| &package.targets);
-        let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
-        let tests = targets.filter(is_test).filter(|target| target.required_features.is_empty());
+        let tests = self.metadata.packages.iter().flat_map(Package::default_tests);
         tests.map(|target| target.name.as_str()).filter(|name| *name != excepted).collect()
     }
 
@@ -129,6 +127,14 @@ impl Package {
     /// Its folder.
     pub(crate) fn folder(&self) -> &Path {
         self.manifest_path.parent().expect("a manifest is in a folder")
+    }
+
+    /// Its integration tests that are built with its default features.
+    fn default_tests(&self) -> impl Iterator<Item = &Target> {
+        let by_default = self.features.get("default").map_or(&[][..], Vec::as_slice);
+        let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
+        let is_built = |target: &&Target| target.required_features.iter().all(|it| by_default.contains(it));
+        self.targets.iter().filter(is_test).filter(is_built)
     }
 }
 

@@ -80,8 +80,11 @@ fn an_event_for_a_destination_that_this_worker_has_not_got_waits_for_another() {
     program.enqueue("event", EVENT);
     let text = work(&program, "event");
     assert!(text.contains("2 completed, 1 will be tried again"), "{text}");
-    let waiting = program.ok(&["list", "--status", "pending", "--json"]);
-    assert!(waiting.contains("this worker has no destination \\\"pictures\\\""), "{waiting}");
+    assert_eq!(delivered(&program, "everything.jsonl"), [("all".into(), "in/a+b.jpg".into())]);
+    let failed = program.json(&["list", "--status", "failed", "--json"]);
+    let id = failed["tasks"][0]["id"].as_str().expect("one task waits for its next attempt");
+    let error = program.json(&["get", id, "--json"])["last_error"].to_string();
+    assert!(error.contains("this worker has no destination") && error.contains("pictures"), "{error}");
 }
 
 #[test]
