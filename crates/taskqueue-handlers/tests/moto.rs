@@ -5,6 +5,8 @@
 
 #[path = "s3/engine.rs"]
 mod engine;
+#[path = "support/proof.rs"]
+mod proof;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -90,6 +92,8 @@ impl Archive {
 
 #[tokio::test]
 async fn a_restore_is_asked_for_waited_for_and_done_and_a_second_run_asks_no_more() {
+    let _proof =
+        crate::proof::begin("restore", "asked for, waited for and done; a second run asks no more", "moto 5");
     let archive = Archive::with("GLACIER").await;
     let payload = archive.payload(RestoreTier::Standard, "GLACIER");
     assert_eq!(archive.restore(&payload).await.unwrap(), Restored::After(Duration::from_secs(9)));
@@ -127,6 +131,11 @@ async fn what_is_not_archived_is_readable_for_good() {
 
 #[tokio::test]
 async fn what_the_archive_keeps_elsewhere_is_copied_and_goes_back_in_time() {
+    let _proof = crate::proof::begin(
+        "restore",
+        "what the archive keeps elsewhere is copied and goes back in time",
+        "moto 5",
+    );
     let archive = Archive::with("GLACIER").await;
     archive.put("vault/7", "STANDARD").await;
     let reference = format!("{}/vault/7", archive.bucket);

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "support/proof.rs"]
+mod proof;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +93,8 @@ impl World {
 
 #[tokio::test]
 async fn a_change_is_repeated_once_with_its_attributes() {
+    let _proof =
+        crate::proof::begin("replication", "a change is repeated once, with its attributes", "MemoryStore");
     let world = World::new();
     let change = world.put("one").await;
     assert_eq!(world.run(&change).await, Replicated::Copied { bytes: 3 });
@@ -106,6 +111,11 @@ async fn a_change_is_repeated_once_with_its_attributes() {
 
 #[tokio::test]
 async fn whatever_the_order_of_the_tasks_the_last_change_is_what_stays() {
+    let _proof = crate::proof::begin(
+        "replication",
+        "whatever the order of the tasks, the last change is what stays",
+        "MemoryStore",
+    );
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     for order in orders {
         let world = World::new();

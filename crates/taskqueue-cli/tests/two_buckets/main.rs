@@ -5,6 +5,8 @@
 //! `TASKQUEUE_S3_OBJECTS` says how many objects are moved: 600 unless it is set, 10,000 for the run that counts.
 
 mod moving;
+#[path = "../../../taskqueue-handlers/tests/support/proof.rs"]
+mod proof;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -13,6 +15,9 @@ use support::Program;
 
 #[test]
 fn two_kills_neither_lose_nor_double_an_object() {
+    let shows = "every object and version of a bucket, three workers, two SIGKILLs, compared one by one";
+    let _discovery = proof::begin("federation_discovery", shows, "Ceph RGW 20");
+    let _ingest = proof::begin("federation_ingest", shows, "Ceph RGW 20");
     moving::with_two_kills(&Program::new());
 }
 

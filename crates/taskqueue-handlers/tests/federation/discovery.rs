@@ -34,6 +34,11 @@ async fn every_object_of_every_page_is_ingested_once() {
 
 #[tokio::test]
 async fn a_crash_between_pages_neither_loses_a_page_nor_doubles_one() {
+    let _proof = crate::proof::begin(
+        "federation_discovery",
+        "a crash between pages neither loses a page nor doubles one",
+        "MemoryStore",
+    );
     let world = world_of(30).await;
     world.discover(10, false).await;
     let discovery = TaskType::of::<FederationDiscoveryPayload>().unwrap();

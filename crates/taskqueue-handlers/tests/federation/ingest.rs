@@ -61,6 +61,8 @@ async fn an_object_that_was_sent_in_parts_keeps_its_etag() {
 
 #[tokio::test]
 async fn an_interrupted_upload_is_gone_on_with_and_sends_only_what_is_missing() {
+    let _proof =
+        crate::proof::begin("federation_ingest", "an interrupted upload is gone on with", "MemoryStore");
     let world = World::new();
     world.put("large", data(LARGE)).await;
     world.discover(10, false).await;
@@ -111,6 +113,8 @@ async fn data_with_another_md5_than_the_etag_says_is_never_seen_and_read_again()
 
 #[tokio::test]
 async fn a_body_that_ends_early_leaves_no_object_and_is_read_again() {
+    let _proof =
+        crate::proof::begin("federation_ingest", "a body that ends early leaves no object", "MemoryStore");
     let world = World::new();
     world.put("small", data(300_000)).await;
     world.discover(10, false).await;

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "../support/proof.rs"]
+mod proof;
+
 mod discovery;
 mod ingest;
 mod versions;

@@ -30,6 +30,8 @@ async fn keys(bucket: &Bucket) -> Vec<String> {
 
 #[tokio::test]
 async fn one_object_goes_and_a_second_run_changes_nothing() {
+    let _proof =
+        crate::proof::begin("cleanup", "one object goes; a second run changes nothing", "Ceph RGW 20");
     let bucket = Bucket::new().await;
     bucket.put("k", b"data").await;
     let payload =
@@ -42,6 +44,7 @@ async fn one_object_goes_and_a_second_run_changes_nothing() {
 
 #[tokio::test]
 async fn objects_under_the_prefix_go_and_no_others() {
+    let _proof = crate::proof::begin("cleanup", "objects under a prefix go and no others", "Ceph RGW 20");
     let bucket = Bucket::new().await;
     for key in ["logs/1", "logs/2", "other"] {
         bucket.put(key, b"data").await;
@@ -62,6 +65,11 @@ async fn what_is_young_stays() {
 
 #[tokio::test]
 async fn of_each_key_the_current_version_and_the_newest_others_stay() {
+    let _proof = crate::proof::begin(
+        "cleanup",
+        "of each key the current version and the newest others stay",
+        "Ceph RGW 20",
+    );
     let bucket = Bucket::versioned().await;
     for data in [b"1", b"2", b"3", b"4"] {
         bucket.put("k", data).await;

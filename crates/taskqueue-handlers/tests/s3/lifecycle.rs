@@ -31,6 +31,7 @@ async fn act(bucket: &Bucket, payload: &LifecyclePayload) -> LifecycleOutcome {
 
 #[tokio::test]
 async fn delete_removes_the_object_and_a_second_run_finds_it_absent() {
+    let _proof = crate::proof::begin("lifecycle", "delete; a second run finds it absent", "Ceph RGW 20");
     let bucket = Bucket::new().await;
     let etag = bucket.put("k", b"data").await.etag;
     let payload =
@@ -57,6 +58,11 @@ async fn delete_in_a_bucket_with_versions_keeps_them_behind_a_marker() {
 
 #[tokio::test]
 async fn a_noncurrent_version_is_deleted_and_one_that_became_current_is_left_alone() {
+    let _proof = crate::proof::begin(
+        "lifecycle",
+        "delete_version; a version that became current is left alone",
+        "Ceph RGW 20",
+    );
     let bucket = Bucket::versioned().await;
     let first = bucket.put("k", b"first").await;
     let second = bucket.put("k", b"second").await;
@@ -72,6 +78,8 @@ async fn a_noncurrent_version_is_deleted_and_one_that_became_current_is_left_alo
 
 #[tokio::test]
 async fn a_transition_changes_the_class_and_a_promotion_changes_it_back() {
+    let _proof =
+        crate::proof::begin("lifecycle", "transition to another storage class, promote back", "Ceph RGW 20");
     let bucket = Bucket::new().await;
     let etag = bucket.put("k", b"data").await.etag;
     for (action, class) in [(LifecycleAction::Transition, "GLACIER"), (LifecycleAction::Promote, "STANDARD")]
@@ -111,6 +119,7 @@ async fn a_transition_in_a_bucket_with_versions_leaves_one_version() {
 
 #[tokio::test]
 async fn an_upload_is_aborted_and_a_second_run_changes_nothing() {
+    let _proof = crate::proof::begin("lifecycle", "abort_mpu; a second run changes nothing", "Ceph RGW 20");
     let bucket = Bucket::new().await;
     let upload = bucket.store.create_upload(&bucket.object("k"), &Default::default()).await.unwrap();
     let payload =
@@ -156,6 +165,11 @@ impl crate::lifecycle::rival::Looks for Rival {
 
 #[tokio::test]
 async fn an_object_that_changes_between_check_and_act_is_left_alone() {
+    let _proof = crate::proof::begin(
+        "lifecycle",
+        "an object that changes between check and act is left alone",
+        "Ceph RGW 20",
+    );
     for action in [LifecycleAction::Delete, LifecycleAction::Transition] {
         let bucket = Bucket::new().await;
         let etag = bucket.put("k", b"of ours").await.etag;

@@ -12,6 +12,8 @@ mod cleanup;
 mod engine;
 mod faults;
 mod lifecycle;
+#[path = "../support/proof.rs"]
+mod proof;
 mod proxy;
 mod scan;
 mod store;
