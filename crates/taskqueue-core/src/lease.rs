@@ -1,5 +1,6 @@
 //! Claims and leases: the proof that a worker may settle a task.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::new_task::check_limit;
@@ -64,6 +65,27 @@ pub struct Claim {
     pub task: Task,
     /// The right to settle it.
     pub lease: Lease,
+}
+
+impl Claim {
+    /// What two claims brought, as one would have: by priority, by time, and by id, which rises where the queue makes it.
+    /// What each brought stays in its order, which also knows of retries.
+    pub fn merge(one: Vec<Self>, other: Vec<Self>) -> Vec<Self> {
+        if one.is_empty() || other.is_empty() {
+            return if one.is_empty() { other } else { one };
+        }
+        let place = |claim: &Self| (Reverse(claim.task.priority), claim.task.scheduled_at, claim.task.id);
+        let mut merged = Vec::with_capacity(one.len() + other.len());
+        let mut other = other.into_iter().peekable();
+        for claim in one {
+            while let Some(earlier) = other.next_if(|other| place(other) < place(&claim)) {
+                merged.push(earlier);
+            }
+            merged.push(claim);
+        }
+        merged.extend(other);
+        merged
+    }
 }
 
 /// What to claim.

@@ -67,17 +67,8 @@ impl Share for Vec<Claim> {
         self.len()
     }
 
-    /// Merged in queue order; those of one shard stay in theirs.
     fn add(&mut self, more: Self) {
-        let place = |claim: &Claim| (std::cmp::Reverse(claim.task.priority), claim.task.scheduled_at);
-        let (mine, mut more) = (std::mem::take(self).into_iter(), more.into_iter().peekable());
-        for claim in mine {
-            while let Some(earlier) = more.next_if(|other| place(other) < place(&claim)) {
-                self.push(earlier);
-            }
-            self.push(claim);
-        }
-        self.extend(more);
+        *self = Claim::merge(std::mem::take(self), more);
     }
 }
 

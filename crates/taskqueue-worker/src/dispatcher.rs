@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::join_all;
 use taskqueue_core::metrics::Processed;
 use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Outcome, Result, Settlement, WakeListener};
 use tokio::sync::mpsc;
@@ -13,6 +14,7 @@ use tracing::warn;
 
 use crate::executor;
 use crate::pipe::Pipe;
+use crate::settings::STORE_BATCH_MAX;
 use crate::slots::{Ask, Claimed};
 use crate::timing::{Poll, backoff};
 
@@ -75,6 +77,12 @@ pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Settlement>, mod
     Ok(())
 }
 
+/// The limits of the claims that together may bring `limit` tasks, all alike.
+fn parts(limit: usize) -> impl Iterator<Item = usize> {
+    let parts = limit.div_ceil(STORE_BATCH_MAX);
+    (0..parts).map(move |part| (limit + part) / parts)
+}
+
 /// Whether claiming again is of no use.
 fn ends(error: &Error, mode: Mode) -> bool {
     error.kind() == ErrorKind::QueueClosed || (mode == Mode::Drain && !error.is_transient())
@@ -114,20 +122,39 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
+    /// Claims what was asked for, by several claims at once where it is more than one may bring. What they bring is
+    /// put in queue order before any of it starts. An error is answered only where nothing was claimed: what was is
+    /// held already.
     async fn claim(&self, ask: Ask) -> Result<usize> {
         let pipe = self.pipe;
-        let types: Vec<_> =
-            ask.handlers.iter().map(|&handler| pipe.handlers[handler].task_type.clone()).collect();
-        let mut request = ClaimRequest::new(pipe.worker_id.clone(), types, ask.limit);
-        request.visibility_timeout = pipe.settings.visibility_timeout;
-        let queue = Arc::clone(&pipe.queue);
-        // Before the call: no lease of it can end earlier than a visibility timeout from here.
+        // Before the calls: no lease of them can end earlier than a visibility timeout from here.
         let claimed_at = Instant::now();
-        let claims = pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await?;
-        pipe.slots.mark(&ask.handlers, claims.len() < ask.limit);
+        let calls = parts(ask.limit).map(|limit| self.dequeue(&ask, limit));
+        let (mut claims, mut failure) = (Vec::new(), None);
+        for answer in join_all(calls).await {
+            match answer {
+                Ok(more) => claims = Claim::merge(claims, more),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if claims.is_empty() => return Err(error),
+            Some(error) => warn!(%error, "one of several claims failed"),
+            None => pipe.slots.mark(&ask.handlers, claims.len() < ask.limit),
+        }
         let claimed = claims.len();
         self.admit(claims, claimed_at).await;
         Ok(claimed)
+    }
+
+    async fn dequeue(&self, ask: &Ask, limit: usize) -> Result<Vec<Claim>> {
+        let pipe = self.pipe;
+        let types: Vec<_> =
+            ask.handlers.iter().map(|&handler| pipe.handlers[handler].task_type.clone()).collect();
+        let mut request = ClaimRequest::new(pipe.worker_id.clone(), types, limit);
+        request.visibility_timeout = pipe.settings.visibility_timeout;
+        let queue = Arc::clone(&pipe.queue);
+        pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await
     }
 
     async fn admit(&self, claims: Vec<Claim>, claimed_at: Instant) {

@@ -10,16 +10,16 @@ use crate::settings::STORE_BATCH_MAX;
 /// How long a task may wait in a worker, roughly: long enough to hide a claim's round trip many times over, short
 /// enough that idle workers elsewhere do not miss it.
 const HELD: Duration = Duration::from_millis(100);
-/// One batch waits while the next one is claimed.
-const TASKS_MAX: usize = 2 * STORE_BATCH_MAX;
+/// Two batches wait while two more are claimed.
+const TASKS_MAX: usize = 4 * STORE_BATCH_MAX;
 
 /// The most tasks that wait for a slot.
 #[derive(Debug)]
 pub(crate) enum Prefetch {
     /// As its owner says.
     Fixed(usize),
-    /// As many as were handled lately in [`HELD`]: none of tasks that take minutes, two full batches of tasks that
-    /// take microseconds.
+    /// As many as were handled lately in [`HELD`]: none of tasks that take minutes, and [`TASKS_MAX`] of tasks
+    /// that take microseconds.
     Measured(Measured),
 }
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn never_more_than_two_batches_are_claimed_ahead() {
+    fn never_more_than_four_batches_are_claimed_ahead() {
         assert_eq!(after(30, Duration::from_micros(10), 500), TASKS_MAX);
     }
 

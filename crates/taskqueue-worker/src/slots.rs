@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::prefetch::Prefetch;
-use crate::settings::STORE_BATCH_MAX;
+use crate::settings::claimed_max;
 use crate::stop::Stop;
 
 /// A claimed task on its way to its handler.
@@ -24,7 +24,7 @@ pub(crate) struct Claimed {
     pub(crate) claimed_at: Instant,
 }
 
-/// One claim to be made: at most `limit` tasks of these handlers' types.
+/// What is to be claimed at once: at most `limit` tasks of these handlers' types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ask {
     pub(crate) handlers: Vec<usize>,
@@ -192,11 +192,12 @@ impl Slots {
     }
 
     /// The room for a claim, unless it is so little that waiting makes for a better batch: slots are idle with
-    /// nothing to run, or at least half the prefetch is gone, or as much of it as one claim can bring.
+    /// nothing to run, or at least half the prefetch is gone, or as much of it as can be claimed at once.
     fn worthwhile_room(&self, state: &State) -> Option<usize> {
-        let room = self.room_of(state).min(STORE_BATCH_MAX);
+        let most = claimed_max(self.concurrency);
+        let room = self.room_of(state).min(most);
         let is_idle = state.waiting.is_empty() && state.running < self.concurrency;
-        (room > 0 && (is_idle || room >= (state.prefetch.tasks() / 2).min(STORE_BATCH_MAX))).then_some(room)
+        (room > 0 && (is_idle || room >= (state.prefetch.tasks() / 2).min(most))).then_some(room)
     }
 
     fn is_claim_worthwhile(&self, state: &State) -> bool {
@@ -319,15 +320,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_prefetch_a_full_claim_is_made_good_while_the_rest_waits() {
-        let slots = Slots::new(1, Prefetch::new(Some(4 * STORE_BATCH_MAX)), vec![None]);
-        admit(&slots, &vec![0; 4 * STORE_BATCH_MAX + 1]);
-        for _ in 1..STORE_BATCH_MAX {
+    fn of_a_long_prefetch_what_can_be_claimed_at_once_is_made_good_while_the_rest_waits() {
+        for concurrency in [1, 2] {
+            let most = claimed_max(concurrency);
+            let slots = Slots::new(concurrency, Prefetch::new(Some(4 * most)), vec![None]);
+            admit(&slots, &vec![0; 4 * most + concurrency]);
+            for _ in 1..most {
+                assert!(slots.finish(0).is_some());
+                assert!(slots.plan().is_empty(), "less than can be claimed at once is gone");
+            }
             assert!(slots.finish(0).is_some());
-            assert!(slots.plan().is_empty(), "less than a full claim is gone");
+            assert_eq!(slots.plan(), [ask(&[0], most)]);
         }
-        assert!(slots.finish(0).is_some());
-        assert_eq!(slots.plan(), [ask(&[0], STORE_BATCH_MAX)]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use support::spy::{Call, Spy};
@@ -52,6 +53,26 @@ async fn a_type_at_its_limit_keeps_no_other_type_waiting() {
 
     assert_eq!(gate.inside_max(), 2);
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_several_claims_bring_starts_in_queue_order_and_outlives_the_failure_of_another() {
+    async fn note(number: Number, started: Data<Mutex<Vec<u32>>>) {
+        started.lock().unwrap().push(number.n);
+    }
+    let (spy, started) = (Spy::on(queue()), Arc::new(Mutex::new(Vec::<u32>::new())));
+    enqueue_numbers(&spy.queue, 2_500).await;
+    spy.fail(Call::Dequeue, 1);
+    let builder = Worker::builder(Arc::new(spy.clone())).data_arc(Arc::clone(&started)).handler(note);
+    let report = builder.concurrency(2).prefetch(1_000).build().unwrap().drain().await;
+
+    assert_eq!(report.completed, 2_500);
+    let mut left: BTreeSet<u32> = (1..=2_500).collect();
+    for number in started.lock().unwrap().iter() {
+        assert!(left.remove(number), "{number} is started once");
+        assert!(left.range(..number).count() <= 1, "only what is in the other slot is passed: {number}");
+    }
+    assert_eq!(spy.calls(Call::Dequeue)[..2], [500, 500], "two at once");
 }
 
 #[tokio::test(start_paused = true)]

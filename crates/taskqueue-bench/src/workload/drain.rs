@@ -94,7 +94,7 @@ pub(super) fn worker(queue: Arc<dyn Queue>, setting: Setting) -> Result<Worker> 
         Setting::Untouched => builder,
         Setting::Concurrency(tasks) => builder.concurrency(tasks),
         Setting::Tuned(tasks) => {
-            builder.concurrency(tasks).prefetch(1_500).settle_delay(Duration::from_millis(5))
+            builder.concurrency(tasks).prefetch(2_000).settle_delay(Duration::from_millis(5))
         }
     };
     Ok(builder.build()?)
