@@ -2,10 +2,12 @@
 //! state is to be found; it changes no row.
 
 use std::cmp::Reverse;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use taskqueue_core::{Priority, State, TaskType, Timestamp};
 
+use crate::rising::Rising;
 use crate::row::Row;
 
 /// Where a row is kept.
@@ -32,15 +34,15 @@ pub(crate) struct Indexes {
     type_numbers: BTreeMap<TaskType, usize>,
     types: Vec<TypeIndex>,
     /// Delayed and failed rows by the time they become due.
-    pub(crate) due: BTreeMap<TimeKey, Slot>,
+    pub(crate) due: Rising<TimeKey>,
     /// Running rows by the end of their lease.
-    pub(crate) leases: BTreeMap<TimeKey, Slot>,
+    pub(crate) leases: Rising<TimeKey>,
     /// Completed, dead-letter and cancelled rows by the time they finished.
-    pub(crate) finished: BTreeMap<TimeKey, Slot>,
+    pub(crate) finished: Rising<TimeKey>,
     /// The dead letters among them.
-    pub(crate) dead_letters: BTreeMap<TimeKey, Slot>,
-    /// Ready and delayed rows by `scheduled_at`; only its head is read.
-    pending: BTreeMap<TimeKey, Timestamp>,
+    pub(crate) dead_letters: Rising<TimeKey>,
+    /// How many rows are ready or delayed, by `scheduled_at`: rows of one call share theirs.
+    pending: BTreeMap<Timestamp, u64>,
     counts: [u64; State::ALL.len()],
     unfinished: usize,
     processing_micros: u64,
@@ -78,18 +80,14 @@ impl Indexes {
         match row.state {
             State::Ready => {
                 self.types[row.type_number].ready.insert(ready_key(row), slot);
-                self.pending.insert(scheduled_key(row), row.task.scheduled_at);
+                *self.pending.entry(row.task.scheduled_at).or_default() += 1;
             }
             State::Delayed => {
                 self.due.insert(due_key(row), slot);
-                self.pending.insert(scheduled_key(row), row.task.scheduled_at);
+                *self.pending.entry(row.task.scheduled_at).or_default() += 1;
             }
-            State::Failed => {
-                self.due.insert(due_key(row), slot);
-            }
-            State::Running => {
-                self.leases.insert(lease_key(row), slot);
-            }
+            State::Failed => self.due.insert(due_key(row), slot),
+            State::Running => self.leases.insert(lease_key(row), slot),
             State::Completed | State::DeadLetter | State::Cancelled => self.add_finished(row, slot),
         }
     }
@@ -100,18 +98,14 @@ impl Indexes {
         match row.state {
             State::Ready => {
                 self.types[row.type_number].ready.remove(&ready_key(row));
-                self.pending.remove(&scheduled_key(row));
+                self.remove_pending(row.task.scheduled_at);
             }
             State::Delayed => {
-                self.due.remove(&due_key(row));
-                self.pending.remove(&scheduled_key(row));
+                self.due.remove(due_key(row));
+                self.remove_pending(row.task.scheduled_at);
             }
-            State::Failed => {
-                self.due.remove(&due_key(row));
-            }
-            State::Running => {
-                self.leases.remove(&lease_key(row));
-            }
+            State::Failed => self.due.remove(due_key(row)),
+            State::Running => self.leases.remove(lease_key(row)),
             State::Completed | State::DeadLetter | State::Cancelled => self.remove_finished(row),
         }
     }
@@ -159,7 +153,7 @@ impl Indexes {
 
     /// The earliest `scheduled_at` of a pending row.
     pub(crate) fn oldest_pending(&self) -> Option<Timestamp> {
-        self.pending.first_key_value().map(|(_, scheduled_at)| *scheduled_at)
+        self.pending.first_key_value().map(|(scheduled_at, _)| *scheduled_at)
     }
 
     /// The time from claim to completion, summed over the completed rows, in microseconds.
@@ -167,23 +161,28 @@ impl Indexes {
         self.processing_micros
     }
 
+    fn remove_pending(&mut self, scheduled_at: Timestamp) {
+        if let Entry::Occupied(mut rows) = self.pending.entry(scheduled_at) {
+            *rows.get_mut() -= 1;
+            if *rows.get() == 0 {
+                rows.remove();
+            }
+        }
+    }
+
     fn add_finished(&mut self, row: &Row, slot: Slot) {
         self.finished.insert(finished_key(row), slot);
         match row.state {
-            State::DeadLetter => {
-                self.dead_letters.insert(finished_key(row), slot);
-            }
+            State::DeadLetter => self.dead_letters.insert(finished_key(row), slot),
             State::Completed => self.processing_micros += row.processing_micros(),
             _ => {}
         }
     }
 
     fn remove_finished(&mut self, row: &Row) {
-        self.finished.remove(&finished_key(row));
+        self.finished.remove(finished_key(row));
         match row.state {
-            State::DeadLetter => {
-                self.dead_letters.remove(&finished_key(row));
-            }
+            State::DeadLetter => self.dead_letters.remove(finished_key(row)),
             State::Completed => self.processing_micros -= row.processing_micros(),
             _ => {}
         }
@@ -191,16 +190,12 @@ impl Indexes {
 }
 
 /// The slots of the rows whose time is at most `now`, earliest first, at most `limit`.
-pub(crate) fn up_to(index: &BTreeMap<TimeKey, Slot>, now: Timestamp, limit: usize) -> Vec<Slot> {
-    index.range(..=(now.timestamp_micros(), u64::MAX)).take(limit).map(|(_, slot)| *slot).collect()
+pub(crate) fn up_to(index: &Rising<TimeKey>, now: Timestamp, limit: usize) -> Vec<Slot> {
+    index.up_to((now.timestamp_micros(), u64::MAX)).take(limit).collect()
 }
 
 fn ready_key(row: &Row) -> ReadyKey {
     (Reverse(row.task.priority), row.queue_at.timestamp_micros(), row.sequence)
-}
-
-fn scheduled_key(row: &Row) -> TimeKey {
-    time_key(row.task.scheduled_at, row)
 }
 
 fn due_key(row: &Row) -> TimeKey {

@@ -22,6 +22,7 @@ mod config;
 mod index;
 mod look;
 mod maintain;
+mod rising;
 mod row;
 mod rows;
 mod store;

@@ -64,7 +64,7 @@ impl Store {
                 let matches = |slot: &Slot| {
                     task_type.as_ref().is_none_or(|wanted| self.rows[*slot].task.task_type == *wanted)
                 };
-                (self.indexes.dead_letters.values().copied().filter(matches).collect(), *limit)
+                (self.indexes.dead_letters.ascending().filter(matches).collect(), *limit)
             }
         }
     }

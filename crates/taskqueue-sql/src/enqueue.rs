@@ -27,7 +27,7 @@ impl<D: Dialect> Operation<D> for Enqueue {
     /// All go in at once, or those that collide with nothing; what the others collided with is looked at afterwards.
     /// When that look fails they are in all the same, as after a lost reply: repeating is safe.
     fn access(&self, shards: Shards) -> Access {
-        let ids: HashSet<TaskId> = self.0.iter().map(|task| task.id).collect();
+        let ids: foldhash::HashSet<TaskId> = self.0.iter().map(|task| task.id).collect();
         if ids.len() == self.0.len() { access_to(shards, ids.into_iter()) } else { Access::Write }
     }
 

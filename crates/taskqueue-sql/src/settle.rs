@@ -1,9 +1,10 @@
 //! Claim, settle and heartbeat: the hot path's transactions, and what their answers mean.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::HashMap;
 use taskqueue_core::{
     Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, Shard, Shards, State, TaskId, Transition,
 };
@@ -79,7 +80,7 @@ impl<D: Dialect> Operation<D> for Settle {
         for Decision { follow_ups, .. } in &self.decisions {
             check(shards, follow_ups)?;
         }
-        let mut applied: HashMap<TaskId, i64> = HashMap::new();
+        let mut applied: HashMap<TaskId, i64> = HashMap::default();
         for (shard, part) in by_shard(shards, &self.decisions, |decision| decision.lease.task_id) {
             let settled = dialect.settle(connection, now, shard, &part).await?;
             applied.extend(settled.into_iter().map(|Applied { id, busy_us }| (id, busy_us)));
@@ -152,7 +153,8 @@ impl Settle {
     }
 
     fn follow_ups(&self, applied: &HashMap<TaskId, i64>) -> Vec<&NewTask> {
-        let applied = self.decisions.iter().filter(|decision| applied.contains_key(&decision.lease.task_id));
+        let with_follow_ups = self.decisions.iter().filter(|decision| !decision.follow_ups.is_empty());
+        let applied = with_follow_ups.filter(|decision| applied.contains_key(&decision.lease.task_id));
         applied.flat_map(|decision| &decision.follow_ups).collect()
     }
 
@@ -188,7 +190,7 @@ async fn standings<D: Dialect>(
     shards: Shards,
     ids: &[TaskId],
 ) -> Attempt<HashMap<TaskId, (LeaseToken, State)>> {
-    let mut standings = HashMap::new();
+    let mut standings = HashMap::default();
     for (shard, part) in by_shard(shards, ids, |id| *id) {
         for chunk in part.chunks(LIST_MAX) {
             for mut row in dialect.fetch(connection, statements(dialect, shard).standings(chunk)).await? {
