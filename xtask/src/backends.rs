@@ -14,7 +14,7 @@ pub(crate) struct Backend {
     pub(crate) module: &'static str,
     /// The test target that is its suite.
     pub(crate) suite: &'static str,
-    /// Further targets of the crate that need its server only, where they exist.
+    /// Further targets that need its server only: of its crate, of the handlers, of the program.
     pub(crate) also: &'static [&'static str],
     /// The server that it needs.
     pub(crate) server: Option<Needs>,
@@ -52,8 +52,12 @@ pub(crate) const CONFORMANCE: &str = "conformance";
 
 const BACKEND: Backend =
     Backend { name: "", package: "", module: "", suite: CONFORMANCE, also: &[], server: None };
+/// The crate of the handlers, whose tests need what they speak to.
+pub(crate) const HANDLERS: &str = "taskqueue-handlers";
 /// What the handlers' tests need, each target one server.
-const PEER: Backend = Backend { package: "taskqueue-handlers", ..BACKEND };
+const PEER: Backend = Backend { package: HANDLERS, ..BACKEND };
+/// The handlers' documents in a database, which has a module for each engine as a suite has.
+const DOCUMENTS: &[&str] = &["documents_server"];
 
 /// All of them, in the order of the table. The embedded ones are first, what handlers speak to is last.
 pub(crate) static BACKENDS: [Backend; 12] = [
@@ -63,6 +67,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         name: "postgres",
         package: "taskqueue-postgres",
         module: "postgres",
+        also: DOCUMENTS,
         server: Some(Needs {
             variable: "TASKQUEUE_POSTGRES_URL",
             tests_read: "TASKQUEUE_POSTGRES_URL",
@@ -90,6 +95,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         name: "mysql",
         package: "taskqueue-mysql",
         module: "mysql",
+        also: DOCUMENTS,
         server: Some(Needs {
             variable: "TASKQUEUE_MYSQL_URL",
             tests_read: "TASKQUEUE_MYSQL_URL",
@@ -103,6 +109,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         name: "mariadb",
         package: "taskqueue-mysql",
         module: "mariadb",
+        also: DOCUMENTS,
         server: Some(Needs {
             variable: "TASKQUEUE_MARIADB_URL",
             tests_read: "TASKQUEUE_MARIADB_URL",

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, VARIANT};
+use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, HANDLERS, VARIANT};
 use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, plan};
@@ -164,22 +164,28 @@ impl Run<'_> {
                 if let Some((ran, listed)) = self.program(backend, (package, target), &name, tell)? {
                     let counts = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
                     self.ran.others.push((format!("{target} of {package}, {name}"), counts));
+                } else if backend.also.contains(&target) {
+                    let what = format!("{target} of {package}, {name}: it has no tests of {}", backend.name);
+                    self.ran.others.push((what, Counts::of_check(false)));
                 }
             }
         }
         Ok(())
     }
 
-    /// What else is tested on this backend's servers: its crate's own tests, and the program on top. Through a pooler,
-    /// only what a pooler changes: the server behind it has rows of its own.
+    /// What else is tested on this backend's servers: its crate's own tests, the handlers', and the program on top.
+    /// Through a pooler, only what a pooler changes: the server behind it has rows of its own.
     fn other_targets<'w>(
         workspace: &'w Workspace,
         backend: &'static Backend,
     ) -> Vec<(&'static str, &'w str)> {
         let targets = |package| workspace.server_tests(package).map(move |target| (package, target));
+        let also = backend.also.iter().map(|also| {
+            let has = |package: &&str| workspace.server_tests(package).any(|target| target == *also);
+            ([HANDLERS, PROGRAM].into_iter().find(has).unwrap_or(backend.package), *also)
+        });
         if !backend.conforms() {
-            let also = |(_, target): &(_, &str)| backend.also.contains(target);
-            return targets(backend.package).chain(targets(PROGRAM)).filter(also).collect();
+            return also.collect();
         }
         let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
         let own = targets(backend.package);
@@ -188,7 +194,7 @@ impl Run<'_> {
         }
         let own = own.filter(|(_, target)| ![CONFORMANCE, POOLER_TARGET].contains(target));
         let on_top = targets(PROGRAM).filter(|(_, target)| *target == PROGRAM_TARGET);
-        own.chain([(backend.package, LIBRARY)]).chain(on_top).collect()
+        own.chain([(backend.package, LIBRARY)]).chain(also).chain(on_top).collect()
     }
 
     fn suite(&mut self, backend: &Backend, server: &str, tell: impl Fn(&mut Command)) -> Result<()> {

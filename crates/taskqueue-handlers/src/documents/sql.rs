@@ -50,9 +50,9 @@ impl From<SqlitePool> for SqlDocuments {
 macro_rules! on {
     ($store:expr, $pool:ident => $do:expr) => {
         match &$store.pool {
-            Pool::Postgres($pool) => $do.map_err(failed),
-            Pool::MySql($pool) => $do.map_err(failed),
-            Pool::Sqlite($pool) => $do.map_err(failed),
+            Pool::Postgres($pool) => $do,
+            Pool::MySql($pool) => $do,
+            Pool::Sqlite($pool) => $do,
         }
     };
 }
@@ -69,7 +69,7 @@ impl SqlDocuments {
             "postgres" | "postgresql" => PgPool::connect_lazy(url).map(Self::from),
             "mysql" | "mariadb" => MySqlPool::connect_lazy(url).map(Self::from),
             "sqlite" => SqlitePool::connect_lazy(url).map(Self::from),
-            _ => return Err(invalid("the URL is of no database that is supported")),
+            _ => return Err(invalid("the URL is none of postgres://, mysql://, mariadb:// or sqlite:")),
         };
         opened.map_err(|_| invalid("the URL is malformed"))
     }
@@ -82,37 +82,59 @@ impl SqlDocuments {
         let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let begins = table.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         if !begins || table.len() > 48 || !table.bytes().all(fits) {
-            return Err(invalid("the table is not 1 to 48 characters of [a-z0-9_] that begin with a letter"));
+            let what = "is not 1 to 48 characters of [a-z0-9_] that begin with a letter";
+            return Err(Error::invalid_input("documents", format!("table {table:?} {what}")));
         }
         table.clone_into(&mut self.table);
         Ok(self)
     }
 
-    /// Makes the table where it is missing.
+    /// Makes the table where it is missing; where it is there, no right to make one is needed. Of several at once each
+    /// finds it made.
     ///
     /// # Errors
     /// What the database says.
     pub async fn migrate(&self) -> std::result::Result<(), HandlerError> {
-        let columns = match self.pool {
+        if self.is_there().await? {
+            return Ok(());
+        }
+        let create = self.create();
+        let made = on!(self, pool => sqlx::raw_sql(create).execute(pool).await.map(drop));
+        match made {
+            // PostgreSQL refuses the second of two that make it at once, in spite of IF NOT EXISTS.
+            Err(sqlx::Error::Database(_)) if self.is_there().await? => Ok(()),
+            made => made.map_err(failed),
+        }
+    }
+
+    async fn is_there(&self) -> std::result::Result<bool, HandlerError> {
+        let select = self.statement("SELECT kind, name, document FROM {table} LIMIT 0");
+        match on!(self, pool => sqlx::query(select).execute(pool).await.map(drop)) {
+            Ok(()) => Ok(true),
+            Err(sqlx::Error::Database(_)) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn create(&self) -> AssertSqlSafe<String> {
+        self.statement(match self.pool {
             // "C": names are listed in the order of their bytes, and the primary key is that order.
             Pool::Postgres(_) => {
-                "kind text NOT NULL, name text COLLATE \"C\" NOT NULL, document text NOT NULL, \
-                 updated_at timestamptz NOT NULL DEFAULT now()"
+                "CREATE TABLE IF NOT EXISTS {table} (kind text NOT NULL, name text COLLATE \"C\" NOT NULL, \
+                 document text NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (kind, name))"
             }
             // Bytes: a collation of text would take names that end in spaces for the same.
             Pool::MySql(_) => {
-                "kind varchar(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name varbinary(1024) NOT NULL, \
+                "CREATE TABLE IF NOT EXISTS {table} (\
+                 kind varchar(32) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, name varbinary(1024) NOT NULL, \
                  document longtext CHARACTER SET utf8mb4 NOT NULL, \
-                 updated_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)"
+                 updated_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), PRIMARY KEY (kind, name))"
             }
             Pool::Sqlite(_) => {
-                "kind text NOT NULL, name text NOT NULL, document text NOT NULL, \
-                 updated_at text NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ'))"
+                "CREATE TABLE IF NOT EXISTS {table} (kind text NOT NULL, name text NOT NULL, document text NOT NULL, \
+                 updated_at text NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ')), PRIMARY KEY (kind, name))"
             }
-        };
-        let table = &self.table;
-        let create = format!("CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY (kind, name))");
-        on!(self, pool => sqlx::raw_sql(AssertSqlSafe(create)).execute(pool).await.map(drop))
+        })
     }
 
     /// A statement with this table and this engine's parameters, which are written `$1`, `$2` in order.
@@ -148,6 +170,7 @@ impl DocumentStore for SqlDocuments {
     async fn get(&self, id: DocumentId<'_>) -> std::result::Result<Option<String>, HandlerError> {
         let select = self.statement("SELECT document FROM {table} WHERE kind = $1 AND name = $2");
         on!(self, pool => sqlx::query_scalar(select).bind(id.kind).bind(id.name).fetch_optional(pool).await)
+            .map_err(failed)
     }
 
     async fn put(&self, id: DocumentId<'_>, json: &str) -> std::result::Result<(), HandlerError> {
@@ -155,11 +178,13 @@ impl DocumentStore for SqlDocuments {
         on!(self, pool => {
             sqlx::query(upsert).bind(id.kind).bind(id.name).bind(json).execute(pool).await.map(drop)
         })
+        .map_err(failed)
     }
 
     async fn delete(&self, id: DocumentId<'_>) -> std::result::Result<(), HandlerError> {
         let delete = self.statement("DELETE FROM {table} WHERE kind = $1 AND name = $2");
         on!(self, pool => sqlx::query(delete).bind(id.kind).bind(id.name).execute(pool).await.map(drop))
+            .map_err(failed)
     }
 
     async fn list(&self, list: ListNames<'_>) -> std::result::Result<Vec<String>, HandlerError> {
@@ -174,6 +199,7 @@ impl DocumentStore for SqlDocuments {
         );
         let select = self.statement(&text);
         on!(self, pool => sqlx::query_scalar(select).bind(kind).bind(after).bind(limit).fetch_all(pool).await)
+            .map_err(failed)
     }
 }
 
