@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
+use proof::Proof;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{RestorePayload, RestoreTier};
 use taskqueue_core::{Clock, SystemClock, TaskId};
@@ -40,6 +41,8 @@ impl Told {
 }
 
 struct Archive {
+    /// Of moto, where its image tells it.
+    version: String,
     bucket: String,
     client: Client,
     store: Arc<S3Store>,
@@ -54,11 +57,15 @@ impl Archive {
         let client = config.client().unwrap();
         let bucket = format!("moto-{}", TaskId::generate());
         client.create_bucket().bucket(&bucket).send().await.unwrap();
-        engine::report("moto", &config).await;
-        let archive =
-            Self { bucket, client, store: Arc::new(S3Store::new(config).unwrap()), told: Arc::default() };
+        let version = engine::report("moto", &config).await;
+        let (store, told) = (Arc::new(S3Store::new(config).unwrap()), Arc::default());
+        let archive = Self { version, bucket, client, store, told };
         archive.put("k", class).await;
         archive
+    }
+
+    fn shows(&self, what: &'static str) -> Proof {
+        proof::begin("restore", what, &format!("moto {}", self.version))
     }
 
     async fn put(&self, key: &str, class: &str) {
@@ -92,9 +99,8 @@ impl Archive {
 
 #[tokio::test]
 async fn a_restore_is_asked_for_waited_for_and_done_and_a_second_run_asks_no_more() {
-    let _proof =
-        crate::proof::begin("restore", "asked for, waited for and done; a second run asks no more", "moto 5");
     let archive = Archive::with("GLACIER").await;
+    let _proof = archive.shows("asked for, waited for and done; a second run asks no more");
     let payload = archive.payload(RestoreTier::Standard, "GLACIER");
     assert_eq!(archive.restore(&payload).await.unwrap(), Restored::After(Duration::from_secs(9)));
     for _ in 0..2 {
@@ -131,12 +137,8 @@ async fn what_is_not_archived_is_readable_for_good() {
 
 #[tokio::test]
 async fn what_the_archive_keeps_elsewhere_is_copied_and_goes_back_in_time() {
-    let _proof = crate::proof::begin(
-        "restore",
-        "what the archive keeps elsewhere is copied and goes back in time",
-        "moto 5",
-    );
     let archive = Archive::with("GLACIER").await;
+    let _proof = archive.shows("what the archive keeps elsewhere is copied and goes back in time");
     archive.put("vault/7", "STANDARD").await;
     let reference = format!("{}/vault/7", archive.bucket);
     let payload =

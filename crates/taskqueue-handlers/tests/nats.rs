@@ -27,8 +27,11 @@ async fn client() -> Client {
     async_nats::connect(url()).await.unwrap()
 }
 
+/// It tells the harness the server's version as well.
 fn shows(client: &Client, what: &'static str) -> Proof {
-    proof::begin("event", what, &format!("NATS {}", client.server_info().version))
+    let version = client.server_info().version;
+    println!("engine: nats {version}");
+    proof::begin("event", what, &format!("NATS {version}"))
 }
 
 /// A stream of its own for each test, in memory.

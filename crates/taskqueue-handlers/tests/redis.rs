@@ -28,6 +28,7 @@ async fn connection() -> MultiplexedConnection {
     Client::open(url()).unwrap().get_multiplexed_async_connection().await.unwrap()
 }
 
+/// It tells the harness the server's name and version as well.
 async fn shows(connection: &mut MultiplexedConnection, what: &'static str) -> Proof {
     let info: String = redis::cmd("INFO").arg("server").query_async(connection).await.unwrap();
     let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
@@ -35,6 +36,7 @@ async fn shows(connection: &mut MultiplexedConnection, what: &'static str) -> Pr
         (Some(version), _) => format!("Valkey {version}"),
         (None, version) => format!("Redis {}", version.unwrap()),
     };
+    println!("engine: redis {server}");
     proof::begin("event", what, &server)
 }
 
