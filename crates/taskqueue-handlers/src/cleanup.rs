@@ -29,10 +29,9 @@ use taskqueue_core::{NewTask, Outcome};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 use self::choose::Chooser;
-use crate::HandlerError;
-use crate::derived::derived_id;
 use crate::metrics::HandlerMetrics;
 use crate::store::{Condition, ListObjects, ListVersions, ObjectRef, ObjectStore, StoreError, Version};
+use crate::{HandlerError, derived};
 
 /// How many pages of a listing, of up to 1,000 entries, one task looks at.
 pub const PAGES_PER_TASK: usize = 10;
@@ -170,7 +169,7 @@ impl Handler for CleanupHandler {
         let cleaned = self.clean(&payload).await?;
         tracing::info!(objects = cleaned.objects, bytes = cleaned.bytes, "cleaned up {}", payload.bucket);
         let Some(key) = cleaned.continue_after else { return Ok(Outcome::done()) };
-        let id = derived_id(cx.id(), &[&key]);
+        let id = derived::from_task(cx.id(), &[&key]);
         let rest = CleanupPayload { continue_after: Some(key), ..payload };
         let rest = NewTask::new(&rest).map_err(TaskError::permanent)?;
         Ok(Outcome::done().then(rest.id(id)))

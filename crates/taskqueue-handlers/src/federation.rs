@@ -1,12 +1,11 @@
 //! Federation: the objects of an external bucket are brought into a local one, while both are in use. It owns what the
 //! two task types share; the listing is in `discovery`, the copying in `ingest`.
 
+mod attempt;
 mod config;
 mod discovery;
 mod history;
-mod ids;
 mod ingest;
-mod job;
 
 pub use self::config::{
     Conflict, ExternalBucket, ExternalStores, FederationConfig, FederationConfigStore, OneStore,
@@ -16,7 +15,7 @@ pub use self::ingest::{How, IngestHandler, Ingested};
 use crate::HandlerError;
 pub use crate::transfer::{SOURCE_ETAG_KEY, TransferConfig};
 
-/// The configuration of a bucket; `None` while it is paused.
+/// The configuration of a bucket, once it is found to make sense; `None` while it is paused.
 async fn configured(
     configs: &dyn FederationConfigStore,
     bucket: &str,
@@ -25,5 +24,6 @@ async fn configured(
     let config = config.ok_or_else(|| {
         HandlerError::permanent(format!("bucket {bucket:?} is not configured as federated"))
     })?;
+    config.validate().map_err(|error| HandlerError::permanent(error.to_string()))?;
     Ok((!config.paused).then_some(config))
 }

@@ -38,7 +38,7 @@ pub use self::scan::{Found, LifecycleScan};
 use crate::HandlerError;
 use crate::metrics::HandlerMetrics;
 use crate::store::{
-    Condition, CopyObject, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, Upload,
+    Condition, CopyObject, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, Upload, found,
 };
 
 /// How far the modification time may be off: listings and answers of S3 differ in their precision.
@@ -209,11 +209,7 @@ impl LifecycleHandler {
     }
 
     async fn look(&self, object: &ObjectRef) -> Result<Option<ObjectInfo>, StoreError> {
-        match self.store.head(object).await {
-            Ok(info) => Ok(Some(info)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        found(self.store.head(object).await)
     }
 }
 

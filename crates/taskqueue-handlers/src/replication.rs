@@ -30,7 +30,9 @@ use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload, types};
 use taskqueue_core::{Outcome, Result};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
-use crate::store::{Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind};
+use crate::store::{
+    Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, found,
+};
 use crate::transfer::{self, SOURCE_ETAG_KEY, Source, TransferConfig, TransferError};
 use crate::{HandlerError, HandlerMetrics};
 
@@ -266,13 +268,6 @@ async fn gone(store: &dyn ObjectStore, bucket: &str) -> Result<Replicated, Trans
     match store.list(&list).await {
         Ok(_) => Ok(Replicated::Gone),
         Err(error) => Err(TransferError::Source(error)),
-    }
-}
-
-fn found(answer: Result<ObjectInfo, StoreError>) -> Result<Option<ObjectInfo>, HandlerError> {
-    match answer {
-        Err(error) if error.is_not_found() => Ok(None),
-        answer => Ok(Some(answer?)),
     }
 }
 

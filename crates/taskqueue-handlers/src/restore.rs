@@ -23,16 +23,16 @@ use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{
     DEEP_ARCHIVE, GLACIER, LifecycleAction, LifecyclePayload, RestorePayload, types,
 };
-use taskqueue_core::{Clock, NewTask, Outcome, SystemClock, TaskId};
+use taskqueue_core::{Clock, NewTask, Outcome, SystemClock};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 pub use self::progress::{RestoreProgress, RestoreStatus, RestoreStatusStore};
-use crate::HandlerError;
-use crate::derived::derived_id;
 use crate::metrics::HandlerMetrics;
 use crate::store::{
     Condition, CopyObject, ObjectInfo, ObjectRef, ObjectStore, RestoreRequest, RestoreStarted, RestoreState,
+    found,
 };
+use crate::{HandlerError, derived};
 
 /// How often a restore is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,11 +207,8 @@ impl RestoreHandler {
 
     /// Whether an earlier run made the copy.
     async fn is_there(&self, target: &ObjectRef, archived: &ObjectInfo) -> Result<bool, HandlerError> {
-        match self.store.head(target).await {
-            Ok(info) => Ok(!is_archived(&info) && info.etag == archived.etag),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let there = found(self.store.head(target).await)?;
+        Ok(there.is_some_and(|info| !is_archived(&info) && info.etag == archived.etag))
     }
 
     async fn done(
@@ -252,14 +249,11 @@ impl Handler for RestoreHandler {
             Restored::After(delay) => Ok(Outcome::Snooze { delay }),
             Restored::Copied { expires, back } => {
                 let task = NewTask::new(&*back).map_err(TaskError::permanent)?;
-                Ok(Outcome::done().then(task.id(back_id(cx.id())).scheduled_at(expires)))
+                let id = derived::from_task(cx.id(), &["back"]);
+                Ok(Outcome::done().then(task.id(id).scheduled_at(expires)))
             }
         }
     }
-}
-
-fn back_id(restore: TaskId) -> TaskId {
-    derived_id(restore, &["back"])
 }
 
 fn object(payload: &RestorePayload) -> ObjectRef {

@@ -11,8 +11,7 @@ use taskqueue_core::{NewTask, Outcome, TaskId};
 use taskqueue_worker::{Handler, Metrics, TaskContext, TaskError};
 
 use super::{EventNotification, EventSink, Match, NotificationConfigStore, RecordConfig, record};
-use crate::derived::derived_id;
-use crate::{HandlerError, HandlerMetrics};
+use crate::{HandlerError, HandlerMetrics, derived};
 
 /// The metadata of a task that is one delivery: where to, and by which rule.
 const DESTINATION: &str = "taskqueue-event-destination";
@@ -152,5 +151,5 @@ fn delivery_task(cx: &TaskContext, to: &Match) -> NewTask {
 }
 
 fn delivery_id(parent: TaskId, to: &Match) -> TaskId {
-    derived_id(parent, &[&to.destination, to.configuration_id.as_deref().unwrap_or_default()])
+    derived::from_task(parent, &[&to.destination, to.configuration_id.as_deref().unwrap_or_default()])
 }

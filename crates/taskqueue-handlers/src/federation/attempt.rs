@@ -12,8 +12,7 @@ use super::history::{History, Next, is_copy};
 use super::{Conflict, FederationConfig, How, Ingested, SOURCE_ETAG_KEY, TransferConfig};
 use crate::HandlerError;
 use crate::store::{
-    Condition, ListObjects, ListVersions, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
-    Upload, Version, Written,
+    Condition, ListObjects, ListVersions, ObjectInfo, ObjectRef, ObjectStore, Upload, Version, Written, found,
 };
 use crate::transfer::{self, Etag, Source, TransferError};
 
@@ -22,8 +21,8 @@ const LOOKS_MAX: usize = 4;
 /// The version of what was written while a bucket kept none.
 const NULL_VERSION: &str = "null";
 
-/// What one attempt works on.
-pub(super) struct Job<'a> {
+/// One attempt: what it works on.
+pub(super) struct Attempt<'a> {
     pub(super) payload: &'a FederationIngestPayload,
     pub(super) config: &'a FederationConfig,
     pub(super) external: Arc<dyn ObjectStore>,
@@ -56,7 +55,7 @@ enum Decision {
     Write(Condition),
 }
 
-impl Job<'_> {
+impl Attempt<'_> {
     /// Makes the attempt.
     pub(super) async fn run(&self) -> Result<Ingested, HandlerError> {
         let mut wanted = Wanted::of(self.payload);
@@ -251,7 +250,7 @@ impl Job<'_> {
     }
 
     async fn look_outside(&self) -> Result<Option<ObjectInfo>, HandlerError> {
-        found(self.external.head(&self.outside().version(self.payload.version_id.clone())).await)
+        Ok(found(self.external.head(&self.outside().version(self.payload.version_id.clone())).await)?)
     }
 
     /// The versions here with the ETag of what each is a copy of. Only one that was sent in parts has another, and only
@@ -338,13 +337,6 @@ fn decide(here: Option<&ObjectInfo>, wanted: &Wanted, conflict: Conflict) -> Dec
 /// The ETag of what an object here is a copy of: its own, unless it says another.
 fn source_etag(info: &ObjectInfo) -> &str {
     info.attributes.metadata.get(SOURCE_ETAG_KEY).unwrap_or(&info.etag)
-}
-
-fn found<T>(answer: Result<T, StoreError>) -> Result<Option<T>, HandlerError> {
-    match answer {
-        Err(error) if error.kind() == StoreErrorKind::NotFound => Ok(None),
-        answer => Ok(Some(answer?)),
-    }
 }
 
 /// The versions of one key, the oldest first; none when there is no such key.

@@ -94,7 +94,8 @@ impl FederationConfig {
     /// Checks what was set.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is empty and an endpoint that is no `http` or `https` URL.
+    /// `InvalidInput` for a name that is empty and an endpoint that is no `http` or `https` URL, or has credentials in it.
+    /// The message does not repeat the endpoint.
     pub fn validate(&self) -> Result<()> {
         let ExternalBucket { endpoint, region, bucket, credentials } = &self.external;
         let named = [
@@ -106,10 +107,15 @@ impl FederationConfig {
         if let Some((name, _)) = named.into_iter().find(|(_, value)| value.is_empty()) {
             return Err(self.invalid(format!("{name} is empty")));
         }
-        match reqwest::Url::parse(endpoint) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(()),
-            _ => Err(self.invalid("external.endpoint is not an absolute http or https URL".to_owned())),
+        let url = reqwest::Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let Some(url) = url else {
+            return Err(self.invalid("external.endpoint is not an absolute http or https URL".to_owned()));
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            let message = "external.endpoint has credentials in it: name some in external.credentials";
+            return Err(self.invalid(message.to_owned()));
         }
+        Ok(())
     }
 
     fn invalid(&self, what: String) -> Error {
@@ -117,10 +123,11 @@ impl FederationConfig {
     }
 }
 
-/// `endpoint/bucket`, for errors and logs.
+/// `endpoint/bucket`, for errors and logs, without credentials that do not belong there.
 impl fmt::Display for ExternalBucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.endpoint.trim_end_matches('/'), self.bucket)
+        let endpoint = self.endpoint.rsplit_once('@').map_or(self.endpoint.as_str(), |(_, host)| host);
+        write!(f, "{}/{}", endpoint.trim_end_matches('/'), self.bucket)
     }
 }
 
@@ -189,6 +196,11 @@ mod tests {
         let mut endpoint = config();
         endpoint.external.endpoint = "s3.example.org".into();
         assert!(endpoint.validate().is_err_and(|error| error.to_string().contains("external.endpoint")));
+        let mut secret = config();
+        secret.external.endpoint = "https://key:hunter2@s3.example.org".into();
+        let error = secret.validate().expect_err("it holds a secret").to_string();
+        assert!(error.contains("external.endpoint has credentials"), "{error}");
+        assert!(!format!("{error} {}", secret.external).contains("hunter2"), "{error}");
         let mut name = config();
         name.external.credentials.clear();
         assert!(name.validate().is_err_and(|error| error.to_string().contains("external.credentials")));

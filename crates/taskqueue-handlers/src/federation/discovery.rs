@@ -25,9 +25,9 @@ use taskqueue_core::payloads::{
 use taskqueue_core::{BATCH_MAX, Clock, NewTask, Outcome, SystemClock, Timestamp};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
-use super::{ExternalStores, FederationConfig, FederationConfigStore, configured, ids};
+use super::{ExternalStores, FederationConfig, FederationConfigStore, configured};
 use crate::store::{ListObjects, ListVersions, ObjectStore, Version};
-use crate::{HandlerError, HandlerMetrics};
+use crate::{HandlerError, HandlerMetrics, derived};
 
 /// How long a task of a paused bucket is put off.
 pub const PAUSE_SNOOZE: Duration = Duration::from_secs(30);
@@ -108,13 +108,14 @@ impl DiscoveryHandler {
         let begin = page.started_at;
         let ingests = found.found.iter().map(|ingest| {
             let version = ingest.version_id.as_deref().unwrap_or_default();
-            let id = ids::derived(begin, &["ingest", &ingest.bucket, &ingest.key, version, &ingest.etag]);
+            let id =
+                derived::from_time(begin, &["ingest", &ingest.bucket, &ingest.key, version, &ingest.etag]);
             NewTask::new(ingest).map(|task| like(cx, task.id(id)))
         });
         let next = found.next_after.map(|after| {
             let prefix = page.prefix.as_deref().unwrap_or_default();
             let what = if page.include_versions { "versions" } else { "objects" };
-            let id = ids::derived(begin, &["discovery", &page.bucket, what, prefix, &after]);
+            let id = derived::from_time(begin, &["discovery", &page.bucket, what, prefix, &after]);
             let next = FederationDiscoveryPayload { start_after: Some(after), ..page.clone() };
             NewTask::new(&next).map(|task| like(cx, task.id(id)))
         });

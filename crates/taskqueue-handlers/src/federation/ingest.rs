@@ -1,5 +1,5 @@
 //! `federation_ingest`: one object of the external bucket becomes an object here. It owns the handler and its outcomes;
-//! the steps of one attempt are in `job`.
+//! the steps of one attempt are in `attempt`.
 //!
 //! What is read is what was listed: every request names the listed ETag. The size is checked, and the MD5 where the ETag
 //! is one, before the copy can be seen. Content type, encoding, disposition, language, cache control and the user's
@@ -42,10 +42,10 @@ use taskqueue_core::payloads::{FederationIngestPayload, types};
 use taskqueue_core::{Clock, NewTask, Outcome, Result, SystemClock};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
+use super::attempt::Attempt;
 use super::discovery::{PAUSE_SNOOZE, like};
-use super::job::Job;
 use super::{ExternalStores, FederationConfig, FederationConfigStore, TransferConfig, configured};
-use crate::derived::derived_id;
+use crate::derived;
 use crate::store::ObjectStore;
 use crate::{HandlerError, HandlerMetrics};
 
@@ -150,7 +150,7 @@ impl IngestHandler {
         is_last_attempt: bool,
     ) -> Result<Ingested, HandlerError> {
         let external = self.external.open(&config.external).await?;
-        let job = Job {
+        let attempt = Attempt {
             payload,
             config,
             external,
@@ -158,9 +158,9 @@ impl IngestHandler {
             transfer: self.transfer,
             now: self.clock.now(),
         };
-        let ingested = job.run().await;
+        let ingested = attempt.run().await;
         if ingested.as_ref().is_err_and(|error| is_last_attempt || error.is_permanent()) {
-            job.drop_upload().await;
+            attempt.drop_upload().await;
         }
         ingested
     }
@@ -185,7 +185,7 @@ impl Handler for IngestHandler {
         let [version, upload] =
             [&next.version_id, &next.upload_id].map(|id| id.as_deref().unwrap_or_default());
         // From this task's id and no other: a task completes once, so what follows it is enqueued once.
-        let id = derived_id(cx.id(), &[version, upload]);
+        let id = derived::from_task(cx.id(), &[version, upload]);
         Ok(Outcome::done().then(like(&cx, NewTask::new(&next).map_err(TaskError::permanent)?.id(id))))
     }
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use taskqueue_core::payloads::LifecyclePayload;
-use taskqueue_core::{NewTask, Result, TaskId};
-use uuid::Builder;
+use taskqueue_core::{NewTask, Result};
 
 use super::rules::{Decision, Rules, Tags};
-use crate::derived::derived_id;
+use crate::derived;
 use crate::store::{ListObjects, ListVersions, MultipartUpload, ObjectRef, ObjectStore, StoreError, Version};
 
 /// A walk over a bucket. Each step reads a page; the whole takes one request for each thousand versions, and one for
@@ -179,12 +178,11 @@ impl LifecycleScan {
     /// As [`NewTask::new`].
     pub fn task(payload: &LifecyclePayload) -> Result<NewTask> {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        let millis = payload.expected_mod_time.map_or(0, |nanos| nanos / 1_000_000);
-        let time = Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or_default(), &[0; 10]);
         let (version, upload) = (text(&payload.version_id), text(&payload.upload_id));
         let (etag, class) = (text(&payload.expected_etag), text(&payload.storage_class));
         let action = payload.action.as_str();
         let parts: [&str; 7] = [&payload.bucket, &payload.key, &version, &upload, &etag, &class, action];
-        Ok(NewTask::new(payload)?.id(derived_id(TaskId::from(time.into_uuid()), &parts)))
+        let id = derived::from_time(payload.expected_mod_time.unwrap_or_default(), &parts);
+        Ok(NewTask::new(payload)?.id(id))
     }
 }

@@ -118,6 +118,14 @@ impl StoreError {
     }
 }
 
+/// An answer to a look: what is not there is no failure.
+pub(crate) fn found<T>(answer: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match answer {
+        Err(error) if error.is_not_found() => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
 impl From<StoreError> for HandlerError {
     fn from(error: StoreError) -> Self {
         match (error.kind.is_transient(), error.retry_after) {
