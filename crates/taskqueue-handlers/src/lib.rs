@@ -1,5 +1,9 @@
-//! Ready-made handlers of `taskqueue`: webhooks, S3 event notifications, commands. They know no queue; each page
-//! says what a second run of the same task does.
+//! Ready-made handlers of `taskqueue`. They know no queue; each page says what a second run of the same task does.
+//!
+//! On object stores that speak S3 (feature `s3`; [`store::MemoryStore`] is one for tests): [`lifecycle`], [`cleanup`],
+//! [`restore`], [`federation`] (discovery and ingest), [`replication`]. What happened is told by [`event`] (to webhooks and
+//! files; features `nats`, `redis`, `kafka`), [`webhook`] and [`audit`]; [`exec`] runs a command for each task. What they look
+//! up is kept by [`documents`], in a folder or a database (feature `sql`).
 //!
 //! ```
 //! use taskqueue_handlers::event::{Durability, EventHandler, FileSink};
@@ -30,6 +34,8 @@ pub mod exec;
 pub mod federation;
 pub mod lifecycle;
 mod metrics;
+#[cfg(any(feature = "nats", feature = "s3"))]
+mod percent;
 pub mod replication;
 pub mod restore;
 pub mod store;

@@ -18,12 +18,14 @@ use taskqueue_core::{Error, ErrorKind, Result};
 
 use super::{EventNotification, EventSink};
 use crate::HandlerError;
+use crate::percent::of_credentials;
 
 /// How notifications are published to NATS. `Debug` hides user names, passwords and tokens.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct NatsConfig {
-    /// The servers, with a comma between them: `nats://host:4222`, `tls://user:password@host`, `nats://token@host`.
+    /// The servers, with a comma between them: `nats://host:4222`, `tls://user:password@host`, `nats://token@host`. The
+    /// credentials of one are those of all; different ones are refused.
     pub servers: String,
     /// The subject that all are published to, without wildcards.
     pub subject: String,
@@ -68,19 +70,64 @@ impl NatsConfig {
     }
 
     /// Checks what was set, and reads the servers.
-    fn validate(&self) -> Result<Vec<ServerAddr>> {
-        let invalid = |message: &str| Error::invalid_input("event", format!("nats: {message}"));
+    fn validate(&self) -> Result<Servers> {
+        let invalid = |message: String| Error::invalid_input("event", format!("nats: {message}"));
         if self.timeout.is_zero() {
-            return Err(invalid("timeout is zero: no delivery could succeed"));
+            return Err(invalid("timeout is zero: no delivery could succeed".to_owned()));
         }
         let is_token = |token: &str| !token.is_empty() && !token.contains(['*', '>', ' ', '\t', '\r', '\n']);
         if !self.subject.split('.').all(is_token) {
-            return Err(invalid("the subject is empty, or has spaces, wildcards or empty parts"));
+            let subject = &self.subject;
+            return Err(invalid(format!(
+                "subject {subject:?} is empty or has spaces, wildcards or empty parts"
+            )));
         }
-        let servers = self.servers.split(',').map(|server| server.trim().parse::<ServerAddr>());
-        servers
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| invalid("the servers are not URLs of NATS"))
+        Servers::parse(&self.servers).map_err(|what| invalid(what.to_owned()))
+    }
+}
+
+/// Where the servers are, and who asks.
+struct Servers {
+    addresses: Vec<ServerAddr>,
+    login: Option<Login>,
+}
+
+#[derive(PartialEq, Eq)]
+enum Login {
+    User { name: String, password: String },
+    Token(String),
+}
+
+impl Servers {
+    /// Takes the credentials out of the URLs: the client uses none that stand there, and logs URLs as they are.
+    fn parse(text: &str) -> std::result::Result<Self, &'static str> {
+        let mut servers = Self { addresses: Vec::new(), login: None };
+        for server in text.split(',') {
+            let (address, login) = Self::parse_one(server.trim())
+                .ok_or("the servers are not URLs as nats://host:4222,nats://host")?;
+            if login.is_some() && servers.login.is_some() && servers.login != login {
+                return Err("the servers have different credentials");
+            }
+            servers.login = login.or(servers.login);
+            servers.addresses.push(address);
+        }
+        Ok(servers)
+    }
+
+    fn parse_one(server: &str) -> Option<(ServerAddr, Option<Login>)> {
+        let mut url = server.parse::<ServerAddr>().ok()?.into_inner();
+        let login = match (of_credentials(url.username()), url.password().map(of_credentials)) {
+            (name, Some(password)) => Some(Login::User { name, password }),
+            (token, None) => (!token.is_empty()).then_some(Login::Token(token)),
+        };
+        url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+        Some((ServerAddr::from_url(url).ok()?, login))
+    }
+
+    /// Hosts and ports, for errors.
+    fn hosts(&self) -> String {
+        let host = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
+        self.addresses.iter().map(host).collect::<Vec<_>>().join(",")
     }
 }
 
@@ -121,16 +168,20 @@ impl NatsSink {
     /// `InvalidInput` for a subject, a URL or a timeout that is none; `Backend` when TLS cannot be set up.
     pub async fn connect(config: NatsConfig) -> Result<Self> {
         let servers = config.validate()?;
-        let host = |server: &ServerAddr| format!("{}:{}", server.host(), server.port());
-        let hosts = servers.iter().map(host).collect::<Vec<_>>().join(",");
+        let hosts = servers.hosts();
         let complaints = Arc::new(Complaints::default());
         let heard = Arc::clone(&complaints);
-        let options =
+        let mut options =
             ConnectOptions::new().name("taskqueue").retry_on_initial_connect().event_callback(move |event| {
                 heard.hear(&event);
                 std::future::ready(())
             });
-        let client = options.connect(servers).await.map_err(|source| {
+        options = match servers.login {
+            Some(Login::User { name, password }) => options.user_and_password(name, password),
+            Some(Login::Token(token)) => options.token(token),
+            None => options,
+        };
+        let client = options.connect(servers.addresses).await.map_err(|source| {
             Error::new(ErrorKind::Backend, "event", format!("nats at {hosts}: cannot be set up"))
                 .with_source(source)
         })?;
@@ -240,7 +291,42 @@ impl Complaints {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// What the client says first to a server whose URL has these credentials.
+    async fn hello(credentials: &str) -> serde_json::Value {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{credentials}@{}", listener.local_addr().unwrap());
+        let _sink = NatsSink::connect(NatsConfig::new(url, "events")).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        stream.write_all(b"INFO {\"server_id\":\"s\",\"max_payload\":1024}\r\n").await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        serde_json::from_str(line.strip_prefix("CONNECT ").unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_server_is_told_the_credentials_of_its_url() {
+        let user = hello("ada:a%40b+c&d=").await;
+        assert_eq!((&user["user"], &user["pass"]), (&"ada".into(), &"a@b+c&d=".into()));
+        assert_eq!(hello("s3cr%2Ft").await["auth_token"], "s3cr/t");
+    }
+
+    #[test]
+    fn credentials_are_the_same_for_all_servers() {
+        let servers = Servers::parse("nats://ada:x@one, tls://two:4443,nats://ada:x@[::1]").ok().unwrap();
+        assert_eq!(servers.hosts(), "one:4222,two:4443,::1:4222");
+        assert!(servers.addresses.iter().all(|address| !address.has_user_pass()));
+        assert!(servers.addresses[1].tls_required());
+        assert_eq!(
+            Servers::parse("nats://ada:x@one,nats://ada:y@two").err(),
+            Some("the servers have different credentials")
+        );
+    }
 
     #[tokio::test]
     async fn what_is_no_subject_url_or_timeout_is_refused_without_being_shown() {

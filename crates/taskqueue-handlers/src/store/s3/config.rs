@@ -16,7 +16,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use reqwest::Url;
 use taskqueue_core::{Error, Result};
 
-use super::read::url_decoded;
+use crate::percent::of_credentials;
 
 const OPERATION: &str = "s3";
 const GIB: u64 = 1 << 30;
@@ -120,7 +120,9 @@ impl S3Config {
         let endpoint = format!("{}://{host}{port}{}", url.scheme(), url.path().trim_end_matches('/'));
         let credentials = match (url.username(), url.password()) {
             ("", None) => S3Credentials::from_environment()?,
-            (id, Some(secret)) if !id.is_empty() => S3Credentials::new(decoded(id), decoded(secret)),
+            (id, Some(secret)) if !id.is_empty() => {
+                S3Credentials::new(of_credentials(id), of_credentials(secret))
+            }
             _ => return Err(invalid("has half a pair of credentials")),
         };
         let mut config = Self::new(Some(endpoint), credentials);
@@ -198,11 +200,6 @@ impl S3Config {
             Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
         }
     }
-}
-
-/// In a URL's credentials a plus stays one.
-fn decoded(text: &str) -> String {
-    url_decoded(&text.replace('+', "%2B"))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use aws_sdk_s3::types::{self, EncodingType};
 use chrono::Utc;
 
 use super::order::OrderOf;
+use crate::percent;
 use crate::store::{
     DeleteOutcome, MultipartUpload, ObjectPage, ObjectRef, Part, RestoreState, StoreError, StoreErrorKind,
     Upload, UploadPage, Version, VersionPage, Written,
@@ -226,16 +227,9 @@ impl Decode {
         match self {
             Self::Plain => key.to_owned(),
             // S3 writes a space as a plus.
-            Self::Url => url_decoded(key),
+            Self::Url => percent::of_form(key),
         }
     }
-}
-
-/// As a form's text: a plus is a space.
-pub(super) fn url_decoded(text: &str) -> String {
-    // The decoder at hand reads pairs: with these encoded the text is the name of one.
-    let text = text.replace('&', "%26").replace('=', "%3D");
-    form_urlencoded::parse(text.as_bytes()).next().map_or(String::new(), |(name, _)| name.into_owned())
 }
 
 #[cfg(test)]
