@@ -71,8 +71,11 @@ impl AuditConfig {
     /// # Errors
     /// `InvalidInput` for a batch of no records or no bytes.
     pub fn validate(&self) -> Result<()> {
-        if self.records_max == 0 || self.bytes_max == 0 {
-            return Err(Error::invalid_input("audit_log", "a batch of no records or no bytes"));
+        if self.records_max == 0 {
+            return Err(Error::invalid_input("audit_log", "records_max is 0: no batch could hold a record"));
+        }
+        if self.bytes_max == 0 {
+            return Err(Error::invalid_input("audit_log", "bytes_max is 0: no batch could hold a record"));
         }
         Ok(())
     }

@@ -60,8 +60,11 @@ impl KafkaConfig {
         if self.timeout.as_millis() == 0 {
             return invalid("timeout is zero: no delivery could succeed".to_owned());
         }
-        if self.brokers.is_empty() || self.topic.is_empty() {
-            return invalid("no brokers or no topic".to_owned());
+        if self.brokers.is_empty() {
+            return invalid("brokers are empty: expected host:9092,host:9092".to_owned());
+        }
+        if self.topic.is_empty() {
+            return invalid("topic is empty".to_owned());
         }
         if let Some(setting) = OURS.iter().find(|setting| self.client.contains_key(**setting)) {
             return invalid(format!("the setting {setting} is the sink's own"));

@@ -113,7 +113,8 @@ impl RedisSink {
         if name.is_empty() {
             return Err(invalid("the stream or channel has no name"));
         }
-        let client = Client::open(config.url.as_str()).map_err(|_| invalid("the URL is none of Redis"))?;
+        let client = Client::open(config.url.as_str())
+            .map_err(|_| invalid("the URL is none as redis://host:6379/0; TLS is not supported"))?;
         let host = client.get_connection_info().addr().to_string();
         let settings = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(config.timeout))
