@@ -74,6 +74,13 @@ impl Failure {
         Self::new(Code::Ok, "")
     }
 
+    /// With another exit code.
+    #[cfg(feature = "sql")]
+    pub(crate) fn with_code(mut self, code: Code) -> Self {
+        self.code = code;
+        self
+    }
+
     /// Puts what was going on before the message.
     pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
         self.message = format!("{what}: {}", self.message);

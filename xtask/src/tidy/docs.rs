@@ -8,6 +8,10 @@ use crate::workspace::{File, Files};
 /// The program that the README's first Rust block shows; cargo compiles it.
 const EXAMPLE: &str = "crates/taskqueue-cli/examples/welcome.rs";
 
+/// The annotated file of `work --config`, and the page that shows it.
+const HANDLERS_FILE: &str = "crates/taskqueue-cli/examples/handlers.toml";
+const HANDLERS_PAGE: &str = "docs/handlers.md";
+
 /// Where metrics are named, and where they are explained.
 const METRICS_SOURCE: &str = "crates/taskqueue-core/src/metrics.rs";
 const METRICS_PAGE: &str = "docs/metrics.md";
@@ -79,18 +83,36 @@ pub(super) fn links(files: &Files) -> Vec<Violation> {
 /// `readme-example`: the README's first Rust block is the example that cargo compiles, without its opening
 /// comment.
 pub(super) fn readme_example(files: &Files) -> Vec<Violation> {
-    let (readme, example) = (files.get("README.md"), files.get(EXAMPLE));
-    let shown = readme.and_then(|file| rust_block(&file.text));
-    let compiled = example.map(|file| {
+    let compiled = files.get(EXAMPLE).map(|file| {
         let code = file.text.lines().skip_while(|line| line.starts_with("//!") || line.is_empty());
         code.collect::<Vec<_>>().join("\n")
     });
-    match (shown, compiled) {
-        (Some((_, shown)), Some(compiled)) if shown == compiled => Vec::new(),
+    shown("readme-example", files, ("README.md", "```rust"), (EXAMPLE, compiled))
+}
+
+/// `handlers-example`: the page's first block of TOML is the file that a test makes every handler of.
+pub(super) fn handlers_example(files: &Files) -> Vec<Violation> {
+    let tried = files.get(HANDLERS_FILE).map(|file| file.text.trim_end().to_owned());
+    shown("handlers-example", files, (HANDLERS_PAGE, "```toml"), (HANDLERS_FILE, tried))
+}
+
+/// Whether the first block of a page that begins with this fence is what stands in a file.
+fn shown(
+    rule: &'static str,
+    files: &Files,
+    (page, fence): (&str, &str),
+    (path, expected): (&str, Option<String>),
+) -> Vec<Violation> {
+    match (files.get(page).and_then(|file| block(&file.text, fence)), expected) {
+        (Some((_, shown)), Some(expected)) if shown == expected => Vec::new(),
         (shown, _) => {
             let line = shown.map_or(1, |(line, _)| line);
-            let message = format!("the first Rust block is not the code of {EXAMPLE}");
-            vec![Violation::new("readme-example", "README.md", line, message)]
+            vec![Violation::new(
+                rule,
+                page,
+                line,
+                format!("the first {fence} block is not what stands in {path}"),
+            )]
         }
     }
 }
@@ -99,9 +121,9 @@ fn is_metric(name: &str) -> bool {
     METRIC_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
-/// The first block of Rust and the line on which its code begins.
-fn rust_block(text: &str) -> Option<(usize, String)> {
-    let begin = text.lines().position(|line| line == "```rust")? + 1;
+/// The first block with this fence, and the line on which its code begins.
+fn block(text: &str, fence: &str) -> Option<(usize, String)> {
+    let begin = text.lines().position(|line| line == fence)? + 1;
     let code: Vec<&str> = text.lines().skip(begin).take_while(|line| *line != "```").collect();
     Some((begin + 1, code.join("\n")))
 }
@@ -225,6 +247,14 @@ mod tests {
         let found = readme_example(&Files::of([("README.md", "# x\n```rust\nfn old() {}\n```\n"), example]));
         assert_eq!(found[0].line, 3);
         assert_eq!(readme_example(&Files::of([("README.md", "# x\n"), example])).len(), 1);
+    }
+
+    #[test]
+    fn a_page_that_shows_another_file_of_handlers_than_the_tried_one_is_found() {
+        let tried = (HANDLERS_FILE, "# All.\n[store]\n");
+        let page = |text| handlers_example(&Files::of([(HANDLERS_PAGE, text), tried]));
+        assert_eq!(page("# x\n```toml\n# All.\n[store]\n```\n"), []);
+        assert_eq!(page("# x\n```toml\n[store]\n```\n")[0].line, 3);
     }
 
     #[test]

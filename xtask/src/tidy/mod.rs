@@ -28,10 +28,11 @@ pub(crate) struct Violation {
 type Rule = fn(&Files) -> Vec<Violation>;
 
 /// Every rule but the layers, which reads `cargo tree` as well.
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 16] = [
     ("file-length", lengths::files),
     ("function-length", lengths::functions),
     ("module-docs", words::module_docs),
+    ("vocabulary", words::vocabulary),
     ("no-ignored-tests", words::ignored_tests),
     ("no-sleeps", words::sleeps),
     ("no-unfinished-code", words::unfinished),
@@ -42,6 +43,7 @@ const RULES: [(&str, Rule); 14] = [
     ("docs-index", docs::index),
     ("metrics-page", docs::metrics_page),
     ("readme-example", docs::readme_example),
+    ("handlers-example", docs::handlers_example),
     ("licences", docs::licences),
 ];
 
@@ -88,6 +90,7 @@ mod tests {
         let broken = Files::of([
             ("crates/taskqueue-sqlite/src/lib.rs", "#[ignore]\nfn a() { thread::sleep(x); todo!() }\n"),
             ("xtask/src/tidy/words.rs", ""),
+            ("crates/taskqueue-core/src/job.rs", "//! Jobs.\n"),
             ("docs/README.md", "[gone](gone.md)\n"),
             ("docs/alone.md", "[host](https://index.example.org)\n"),
             ("README.md", "no example\n"),

@@ -14,11 +14,60 @@ const UNFINISHED_WORDS: [&str; 3] = ["TODO", "FIXME", "XXX:"];
 const HOSTS_AND_PATHS: [&str; 7] =
     ["://registry", "://index.", "://static.", "://proxy.", "/root/", "/home/", "/Users/"];
 
+/// Words of other queues for what ours has its own for: a task, to complete it, to fail it.
+const SYNONYMS: [&str; 5] = ["job", "jobs", "ack", "acks", "nack"];
+/// Another, which a function may have in its name all the same: errors have messages.
+const SYNONYM_BUT_OF_ERRORS: &str = "message";
+/// What stands before a name that is declared.
+const DECLARING: [&str; 6] = ["fn", "struct", "enum", "trait", "mod", "type"];
+
 /// `module-docs`: a reader learns first what a file owns and what it refuses to know.
 pub(super) fn module_docs(files: &Files) -> Vec<Violation> {
     let undocumented = files.rust().filter(|file| !file.text.starts_with("//! "));
     let message = "the file does not open with `//!`: say what it owns and what it refuses to know";
     undocumented.map(|file| Violation::new("module-docs", &file.path, 1, message)).collect()
+}
+
+/// `vocabulary`: one thing has one name, in the names of files and of what they declare.
+pub(super) fn vocabulary(files: &Files) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for file in files.rust().filter(|file| file.path.starts_with("crates/") && file.path.contains("/src/")) {
+        let stem = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let code = source::code(&file.text);
+        let declared = (1..).zip(code.lines()).filter_map(|(line, text)| Some((line, declared(text)?)));
+        for (line, (kind, name)) in std::iter::once((1, ("mod", stem))).chain(declared) {
+            let is_synonym = |word: &String| {
+                SYNONYMS.contains(&word.as_str()) || (word == SYNONYM_BUT_OF_ERRORS && kind != "fn")
+            };
+            if let Some(word) = words(name).iter().find(|word| is_synonym(word)) {
+                let message = format!("{name}: {word} is a word of other queues; CONTRIBUTING.md has ours");
+                violations.push(Violation::new("vocabulary", &file.path, line, message));
+            }
+        }
+    }
+    violations
+}
+
+/// What a line declares, and its name.
+fn declared(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.split_whitespace();
+    let kind = words.find(|word| DECLARING.contains(word))?;
+    let name = words.next()?.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    Some((kind, name))
+}
+
+/// The words of a name in either case, in small letters.
+fn words(name: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    for c in name.chars() {
+        if c == '_' || c.is_uppercase() {
+            words.push(String::new());
+        }
+        if c != '_' {
+            words.last_mut().expect("there is always one").extend(c.to_lowercase());
+        }
+    }
+    words
 }
 
 /// `no-ignored-tests`: a test that does not run is taken for one that passes.
@@ -112,6 +161,22 @@ mod tests {
         let found =
             module_docs(&Files::of([("a.rs", "//! Owns a.\n"), ("b.rs", "use a;\n"), ("c.md", "text")]));
         assert_eq!(found.iter().map(|found| found.path.as_str()).collect::<Vec<_>>(), ["b.rs"]);
+    }
+
+    #[test]
+    fn words_of_other_queues_are_found_in_names_of_files_and_declarations() {
+        let text = "//! Acks.\nuse other::Job;\npub(crate) struct AckTimer<'a>;\nlet job = message();\n\
+            async fn run_job() {}\nfn message() {}\nstruct MessageId;\nfn back_track() {}\n";
+        let files = Files::of([("crates/a/src/b.rs", text), ("crates/a/tests/b.rs", text)]);
+        assert_eq!(lines(vocabulary(&files)), [3, 5, 7]);
+        let file = Files::of([("crates/a/src/job.rs", "//! One attempt.\n")]);
+        let found: Vec<_> = vocabulary(&file).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "crates/a/src/job.rs:1: vocabulary: job: job is a word of other queues; CONTRIBUTING.md has ours"
+            ]
+        );
     }
 
     #[test]

@@ -83,11 +83,13 @@ impl Lifecycle {
     fn scan(&self) -> Outcome<LifecycleScan> {
         let text = std::fs::read_to_string(&self.rules)
             .map_err(|error| Failure::io(format!("cannot read {}", self.rules.display()), &error))?;
-        let rules = Rules::parse(&text)?;
+        let rules =
+            Rules::parse(&text).map_err(|error| Failure::from(error).context(self.rules.display()))?;
         if rules.is_empty() {
-            return Err(Failure::usage("no rule is enabled"));
+            return Err(Failure::usage(format!("{}: no rule is enabled", self.rules.display())));
         }
-        let store = S3Store::new(S3Config::from_url(&self.s3_url)?)?;
+        let store = S3Config::from_url(&self.s3_url).and_then(S3Store::new);
+        let store = store.map_err(|error| Failure::from(error).context("--s3-url"))?;
         let now = self.as_of.unwrap_or_else(|| SystemClock.now());
         Ok(LifecycleScan::new(Arc::new(store), rules, &self.bucket, now))
     }

@@ -52,7 +52,8 @@ task's id in TASKQUEUE_TASK_ID.
 On SIGTERM or Ctrl-C a worker stops claiming, finishes what it runs and ends; a second signal ends it at once.
 
 Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file \
-gives a secret.
+gives a secret; those of --handlers when the file of --config does. docs/handlers.md has a whole such file, and says what \
+each handler promises. Paths in it are seen from where the worker is started.
 
 RUST_LOG sets what is logged. A SQLite file that does not exist yet is created; a server's tables are made by \
 `taskqueue migrate`.";
@@ -76,22 +77,25 @@ pub(crate) struct Args {
     /// Append tasks of type `event` to a file, as S3 notification records, one a line
     #[arg(long, value_name = "FILE", help_heading = "Handlers")]
     event_file: Option<PathBuf>,
-    /// Handle these types with the ready-made handlers, as the file of --config says
+    /// Handle these types with the ready-made handlers, as the file of --config says: lifecycle, cleanup, restore,
+    /// federation_discovery, federation_ingest, replication, event, webhook, audit_log
     #[arg(long, value_name = "TYPES", value_delimiter = ',', requires = "config", help_heading = "Handlers")]
     handlers: Vec<TaskType>,
-    /// What the ready-made handlers need to know: stores, buckets, destinations, where secrets are
+    /// What the handlers of --handlers need to know, in TOML: stores, buckets, destinations, where secrets are
     #[arg(long, value_name = "FILE", requires = "handlers", help_heading = "Handlers")]
     config: Option<PathBuf>,
     /// Handle only these types of those above
     #[arg(long, value_name = "TYPES", value_delimiter = ',', help_heading = "Handlers")]
     types: Vec<TaskType>,
-    /// Let webhooks reach private addresses too: this host, the local network
+    /// Let the webhooks of --webhook, --webhooks and --event-webhook reach private addresses too: this host, the local
+    /// network
     #[arg(long, help_heading = "Handlers")]
     allow_private: bool,
-    /// Sign webhooks with the secret in this file
+    /// Sign those webhooks with the secret in this file
     #[arg(long, value_name = "FILE", help_heading = "Handlers")]
     webhook_secret_file: Option<PathBuf>,
-    /// How long one attempt may take [default: 30s for webhooks, for commands no limit]
+    /// How long one attempt of a command or of those webhooks may take [default: 30s for webhooks, for commands no
+    /// limit]
     #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Handlers")]
     timeout: Option<Duration>,
 

@@ -21,7 +21,7 @@ use self::place::Place;
 use self::receiver::Receiver;
 use self::summary::Summary;
 use self::verify::{Kill, Verdict};
-use self::worker_process::{Job, WorkerProcess};
+use self::worker_process::{Instructions, WorkerProcess};
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::progress::Progress;
@@ -96,17 +96,22 @@ struct Run {
 /// in what the environment names for other commands, only where the command line itself says so.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let mut stop = Stop::listen(false)?;
+    let args = match args {
+        #[cfg(feature = "s3")]
+        Args { other: Some(Other::S3(args)), .. } => return s3::play(target, args, &mut stop).await,
+        args => args,
+    };
     tokio::select! {
         outcome = play(target, args) => outcome,
-        () = stop.requested() => Err(Failure::new(Code::Interrupted, "demo: interrupted")),
+        () = stop.requested() => Err(interrupted()),
     }
 }
 
+fn interrupted() -> Failure {
+    Failure::new(Code::Interrupted, "demo: interrupted")
+}
+
 async fn play(target: &Target, args: Args) -> Outcome {
-    #[cfg(feature = "s3")]
-    if let Some(Other::S3(args)) = args.other {
-        return s3::play(target, args).await;
-    }
     let source = Source::choose(args.input)?;
     let place = Place::choose(target, args.keep)?;
     let gathered = read(source, args.limit).await?;
@@ -192,14 +197,14 @@ async fn enqueue(queue: &impl Queue, events: &[Event]) -> Outcome<Vec<Timestamp>
 
 /// Has the events delivered, with a kill in the middle.
 async fn deliver(queue: &impl Queue, receiver: &Receiver, place: &Place, total: u64) -> Outcome<Kill> {
-    let job = Job {
+    let told = Instructions {
         target: place.target.clone(),
         handlers: vec!["--event-webhook".into(), receiver.url(), "--allow-private".into()],
         variables: Vec::new(),
         concurrency: CONCURRENCY,
         visibility_timeout: VISIBILITY_TIMEOUT,
     };
-    let first = WorkerProcess::start(&job, &place.log(1))?;
+    let first = WorkerProcess::start(&told, &place.log(1))?;
     output::line(format!(
         "3  Delivering them to {} with worker 1 (process {})",
         receiver.url(),
@@ -209,7 +214,7 @@ async fn deliver(queue: &impl Queue, receiver: &Receiver, place: &Place, total: 
     let kill_at = (total * KILL_AT_PERCENT).div_ceil(100);
     let first = watch.until(first, |arrived| async move { Ok(arrived >= kill_at) }).await?;
     watch.hide();
-    let (mut kill, second) = kill_and_restart(queue, first, &job, place).await?;
+    let (mut kill, second) = kill_and_restart(queue, first, &told, place).await?;
     watch.show();
     let last = {
         let all = watch.until(second, |arrived| async move { Ok(arrived >= total && is_done(queue).await?) });
@@ -246,7 +251,7 @@ async fn taken_back(queue: &impl Queue, held: Vec<TaskId>) -> Outcome<Timestamp>
 async fn kill_and_restart(
     queue: &impl Queue,
     first: WorkerProcess,
-    job: &Job,
+    told: &Instructions,
     place: &Place,
 ) -> Outcome<(Kill, WorkerProcess)> {
     let pid = first.pid();
@@ -263,7 +268,7 @@ async fn kill_and_restart(
     output::line(format!("4  Killed worker 1 (SIGKILL to process {pid}) while it held {tasks}"))?;
     output::line(format!("   their leases end within {timeout} s; whoever looks then takes them back"))?;
     let restarted_at = SystemClock.now();
-    let second = WorkerProcess::start(job, &place.log(2))?;
+    let second = WorkerProcess::start(told, &place.log(2))?;
     output::line(format!("5  Delivering the rest with worker 2 (process {})", second.pid()))?;
     Ok((Kill { at, restarted_at, held, taken_back_at: None }, second))
 }

@@ -15,11 +15,12 @@ use tokio::time::Instant;
 use self::buckets::Buckets;
 use self::summary::Summary;
 use super::place::Place;
-use super::worker_process::{Job, WorkerProcess};
-use super::{KILL_AT_PERCENT, LOOK_INTERVAL, STALL_MAX, VISIBILITY_TIMEOUT, refuse_leftovers};
+use super::worker_process::{Instructions, WorkerProcess};
+use super::{KILL_AT_PERCENT, LOOK_INTERVAL, STALL_MAX, VISIBILITY_TIMEOUT, interrupted, refuse_leftovers};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, count};
 use crate::progress::Progress;
+use crate::stop::Stop;
 use crate::target::Target;
 
 const CONCURRENCY: usize = 16;
@@ -66,18 +67,23 @@ struct Moved {
     dead_letters: u64,
 }
 
-/// Runs the demo.
-pub(super) async fn play(target: &Target, args: Args) -> Outcome {
+/// Runs the demo until it ends or is to stop. What it made is removed in either case.
+pub(super) async fn play(target: &Target, args: Args, stop: &mut Stop) -> Outcome {
     let config = server(&args)?;
     let place = Place::choose(target, args.keep)?;
     let buckets = Buckets::create(&config).await?;
-    let played = act(&place, &config, &buckets, args.objects).await;
+    let played = tokio::select! {
+        played = act(&place, &config, &buckets, args.objects) => played,
+        () = stop.requested() => Err(interrupted()),
+    };
     if args.keep {
         output::line(format!("   kept: buckets {} and {}", buckets.external, buckets.local))?;
-    } else {
-        buckets.remove().await?;
+        return played;
     }
-    played
+    match (played, buckets.remove().await) {
+        (Err(played), Err(removed)) => Err(played.note(removed.message().unwrap_or_default())),
+        (played, removed) => played.and(removed),
+    }
 }
 
 fn server(args: &Args) -> Outcome<S3Config> {
@@ -124,9 +130,9 @@ async fn work(
     buckets: &Buckets,
     objects: u64,
 ) -> Outcome<Moved> {
-    let job = job(place, config, buckets)?;
+    let told = instructions(place, config, buckets)?;
     let started = Instant::now();
-    let first = WorkerProcess::start(&job, &place.log(1))?;
+    let first = WorkerProcess::start(&told, &place.log(1))?;
     output::line(format!("3  Bringing them into {} with worker 1 (process {})", buckets.local, first.pid()))?;
     let kill_at = (objects * KILL_AT_PERCENT).div_ceil(100);
     let first = watch(queue, first, objects, |stats| stats.completed >= kill_at).await?;
@@ -136,7 +142,7 @@ async fn work(
     let held = queue.list(&running).await?.tasks.len();
     let tasks = count(held as u64, "task", "tasks");
     output::line(format!("4  Killed worker 1 (SIGKILL to process {pid}) while it held {tasks}"))?;
-    let second = WorkerProcess::start(&job, &place.log(2))?;
+    let second = WorkerProcess::start(&told, &place.log(2))?;
     output::line(format!("   Bringing the rest with worker 2 (process {})", second.pid()))?;
     let is_done = |stats: &taskqueue_core::QueueStats| stats.pending + stats.running + stats.failed == 0;
     watch(queue, second, objects, is_done).await?.stop().await?;
@@ -144,7 +150,7 @@ async fn work(
 }
 
 /// The worker's options, and the file that they name.
-fn job(place: &Place, config: &S3Config, buckets: &Buckets) -> Outcome<Job> {
+fn instructions(place: &Place, config: &S3Config, buckets: &Buckets) -> Outcome<Instructions> {
     let endpoint = toml::Value::from(config.endpoint.clone().unwrap_or_default());
     let region = toml::Value::from(config.region.clone());
     let (external, local) = (&buckets.external, &buckets.local);
@@ -161,7 +167,7 @@ fn job(place: &Place, config: &S3Config, buckets: &Buckets) -> Outcome<Job> {
         .map_err(|error| Failure::io(format!("cannot write {}", path.display()), &error))?;
     let handlers = ["--handlers", "federation_discovery,federation_ingest", "--config"];
     let handlers = handlers.map(str::to_owned).into_iter().chain([path.display().to_string()]);
-    Ok(Job {
+    Ok(Instructions {
         target: place.target.clone(),
         handlers: handlers.collect(),
         variables: vec![

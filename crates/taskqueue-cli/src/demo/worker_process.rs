@@ -17,8 +17,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 const LOG_LINES_SHOWN: usize = 5;
 
 /// What every worker of a demo is told.
-#[derive(Debug, Clone)]
-pub(super) struct Job {
+pub(super) struct Instructions {
     pub(super) target: Target,
     /// What it handles, and how: options of `work`.
     pub(super) handlers: Vec<String>,
@@ -37,18 +36,18 @@ pub(super) struct WorkerProcess {
 
 impl WorkerProcess {
     /// Starts a worker that writes its log to `log`.
-    pub(super) fn start(job: &Job, log: &Path) -> Outcome<Self> {
+    pub(super) fn start(told: &Instructions, log: &Path) -> Outcome<Self> {
         let cannot = |error| Failure::io("cannot start a worker process", &error);
         let program = std::env::current_exe().map_err(cannot)?;
         let child = Command::new(program)
             // Not as an argument either: it may hold a password.
-            .env(DATABASE_VARIABLE, job.target.url())
-            .envs(job.variables.iter().map(|(name, value)| (name, value)))
-            .args(job.target.table_options())
+            .env(DATABASE_VARIABLE, told.target.url())
+            .envs(told.variables.iter().map(|(name, value)| (name, value)))
+            .args(told.target.table_options())
             .arg("work")
-            .args(&job.handlers)
-            .args(["--concurrency", &job.concurrency.to_string()])
-            .args(["--visibility-timeout", &format!("{}ms", job.visibility_timeout.as_millis())])
+            .args(&told.handlers)
+            .args(["--concurrency", &told.concurrency.to_string()])
+            .args(["--visibility-timeout", &format!("{}ms", told.visibility_timeout.as_millis())])
             .args(["--reclaim-interval", "500ms", "--until-stdin-closes"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -7,6 +7,7 @@ mod documents;
 mod secret;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -23,6 +24,8 @@ pub(super) use self::secret::{Secret, Text};
 use crate::failure::{Failure, Outcome};
 
 const MIB: u64 = 1024 * 1024;
+/// Of what makes no sense as 0.
+const AT_LEAST_ONE: RangeInclusive<u64> = 1..=u64::MAX;
 
 /// The file, read and checked.
 #[derive(Debug)]
@@ -142,8 +145,10 @@ impl HandlersFile {
     }
 
     fn check(&self) -> Outcome {
-        self.transfer().validate().map_err(|error| self.wrong("transfer", error))?;
+        self.check_transfer()?;
+        self.check_restore()?;
         self.check_documents()?;
+        self.check_destinations()?;
         self.check_audit_log()?;
         let mut seen = std::collections::BTreeSet::new();
         for (index, bucket) in self.config.federation.buckets.iter().enumerate() {
@@ -163,6 +168,35 @@ impl HandlersFile {
         Ok(())
     }
 
+    /// In the units of the file; the library says the same in its own.
+    fn check_transfer(&self) -> Outcome {
+        let Transfer { multipart_above_mib, part_mib, parts_in_flight } = self.config.transfer;
+        self.in_range("transfer.multipart_above_mib", multipart_above_mib, 0..=5120)?;
+        self.in_range("transfer.part_mib", part_mib, 5..=5120)?;
+        self.in_range("transfer.parts_in_flight", parts_in_flight as u64, AT_LEAST_ONE)?;
+        self.transfer().validate().map_err(|error| self.wrong("transfer", error))
+    }
+
+    fn in_range(&self, key: &str, found: u64, range: RangeInclusive<u64>) -> Outcome {
+        if range.contains(&found) {
+            return Ok(());
+        }
+        let (least, most) = range.into_inner();
+        let expected =
+            if most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+        Err(self.wrong(key, format!("expected {expected}, found {found}")))
+    }
+
+    /// That one of two keys of a section is there and the other is not.
+    fn one_of(&self, section: &str, [one, other]: [&str; 2], are_there: [bool; 2]) -> Outcome {
+        let found = match are_there {
+            [true, true] => "both",
+            [false, false] => "neither",
+            _ => return Ok(()),
+        };
+        Err(self.wrong(section, format!("expected either {one} or {other}, found {found}")))
+    }
+
     fn check_credentials(&self, key: &str, name: &str) -> Outcome {
         if self.config.credentials.contains_key(name) {
             return Ok(());
@@ -179,9 +213,28 @@ fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
     let before = text.get(..at).unwrap_or_default();
     let number = before.matches('\n').count() + 1;
     let line = text.lines().nth(number - 1).unwrap_or_default();
-    let key = line.split('=').next().unwrap_or_default().trim();
+    let column = at - before.rfind('\n').map_or(0, |end| end + 1);
     let message = error.message().lines().collect::<Vec<_>>().join(", ");
-    Failure::usage(format!("{}:{number}: {key}: {message}", path.display()))
+    let key = key_at(line, column).map_or(String::new(), |key| format!(" {key}:"));
+    Failure::usage(format!("{}:{number}:{key} {message}", path.display()))
+}
+
+/// The key of a line or the name of its section; within an inline table the key of the value at this column as well.
+fn key_at(line: &str, column: usize) -> Option<String> {
+    let is_key = |text: &&str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.\"".contains(&byte);
+        !text.is_empty() && text.bytes().all(fits)
+    };
+    if line.starts_with('[') {
+        return Some(line.trim_end().to_owned());
+    }
+    let key = line.split_once('=').map(|(key, _)| key.trim()).filter(is_key)?;
+    let within = line.get(..column).and_then(|before| before.trim_end().strip_suffix('='));
+    let inner = within.and_then(|before| before.rsplit(['{', ',']).next()).map(str::trim).filter(is_key);
+    match inner {
+        Some(inner) if inner != key => Some(format!("{key}.{inner}")),
+        _ => Some(key.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -206,7 +259,7 @@ mod tests {
         assert_eq!(file.config.federation.buckets[0].bucket, "photos");
         assert_eq!(file.config.replication.regions.len(), 2);
         let destinations: Vec<_> = file.config.event.destinations.keys().collect();
-        assert_eq!(destinations, ["jobs", "log", "metadata", "news", "pictures"]);
+        assert_eq!(destinations, ["log", "metadata", "news", "pictures", "uploads"]);
         assert!(file.config.audit_log.objects.is_some());
     }
 
@@ -253,9 +306,20 @@ mod tests {
     }
 
     #[test]
+    fn an_error_in_an_inline_table_names_the_key_within_it_and_shows_no_value() {
+        refused(
+            "[audit_log]\nhttp = { url = \"http://h\", secret = \"hunter2\" }\n",
+            "handlers.toml:2: http.secret: expected { env = \"NAME\" } or { file = \"PATH\" }",
+        );
+        let failure = parse("[store]\nregion = \"r\"\nhunter2\n").expect_err("it is no TOML");
+        let said = failure.message().expect("it says why");
+        assert!(said.starts_with("handlers.toml:3: ") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
     fn sections_that_contradict_themselves_are_refused() {
         let cases = [
-            ("[documents]\n", "documents: expected either folder or database"),
+            ("[documents]\n", "documents: expected either folder or database, found neither"),
             (
                 "[documents]\nfolder = \"f\"\ntable = \"t\"\n",
                 "documents.table: it is for a database, and there is none",
@@ -266,9 +330,19 @@ mod tests {
             ),
             (
                 "[audit_log]\nobjects = { bucket = \"b\" }\nhttp = { url = \"http://h\" }\n",
-                "audit_log: expected either objects or http",
+                "audit_log: expected either objects or http, found both",
             ),
             ("[audit_log]\nobjects = { bucket = \"\" }\n", "audit_log.objects.bucket: it is empty"),
+            ("[audit_log]\nrecords_max = 0\n", "audit_log.records_max: expected at least 1, found 0"),
+            ("[transfer]\npart_mib = 4\n", "transfer.part_mib: expected 5 to 5120, found 4"),
+            (
+                "[event.destinations.q.redis]\nurl = \"redis://h\"\n",
+                "event.destinations.q.redis: expected either stream or channel, found neither",
+            ),
+            (
+                "[event.destinations.q.kafka]\nbrokers = \"h\"\ntopic = \"t\"\ntimeout_seconds = 0\n",
+                "event.destinations.q.kafka.timeout_seconds: expected at least 1, found 0",
+            ),
         ];
         for (text, expected) in cases {
             refused(text, &format!("handlers.toml: {expected}"));

@@ -6,9 +6,9 @@ use taskqueue_handlers::documents::{Documents, FolderDocuments};
 #[cfg(feature = "sql")]
 use super::config::Secret;
 use super::config::{DocumentsPlace, HandlersFile};
-use crate::failure::Outcome;
 #[cfg(feature = "sql")]
-use crate::failure::{Code, Failure};
+use crate::failure::Code;
+use crate::failure::Outcome;
 
 /// The documents.
 pub(super) async fn open(file: &HandlersFile) -> Outcome<Documents> {
@@ -35,7 +35,7 @@ async fn database(file: &HandlersFile, place: &DocumentsPlace) -> Outcome<Docume
     let made = documents.migrate().await;
     made.map_err(|error| {
         let code = if error.is_permanent() { Code::Failure } else { Code::Temporary };
-        Failure::new(code, error.to_string()).context(KEY)
+        file.wrong(KEY, error).with_code(code)
     })?;
     Ok(Documents::new(documents))
 }

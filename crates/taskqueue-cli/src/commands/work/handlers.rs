@@ -33,6 +33,7 @@ impl Handlers {
         handlers.add_webhooks(args)?;
         handlers.add_events(args)?;
         if let Some(path) = &args.config {
+            refuse_unread(args)?;
             ready::add(&mut handlers, &args.handlers, &HandlersFile::read(path)?).await?;
         }
         handlers.restrict(&args.types)?;
@@ -118,6 +119,22 @@ impl Handlers {
             self.0.retain(|task_type, _| types.contains(task_type));
         }
         Ok(())
+    }
+}
+
+/// Options that nobody reads would be taken for protection, or for a permission: the file has its own.
+fn refuse_unread(args: &Args) -> Outcome {
+    let has_webhooks = !args.webhook.is_empty() || args.webhooks || args.event_webhook.is_some();
+    let unread = [
+        (args.allow_private, "--allow-private", "allow_private"),
+        (args.webhook_secret_file.is_some(), "--webhook-secret-file", "secret"),
+    ];
+    match unread.into_iter().find(|(is_given, ..)| *is_given && !has_webhooks) {
+        None => Ok(()),
+        Some((_, option, key)) => Err(Failure::usage(format!(
+            "work: {option} is for --webhook, --webhooks and --event-webhook; the file of --config has `{key}` in the \
+             section of each receiver"
+        ))),
     }
 }
 

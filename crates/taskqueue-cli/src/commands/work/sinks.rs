@@ -114,6 +114,7 @@ fn redis(file: &HandlersFile, key: &str, section: &Redis) -> Outcome<Box<dyn Eve
             RedisTarget::Stream { key: stream.key.clone(), length_max: stream.length_max }
         }
         (None, Some(channel)) => RedisTarget::Channel(channel.clone()),
+        // The file was checked for this.
         _ => return Err(file.wrong(key, "expected either stream or channel")),
     };
     let mut config = RedisConfig::new(file.text(&format!("{key}.url"), &section.url)?, target);
@@ -230,9 +231,10 @@ mod tests {
     #[cfg(not(feature = "redis"))]
     #[tokio::test]
     async fn redis_is_refused_by_a_program_that_was_built_without_it() {
+        let redis = format!("{REDIS}channel = \"c\"\n");
         let expected = "handlers.toml: event.destinations.q.redis: this program was built without Redis: build it \
                         with `--features redis`";
-        assert_eq!(of(REDIS).await, Err(expected.to_owned()));
+        assert_eq!(of(&redis).await, Err(expected.to_owned()));
     }
 
     #[cfg(not(feature = "kafka"))]
@@ -248,11 +250,9 @@ mod tests {
     async fn nats_is_a_destination_although_nobody_is_there_yet() {
         assert!(of(NATS).await.is_ok());
         let wildcard = NATS.replace("\"events\"", "\"events.*\"");
-        assert!(
-            of(&wildcard)
-                .await
-                .is_err_and(|said| said.contains("event.destinations.q.nats: event: nats: the subject"))
-        );
+        assert!(of(&wildcard).await.is_err_and(|said| {
+            said.contains("event.destinations.q.nats: event: nats: subject \"events.*\"")
+        }));
     }
 
     #[cfg(feature = "redis")]
@@ -264,8 +264,6 @@ mod tests {
                 .await
                 .is_ok()
         );
-        let expected = "handlers.toml: event.destinations.q.redis: expected either stream or channel";
-        assert_eq!(of(REDIS).await, Err(expected.to_owned()));
         let synced = of(&format!("{REDIS}channel = \"c\"\nsynced_replicas = 1\n")).await;
         assert!(synced.is_err_and(|said| said.contains("a channel keeps nothing")));
     }

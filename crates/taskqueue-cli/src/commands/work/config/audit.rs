@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use taskqueue_handlers::audit::AuditConfig;
 
-use super::{HandlersFile, MIB, Receiver};
+use super::{AT_LEAST_ONE, HandlersFile, MIB, Receiver};
 use crate::failure::Outcome;
 
 /// One destination, and the size of batches.
@@ -57,9 +57,15 @@ impl AuditLog {
 impl HandlersFile {
     pub(super) fn check_audit_log(&self) -> Outcome {
         let section = &self.config.audit_log;
+        self.in_range("audit_log.records_max", section.records_max as u64, AT_LEAST_ONE)?;
+        self.in_range("audit_log.size_max_mib", section.size_max_mib, AT_LEAST_ONE)?;
         section.batches().validate().map_err(|error| self.wrong("audit_log", error))?;
+        // None is needed where nothing is shipped.
         if section.objects.is_some() && section.http.is_some() {
-            return Err(self.wrong("audit_log", "expected either objects or http"));
+            return Err(self.wrong("audit_log", "expected either objects or http, found both"));
+        }
+        if let Some(http) = &section.http {
+            self.check_timeout("audit_log.http", http.timeout_seconds)?;
         }
         if section.objects.as_ref().is_some_and(|objects| objects.bucket.is_empty()) {
             return Err(self.wrong("audit_log.objects.bucket", "it is empty"));

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use taskqueue_handlers::event::REGION_DEFAULT;
 
-use super::{Secret, Text};
+use super::{AT_LEAST_ONE, HandlersFile, Secret, Text};
+use crate::failure::Outcome;
 
 /// Where events go.
 #[derive(Debug, Deserialize)]
@@ -121,4 +122,29 @@ pub(in crate::commands::work) struct Kafka {
     /// Further settings of librdkafka.
     #[serde(default)]
     pub(in crate::commands::work) client: BTreeMap<String, Text>,
+}
+
+impl HandlersFile {
+    pub(super) fn check_destinations(&self) -> Outcome {
+        for (name, destination) in &self.config.event.destinations {
+            let (kind, timeout) = match destination {
+                Destination::Webhook(section) => ("webhook", section.timeout_seconds),
+                Destination::File(_) => ("file", None),
+                Destination::Nats(section) => ("nats", section.timeout_seconds),
+                Destination::Redis(section) => ("redis", section.timeout_seconds),
+                Destination::Kafka(section) => ("kafka", section.timeout_seconds),
+            };
+            let key = format!("event.destinations.{name}.{kind}");
+            self.check_timeout(&key, timeout)?;
+            if let Destination::Redis(Redis { stream, channel, .. }) = destination {
+                self.one_of(&key, ["stream", "channel"], [stream.is_some(), channel.is_some()])?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_timeout(&self, section: &str, seconds: Option<u64>) -> Outcome {
+        seconds
+            .map_or(Ok(()), |found| self.in_range(&format!("{section}.timeout_seconds"), found, AT_LEAST_ONE))
+    }
 }

@@ -46,16 +46,18 @@ impl Restore {
 }
 
 impl HandlersFile {
-    pub(super) fn check_documents(&self) -> Outcome {
+    pub(super) fn check_restore(&self) -> Outcome {
         let Restore { pause_min_seconds: least, pause_max_seconds: most } = self.config.restore;
         if least == 0 || least > most {
             let expected = format!("expected 1 to pause_max_seconds, which is {most}, found {least}");
             return Err(self.wrong("restore.pause_min_seconds", expected));
         }
+        Ok(())
+    }
+
+    pub(super) fn check_documents(&self) -> Outcome {
         let Some(place) = &self.config.documents else { return Ok(()) };
-        if place.folder.is_some() == place.database.is_some() {
-            return Err(self.wrong("documents", "expected either folder or database"));
-        }
+        self.one_of("documents", ["folder", "database"], [place.folder.is_some(), place.database.is_some()])?;
         if place.table.is_some() && place.database.is_none() {
             return Err(self.wrong("documents.table", "it is for a database, and there is none"));
         }
