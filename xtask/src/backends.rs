@@ -169,6 +169,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
     Backend {
         name: "nats",
         suite: "nats",
+        also: &["event_nats"],
         server: Some(Needs {
             variable: "TASKQUEUE_NATS_URL",
             tests_read: "TASKQUEUE_NATS_URL",
@@ -180,6 +181,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
     Backend {
         name: "redis",
         suite: "redis",
+        also: &["event_redis"],
         server: Some(Needs {
             variable: "TASKQUEUE_REDIS_URL",
             tests_read: "TASKQUEUE_REDIS_URL",

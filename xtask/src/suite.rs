@@ -88,6 +88,7 @@ pub(crate) fn report(
     if extent == Extent::Whole {
         report.add("doc tests", documented());
         report.add("examples (build)", examples());
+        report.add("the program by default", program_by_default());
     } else {
         report.not_run.push("integration tests, doc tests, examples, database servers: not quick".to_owned());
     }
@@ -201,6 +202,14 @@ fn documented() -> Result<Counts> {
         process::watched(process::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]), |_| {
             true
         })?;
+    Ok(counts::of_closing_lines(&ran.stdout).with_status(ran.success))
+}
+
+/// The program as most people build it. The tests above have it with all features, so what it says of those that it lacks
+/// is tested here.
+fn program_by_default() -> Result<Counts> {
+    let program = ["test", "--workspace", "--bin", "taskqueue", "--test", "cli", "--no-fail-fast"];
+    let ran = process::watched(process::cargo().args(program), |_| true)?;
     Ok(counts::of_closing_lines(&ran.stdout).with_status(ran.success))
 }
 

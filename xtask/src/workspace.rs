@@ -89,10 +89,10 @@ impl Workspace {
         Ok(Files(files))
     }
 
-    /// The names of the integration tests of all members but `excepted`, and but those that need more than the
-    /// default features: what they need (a server) is not on every machine.
+    /// The names of the integration tests of all members but `excepted`, and but those that need a server, which is not
+    /// on every machine.
     pub(crate) fn test_targets(&self, excepted: &str) -> BTreeSet<&str> {
-        let tests = self.metadata.packages.iter().flat_map(Package::default_tests);
+        let tests = self.metadata.packages.iter().flat_map(Package::serverless_tests);
         tests.map(|target| target.name.as_str()).filter(|name| *name != excepted).collect()
     }
 
@@ -129,11 +129,14 @@ impl Package {
         self.manifest_path.parent().expect("a manifest is in a folder")
     }
 
-    /// Its integration tests that are built with its default features.
-    fn default_tests(&self) -> impl Iterator<Item = &Target> {
-        let by_default = self.features.get("default").map_or(&[][..], Vec::as_slice);
+    /// Its integration tests that need no server, of those that are built with its default features and with what
+    /// [`SERVER_FEATURE`] turns on.
+    fn serverless_tests(&self) -> impl Iterator<Item = &Target> {
+        let of = |feature| self.features.get(feature).map_or(&[][..], Vec::as_slice);
+        let (by_default, with_servers) = (of("default"), of(SERVER_FEATURE));
         let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
-        let is_built = |target: &&Target| target.required_features.iter().all(|it| by_default.contains(it));
+        let is_on = move |it: &String| by_default.contains(it) || with_servers.contains(it);
+        let is_built = move |target: &&Target| target.required_features.iter().all(is_on);
         self.targets.iter().filter(is_test).filter(is_built)
     }
 }
@@ -190,4 +193,28 @@ fn is_read(name: &str) -> bool {
     let ending = name.rsplit('.').next().unwrap_or_default();
     let known = ENDINGS_READ.contains(&ending) || name.starts_with("LICENSE-");
     known && !FILES_SKIPPED.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_without_a_server_are_run_whichever_feature_that_is_on_they_need() {
+        let target = |name: &str, needs: &[&str]| serde_json::json!({"name": name, "kind": ["test"], "required-features": needs});
+        let targets = [
+            target("plain", &[]),
+            target("by_default", &["sqlite"]),
+            target("with_servers", &["sqlite", "kafka"]),
+            target("of_a_server", &["server-tests"]),
+            target("of_another", &["vitess-tests"]),
+        ];
+        let features = serde_json::json!({"default": ["sqlite"], "server-tests": ["kafka"]});
+        let package = serde_json::json!(
+            {"name": "a", "manifest_path": "/a/Cargo.toml", "targets": targets, "features": features}
+        );
+        let package: Package = serde_json::from_value(package).expect("it has the form of cargo's");
+        let names: Vec<_> = package.serverless_tests().map(|target| target.name.as_str()).collect();
+        assert_eq!(names, ["plain", "by_default", "with_servers"]);
+    }
 }

@@ -2,6 +2,8 @@
 //! `TASKQUEUE_POSTGRES_URL`, `TASKQUEUE_MYSQL_URL` and `TASKQUEUE_MARIADB_URL`; each one's tests begin with its name.
 //! It knows nothing of the program's inside.
 
+#[path = "support/event.rs"]
+mod event;
 mod support;
 
 use support::server::{MARIADB, MYSQL, POSTGRES, Server};
@@ -27,6 +29,7 @@ on_every_server! {
     the_printed_sql_leaves_migrate_nothing_to_do,
     two_tables_in_one_database_are_two_queues,
     what_cannot_be_opened_is_told_apart_and_no_secret_is_shown,
+    documents_beside_the_queue_say_who_is_told_of_an_event,
     the_demo_loses_nothing_and_keeps_to_tables_of_its_own,
 }
 
@@ -166,6 +169,28 @@ fn what_cannot_be_opened_is_told_apart_and_no_secret_is_shown(server: Server) {
         ran.refused(code, &format!("the {} database of TASKQUEUE_DATABASE_URL", server.shown));
         assert!(!ran.stderr.contains("s3cr3t") && !ran.stderr.contains("://"), "{ran:?}");
     }
+}
+
+fn documents_beside_the_queue_say_who_is_told_of_an_event(server: Server) {
+    let database = server.database();
+    let program = Program::migrated_on(&database);
+    program.file(
+        "handlers.toml",
+        "[documents]\ndatabase = { env = \"TASKQUEUE_DATABASE_URL\" }\n\
+         [event.destinations.log.file]\npath = \"events.jsonl\"\n",
+    );
+    let work = || program.ok(&["work", "--drain", "--handlers", "event", "--config", "handlers.toml"]);
+    program.enqueue("event", event::EVENT);
+    assert_eq!(work(), "worked: 1 completed\n", "nobody is to be told yet, and the table is made");
+    let rule = r#"{"Id":"all","TopicArn":"log","Events":["s3:ObjectCreated:*"]}"#;
+    database.apply(&format!(
+        "INSERT INTO task_documents (kind, name, document) \
+         VALUES ('notification', 'photos', '{{\"TopicConfigurations\":[{rule}]}}')"
+    ));
+    program.enqueue("event", event::EVENT);
+    assert_eq!(work(), "worked: 1 completed\n");
+    let lines = std::fs::read(program.folder().join("events.jsonl")).expect("the sink has made it");
+    event::assert_is_record(&lines, "all");
 }
 
 fn the_demo_loses_nothing_and_keeps_to_tables_of_its_own(server: Server) {

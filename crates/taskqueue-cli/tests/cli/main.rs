@@ -2,6 +2,8 @@
 //! It knows nothing of the program's inside.
 
 mod enqueueing;
+#[path = "../support/event.rs"]
+mod event;
 mod looking;
 mod ready_made;
 #[path = "../support/receiver.rs"]

@@ -4,10 +4,9 @@ use std::io::Read;
 
 use serde_json::Value;
 
+use crate::event::{self, Destination, EVENT};
 use crate::receiver::HttpReceiver;
 use crate::support::Program;
-
-const EVENT: &str = r#"{"event_name":"s3:ObjectCreated:Put","bucket":"photos","key":"in/a b.jpg","size":5,"etag":"e","owner_id":"o","request_id":"r","source_ip":"127.0.0.1","timestamp":1767225600000,"sequencer":"01"}"#;
 
 /// Two rules match the event above, by the name of a destination and by an ARN; two do not.
 const PHOTOS: &str = r#"
@@ -88,6 +87,22 @@ fn an_event_for_a_destination_that_this_worker_has_not_got_waits_for_another() {
 }
 
 #[test]
+fn an_event_is_posted_to_a_webhook_signed_with_the_secret_of_its_destination() {
+    let program = Program::new();
+    let receiver = HttpReceiver::start();
+    let url = receiver.url("/events");
+    program.file("secret", "hunter2\n");
+    let settings = format!("url = {url:?}\nallow_private = true\nsecret = {{ file = \"secret\" }}");
+    let tasks = event::tell(&program, &[Destination { name: "hook", kind: "webhook", settings }]);
+    let request = receiver.next();
+    assert_eq!(request.line, "POST /events HTTP/1.1");
+    assert_eq!(request.headers["webhook-id"], tasks[0]);
+    assert!(request.headers["webhook-signature"].starts_with("v1,"), "{request:?}");
+    event::assert_is_record(&request.body, "hook");
+    assert!(receiver.rest().is_empty(), "one event, one request");
+}
+
+#[test]
 fn audit_records_are_posted_together_signed_and_compressed() {
     let program = Program::new();
     let receiver = HttpReceiver::start();
@@ -138,5 +153,7 @@ fn a_wrong_file_changes_nothing_and_says_where_it_is_wrong() {
         "[documents]\nfolder = \"nowhere\"\n[event.destinations.log.file]\npath = \"events.jsonl\"\n",
         "handlers.toml: documents.folder: there is no folder nowhere",
     );
+    let args = ["work", "--handlers", "webhook", "--config", "handlers.toml", "--allow-private"];
+    program.run(&args).refused(2, "--allow-private is for --webhook, --webhooks and --event-webhook");
     assert!(!program.folder().join("taskqueue.db").exists());
 }
