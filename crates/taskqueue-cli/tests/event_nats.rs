@@ -49,6 +49,8 @@ fn unique(what: &str) -> String {
 struct Nats {
     stream: BufReader<TcpStream>,
     version: String,
+    /// How many subscriptions there are: each has a number of its own.
+    subscriptions: u32,
 }
 
 /// What the server hands over.
@@ -64,7 +66,7 @@ impl Nats {
         let host = url.trim_start_matches("nats://").trim_end_matches('/');
         let stream = TcpStream::connect(host).expect("it listens");
         stream.set_read_timeout(Some(WAIT_MAX)).expect("a limit can be set");
-        let mut nats = Self { stream: BufReader::new(stream), version: String::new() };
+        let mut nats = Self { stream: BufReader::new(stream), version: String::new(), subscriptions: 0 };
         let greeting = nats.line();
         let info = greeting.strip_prefix("INFO ").expect("a NATS server says first who it is");
         let info: Value = serde_json::from_str(info).expect("JSON");
@@ -106,9 +108,10 @@ impl Nats {
         answer
     }
 
-    /// Returns once the server knows it. One number for all subscriptions: the subjects tell them apart.
+    /// Returns once the server knows it.
     fn subscribe(&mut self, subject: &str) {
-        self.send(&format!("SUB {subject} 1\r\nPING\r\n"));
+        self.subscriptions += 1;
+        self.send(&format!("SUB {subject} {}\r\nPING\r\n", self.subscriptions));
         assert_eq!(self.line(), "PONG");
     }
 
@@ -134,9 +137,15 @@ impl Nats {
         self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
     }
 
+    /// The next line but for the server's own questions whether anybody is there.
     fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stream.read_line(&mut line).expect("the server answers");
-        line.trim_end().to_owned()
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).expect("the server answers");
+            match line.trim_end() {
+                "PING" => self.send("PONG\r\n"),
+                line => return line.to_owned(),
+            }
+        }
     }
 }

@@ -50,7 +50,8 @@ mod tests {
         }
         let of_time = from_time(NANOS, &["ab", "c"]);
         assert_eq!(from_time(NANOS, &["ab", "c"]), of_time);
-        let others: [(i64, &[&str]); 3] = [(NANOS, &["abc", ""]), (NANOS, &["ab"]), (NANOS + 1, &["ab", "c"])];
+        let others: [(i64, &[&str]); 3] =
+            [(NANOS, &["abc", ""]), (NANOS, &["ab"]), (NANOS + 1, &["ab", "c"])];
         for (nanos, parts) in others {
             assert_ne!(from_time(nanos, parts), of_time);
         }
