@@ -16,8 +16,21 @@ pub(crate) struct Backend {
     pub(crate) suite: &'static str,
     /// Further targets that need its server only: of its crate, of the handlers, of the program.
     pub(crate) also: &'static [&'static str],
+    /// Further targets that start containers of their own beside its server: run where it is a container, too.
+    pub(crate) faults: &'static [&'static str],
     /// The server that it needs.
     pub(crate) server: Option<Needs>,
+}
+
+/// A target that needs the servers of two backends at once.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    /// The crate whose test target it is.
+    pub(crate) package: &'static str,
+    /// The test target.
+    pub(crate) target: &'static str,
+    /// The names of the backends.
+    pub(crate) backends: [&'static str; 2],
 }
 
 /// A server that a suite needs.
@@ -51,7 +64,7 @@ pub(crate) const VARIANT: &str = "three_shards";
 pub(crate) const CONFORMANCE: &str = "conformance";
 
 const BACKEND: Backend =
-    Backend { name: "", package: "", module: "", suite: CONFORMANCE, also: &[], server: None };
+    Backend { name: "", package: "", module: "", suite: CONFORMANCE, also: &[], faults: &[], server: None };
 /// The crate of the handlers, whose tests need what they speak to.
 pub(crate) const HANDLERS: &str = "taskqueue-handlers";
 /// What the handlers' tests need, each target one server.
@@ -147,6 +160,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         name: "s3",
         suite: "s3",
         also: &["event_oracle", "audit_s3", "two_buckets"],
+        faults: &["s3_faults"],
         server: Some(Needs {
             variable: "TASKQUEUE_S3_URL",
             tests_read: "TASKQUEUE_S3_URL",
@@ -191,6 +205,10 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         ..PEER
     },
 ];
+
+/// What needs two servers at once.
+pub(crate) static PAIRS: [Pair; 1] =
+    [Pair { package: "taskqueue-cli", target: "two_buckets_on_postgres", backends: ["s3", "postgres"] }];
 
 impl Backend {
     /// Whether it is a queue's, and runs the conformance suite.

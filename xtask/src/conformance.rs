@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, HANDLERS, VARIANT};
+use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, HANDLERS, PAIRS, VARIANT};
 use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, plan};
@@ -26,6 +26,8 @@ const POOLER_TARGET: &str = "pooler";
 const PROGRAM: &str = "taskqueue-cli";
 /// Its tests on the servers of queues.
 const PROGRAM_TARGET: &str = "servers";
+/// The variable in which tests that start servers of their own look for the program that does.
+const SERVERS_VARIABLE: &str = "TASKQUEUE_SERVERS";
 /// Tests mostly wait for their server: this many at once keep two cores busy.
 const THREADS_ON_SERVERS: &str = "6";
 
@@ -93,7 +95,7 @@ pub(crate) fn run_on(
     sources: Vec<Sources>,
     tests: Tests,
 ) -> Result<Ran> {
-    let mut run = Run { workspace, programs, tests, ran: Ran::default() };
+    let mut run = Run { workspace, programs, tests, up: Vec::new(), ran: Ran::default() };
     for backend in backends.iter().filter(|backend| backend.server.is_none()) {
         run.suite(backend, "in process", |_| {})?;
     }
@@ -109,7 +111,9 @@ pub(crate) fn run_on(
             }
         }
     }
-    run.held(contained)?;
+    // The servers go with it.
+    let _holder = run.held(contained)?;
+    run.pairs()?;
     let place = |row: &Row| BACKENDS.iter().position(|backend| backend.name == row.backend);
     run.ran.rows.sort_by_key(|row| (place(row), row.server.clone()));
     Ok(run.ran)
@@ -119,14 +123,23 @@ struct Run<'a> {
     workspace: &'a Workspace,
     programs: &'a Programs,
     tests: Tests,
+    up: Vec<Up>,
     ran: Ran,
 }
 
+/// A server that answers.
+struct Up {
+    backend: &'static Backend,
+    name: String,
+    /// Where it was started for this run.
+    started: Option<Started>,
+}
+
 impl Run<'_> {
-    /// The servers that are started for this run.
-    fn held(&mut self, mut wanted: HashMap<String, (&'static Backend, Source)>) -> Result<()> {
+    /// The servers that are started for this run, and go with what is returned.
+    fn held(&mut self, mut wanted: HashMap<String, (&'static Backend, Source)>) -> Result<Option<Holder>> {
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let mut names: Vec<_> = wanted.keys().cloned().collect();
         names.sort();
@@ -136,56 +149,75 @@ impl Run<'_> {
             let started = holder.next()?;
             let asked = wanted.remove(&started.wanted);
             let (backend, source) = asked.with_context(|| format!("{} was not asked for", started.wanted))?;
-            self.server(backend, &source, Some(&started))?;
+            self.server(backend, &source, Some(started))?;
+        }
+        Ok(Some(holder))
+    }
+
+    /// What needs two of the servers that are up at once.
+    fn pairs(&mut self) -> Result<()> {
+        let is_asked_for = self.tests == Tests::All;
+        for pair in PAIRS.iter().filter(|_| is_asked_for) {
+            let newest = |name| self.up.iter().rev().find(|up| up.backend.name == name);
+            let [Some(one), Some(other)] = pair.backends.map(newest) else {
+                println!("not run: {}: it needs {}", pair.target, pair.backends.join(" and "));
+                continue;
+            };
+            let tell = |command: &mut Command| [one, other].iter().for_each(|up| up.tell(command));
+            let name = format!("{} and {}", one.name, other.name);
+            let ran = self.program(one.backend, (pair.package, pair.target), &name, tell)?;
+            self.add_other(ran, (pair.package, pair.target), &name);
         }
         Ok(())
     }
 
-    fn server(
-        &mut self,
-        backend: &'static Backend,
-        source: &Source,
-        started: Option<&Started>,
-    ) -> Result<()> {
-        let needs = backend.server.as_ref().expect("it has a server");
-        let name = source.name(needs);
-        if let Some(error) = started.and_then(|started| started.error.as_ref()) {
+    fn add_other(&mut self, ran: Option<(Watched, u64)>, (package, target): (&str, &str), server: &str) {
+        let Some((ran, listed)) = ran else { return };
+        let counts = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
+        self.ran.others.push((format!("{target} of {package}, {server}"), counts));
+    }
+
+    fn server(&mut self, backend: &'static Backend, source: &Source, started: Option<Started>) -> Result<()> {
+        let name = source.name(backend.server.as_ref().expect("it has a server"));
+        if let Some(error) = started.as_ref().and_then(|started| started.error.as_ref()) {
             // It was to be had: that it does not start is not how things are on this machine.
             let reason = format!("it could not be started: {error}");
             return self.missing(backend, &Missing { server: name, reason, is_asked_for: true });
         }
+        let up = Up { backend, name, started };
+        let starts_others = self.programs.servers().ok();
         let tell = |command: &mut Command| {
             command.env("RUST_TEST_THREADS", THREADS_ON_SERVERS);
-            servers::tell(command, needs, started);
+            command.envs(starts_others.map(|program| (SERVERS_VARIABLE, program)));
+            up.tell(command);
         };
-        self.suite(backend, &name, tell)?;
+        self.suite(backend, &up.name, tell)?;
         if self.tests == Tests::All {
-            for (package, target) in Self::other_targets(self.workspace, backend) {
-                if let Some((ran, listed)) = self.program(backend, (package, target), &name, tell)? {
-                    let counts = counts::of_test_lines(&ran.stdout, listed).with_status(ran.success);
-                    self.ran.others.push((format!("{target} of {package}, {name}"), counts));
-                } else if backend.also.contains(&target) {
-                    let what = format!("{target} of {package}, {name}: it has no tests of {}", backend.name);
+            for (package, target) in Self::other_targets(self.workspace, &up) {
+                let ran = self.program(backend, (package, target), &up.name, tell)?;
+                if ran.is_none() && backend.also.contains(&target) {
+                    let what = format!("{target} of {package}, {}: it has no tests of {}", up.name, backend.name);
                     self.ran.others.push((what, Counts::of_check(false)));
                 }
+                self.add_other(ran, (package, target), &up.name);
             }
         }
+        self.up.push(up);
         Ok(())
     }
 
     /// What else is tested on this backend's servers: its crate's own tests, the handlers', and the program on top.
     /// Through a pooler, only what a pooler changes: the server behind it has rows of its own.
-    fn other_targets<'w>(
-        workspace: &'w Workspace,
-        backend: &'static Backend,
-    ) -> Vec<(&'static str, &'w str)> {
+    fn other_targets<'w>(workspace: &'w Workspace, up: &Up) -> Vec<(&'static str, &'w str)> {
+        let backend = up.backend;
         let targets = |package| workspace.server_tests(package).map(move |target| (package, target));
         let also = backend.also.iter().map(|also| {
             let has = |package: &&str| workspace.server_tests(package).any(|target| target == *also);
             ([HANDLERS, PROGRAM].into_iter().find(has).unwrap_or(backend.package), *also)
         });
         if !backend.conforms() {
-            return also.collect();
+            let faults = backend.faults.iter().filter(|_| up.started.is_some());
+            return also.chain(faults.map(|target| (backend.package, *target))).collect();
         }
         let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
         let own = targets(backend.package);
@@ -265,6 +297,14 @@ impl Run<'_> {
         let mut command = process::tied(self.programs.test(folder, target)?);
         command.current_dir(folder).env("CARGO_MANIFEST_DIR", folder).stdin(Stdio::null());
         Ok(command)
+    }
+}
+
+impl Up {
+    /// Tells a test program where it is.
+    fn tell(&self, command: &mut Command) {
+        let needs = self.backend.server.as_ref().expect("it has a server");
+        servers::tell(command, needs, self.started.as_ref());
     }
 }
 

@@ -1,5 +1,7 @@
-//! How much memory a large copy takes, measured from outside on a process of its own: an object of 1 GiB that is made
+//! How much memory a large copy takes, measured from outside on a process of its own: an object of 5 GiB that is made
 //! while it is read, into a store that counts. It knows nothing of how parts are sent.
+//!
+//! `TASKQUEUE_S3_MEMORY_OBJECT_MIB` says how large the object is instead.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
@@ -23,23 +25,37 @@ use taskqueue_handlers::store::{
 };
 
 const MIB: u64 = 1024 * 1024;
-const SIZE: u64 = 1024 * MIB;
+const SIZE_MIB_DEFAULT: u64 = 5 * 1024;
 const GROWTH_MAX: u64 = 32 * MIB;
 const PIECE: usize = MIB as usize;
 const ETAG: &str = "an ETag that says nothing of the data";
 
-/// One object of [`SIZE`] bytes to read; what is written to it is counted and dropped.
-#[derive(Default)]
+fn size() -> u64 {
+    let mib = std::env::var("TASKQUEUE_S3_MEMORY_OBJECT_MIB");
+    mib.map_or(SIZE_MIB_DEFAULT, |text| text.parse().expect("a number")) * MIB
+}
+
+/// One object of so many bytes to read; what is written to it is counted and dropped.
 struct Generator {
+    size: u64,
     received: AtomicU64,
     in_flight: AtomicU64,
     in_flight_most: AtomicU64,
 }
 
 impl Generator {
-    fn info() -> ObjectInfo {
+    fn new(size: u64) -> Self {
+        Self {
+            size,
+            received: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            in_flight_most: AtomicU64::new(0),
+        }
+    }
+
+    fn info(&self) -> ObjectInfo {
         ObjectInfo {
-            size: SIZE,
+            size: self.size,
             etag: ETAG.to_owned(),
             last_modified: DateTime::UNIX_EPOCH,
             version_id: None,
@@ -56,7 +72,7 @@ fn nothing<T>() -> Result<T, StoreError> {
 #[async_trait]
 impl ObjectStore for Generator {
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo, StoreError> {
-        if object.bucket == "old" { Ok(Self::info()) } else { nothing() }
+        if object.bucket == "old" { Ok(self.info()) } else { nothing() }
     }
 
     async fn get(&self, get: &GetObject) -> Result<ObjectBody, StoreError> {
@@ -66,7 +82,7 @@ impl ObjectStore for Generator {
             // New memory for each piece, as from a network.
             Ok(Bytes::from(vec![(start / MIB) as u8; length as usize]))
         });
-        Ok(ObjectBody { info: Self::info(), data: stream::iter(pieces).boxed() })
+        Ok(ObjectBody { info: self.info(), data: stream::iter(pieces).boxed() })
     }
 
     async fn put(
@@ -126,7 +142,7 @@ impl ObjectStore for Generator {
         parts: &[Part],
         _: &Condition,
     ) -> Result<Written, StoreError> {
-        assert_eq!(parts.iter().map(|part| part.size).sum::<u64>(), SIZE);
+        assert_eq!(parts.iter().map(|part| part.size).sum::<u64>(), self.size);
         Ok(Written { etag: "opaque".into(), version_id: None })
     }
 
@@ -151,7 +167,8 @@ fn peak_bytes() -> u64 {
 }
 
 #[tokio::test]
-async fn an_object_of_1_gib_is_copied_in_less_than_32_mib() {
+async fn an_object_of_5_gib_is_copied_in_less_than_32_mib() {
+    let size = size();
     let external = ExternalBucket {
         endpoint: "http://127.0.0.1:1".into(),
         region: "r".into(),
@@ -159,7 +176,7 @@ async fn an_object_of_1_gib_is_copied_in_less_than_32_mib() {
         credentials: "c".into(),
     };
     let config = FederationConfig::new("photos", external);
-    let store = Arc::new(Generator::default());
+    let store = Arc::new(Generator::new(size));
     let handler = IngestHandler::new(
         BTreeMap::from([("photos".to_owned(), config.clone())]),
         OneStore(Arc::<Generator>::clone(&store)),
@@ -170,7 +187,7 @@ async fn an_object_of_1_gib_is_copied_in_less_than_32_mib() {
     let payload = FederationIngestPayload {
         bucket: "photos".into(),
         key: "large".into(),
-        size: SIZE,
+        size,
         etag: ETAG.into(),
         ..FederationIngestPayload::default()
     };
@@ -179,8 +196,8 @@ async fn an_object_of_1_gib_is_copied_in_less_than_32_mib() {
     let before = peak_bytes();
     let copied = handler.ingest(&begun.next.unwrap(), &config, false).await.unwrap();
     let growth = peak_bytes() - before;
-    assert_eq!((copied.how, copied.bytes, store.received.load(Ordering::SeqCst)), (How::Copied, SIZE, SIZE));
+    assert_eq!((copied.how, copied.bytes, store.received.load(Ordering::SeqCst)), (How::Copied, size, size));
     assert_eq!(store.in_flight_most.load(Ordering::SeqCst), 4, "parts in flight are bounded, and used");
-    println!("1 GiB copied, {} KiB more memory at the most", growth / 1024);
+    println!("{} MiB copied, {} KiB more memory at the most", size / MIB, growth / 1024);
     assert!(growth < GROWTH_MAX, "{growth} bytes");
 }

@@ -18,7 +18,7 @@ fn two_kills_neither_lose_nor_double_an_object() {
     let shows = "every object and version of a bucket, three workers, two SIGKILLs, compared one by one";
     let _discovery = proof::begin("federation_discovery", shows, "Ceph RGW 20");
     let _ingest = proof::begin("federation_ingest", shows, "Ceph RGW 20");
-    moving::with_two_kills(&Program::new());
+    moving::with_two_kills(&Program::new(), 600);
 }
 
 #[test]

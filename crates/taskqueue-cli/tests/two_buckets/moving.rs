@@ -6,15 +6,10 @@ use std::process::Command;
 use crate::support::{self, Background, Program};
 use crate::world::World;
 
-/// How many objects are moved unless the environment says otherwise.
-const OBJECTS_DEFAULT: usize = 600;
-
-fn objects() -> usize {
-    std::env::var("TASKQUEUE_S3_OBJECTS").map_or(OBJECTS_DEFAULT, |text| text.parse().expect("a number"))
-}
-
-pub(crate) fn with_two_kills(program: &Program) {
-    let objects = objects();
+/// As many objects as the environment says, or else as many as are given, and their versions.
+pub(crate) fn with_two_kills(program: &Program, objects_default: usize) {
+    let objects = std::env::var("TASKQUEUE_S3_OBJECTS");
+    let objects = objects.map_or(objects_default, |text| text.parse().expect("a number"));
     let world = World::create();
     let versions = world.fill(objects);
     let config = program.file("handlers.toml", &world.handlers_file());

@@ -252,9 +252,9 @@ impl ObjectStore for S3Store {
     async fn list_uploads(&self, list: &ListObjects) -> Result<UploadPage, StoreError> {
         let after = list.continuation.as_deref().map(read::upload_marker).transpose()?;
         let (key, id) = after.map_or((list.start_after.clone(), None), |(key, id)| (Some(key), Some(id)));
+        // Not encoded: asked for that, Ceph encodes the keys without saying so, and not the marker.
         let request = self.client.list_multipart_uploads().bucket(&list.bucket);
         let request = request
-            .encoding_type(EncodingType::Url)
             .set_prefix(list.prefix.clone())
             .set_key_marker(key)
             .set_upload_id_marker(id)

@@ -134,3 +134,60 @@ pub(super) fn other_md5(what: &str, found: &str, expected: &str) -> StoreError {
     let message = format!("{what}: the data has the MD5 {found}, and not {expected}");
     StoreError::new(StoreErrorKind::Corrupt, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use futures::TryStreamExt;
+
+    use super::*;
+    use crate::store::{Attributes, ObjectInfo, RestoreState};
+
+    const MD5_OF_DATA: &str = "8d777f385d3dfec8815d20f7496026dc";
+
+    /// What comes through of these pieces when so much was announced, and what is to blame for it.
+    async fn passed(
+        pieces: &'static [&'static str],
+        length: u64,
+        md5: Option<&str>,
+    ) -> Result<String, StoreError> {
+        let info = ObjectInfo {
+            size: length,
+            etag: String::new(),
+            last_modified: DateTime::UNIX_EPOCH,
+            version_id: None,
+            attributes: Attributes::default(),
+            restore: RestoreState::None,
+        };
+        let data = stream::iter(pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))));
+        let sums = Arc::new(Sums::of_whole(md5));
+        let read = ObjectBody { info, data: data.boxed() };
+        let body = checked(read, length, Arc::clone(&sums), "b/k".to_owned());
+        let passed: Vec<Bytes> = body.data.try_collect().await.inspect_err(|error| {
+            let blamed = sums.blame(StoreError::new(StoreErrorKind::Unavailable, "the write failed"));
+            assert!(matches!(blamed, TransferError::Source(fault) if fault == *error));
+        })?;
+        Ok(String::from_utf8(passed.concat()).expect("it is text"))
+    }
+
+    #[tokio::test]
+    async fn data_of_another_length_than_announced_breaks_off_and_the_source_is_to_blame() {
+        assert_eq!(passed(&["da", "ta"], 4, None).await.expect("it is whole"), "data");
+        assert_eq!(passed(&[], 0, None).await.expect("it is whole"), "");
+        for (length, how) in [(5, "ended early"), (3, "is longer than announced")] {
+            let error = passed(&["da", "ta"], length, None).await.expect_err("it is not");
+            assert_eq!(error.kind(), StoreErrorKind::Corrupt);
+            assert!(error.to_string().contains(how), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn data_with_another_md5_breaks_off_before_its_last_piece() {
+        assert_eq!(passed(&["da", "ta"], 4, Some(MD5_OF_DATA)).await.expect("it is it"), "data");
+        for pieces in [&["da", "te"][..], &["date"]] {
+            let error = passed(pieces, 4, Some(MD5_OF_DATA)).await.expect_err("it is not");
+            assert!(error.to_string().contains("has the MD5"), "{error}");
+        }
+        assert!(passed(&[], 0, Some(MD5_OF_DATA)).await.is_err(), "nothing has another MD5, too");
+    }
+}

@@ -95,6 +95,44 @@ async fn a_part_that_is_not_what_the_source_has_is_sent_again() {
     assert_eq!(world.here("large").await.unwrap().1, data(LARGE));
 }
 
+/// Where the ETag is no MD5 of the data, the size is what a part there can be told by.
+#[tokio::test]
+async fn a_part_of_another_size_is_sent_again() {
+    let world = World::new();
+    let (object, whole) = (ObjectRef::new("old", "large"), data(24 * MIB));
+    let upload = world.external.create_upload(&object, &Attributes::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, part) in (1..).zip(whole.chunks(6 * MIB)) {
+        let body = bytes::Bytes::copy_from_slice(part).into();
+        parts.push(world.external.upload_part(&upload, number, body).await.unwrap());
+    }
+    world.external.complete_upload(&upload, &parts, &Condition::Always).await.unwrap();
+    world.discover(10, false).await;
+    let broken = StoreError::new(StoreErrorKind::Unavailable, "complete: no answer");
+    world.local.inject(Fault::fail(Operation::CompleteUpload, broken));
+    world.work().await;
+    let (_, payload) =
+        world.ingests().await.into_iter().find(|(_, payload)| payload.upload_id.is_some()).unwrap();
+    let object = ObjectRef::new("photos", "large");
+    let upload = taskqueue_handlers::store::Upload { object, id: payload.upload_id.unwrap() };
+    world.local.upload_part(&upload, 2, data(5 * MIB + 1).into()).await.unwrap();
+    world.work_through().await;
+    assert!(world.here("large").await.unwrap().1 == whole);
+}
+
+#[tokio::test]
+async fn an_object_of_another_size_is_no_copy_whatever_it_says() {
+    let world = World::new();
+    let written = world.put("k", "external").await;
+    let mut attributes = Attributes::default();
+    attributes.metadata.insert(SOURCE_ETAG_KEY.to_owned(), written.etag);
+    put(&world.local, "photos", "k", "cut", &attributes).await;
+    world.configure(|config| config.conflict = Conflict::Overwrite);
+    world.discover(10, false).await;
+    world.work().await;
+    assert_eq!(world.here("k").await.unwrap().1, "external");
+}
+
 #[tokio::test]
 async fn data_with_another_md5_than_the_etag_says_is_never_seen_and_read_again() {
     let world = World::new();

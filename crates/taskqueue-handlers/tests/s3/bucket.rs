@@ -18,6 +18,7 @@ pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) store: Arc<S3Store>,
     pub(crate) client: Client,
+    pub(crate) config: S3Config,
 }
 
 pub(crate) fn config() -> S3Config {
@@ -25,14 +26,34 @@ pub(crate) fn config() -> S3Config {
     S3Config::from_url(&url).unwrap()
 }
 
+/// Host and port of that gateway.
+pub(crate) fn upstream() -> String {
+    address(&config())
+}
+
+fn address(config: &S3Config) -> String {
+    config.endpoint.as_ref().unwrap().trim_start_matches("http://").to_owned()
+}
+
 impl Bucket {
     pub(crate) async fn new() -> Self {
-        let config = config();
+        let bucket = Self::named(&format!("s3-{}", TaskId::generate()), config()).await;
+        engine::report("s3", &bucket.config).await;
+        bucket
+    }
+
+    /// Makes a bucket of this name on a gateway.
+    pub(crate) async fn named(name: &str, config: S3Config) -> Self {
         let client = config.client().unwrap();
-        let name = format!("s3-{}", TaskId::generate());
-        client.create_bucket().bucket(&name).send().await.unwrap();
-        engine::report("s3", &config).await;
-        Self { name, store: Arc::new(S3Store::new(config).unwrap()), client }
+        client.create_bucket().bucket(name).send().await.unwrap();
+        let store = Arc::new(S3Store::new(config.clone()).unwrap());
+        Self { name: name.to_owned(), store, client, config }
+    }
+
+    /// The way to its gateway over the network at `address`.
+    pub(crate) fn through(&self, address: &str) -> Arc<S3Store> {
+        let endpoint = Some(format!("http://{address}"));
+        Arc::new(S3Store::new(S3Config { endpoint, ..self.config.clone() }).unwrap())
     }
 
     pub(crate) async fn versioned() -> Self {

@@ -11,7 +11,7 @@ use taskqueue_handlers::store::{
     StoreError, StoreErrorKind,
 };
 
-use crate::bucket::{Bucket, config};
+use crate::bucket::{Bucket, config, upstream};
 use crate::proxy::{Fate, proxy, stub};
 
 const MIB: usize = 1 << 20;
@@ -20,10 +20,6 @@ const STALL: Duration = Duration::from_millis(500);
 fn store_at(address: &str, config: S3Config) -> S3Store {
     let endpoint = Some(format!("http://{address}"));
     S3Store::new(S3Config { endpoint, stall_timeout: STALL, answer_timeout: STALL * 4, ..config }).unwrap()
-}
-
-fn upstream() -> String {
-    config().endpoint.unwrap().trim_start_matches("http://").to_owned()
 }
 
 async fn read(store: &S3Store, object: ObjectRef) -> Result<Vec<u8>, StoreError> {

@@ -11,9 +11,12 @@ mod bucket;
 mod cleanup;
 mod engine;
 mod faults;
+mod federated;
+mod ingest;
 mod lifecycle;
 #[path = "../support/proof.rs"]
 mod proof;
 mod proxy;
+mod replication;
 mod scan;
 mod store;

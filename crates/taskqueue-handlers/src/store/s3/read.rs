@@ -1,7 +1,7 @@
 //! What answers of S3 say, in the store's terms. Pure.
 //!
-//! Listings ask for URL-encoded keys, since XML has no form for some characters that a key may have; a server that
-//! does not encode says so by leaving its name for the encoding out.
+//! Listings of objects ask for URL-encoded keys, since XML has no form for some characters that a key may have; a server
+//! that does not encode says so by leaving its name for the encoding out.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
