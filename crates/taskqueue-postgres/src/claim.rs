@@ -28,6 +28,7 @@ pub(crate) struct Literal {
     /// Begins a transaction that sees one moment throughout.
     pub(crate) snapshot: &'static str,
     pub(crate) insert: String,
+    pub(crate) insert_one: String,
     pub(crate) insert_plain: String,
     /// As `insert_plain`, with one type, priority, number of retries and metadata for all.
     pub(crate) insert_alike: String,
@@ -61,6 +62,7 @@ impl Literal {
             snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
                        SET LOCAL jit = off",
             insert: insert(table),
+            insert_one: insert_one(table),
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
             claim: claim(table, ONE_TYPE),
@@ -106,6 +108,16 @@ fn insert(table: &TableName) -> String {
          AS u(id, type, priority, payload, at, delay, max_retries, unique_key, region, metadata, place) \
          CROSS JOIN LATERAL (SELECT coalesce(u.at, now() + coalesce(u.delay, 0) * interval '1 microsecond') AS at) AS w \
          ORDER BY u.place ON CONFLICT DO NOTHING RETURNING t.id"
+    )
+}
+
+/// $1 id, $2 type, $3 priority, $4 payload, $5 max retries, $6 metadata, $7 shard. As [`insert_plain`], of one task: to
+/// unnest arrays of one takes the server 0.03 ms of a call of 0.5.
+fn insert_one(table: &TableName) -> String {
+    format!(
+        "INSERT INTO {table} (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, \
+         reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, metadata, payload) \
+         VALUES ($7::int2, $1::uuid, $2, 0, $3::int4, -$3::int4::bigint, now(), 0, $5::int4, 0, 0, 0, now(), now(), now(), $6, $4)"
     )
 }
 

@@ -33,6 +33,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("snapshot", literal.snapshot.to_owned()),
         ("version", literal.version.to_owned()),
         ("insert", literal.insert),
+        ("insert_one", literal.insert_one),
         ("insert_plain", literal.insert_plain),
         ("insert_alike", literal.insert_alike),
         ("claim", literal.claim),

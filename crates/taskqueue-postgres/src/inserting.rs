@@ -34,6 +34,9 @@ pub(crate) async fn insert_all(
 
 /// Where all are alike but for their payloads, the rest is sent and read once.
 fn plain<'q>(dialect: &PostgresDialect, shard: Shard, tasks: &'q [&NewTask]) -> Query<'q> {
+    if let [task] = tasks {
+        return one(dialect, shard, task);
+    }
     let ids: Vec<Uuid> = tasks.iter().map(|task| task.id.as_uuid()).collect();
     let payloads: Vec<&str> = tasks.iter().map(|task| task.payload.as_str()).collect();
     let query = match tasks {
@@ -55,6 +58,18 @@ fn plain<'q>(dialect: &PostgresDialect, shard: Shard, tasks: &'q [&NewTask]) -> 
             .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>()),
     };
     query.bind(shard.number())
+}
+
+fn one<'q>(dialect: &PostgresDialect, shard: Shard, task: &'q NewTask) -> Query<'q> {
+    dialect
+        .query(&dialect.literal().insert_one)
+        .bind(task.id.as_uuid())
+        .bind(task.task_type.as_str())
+        .bind(task.priority.0)
+        .bind(task.payload.as_str())
+        .bind(number(task.max_retries))
+        .bind(stored_metadata(&task.metadata))
+        .bind(shard.number())
 }
 
 /// Whether nothing tells two plain tasks apart but their ids and payloads.
