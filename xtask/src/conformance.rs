@@ -196,7 +196,8 @@ impl Run<'_> {
             for (package, target) in Self::other_targets(self.workspace, &up) {
                 let ran = self.program(backend, (package, target), &up.name, tell)?;
                 if ran.is_none() && backend.also.contains(&target) {
-                    let what = format!("{target} of {package}, {}: it has no tests of {}", up.name, backend.name);
+                    let what =
+                        format!("{target} of {package}, {}: it has no tests of {}", up.name, backend.name);
                     self.ran.others.push((what, Counts::of_check(false)));
                 }
                 self.add_other(ran, (package, target), &up.name);
