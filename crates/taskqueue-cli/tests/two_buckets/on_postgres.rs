@@ -17,7 +17,8 @@ use support::server::POSTGRES;
 
 #[test]
 fn two_kills_neither_lose_nor_double_an_object() {
-    let shows = "the same with the queue on PostgreSQL";
+    let shows =
+        "every object and version of a bucket, the queue on PostgreSQL, two SIGKILLs, compared one by one";
     let _discovery = proof::begin("federation_discovery", shows, "Ceph RGW 20");
     let _ingest = proof::begin("federation_ingest", shows, "Ceph RGW 20");
     let database = POSTGRES.database();
