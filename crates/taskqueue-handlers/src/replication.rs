@@ -274,3 +274,28 @@ async fn gone(store: &dyn ObjectStore, bucket: &str) -> Result<Replicated, Trans
 fn no_region(name: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, format!("no store is configured for region {name:?}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Attributes, RestoreState};
+
+    #[test]
+    fn a_change_is_made_only_while_the_destination_is_as_it_was_looked_at() {
+        let json = r#"{"operation":"PUT","source_region":"n","source_bucket":"b","source_key":"k",
+            "destination_region":"s","destination_bucket":"b","destination_key":"k","etag":"new","size":1,
+            "requested_at":1}"#;
+        let payload: ReplicationPayload = serde_json::from_str(json).expect("it is whole");
+        let there = ObjectInfo {
+            size: 1,
+            etag: "old".to_owned(),
+            last_modified: DateTime::UNIX_EPOCH,
+            version_id: None,
+            attributes: Attributes::default(),
+            restore: RestoreState::None,
+        };
+        assert_eq!(decide(None, &payload), Decision::Change(Condition::IfAbsent));
+        let as_it_was = Decision::Change(Condition::IfMatch("old".to_owned()));
+        assert_eq!(decide(Some(&there), &payload), as_it_was);
+    }
+}

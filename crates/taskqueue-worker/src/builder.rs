@@ -77,7 +77,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// The most tasks that run at once. Default: 5.
+    /// The most tasks that run at once. Default: 5. With 1 they start in the queue's order to the letter; with more, tasks
+    /// of the same priority and time may start in another order than they were enqueued in.
     pub fn concurrency(mut self, tasks: usize) -> Self {
         self.settings.concurrency = tasks;
         self
