@@ -43,20 +43,25 @@ async fn a_large_object_is_sent_in_parts_and_says_what_it_is_a_copy_of() {
     assert_eq!((count(&world, Operation::UploadPart), world.local.open_uploads()), (4, 0));
 }
 
-#[tokio::test]
-async fn an_object_that_was_sent_in_parts_keeps_its_etag() {
-    let world = World::new();
-    let (object, whole) = (ObjectRef::new("old", "parts"), data(12 * MIB));
+/// An external object that was sent in parts of this size. Answers its ETag.
+async fn put_in_parts(world: &World, key: &str, whole: &[u8], size: usize) -> String {
+    let object = ObjectRef::new("old", key);
     let upload = world.external.create_upload(&object, &Attributes::default()).await.unwrap();
     let mut parts = Vec::new();
-    for (number, part) in (1..).zip(whole.chunks(5 * MIB)) {
+    for (number, part) in (1..).zip(whole.chunks(size)) {
         let body = bytes::Bytes::copy_from_slice(part).into();
         parts.push(world.external.upload_part(&upload, number, body).await.unwrap());
     }
-    let written = world.external.complete_upload(&upload, &parts, &Condition::Always).await.unwrap();
+    world.external.complete_upload(&upload, &parts, &Condition::Always).await.unwrap().etag
+}
+
+#[tokio::test]
+async fn an_object_that_was_sent_in_parts_keeps_its_etag() {
+    let world = World::new();
+    let etag = put_in_parts(&world, "parts", &data(12 * MIB), 5 * MIB).await;
     world.discover(10, false).await;
     world.work().await;
-    assert_eq!(world.here("parts").await.unwrap().0.etag, written.etag);
+    assert_eq!(world.here("parts").await.unwrap().0.etag, etag);
 }
 
 #[tokio::test]
@@ -99,14 +104,8 @@ async fn a_part_that_is_not_what_the_source_has_is_sent_again() {
 #[tokio::test]
 async fn a_part_of_another_size_is_sent_again() {
     let world = World::new();
-    let (object, whole) = (ObjectRef::new("old", "large"), data(24 * MIB));
-    let upload = world.external.create_upload(&object, &Attributes::default()).await.unwrap();
-    let mut parts = Vec::new();
-    for (number, part) in (1..).zip(whole.chunks(6 * MIB)) {
-        let body = bytes::Bytes::copy_from_slice(part).into();
-        parts.push(world.external.upload_part(&upload, number, body).await.unwrap());
-    }
-    world.external.complete_upload(&upload, &parts, &Condition::Always).await.unwrap();
+    let whole = data(24 * MIB);
+    put_in_parts(&world, "large", &whole, 6 * MIB).await;
     world.discover(10, false).await;
     let broken = StoreError::new(StoreErrorKind::Unavailable, "complete: no answer");
     world.local.inject(Fault::fail(Operation::CompleteUpload, broken));
