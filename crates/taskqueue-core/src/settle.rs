@@ -1,10 +1,9 @@
 //! Settling: what a worker says became of a claim, and the pure decision of what the row becomes.
 //! Backends apply a [`Transition`]; none of them decides about retries.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use foldhash::{HashSet, HashSetExt as _};
 
 use crate::clock::DURATION_MAX;
 use crate::{Error, IntoTask, Lease, NewTask, Result, RetryPolicy, State, new_task};
@@ -202,7 +201,7 @@ pub fn decide_batch(
     payload_bytes_max: usize,
 ) -> Result<Vec<Decision>> {
     new_task::check_batch("settle", settlements.len())?;
-    let mut seen = HashSet::with_capacity_and_hasher(settlements.len(), RandomState::default());
+    let mut seen = HashSet::with_capacity(settlements.len());
     let mut decisions = Vec::with_capacity(settlements.len());
     for settlement in settlements {
         let id = settlement.lease.task_id;
