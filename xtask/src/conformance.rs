@@ -158,8 +158,8 @@ impl Run<'_> {
     fn pairs(&mut self) -> Result<()> {
         let is_asked_for = self.tests == Tests::All;
         for pair in PAIRS.iter().filter(|_| is_asked_for) {
-            let newest = |name| self.up.iter().rev().find(|up| up.backend.name == name);
-            let [Some(one), Some(other)] = pair.backends.map(newest) else {
+            let any_up = |name| self.up.iter().find(|up| up.backend.name == name);
+            let [Some(one), Some(other)] = pair.backends.map(any_up) else {
                 println!("not run: {}: it needs {}", pair.target, pair.backends.join(" and "));
                 continue;
             };
