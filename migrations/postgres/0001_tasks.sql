@@ -2,7 +2,8 @@
 --
 -- queue_rank is -priority of a ready task, else NULL; queue_at is when the task became ready last. due_at is set only
 -- while a task is delayed or failed, dead_at only while it is a dead letter. No index names status, completed_at or lease_until, so that a settle and a
--- heartbeat are HOT updates; fillfactor leaves them room on the page. lease_token 0 means that there is no lease.
+-- heartbeat are HOT updates. fillfactor leaves as much room on a page as its tasks take: a claim writes each anew beside
+-- the old one, and a settle writes it where the old one was. lease_token 0 means that there is no lease.
 -- unique_held is 1 while the unique key is held.
 CREATE TABLE {table} (
     shard         smallint    NOT NULL,
@@ -56,7 +57,7 @@ CREATE TABLE {table} (
     CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
     CHECK (CASE WHEN unique_key IS NULL THEN unique_held IS NULL
         ELSE (unique_held IS NOT NULL) = (status IN (0, 1, 2, 4)) END)
-) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- Claims: the ready tasks of a type in their order, and nothing else.
 CREATE INDEX {table}_ready ON {table} (shard, type, queue_rank, queue_at) WHERE queue_rank IS NOT NULL;
@@ -76,6 +77,9 @@ CREATE TABLE {table}_leases (
     check_at timestamptz NOT NULL,
     ids      uuid[]      NOT NULL
 );
+
+-- Ids hardly compress, and trying costs as much as the rest of the row.
+ALTER TABLE {table}_leases ALTER COLUMN ids SET STORAGE EXTERNAL;
 
 CREATE INDEX {table}_leases_check ON {table}_leases (shard, check_at);
 

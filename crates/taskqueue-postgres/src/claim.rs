@@ -9,7 +9,7 @@ use crate::totals::Totals;
 
 /// What a claim answers with of each task: what it has not set itself, and the times of this claim.
 pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.scheduled_at, t.started_at, t.attempts, t.max_retries, \
-     t.last_error, t.created_at, t.region, t.unique_key, t.reclaims, t.metadata, t.lease_number, t.lease_until, t.queue_at";
+     t.last_error, t.created_at, t.region, t.unique_key, t.reclaims, t.metadata, t.lease_number, t.queue_at";
 
 /// The claims that start from known places of the index.
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ fn claim(table: &TableName, ready: &str) -> String {
 const HELD: &str = "t.shard = $3 AND t.id = ANY($1::uuid[]) \
      AND t.lease_token = ($2::int8[])[width_bucket(t.id, $1::uuid[])] AND t.status + 0 = 2";
 
-/// $1 ids in ascending order, $2 tokens, $3 shard.
+/// $1 ids in ascending order, $2 tokens, $3 shard, $4 tokens of claims whose tasks are all settled.
 fn complete(table: &TableName) -> String {
     let change = format!(
         "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
@@ -215,18 +215,20 @@ fn complete(table: &TableName) -> String {
     completed(table, &change)
 }
 
-/// $1 ids in ascending order, $2 tokens, $3 shard. Completes tasks whose rows are not kept.
+/// As [`complete`]. Completes tasks whose rows are not kept.
 fn complete_and_delete(table: &TableName) -> String {
     completed(table, &format!("DELETE FROM {table} AS t WHERE {HELD}"))
 }
 
 /// Answers the ids that this change completes, in one array: a row for each costs both sides more. What it finishes is
-/// counted in the same statement: how long tasks ran is summed up before it becomes a number.
+/// counted in the same statement: how long tasks ran is summed up before it becomes a number. What was settled before
+/// leaves the leases.
 pub(crate) fn completed(table: &TableName, change: &str) -> String {
     format!(
         "WITH s AS ({change} RETURNING t.id, t.type, now() - t.started_at AS busy), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
-         SELECT type, 3, count(*), (extract(epoch FROM sum(busy)) * 1000000)::bigint FROM s GROUP BY type) \
+         SELECT type, 3, count(*), (extract(epoch FROM sum(busy)) * 1000000)::bigint FROM s GROUP BY type), \
+         g AS (DELETE FROM {table}_leases WHERE token = ANY($4::int8[])) \
          SELECT coalesce(array_agg(id), '{{}}'::uuid[]) FROM s"
     )
 }

@@ -4,7 +4,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
 use taskqueue_core::{
-    Claim, Lease, LeaseToken, Priority, RawPayload, Shard, Status, Task, TaskId, TaskType, Timestamp,
+    Claim, Lease, LeaseToken, Priority, RawPayload, Shard, Status, Task, TaskId, TaskType, Timestamp, clock,
 };
 use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
 use tokio::time::Instant;
@@ -104,7 +104,7 @@ async fn everywhere(
             dialect.query(&dialect.literal().claim_many).bind(types)
         }
     };
-    fetch(connection, claiming, bind(query, shard, claiming)).await
+    fetch(dialect, connection, claiming, bind(query, shard, claiming)).await
 }
 
 async fn from(
@@ -124,7 +124,7 @@ async fn from(
     let query = bind(query, shard, claiming)
         .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
         .bind(places.values().copied().collect::<Vec<Timestamp>>());
-    fetch(connection, claiming, query).await
+    fetch(dialect, connection, claiming, query).await
 }
 
 fn bind<'q>(query: Query<'q>, shard: Shard, claiming: &Claiming) -> Query<'q> {
@@ -142,19 +142,27 @@ fn sort(claimed: &mut [Claimed]) {
 }
 
 async fn fetch(
+    dialect: &PostgresDialect,
     connection: &mut PgConnection,
     claiming: &Claiming,
     query: Query<'_>,
 ) -> Attempt<Vec<Claimed>> {
     let rows = query.fetch_all(connection).await.map_err(failure)?;
-    let mut claimed = rows.iter().map(|row| read(row, claiming)).collect::<Attempt<Vec<Claimed>>>()?;
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    dialect.unsettled().claimed(claiming.token, rows.len());
+    let claimed_at = get(first, CLAIMED_AT)?;
+    let times = (claimed_at, clock::add(claimed_at, claiming.visibility_timeout));
+    let mut claimed = rows.iter().map(|row| read(row, claiming, times)).collect::<Attempt<Vec<Claimed>>>()?;
     sort(&mut claimed);
     Ok(claimed)
 }
 
-/// Reads a row of `CLAIMED` and the time when the task became ready. What the claim itself has set is not sent back.
-fn read(row: &PgRow, claiming: &Claiming) -> Attempt<Claimed> {
-    let (id, started_at) = (TaskId::from(get::<Uuid>(row, 0)?), get(row, 5)?);
+/// The place of the time of the claim in a row: one moment in all rows of one statement.
+const CLAIMED_AT: usize = 5;
+
+/// Reads a row of `CLAIMED`, of a claim made and ending at these times. What the claim itself has set is not sent back.
+fn read(row: &PgRow, claiming: &Claiming, (claimed_at, until): (Timestamp, Timestamp)) -> Attempt<Claimed> {
+    let id = TaskId::from(get::<Uuid>(row, 0)?);
     let name: &str = get(row, 1)?;
     let task_type = match claiming.types.iter().find(|known| known.as_str() == name) {
         Some(known) => known.clone(),
@@ -167,14 +175,14 @@ fn read(row: &PgRow, claiming: &Claiming) -> Attempt<Claimed> {
         priority: Priority(get(row, 2)?),
         payload: RawPayload::from_stored(get::<&str>(row, 3)?),
         scheduled_at: get(row, 4)?,
-        started_at: Some(started_at),
+        started_at: Some(claimed_at),
         completed_at: None,
         attempts: count(row, 6)?,
         max_retries: count(row, 7)?,
         retry_after: None,
         last_error: get(row, 8)?,
         created_at: get(row, 9)?,
-        updated_at: started_at,
+        updated_at: claimed_at,
         region: get(row, 10)?,
         worker_id: Some(claiming.worker_id.clone()),
         unique_key: get(row, 11)?,
@@ -188,10 +196,10 @@ fn read(row: &PgRow, claiming: &Claiming) -> Attempt<Claimed> {
         number: get(row, 14)?,
         attempt: task.attempts,
         max_retries: task.max_retries,
-        claimed_at: started_at,
-        until: get(row, 15)?,
+        claimed_at,
+        until,
     };
-    Ok(Claimed { claim: Claim { task, lease }, at: get(row, 16)? })
+    Ok(Claimed { claim: Claim { task, lease }, at: get(row, 15)? })
 }
 
 fn get<'r, T: Decode<'r, Postgres> + Type<Postgres>>(row: &'r PgRow, place: usize) -> Attempt<T> {

@@ -29,6 +29,7 @@ use crate::query::Query;
 use crate::session::{Connections, Session};
 use crate::settling;
 use crate::totals::summed;
+use crate::unsettled::Unsettled;
 use crate::wire;
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
@@ -42,6 +43,7 @@ pub(crate) struct PostgresDialect {
     sharding: Sharding,
     places: Places,
     cursors: Cursors,
+    unsettled: Unsettled,
     contention_retries_max: u32,
     prepared_statements: bool,
     statement_timeout: Duration,
@@ -67,6 +69,7 @@ impl PostgresDialect {
             sharding,
             places: Places::default(),
             cursors: Cursors::new(config.scanning),
+            unsettled: Unsettled::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -94,6 +97,10 @@ impl PostgresDialect {
 
     pub(crate) fn cursors(&self) -> &Cursors {
         &self.cursors
+    }
+
+    pub(crate) fn unsettled(&self) -> &Unsettled {
+        &self.unsettled
     }
 
     /// Whether a single statement is a transaction by itself.
@@ -346,6 +353,10 @@ impl Dialect for PostgresDialect {
         let query = self.query(self.literal.version);
         let row = query.fetch_one(connection).await.map_err(failure)?;
         Ok(Backend { name: self.literal.name, version: wire::row(&row)?.text(0)? })
+    }
+
+    fn settled(&self, tokens: &[LeaseToken]) {
+        self.unsettled.settled(tokens);
     }
 
     fn doubt(&self) {

@@ -30,6 +30,7 @@ mod session;
 mod settling;
 mod stats;
 mod totals;
+mod unsettled;
 mod wire;
 
 use std::sync::Arc;

@@ -29,6 +29,7 @@ pub(crate) async fn settle(
             Completed::Delete => &dialect.literal().complete_and_delete,
         };
         let query = of_leases(dialect, sql, &completed).bind(shard.number());
+        let query = query.bind(dialect.unsettled().take_settled());
         applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
     }
     if !others.is_empty() {

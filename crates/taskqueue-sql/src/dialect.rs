@@ -260,6 +260,9 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// The engine and its version.
     async fn backend(&self, connection: &mut Self::Connection) -> Attempt<Backend>;
 
+    /// Tasks were settled under these tokens, a token for each task, and that is committed.
+    fn settled(&self, _tokens: &[LeaseToken]) {}
+
     /// What this transaction makes ready may lie anywhere in the claim order.
     fn doubt(&self) {}
 

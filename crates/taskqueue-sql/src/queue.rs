@@ -133,6 +133,12 @@ impl<D: Dialect> SqlQueue<D> {
     }
 }
 
+/// The tokens of the settles that were applied.
+fn applied(tokens: &[LeaseToken], answers: &[Settled]) -> Vec<LeaseToken> {
+    let applied = tokens.iter().zip(answers).filter(|(_, answer)| **answer == Settled::Applied);
+    applied.map(|(token, _)| *token).collect()
+}
+
 /// Runs a call to its end, also when the caller's future is dropped: a dropped driver future could leave a transaction
 /// open in the pool.
 async fn to_its_end<A: Send + 'static>(
@@ -186,7 +192,9 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         let may_wake = decisions.iter().any(|decision| {
             !decision.follow_ups.is_empty() || decision.transition.state() == taskqueue_core::State::Ready
         });
+        let tokens: Vec<LeaseToken> = decisions.iter().map(|decision| decision.lease.token).collect();
         let answers = self.run(Settle::new(decisions, self.dialect())).await?;
+        self.dialect().settled(&applied(&tokens, &answers));
         self.wake_if(may_wake && answers.contains(&Settled::Applied));
         Ok(answers)
     }

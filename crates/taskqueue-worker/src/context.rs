@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use taskqueue_core::{
-    Heartbeat, Lease, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
+    Claim, Heartbeat, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,61 +14,47 @@ use crate::stop::Stop;
 
 /// One attempt at a task, as its handler sees it. Cheap to clone.
 #[derive(Clone)]
-pub struct TaskContext(Arc<Attempt>);
-
-/// What a context shares.
-struct Attempt {
-    task: Task,
-    lease: Lease,
-    deadline: Option<Instant>,
-    stop: Stop,
-    pipe: Arc<Pipe>,
+pub struct TaskContext {
+    pub(crate) claim: Arc<Claim>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) stop: Stop,
+    pub(crate) pipe: Arc<Pipe>,
 }
 
 impl TaskContext {
-    pub(crate) fn new(
-        task: Task,
-        lease: Lease,
-        deadline: Option<Instant>,
-        stop: Stop,
-        pipe: Arc<Pipe>,
-    ) -> Self {
-        Self(Arc::new(Attempt { task, lease, deadline, stop, pipe }))
-    }
-
     /// The task as it stood right after the claim.
     pub fn task(&self) -> &Task {
-        &self.0.task
+        &self.claim.task
     }
 
     /// The task's id.
     pub fn id(&self) -> TaskId {
-        self.0.task.id
+        self.claim.task.id
     }
 
     /// The task's type.
     pub fn task_type(&self) -> &TaskType {
-        &self.0.task.task_type
+        &self.claim.task.task_type
     }
 
     /// The payload as it was enqueued.
     pub fn payload(&self) -> &RawPayload {
-        &self.0.task.payload
+        &self.claim.task.payload
     }
 
     /// Trace context and headers that came with the task.
     pub fn metadata(&self) -> &Metadata {
-        &self.0.task.metadata
+        &self.claim.task.metadata
     }
 
     /// Which attempt this is, from 1.
     pub fn attempt(&self) -> u32 {
-        self.0.lease.attempt
+        self.claim.lease.attempt
     }
 
     /// How many attempts the task may have in total.
     pub fn max_retries(&self) -> u32 {
-        self.0.lease.max_retries
+        self.claim.lease.max_retries
     }
 
     /// Whether a failure now is final.
@@ -79,34 +65,34 @@ impl TaskContext {
     /// The number of this claim, rising with each claim of the task. Hand it to outside systems as a fence: one
     /// that has seen a higher number refuses a lower one.
     pub fn lease_number(&self) -> i64 {
-        self.0.lease.number
+        self.claim.lease.number
     }
 
     /// When this attempt is stopped for taking too long, if its type has a timeout.
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.deadline
+        self.deadline
     }
 
     /// The worker that runs this attempt.
     pub fn worker_id(&self) -> &WorkerId {
-        &self.0.pipe.worker_id
+        &self.pipe.worker_id
     }
 
     /// The queue that the task came from: to enqueue tasks that do not depend on this one's completion. Those
     /// that do belong in [`Outcome::then`](crate::Outcome::then).
     pub fn queue(&self) -> &Arc<dyn Queue> {
-        &self.0.pipe.queue
+        &self.pipe.queue
     }
 
     /// Cancelled when this attempt is to stop: its lease was lost (the task was cancelled, or another worker has
     /// it), its time is up, or the worker stops and the grace period has passed.
     pub fn cancelled(&self) -> &CancellationToken {
-        self.0.stop.token()
+        self.stop.token()
     }
 
     /// Shared state, for handlers that are no plain function.
     pub fn data(&self) -> &DataMap {
-        &self.0.pipe.data
+        &self.pipe.data
     }
 
     /// Extends the lease now. The worker does so by itself, often enough; call it right before a step that must
@@ -119,8 +105,8 @@ impl TaskContext {
     /// # Cancel safety
     /// The call runs to completion when its future is dropped.
     pub async fn heartbeat(&self) -> Result<()> {
-        let lease = &self.0.lease;
-        match self.0.pipe.extend(vec![lease.clone()]).await?.first() {
+        let lease = &self.claim.lease;
+        match self.pipe.extend(vec![lease.clone()]).await?.first() {
             Some(Heartbeat::Extended) => Ok(()),
             _ => Err(taskqueue_core::Error::lease_lost("heartbeat", lease.task_id)),
         }

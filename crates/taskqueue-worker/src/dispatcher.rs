@@ -165,7 +165,9 @@ impl Dispatcher<'_> {
         for (claim, stop) in claims.into_iter().zip(stops) {
             match pipe.by_type.get(&claim.task.task_type) {
                 Some(_) if is_stopped => self.release(claim).await,
-                Some(&handler) => admitted.push(Claimed { claim, handler, stop, claimed_at }),
+                Some(&handler) => {
+                    admitted.push(Claimed { claim: Arc::new(claim), handler, stop, claimed_at });
+                }
                 None => self.refuse(claim).await,
             }
         }

@@ -52,28 +52,28 @@ async fn work(
     if stop.is_stopped() {
         debug!(id = %claim.task.id, "cancelled before it started");
         let is_held = pipe.leases.holds(&claim.lease);
-        return is_held.then(|| Settlement::new(claim.lease, Outcome::Release));
+        return is_held.then(|| Settlement::new(claim.lease.clone(), Outcome::Release));
     }
     let registered = &pipe.handlers[handler];
-    let (task, lease) = (claim.task, claim.lease);
+    let (task, lease) = (&claim.task, &claim.lease);
     let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
     let (metrics, started_at) = (registered.metrics(&pipe.metrics), Instant::now());
-    record_wait(metrics, &task, started_at - claimed_at);
+    record_wait(metrics, task, started_at - claimed_at);
     let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
-    let cx = TaskContext::new(task, lease.clone(), deadline, stop.clone(), Arc::clone(pipe));
+    let cx = TaskContext { claim: Arc::clone(&claim), deadline, stop: stop.clone(), pipe: Arc::clone(pipe) };
     let outcome = tokio::select! {
         biased;
-        result = attempt(registered, cx).instrument(span.clone()) => decide(registered, &lease, result),
+        result = attempt(registered, cx).instrument(span.clone()) => decide(registered, lease, result),
         () = killed => Outcome::Release,
     };
     metrics.processing(started_at.elapsed());
     let _entered = span.entered();
-    if stop.is_stopped() && !pipe.leases.holds(&lease) {
+    if stop.is_stopped() && !pipe.leases.holds(lease) {
         warn!("the lease was lost while the handler ran; what it returned is dropped");
         return None;
     }
-    log_failure(&lease, &outcome);
-    Some(Settlement::new(lease, outcome))
+    log_failure(lease, &outcome);
+    Some(Settlement::new(lease.clone(), outcome))
 }
 
 /// One attempt, with its deadline and its panics.

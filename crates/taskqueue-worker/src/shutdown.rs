@@ -56,7 +56,7 @@ pub(crate) async fn supervise(pipe: Arc<Pipe>, mode: Mode) -> Result<Report> {
 async fn release_waiting(pipe: &Pipe, settle: &mpsc::Sender<Settlement>) {
     for claimed in pipe.slots.close() {
         // The settler ends after its senders; it cannot be gone yet.
-        let _ = settle.send(Settlement::new(claimed.claim.lease, Outcome::Release)).await;
+        let _ = settle.send(Settlement::new(claimed.claim.lease.clone(), Outcome::Release)).await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! slot, and no type stands in the way of another.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskqueue_core::Claim;
 use tokio::sync::Notify;
@@ -17,7 +17,8 @@ use crate::stop::Stop;
 
 /// A claimed task on its way to its handler.
 pub(crate) struct Claimed {
-    pub(crate) claim: Claim,
+    /// Shared, since it is large and changes hands often.
+    pub(crate) claim: Arc<Claim>,
     /// The index of its handler.
     pub(crate) handler: usize,
     pub(crate) stop: Stop,
@@ -254,7 +255,7 @@ mod tests {
             claimed_at: now,
             until: now,
         };
-        let claim = Claim { task, lease };
+        let claim = Arc::new(Claim { task, lease });
         Claimed { claim, handler, stop: Stop::default(), claimed_at: Instant::now() }
     }
 

@@ -19,14 +19,26 @@ pub(super) const POSTGRES: Entry = Entry {
     name: super::OURS,
     package: "taskqueue-postgres",
     kind: Kind::Postgres,
-    open: |url| Box::pin(async move { migrated(Arc::new(PostgresQueue::connect(&url).await?)).await }),
+    open: |url| {
+        Box::pin(async move {
+            let queue = PostgresQueue::connect(&url).await?;
+            queue.migrate().await?;
+            Ok(peer(queue))
+        })
+    },
 };
 
 pub(super) const MYSQL: Entry = Entry {
     name: super::OURS,
     package: "taskqueue-mysql",
     kind: Kind::Mysql,
-    open: |url| Box::pin(async move { migrated(Arc::new(MysqlQueue::connect(&url).await?)).await }),
+    open: |url| {
+        Box::pin(async move {
+            let queue = MysqlQueue::connect(&url).await?;
+            queue.migrate().await?;
+            Ok(peer(queue))
+        })
+    },
 };
 
 pub(super) const SQLITE: Entry = Entry {
@@ -36,14 +48,15 @@ pub(super) const SQLITE: Entry = Entry {
     open: |path| {
         Box::pin(async move {
             let config = SqliteConfig::new(&path)?.durability(Durability::Full);
-            migrated(Arc::new(SqliteQueue::with_config(config).await?)).await
+            let queue = SqliteQueue::with_config(config).await?;
+            queue.migrate().await?;
+            Ok(peer(queue))
         })
     },
 };
 
-async fn migrated(queue: Arc<dyn Queue>) -> Result<Box<dyn Peer>> {
-    queue.migrate().await?;
-    Ok(Box::new(Taskqueue(queue)))
+fn peer(queue: impl Queue) -> Box<dyn Peer> {
+    Box::new(Taskqueue(Arc::new(queue)))
 }
 
 impl Payload for Photo {
@@ -72,7 +85,7 @@ impl Peer for Taskqueue {
     async fn work(&self, setting: Setting) -> Result<Working> {
         let builder = Worker::builder(Arc::clone(&self.0)).concurrency(setting.concurrency).handler(handle);
         let builder = if setting.is_tuned {
-            builder.prefetch(1_500).settle_delay(Duration::from_millis(5))
+            builder.prefetch(2_000).settle_delay(Duration::from_millis(5))
         } else {
             builder
         };

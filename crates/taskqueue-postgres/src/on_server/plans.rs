@@ -40,7 +40,7 @@ fn values(name: &str) -> &'static str {
             "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}'"
         }
         "complete" | "complete_and_delete" => {
-            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2"
+            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2, '{1}'"
         }
         "heartbeat" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 1000000, 0::int2",
         "settle" => {
@@ -252,7 +252,7 @@ async fn heartbeats_and_completions_of_a_batch_are_hot_updates() {
     let mut ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
     ids.sort_unstable();
     let leases = format!("'{{{}}}', '{{{}}}'", ids.join(","), vec!["9"; ids.len()].join(","));
-    for (name, more) in [("heartbeat", ", 60000000, 0::int2"), ("complete", ", 0::int2")] {
+    for (name, more) in [("heartbeat", ", 60000000, 0::int2"), ("complete", ", 0::int2, '{}'")] {
         let (text, _) = statement(name);
         run(&mut connection, format!("PREPARE {name} AS {text}")).await;
         run(&mut connection, "BEGIN".to_owned()).await;

@@ -9,6 +9,7 @@ mod deleting;
 mod dropping;
 mod failover;
 mod fencing;
+mod leases;
 mod losses;
 mod proxy;
 mod scratch;

@@ -1,0 +1,112 @@
+//! Which claims of this instance have tasks that are not settled. A claim's row among the leases is there for the case
+//! that its worker dies; once its last task is settled it has nothing more to tell, and goes with the next completion. Else
+//! statistics would look at each task of the last minutes, and so would the check of leases when its time has come.
+//!
+//! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. Rows
+//! of other claims (a worker died, a task was cancelled, the claim is forgotten here) stay until their check is due.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use foldhash::HashMap;
+use taskqueue_core::LeaseToken;
+
+/// As many claims are known at once; one more, and all are forgotten.
+const CLAIMS_MAX: usize = 10_000;
+/// As many rows go with one completion.
+const SETTLED_MAX: usize = 1_000;
+
+/// The claims of one instance.
+#[derive(Debug, Default)]
+pub(crate) struct Unsettled(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many tasks of each claim are not settled.
+    tasks: HashMap<LeaseToken, usize>,
+    settled: Vec<LeaseToken>,
+}
+
+impl Unsettled {
+    /// So many tasks, at least one, were claimed with this token.
+    pub(crate) fn claimed(&self, token: LeaseToken, tasks: usize) {
+        let mut state = self.lock();
+        if state.tasks.len() >= CLAIMS_MAX {
+            state.tasks.clear();
+        }
+        state.tasks.insert(token, tasks);
+    }
+
+    /// Tasks were settled under these tokens, a token for each task, and that is committed.
+    pub(crate) fn settled(&self, tokens: &[LeaseToken]) {
+        let mut state = self.lock();
+        // Tasks of one claim are mostly settled side by side.
+        for of_claim in tokens.chunk_by(|one, next| one == next) {
+            let token = of_claim[0];
+            let Some(tasks) = state.tasks.get_mut(&token) else { continue };
+            *tasks = tasks.saturating_sub(of_claim.len());
+            if *tasks == 0 {
+                state.tasks.remove(&token);
+                state.settled.push(token);
+            }
+        }
+    }
+
+    /// The tokens of claims whose tasks are all settled, in their stored form. Each is answered once: where the rows do not
+    /// go then, they stay until their check is due.
+    pub(crate) fn take_settled(&self) -> Vec<i64> {
+        let mut state = self.lock();
+        let kept = state.settled.len().saturating_sub(SETTLED_MAX);
+        state.settled.drain(kept..).map(LeaseToken::get).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_is_settled_with_its_last_task_and_answered_once() {
+        let (unsettled, [one, other]) = (Unsettled::default(), [1, 2].map(LeaseToken::from_stored));
+        unsettled.claimed(one, 3);
+        unsettled.claimed(other, 1);
+        unsettled.settled(&[one, one]);
+        assert!(unsettled.take_settled().is_empty());
+        unsettled.settled(&[one, other]);
+        let mut settled = unsettled.take_settled();
+        settled.sort_unstable();
+        assert_eq!(settled, [1, 2]);
+        assert!(unsettled.take_settled().is_empty());
+    }
+
+    #[test]
+    fn a_claim_of_another_instance_is_never_settled_here() {
+        let unsettled = Unsettled::default();
+        unsettled.settled(&[LeaseToken::from_stored(1)]);
+        assert!(unsettled.take_settled().is_empty());
+    }
+
+    #[test]
+    fn what_is_forgotten_is_never_settled() {
+        let unsettled = Unsettled::default();
+        let forgotten = LeaseToken::generate();
+        unsettled.claimed(forgotten, 1);
+        (0..CLAIMS_MAX).for_each(|_| unsettled.claimed(LeaseToken::generate(), 1));
+        unsettled.settled(&[forgotten]);
+        assert!(unsettled.take_settled().is_empty());
+    }
+
+    #[test]
+    fn no_completion_takes_more_than_so_many_rows_with_it() {
+        let unsettled = Unsettled::default();
+        for token in (1..=1_500).map(LeaseToken::from_stored) {
+            unsettled.claimed(token, 1);
+            unsettled.settled(&[token]);
+        }
+        assert_eq!(unsettled.take_settled().len(), SETTLED_MAX);
+        assert_eq!(unsettled.take_settled().len(), 500);
+    }
+}
