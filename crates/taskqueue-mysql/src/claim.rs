@@ -158,6 +158,18 @@ impl Literal {
         )
     }
 
+    /// The shard, the ids, then the tokens. Completes tasks whose rows are not kept. Named twice, since that is where a
+    /// deletion takes a hint.
+    pub(crate) fn complete_and_delete(&self, ids: usize, tokens: usize) -> String {
+        let Self { table, .. } = self;
+        format!(
+            "DELETE t FROM {table} AS t FORCE INDEX (PRIMARY) \
+             WHERE t.shard = ? AND t.id IN ({}) AND t.lease_token IN ({}) AND t.status = 2",
+            marks(ids),
+            marks(tokens)
+        )
+    }
+
     /// The visibility timeout in us, the shard, the ids, then the tokens.
     pub(crate) fn heartbeat(&self, ids: usize, tokens: usize) -> String {
         let Self { table, now, .. } = self;

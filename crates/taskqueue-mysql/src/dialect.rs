@@ -11,7 +11,8 @@ use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
 use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId};
 use taskqueue_sql::within;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Dialect, Failure, Options, Reclaiming, Row, Sharding, Statement,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Options, Reclaiming, Row, Sharding,
+    Statement,
 };
 
 use crate::MysqlConfig;
@@ -162,6 +163,11 @@ impl Dialect for MysqlDialect {
 
     fn sharding(&self) -> Option<&Sharding> {
         Some(&self.sharding)
+    }
+
+    /// Vitess does not take a deletion with a hint.
+    fn deletes_completed(&self) -> bool {
+        self.options.completed == Completed::Delete && self.engine != Engine::Vitess
     }
 
     fn now(&self) {}

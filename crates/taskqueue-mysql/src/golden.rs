@@ -31,6 +31,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("claim", literal.claim(2)),
         ("running", literal.running(2)),
         ("complete", literal.complete(2, 1)),
+        ("complete_and_delete", literal.complete_and_delete(2, 1)),
         ("settle", literal.settle.clone()),
         ("heartbeat", literal.heartbeat(2, 1)),
         ("ended", literal.ended.clone()),

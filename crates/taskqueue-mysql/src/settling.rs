@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::MySqlConnection;
 use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt, Failure};
+use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure};
 
 use crate::batch::{Batch, micros};
 use crate::claim::{LIST_MAX, ROLLBACK, padded};
@@ -138,7 +138,7 @@ async fn complete_all(
     Ok(completed)
 }
 
-/// Completes tasks at this time; answers how many were running under one of the tokens.
+/// Completes tasks at this time, and deletes them where the queue is set so; answers how many were running under one of the tokens.
 async fn complete(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
@@ -147,10 +147,16 @@ async fn complete(
     leases: &[(TaskId, LeaseToken)],
 ) -> Attempt<u64> {
     let (ids, tokens) = ids_and_tokens(leases);
-    let sql = dialect.literal().complete(ids.len(), tokens.len());
-    let time = wire::time(now)?;
-    let query = dialect.query(&sql).bind(time).bind(time).bind(time).bind(shard.number());
-    let query = bind_tokens(bind_ids(query, &ids), tokens);
+    let sql = match dialect.deletes_completed() {
+        true => dialect.literal().complete_and_delete(ids.len(), tokens.len()),
+        false => dialect.literal().complete(ids.len(), tokens.len()),
+    };
+    let mut query = dialect.query(&sql);
+    if !dialect.deletes_completed() {
+        let time = wire::time(now)?;
+        query = query.bind(time).bind(time).bind(time);
+    }
+    let query = bind_tokens(bind_ids(query.bind(shard.number()), &ids), tokens);
     Ok(dialect.run(query, connection).await.map_err(failure)?.rows_affected())
 }
 

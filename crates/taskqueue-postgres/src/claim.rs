@@ -163,19 +163,19 @@ const MANY_TYPES: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARR
      ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
 /// As `ONE_TYPE`, in the ranks $7, highest priority first, each from its place $8 on. The places are looked through one
-/// after another, and no further than the limit: what is locked is claimed. What became ready in the last second is
-/// looked at in any case: transactions commit in another order than they begin.
+/// after another, and no further than the limit: what is locked is claimed. What became ready in the last $9 us is looked at
+/// in any case.
 const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($7::bigint[], $8::timestamptz[]) AS k(rank, at) \
      CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - interval '1 second') \
+     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $9::bigint * interval '1 microsecond') \
      ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
 
-/// As `MANY_TYPES`, in the types $1 and ranks $7, each from its place $8 on.
+/// As `MANY_TYPES`, in the types $1 and ranks $7, each from its place $8 on or from $9 us ago.
 const MANY_TYPES_AHEAD: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
      SELECT h.ctid FROM unnest($1::text[], $7::bigint[], $8::timestamptz[]) AS k(type, rank, at) \
      CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL \
-     AND type = k.type AND queue_rank = k.rank AND queue_at >= least(k.at, now() - interval '1 second') \
+     AND type = k.type AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $9::bigint * interval '1 microsecond') \
      ORDER BY queue_at LIMIT $4 + 512) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
      ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \

@@ -1,6 +1,8 @@
 //! A claim from end to end: ahead of the cursors, and from the start of the index where that does not do. What its
 //! statements are is `claim.rs`'s business, where the cursors stand is `cursor.rs`'s.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgRow;
 use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
 use taskqueue_core::{
@@ -12,7 +14,7 @@ use uuid::Uuid;
 
 use crate::arguments::micros;
 use crate::claim::Ahead;
-use crate::cursor::{Look, Places, Scan};
+use crate::cursor::{LOOK_BACK, Look, Places, Scan};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;
@@ -28,28 +30,59 @@ pub(crate) async fn claim(
         return Ok(claims(everywhere(dialect, connection, shard, claiming).await?));
     };
     let (cursors, types) = (dialect.cursors(), &claiming.types);
-    let mut claimed = Vec::new();
-    if let Look::From(places) = cursors.look(shard, types, Instant::now()) {
-        claimed = from(dialect, &mut *connection, shard, claiming, (ahead, &places)).await?;
-        cursors.advance(shard, types, &places_of(&claimed));
-        if claimed.len() == claiming.limit || !cursors.may_scan(shard, types, Instant::now()) {
-            return Ok(claims(claimed));
-        }
+    let Look::From(places) = cursors.look(shard, types, Instant::now()) else {
+        return Ok(claims(scan(dialect, connection, shard, claiming).await?));
+    };
+    let start = |back| Start { statements: ahead, places: &places, back };
+    let back = cursors.look_back(shard, types, Instant::now());
+    let claimed = from(dialect, &mut *connection, shard, claiming, start(back)).await?;
+    cursors.advance(shard, types, &places_of(&claimed));
+    if claimed.len() == claiming.limit {
+        return Ok(claims(claimed));
     }
-    let rest = Claiming {
+    let rest = rest(claiming, &claimed);
+    let late = if cursors.may_scan(shard, types, Instant::now()) {
+        scan(dialect, connection, shard, &rest).await
+    } else if back.is_zero() {
+        from(dialect, connection, shard, &rest, start(LOOK_BACK)).await
+    } else {
+        Ok(Vec::new())
+    };
+    join(dialect, claimed, late).map(claims)
+}
+
+/// What is left to claim after some was.
+fn rest(claiming: &Claiming, claimed: &[Claimed]) -> Claiming {
+    Claiming {
         limit: claiming.limit - claimed.len(),
         // A token is one claim's: its row among the leases names the tasks once for all.
         token: if claimed.is_empty() { claiming.token } else { LeaseToken::generate() },
         ..claiming.clone()
-    };
-    match scan(dialect, connection, shard, &rest).await {
+    }
+}
+
+/// Adds what a second statement claimed.
+fn join(
+    dialect: &PostgresDialect,
+    mut claimed: Vec<Claimed>,
+    late: Attempt<Vec<Claimed>>,
+) -> Attempt<Vec<Claimed>> {
+    match late {
         Ok(late) => claimed.extend(late),
         // What was claimed ahead is committed by now.
         Err(_) if !claimed.is_empty() && dialect.is_read_committed() => {}
         Err(failure) => return Err(failure),
     }
     sort(&mut claimed);
-    Ok(claims(claimed))
+    Ok(claimed)
+}
+
+/// Where a claim ahead of the cursors looks.
+struct Start<'a> {
+    statements: &'a Ahead,
+    places: &'a Places,
+    /// How far back from now it looks besides.
+    back: Duration,
 }
 
 /// A claim, and when its task became ready.
@@ -112,18 +145,19 @@ async fn from(
     connection: &mut PgConnection,
     shard: Shard,
     claiming: &Claiming,
-    (ahead, places): (&Ahead, &Places),
+    Start { statements, places, back }: Start<'_>,
 ) -> Attempt<Vec<Claimed>> {
     let query = match claiming.types.as_slice() {
-        [task_type] => dialect.query(&ahead.claim).bind(task_type.as_str()),
+        [task_type] => dialect.query(&statements.claim).bind(task_type.as_str()),
         _ => {
             let types: Vec<&str> = places.keys().map(|(_, task_type)| task_type.as_str()).collect();
-            dialect.query(&ahead.claim_many).bind(types)
+            dialect.query(&statements.claim_many).bind(types)
         }
     };
     let query = bind(query, shard, claiming)
         .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
-        .bind(places.values().copied().collect::<Vec<Timestamp>>());
+        .bind(places.values().copied().collect::<Vec<Timestamp>>())
+        .bind(micros(back));
     fetch(dialect, connection, claiming, query).await
 }
 

@@ -16,6 +16,10 @@ use tokio::time::Instant;
 /// waits while there is enough ahead of it.
 const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How far behind the cursors a claim looks where full scans have to rest for longer than [`SCAN_INTERVAL`]: transactions
+/// commit in another order than they begin. It walks over all that was claimed in this time.
+pub(crate) const LOOK_BACK: Duration = Duration::from_secs(1);
+
 /// What full scans may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scanning {
@@ -57,6 +61,7 @@ struct Track {
     places: Places,
     scanned_at: Instant,
     scan_took: Duration,
+    looked_back_at: Instant,
     /// Whether the last full scan ended at its limit: kinds of task that it did not come to have no place yet.
     is_partial: bool,
 }
@@ -107,6 +112,17 @@ impl Cursors {
         Look::From(track.places.clone())
     }
 
+    /// How far a claim ahead of the cursors is to look back: at times, and not while there is enough ahead.
+    pub(crate) fn look_back(&self, shard: Shard, types: &[TaskType], now: Instant) -> Duration {
+        let mut state = self.lock();
+        let Some(track) = state.track_mut(shard, types) else { return LOOK_BACK };
+        if now.saturating_duration_since(track.looked_back_at) < SCAN_INTERVAL {
+            return Duration::ZERO;
+        }
+        track.looked_back_at = now;
+        LOOK_BACK
+    }
+
     /// Whether a claim that did not find enough ahead of the cursors should look everywhere: where the last full scan
     /// left something, and else unless full scans are so slow that they would take more than their share of the time.
     pub(crate) fn may_scan(&self, shard: Shard, types: &[TaskType], now: Instant) -> bool {
@@ -116,7 +132,7 @@ impl Cursors {
 
     /// A claim ahead of the cursors took tasks, the last ones at these places.
     pub(crate) fn advance(&self, shard: Shard, types: &[TaskType], claimed: &Places) {
-        if let Some(track) = self.lock().tracks.get_mut(&shard).and_then(|tracks| tracks.get_mut(types)) {
+        if let Some(track) = self.lock().track_mut(shard, types) {
             track.advance(claimed);
         }
     }
@@ -127,7 +143,13 @@ impl Cursors {
         let tracks = state.tracks.entry(shard).or_default();
         let places = tracks.remove(types).map(|track| track.places).unwrap_or_default();
         let scan_took = scan.ended.saturating_duration_since(scan.began);
-        let mut track = Track { places, scanned_at: scan.ended, scan_took, is_partial: scan.is_cut_off };
+        let mut track = Track {
+            places,
+            scanned_at: scan.ended,
+            scan_took,
+            looked_back_at: scan.ended,
+            is_partial: scan.is_cut_off,
+        };
         if scan.is_cut_off {
             track.places.extend(scan.claimed.clone());
         } else {
@@ -177,6 +199,10 @@ impl Cursors {
 impl State {
     fn track(&self, shard: Shard, types: &[TaskType]) -> Option<&Track> {
         self.tracks.get(&shard)?.get(types)
+    }
+
+    fn track_mut(&mut self, shard: Shard, types: &[TaskType]) -> Option<&mut Track> {
+        self.tracks.get_mut(&shard)?.get_mut(types)
     }
 }
 
@@ -256,6 +282,17 @@ mod tests {
         let cursors = Cursors::new(Scanning::default());
         let now = scan(&cursors, &[(0, 1)], true, MILLISECOND);
         assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::Everywhere);
+    }
+
+    #[test]
+    fn claims_look_back_once_an_interval_and_a_full_scan_counts_as_one() {
+        let (cursors, now) = scanned(&[(0, 1)]);
+        let back = |now| cursors.look_back(Shard::FIRST, &types(), now);
+        assert_eq!(back(now + SCAN_INTERVAL - MILLISECOND), Duration::ZERO);
+        let later = now + SCAN_INTERVAL;
+        assert_eq!(back(later), LOOK_BACK);
+        assert_eq!(back(later + MILLISECOND), Duration::ZERO);
+        assert_eq!(back(later + SCAN_INTERVAL), LOOK_BACK);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskId, WakeUp,
 };
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Dialect, Options, Reclaiming, Row, Sharding, Statement, Total,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Reclaiming, Row, Sharding, Statement,
+    Total,
 };
 use uuid::Uuid;
 
@@ -130,7 +131,6 @@ impl Dialect for PostgresDialect {
     type Transaction = Session;
 
     const COUNTS_SETTLES: bool = true;
-    const DELETES_COMPLETED: bool = true;
 
     fn flavour(&self) -> &PostgresFlavour {
         &PostgresFlavour
@@ -142,6 +142,10 @@ impl Dialect for PostgresDialect {
 
     fn sharding(&self) -> Option<&Sharding> {
         Some(&self.sharding)
+    }
+
+    fn deletes_completed(&self) -> bool {
+        self.options.completed == Completed::Delete
     }
 
     fn now(&self) {}

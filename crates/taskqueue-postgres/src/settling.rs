@@ -4,7 +4,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use taskqueue_core::{Decision, Shard, State, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt, Completed, Dialect as _};
+use taskqueue_sql::{Applied, Attempt, Dialect as _};
 use uuid::Uuid;
 
 use crate::arguments::{Changes, leases};
@@ -24,9 +24,9 @@ pub(crate) async fn settle(
     let mut applied = Vec::with_capacity(decisions.len());
     if !completed.is_empty() {
         completed.sort_unstable_by_key(|decision| decision.lease.task_id.as_uuid());
-        let sql = match dialect.options().completed {
-            Completed::Keep => &dialect.literal().complete,
-            Completed::Delete => &dialect.literal().complete_and_delete,
+        let sql = match dialect.deletes_completed() {
+            true => &dialect.literal().complete_and_delete,
+            false => &dialect.literal().complete,
         };
         let query = of_leases(dialect, sql, &completed).bind(shard.number());
         let query = query.bind(dialect.unsettled().take_settled());

@@ -97,8 +97,6 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     const SLOTS: i16 = 1;
     /// Whether [`settle`](Dialect::settle) adds what it finishes to the sums itself.
     const COUNTS_SETTLES: bool = false;
-    /// Whether [`settle`](Dialect::settle) itself deletes what it completes where [`Options::completed`] says so.
-    const DELETES_COMPLETED: bool = false;
 
     /// How the engine writes what the portable statements leave open.
     fn flavour(&self) -> &Self::Flavour;
@@ -109,6 +107,11 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// How many shards the table has, where that can be set; else all tasks are in the first one.
     fn sharding(&self) -> Option<&Sharding> {
         None
+    }
+
+    /// Whether [`settle`](Dialect::settle) itself deletes what it completes, where [`Options::completed`] says so.
+    fn deletes_completed(&self) -> bool {
+        false
     }
 
     /// Now, read once a transaction, after it has begun.

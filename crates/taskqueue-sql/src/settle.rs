@@ -101,7 +101,7 @@ impl<D: Dialect> Operation<D> for Settle {
 
 impl Settle {
     pub(crate) fn new<D: Dialect>(decisions: Vec<Decision>, dialect: &D) -> Self {
-        let removes = dialect.options().completed == Completed::Delete && !D::DELETES_COMPLETED;
+        let removes = dialect.options().completed == Completed::Delete && !dialect.deletes_completed();
         Self { decisions, removes }
     }
 

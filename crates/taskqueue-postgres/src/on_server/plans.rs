@@ -35,9 +35,11 @@ fn values(name: &str) -> &'static str {
         "task" | "position" => ID_AND_SHARD,
         "claim" => "'welcome', 8, 'ada', 10, 1000000, 0::int2",
         "claim_many" => "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2",
-        "claim_ahead" => "'welcome', 8, 'ada', 10, 1000000, 0::int2, '{-9,-5}', '{2000-01-01,2000-01-01}'",
+        "claim_ahead" => {
+            "'welcome', 8, 'ada', 10, 1000000, 0::int2, '{-9,-5}', '{2000-01-01,2000-01-01}', 1000000"
+        }
         "claim_many_ahead" => {
-            "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}'"
+            "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
         "complete" | "complete_and_delete" => {
             "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2, '{1}'"
