@@ -67,7 +67,9 @@ impl Plan {
             ..Self::full()
         };
         match kind {
-            Kind::Memory | Kind::Sqlite | Kind::Postgres => plan,
+            Kind::Memory | Kind::Sqlite => plan,
+            // A drain of fewer is over before it is at its pace.
+            Kind::Postgres => Self { drain: 100_000, ..plan },
             Kind::Mysql | Kind::Mariadb => Self {
                 drain: 20_000,
                 batched: 30_000,

@@ -15,7 +15,7 @@ use crate::batch::micros;
 use crate::claim::{Order, insert_rows};
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate};
-use crate::packet::{BYTES_MAX, RECORD_BYTES, waits_for_the_server};
+use crate::packet::RECORD_BYTES;
 use crate::wire::{bytes, number};
 
 /// How often the rest is inserted again because another transaction put something in the way meanwhile.
@@ -172,15 +172,11 @@ fn first_of_each_key(mut tasks: Vec<Placed<'_>>) -> Vec<Placed<'_>> {
     tasks
 }
 
-/// How many of these tasks one INSERT takes: what would wait for the server goes in equal pieces that do not.
+/// How many of these tasks one INSERT takes: what does not fit into one record goes in equal pieces that do.
 fn piece_rows(tasks: &[Placed<'_>]) -> usize {
-    let rows = insert_rows(fitting(tasks, BYTES_MAX));
-    let bytes = tasks[..rows].iter().map(row_bytes).sum();
-    if !waits_for_the_server(bytes) {
-        return rows;
-    }
-    let equal = rows.div_ceil(bytes.div_ceil(RECORD_BYTES));
-    insert_rows(fitting(&tasks[..equal], RECORD_BYTES))
+    let rows = fitting(tasks, RECORD_BYTES);
+    let pieces = tasks.len().div_ceil(rows);
+    insert_rows(fitting(&tasks[..tasks.len().div_ceil(pieces)], RECORD_BYTES))
 }
 
 /// How many of these tasks, at least one, take no more than so many bytes.
@@ -220,33 +216,24 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_is_kept_below_the_packet_limit() {
-        let tasks: Vec<NewTask> = (0..10).map(|_| task(BYTES_MAX / 3)).collect();
-        let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
-        assert_eq!(piece_rows(&placed), 2);
-        assert_eq!(piece_rows(&placed[..1]), 1);
-        let one = task(BYTES_MAX * 2);
-        assert_eq!(piece_rows(&[(0, &one)]), 1, "what is larger goes alone");
-    }
-
-    #[test]
     fn no_insert_of_several_tasks_is_of_a_size_that_waits_for_the_server() {
         for (count, payload_bytes) in
-            [(100, 200), (300, 200), (1_000, 20), (10, 9_000), (7, 5_000), (3, 40_000)]
+            [(100, 200), (300, 200), (1_000, 20), (1_000, 200), (10, 9_000), (7, 5_000), (3, 40_000)]
         {
             let tasks: Vec<NewTask> = (0..count).map(|_| task(payload_bytes)).collect();
             let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
             let mut rest = &placed[..];
             while !rest.is_empty() {
                 let rows = piece_rows(rest);
-                let bytes = rest[..rows].iter().map(row_bytes).sum();
-                assert!(rows == 1 || !waits_for_the_server(bytes), "{rows} of {payload_bytes} bytes each");
+                let bytes: usize = rest[..rows].iter().map(row_bytes).sum();
+                assert!(rows == 1 || bytes <= RECORD_BYTES, "{rows} of {payload_bytes} bytes each");
                 rest = &rest[rows..];
             }
         }
         let tasks: Vec<NewTask> = (0..100).map(|_| task(200)).collect();
         let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
         assert_eq!(piece_rows(&placed), 50, "in equal pieces");
+        assert_eq!(piece_rows(&placed[..1]), 1);
     }
 
     #[test]
