@@ -138,7 +138,8 @@ async fn complete_all(
     Ok(completed)
 }
 
-/// Completes tasks at this time, and deletes them where the queue is set so; answers how many were running under one of the tokens.
+/// Completes tasks at this time, and deletes them where the queue is set so; answers how many were running under one of
+/// the tokens.
 async fn complete(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,

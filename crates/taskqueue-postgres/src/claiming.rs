@@ -36,8 +36,9 @@ pub(crate) async fn claim(
     let start = |back| Start { statements: ahead, places: &places, back };
     let back = cursors.look_back(shard, types, Instant::now());
     let claimed = from(dialect, &mut *connection, shard, claiming, start(back)).await?;
-    cursors.advance(shard, types, &places_of(&claimed));
-    if claimed.len() == claiming.limit {
+    let is_enough = claimed.len() == claiming.limit;
+    cursors.advance(shard, types, &places_of(&claimed), is_enough);
+    if is_enough {
         return Ok(claims(claimed));
     }
     let rest = rest(claiming, &claimed);

@@ -62,6 +62,8 @@ struct Track {
     scanned_at: Instant,
     scan_took: Duration,
     looked_back_at: Instant,
+    /// Whether the last claim found as much as it asked for.
+    is_enough_ahead: bool,
     /// Whether the last full scan ended at its limit: kinds of task that it did not come to have no place yet.
     is_partial: bool,
 }
@@ -112,11 +114,11 @@ impl Cursors {
         Look::From(track.places.clone())
     }
 
-    /// How far a claim ahead of the cursors is to look back: at times, and not while there is enough ahead.
+    /// How far a claim ahead of the cursors is to look back: only at times while there is enough ahead.
     pub(crate) fn look_back(&self, shard: Shard, types: &[TaskType], now: Instant) -> Duration {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types) else { return LOOK_BACK };
-        if now.saturating_duration_since(track.looked_back_at) < SCAN_INTERVAL {
+        if track.is_enough_ahead && now.saturating_duration_since(track.looked_back_at) < SCAN_INTERVAL {
             return Duration::ZERO;
         }
         track.looked_back_at = now;
@@ -130,10 +132,11 @@ impl Cursors {
         self.lock().track(shard, types).is_none_or(may)
     }
 
-    /// A claim ahead of the cursors took tasks, the last ones at these places.
-    pub(crate) fn advance(&self, shard: Shard, types: &[TaskType], claimed: &Places) {
+    /// A claim ahead of the cursors took tasks, the last ones at these places, and as many as it asked for or fewer.
+    pub(crate) fn advance(&self, shard: Shard, types: &[TaskType], claimed: &Places, is_enough: bool) {
         if let Some(track) = self.lock().track_mut(shard, types) {
             track.advance(claimed);
+            track.is_enough_ahead = is_enough;
         }
     }
 
@@ -148,6 +151,7 @@ impl Cursors {
             scanned_at: scan.ended,
             scan_took,
             looked_back_at: scan.ended,
+            is_enough_ahead: scan.is_cut_off,
             is_partial: scan.is_cut_off,
         };
         if scan.is_cut_off {
@@ -272,8 +276,8 @@ mod tests {
     fn a_claim_starts_where_the_last_one_ended_highest_priority_first() {
         let (cursors, now) = scanned(&[(-5, 2), (0, 1)]);
         assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::From(places(&[(-5, 2), (0, 1)])));
-        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 9)]));
-        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 3)]));
+        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 9)]), true);
+        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 3)]), true);
         assert_eq!(cursors.look(Shard::FIRST, &types(), now), Look::From(places(&[(-5, 2), (0, 9)])));
     }
 
@@ -285,14 +289,26 @@ mod tests {
     }
 
     #[test]
-    fn claims_look_back_once_an_interval_and_a_full_scan_counts_as_one() {
-        let (cursors, now) = scanned(&[(0, 1)]);
+    fn while_there_is_enough_ahead_claims_look_back_once_an_interval() {
+        let cursors = Cursors::new(Scanning::default());
+        let now = scan(&cursors, &[(0, 1)], true, SLOW);
         let back = |now| cursors.look_back(Shard::FIRST, &types(), now);
-        assert_eq!(back(now + SCAN_INTERVAL - MILLISECOND), Duration::ZERO);
+        assert_eq!(back(now + SCAN_INTERVAL - MILLISECOND), Duration::ZERO, "a full scan counts as one");
         let later = now + SCAN_INTERVAL;
         assert_eq!(back(later), LOOK_BACK);
         assert_eq!(back(later + MILLISECOND), Duration::ZERO);
         assert_eq!(back(later + SCAN_INTERVAL), LOOK_BACK);
+    }
+
+    #[test]
+    fn each_claim_looks_back_after_one_that_did_not_find_enough() {
+        let (cursors, now) = scanned(&[(0, 1)]);
+        let back = || cursors.look_back(Shard::FIRST, &types(), now);
+        assert_eq!([back(), back()], [LOOK_BACK; 2]);
+        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 2)]), true);
+        assert_eq!(back(), Duration::ZERO);
+        cursors.advance(Shard::FIRST, &types(), &places(&[(0, 3)]), false);
+        assert_eq!(back(), LOOK_BACK);
     }
 
     #[test]

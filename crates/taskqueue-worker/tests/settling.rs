@@ -49,6 +49,26 @@ async fn an_outcome_waits_no_longer_than_the_settle_delay_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_batch_is_settled_beside_another_and_one_that_is_not_full_alone() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    enqueue_numbers(&spy, 1_300).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.concurrency(1_300).build().unwrap().start();
+    gate.wait_for(1_300).await;
+    spy.slow_down_settles(SECOND);
+
+    gate.open_for(1_300);
+    wait_until("all are settled", async || running.report().completed == 1_300).await;
+
+    assert_eq!(spy.calls(Call::Settle), [500, 500, 300]);
+    let times = spy.times(Call::Settle);
+    assert!(times[1] - times[0] < SECOND, "the second does not wait for the first");
+    assert!(times[2] - times[1] >= SECOND, "the third waits for both: it might have grown");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_settle_that_fails_for_a_time_is_repeated_until_it_succeeds() {
     let spy = Spy::on(queue());
     let gate = Gate::closed();
