@@ -7,7 +7,7 @@ use std::time::Duration;
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::async_trait;
 use taskqueue_worker::core::*;
-use tokio::time::Instant;
+use tokio::sync::watch;
 
 /// A call that is counted and can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +19,10 @@ pub enum Call {
 
 #[derive(Default)]
 struct Log {
-    /// The calls, each with its time and its rows: the tasks claimed, settled or extended.
-    calls: Mutex<Vec<(Call, Instant, usize)>>,
-    settle_takes: Mutex<Duration>,
+    /// The calls, each with its rows: the tasks claimed, settled or extended.
+    calls: Mutex<Vec<(Call, usize)>>,
     failures: [AtomicUsize; 3],
+    settles_are_held: watch::Sender<bool>,
     wake_up: WakeUp,
     is_deaf: bool,
 }
@@ -52,22 +52,16 @@ impl Spy {
     /// The calls of this kind so far, failed ones included: the rows of each.
     pub fn calls(&self, call: Call) -> Vec<usize> {
         let calls = self.log.calls.lock().unwrap();
-        calls.iter().filter(|(kind, ..)| *kind == call).map(|(.., rows)| *rows).collect()
+        calls.iter().filter(|(kind, _)| *kind == call).map(|(_, rows)| *rows).collect()
     }
 
-    /// When these calls began.
-    pub fn times(&self, call: Call) -> Vec<Instant> {
-        let calls = self.log.calls.lock().unwrap();
-        calls.iter().filter(|(kind, ..)| *kind == call).map(|(_, at, _)| *at).collect()
-    }
-
-    /// Lets each settle take so long, as on a server that is far away.
-    pub fn slow_down_settles(&self, to: Duration) {
-        *self.log.settle_takes.lock().unwrap() = to;
+    /// Lets settles wait, from after they are counted until they are held no more.
+    pub fn hold_settles(&self, are_held: bool) {
+        self.log.settles_are_held.send_replace(are_held);
     }
 
     fn pass(&self, call: Call, rows: usize) -> Result<()> {
-        self.log.calls.lock().unwrap().push((call, Instant::now(), rows));
+        self.log.calls.lock().unwrap().push((call, rows));
         let failures = &self.log.failures[call as usize];
         let left = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         match left {
@@ -88,8 +82,7 @@ impl Queue for Spy {
     }
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.pass(Call::Settle, settlements.len())?;
-        let takes = *self.log.settle_takes.lock().unwrap();
-        tokio::time::sleep(takes).await;
+        self.log.settles_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
         self.queue.settle_many(settlements).await
     }
     async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
