@@ -5,6 +5,8 @@
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "server/deleting.rs"]
+mod deleting;
 mod support;
 #[path = "support/waiting.rs"]
 mod waiting;
@@ -13,10 +15,9 @@ use cases::on;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use support::{Database, Server};
-use taskqueue_conformance::assert_completed_tasks_are_deleted;
 use taskqueue_mysql::{
-    Claim, ClaimRequest, Completed, Engine, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status,
-    TaskId, TaskType, WorkerId,
+    Claim, ClaimRequest, Engine, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status, TaskId,
+    TaskType, WorkerId,
 };
 use waiting::wait_until;
 
@@ -73,19 +74,6 @@ async fn a_completion_commits_or_rolls_back_with_the_callers_transaction(server:
 }
 
 /// Under REPEATABLE READ, the default, empty polls lock the gaps into which enqueues insert.
-/// By a statement of its own on these engines, and after the completion with the settings for Vitess.
-async fn completed_tasks_are_deleted_where_the_queue_is_set_so(server: Server) {
-    for engine in [None, Some(Engine::Vitess)] {
-        let database = server.database().await;
-        let mut config = database.config();
-        config.options.completed = Completed::Delete;
-        config.engine = engine;
-        let queue = MysqlQueue::with_config(config).await.unwrap();
-        queue.migrate().await.unwrap();
-        assert_completed_tasks_are_deleted(&queue).await;
-    }
-}
-
 async fn empty_polls_and_enqueues_never_stand_in_each_others_way(server: Server) {
     let (queue, _database) = fresh(server).await;
     let poller = queue.clone();
@@ -391,7 +379,6 @@ async fn a_pool_of_the_callers_may_have_any_isolation_level(server: Server) {
 on! {
     a_task_commits_or_rolls_back_with_the_callers_transaction
     a_completion_commits_or_rolls_back_with_the_callers_transaction
-    completed_tasks_are_deleted_where_the_queue_is_set_so
     empty_polls_and_enqueues_never_stand_in_each_others_way
     migrators_at_once_agree
     a_migration_that_was_cut_short_is_taken_up_again
