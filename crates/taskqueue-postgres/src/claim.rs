@@ -4,6 +4,7 @@
 use taskqueue_sql::TableName;
 
 use crate::cleanup::Cleaning;
+use crate::ready::{self, ByNumber};
 use crate::stats;
 use crate::totals::Totals;
 
@@ -15,7 +16,8 @@ pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.schedul
 #[derive(Debug, Clone)]
 pub(crate) struct Ahead {
     pub(crate) claim: String,
-    pub(crate) claim_many: String,
+    /// By places.
+    pub(crate) claim_many: ByNumber,
 }
 
 /// The literal statements for one table, rendered once.
@@ -33,7 +35,8 @@ pub(crate) struct Literal {
     /// As `insert_plain`, with one type, priority, number of retries and metadata for all.
     pub(crate) insert_alike: String,
     pub(crate) claim: String,
-    pub(crate) claim_many: String,
+    /// By types.
+    pub(crate) claim_many: ByNumber,
     /// None where claims always start at the start of the index.
     pub(crate) ahead: Option<Ahead>,
     pub(crate) complete: String,
@@ -65,11 +68,11 @@ impl Literal {
             insert_one: insert_one(table),
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
-            claim: claim(table, ONE_TYPE),
-            claim_many: claim(table, MANY_TYPES),
+            claim: claim(table, ready::ONE_TYPE),
+            claim_many: ready::many_types().map(|ready| claim(table, ready)),
             ahead: Some(Ahead {
-                claim: claim(table, ONE_TYPE_AHEAD),
-                claim_many: claim(table, MANY_TYPES_AHEAD),
+                claim: claim(table, ready::ONE_TYPE_AHEAD),
+                claim_many: ready::many_places().map(|ready| claim(table, ready)),
             }),
             complete: complete(table),
             complete_and_delete: complete_and_delete(table),
@@ -146,40 +149,6 @@ fn insert_plain(table: &TableName, [task_type, priority, max_retries, metadata]:
          interval '1 microsecond') AS at) AS u"
     )
 }
-
-/// The ready tasks of the one type $1, in claim order.
-const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
-     ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
-
-/// The heads of the types $1, merged. The heads are read without locks and the merged ones locked after, so that no
-/// row beyond the limit is locked; what another claim took in between is skipped or fails the state's recheck.
-const MANY_TYPES: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
-     SELECT h.ctid FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
-     SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type \
-     ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
-     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
-     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
-     ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
-
-/// As `ONE_TYPE`, in the ranks $7, highest priority first, each from its place $8 on. The places are looked through one
-/// after another, and no further than the limit: what is locked is claimed. What became ready in the last $9 us is looked at
-/// in any case.
-const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($7::bigint[], $8::timestamptz[]) AS k(rank, at) \
-     CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $9::bigint * interval '1 microsecond') \
-     ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
-     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
-
-/// As `MANY_TYPES`, in the types $1 and ranks $7, each from its place $8 on or from $9 us ago.
-const MANY_TYPES_AHEAD: &str = "SELECT r.ctid FROM {table} AS r WHERE r.ctid = ANY(ARRAY(\
-     SELECT h.ctid FROM unnest($1::text[], $7::bigint[], $8::timestamptz[]) AS k(type, rank, at) \
-     CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL \
-     AND type = k.type AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $9::bigint * interval '1 microsecond') \
-     ORDER BY queue_at LIMIT $4 + 512) AS h \
-     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
-     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512)) AND r.queue_rank IS NOT NULL \
-     ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
 /// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. In no order.
 ///

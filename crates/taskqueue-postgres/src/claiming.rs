@@ -135,7 +135,7 @@ async fn everywhere(
         [task_type] => dialect.query(&dialect.literal().claim).bind(task_type.as_str()),
         types => {
             let types: Vec<&str> = types.iter().map(TaskType::as_str).collect();
-            dialect.query(&dialect.literal().claim_many).bind(types)
+            dialect.query(dialect.literal().claim_many.serving(types.len())).bind(types)
         }
     };
     fetch(dialect, connection, claiming, bind(query, shard, claiming)).await
@@ -152,7 +152,7 @@ async fn from(
         [task_type] => dialect.query(&statements.claim).bind(task_type.as_str()),
         _ => {
             let types: Vec<&str> = places.keys().map(|(_, task_type)| task_type.as_str()).collect();
-            dialect.query(&statements.claim_many).bind(types)
+            dialect.query(statements.claim_many.serving(types.len())).bind(types)
         }
     };
     let query = bind(query, shard, claiming)

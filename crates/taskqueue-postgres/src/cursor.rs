@@ -37,7 +37,7 @@ impl Default for Scanning {
 }
 
 /// The most places of one look. With more, the lookups cost what they save.
-const PLACES_MAX: usize = 64;
+pub(crate) const PLACES_MAX: usize = 64;
 
 /// The most lists of types that are kept track of in a shard. A worker whose types are limited one by one asks for many.
 const TRACKS_MAX: usize = 256;

@@ -26,7 +26,13 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
     let sent = portable.into_iter().filter(|(name, _)| !NOT_SENT.contains(name));
     let mut texts: Vec<_> = sent.map(|(name, statement)| (name, statement.sql)).collect();
     if let Some(ahead) = literal.ahead {
-        texts.extend([("claim_ahead", ahead.claim), ("claim_many_ahead", ahead.claim_many)]);
+        let claim_many = ahead.claim_many.serving(2).to_owned();
+        texts.extend([("claim_ahead", ahead.claim), ("claim_many_ahead", claim_many)]);
+    }
+    let [claim_many, claim_more] =
+        [2, usize::MAX].map(|number| literal.claim_many.serving(number).to_owned());
+    if claim_more != claim_many {
+        texts.push(("claim_more", claim_more));
     }
     texts.extend([
         ("shards", statements.shards().sql),
@@ -37,7 +43,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("insert_plain", literal.insert_plain),
         ("insert_alike", literal.insert_alike),
         ("claim", literal.claim),
-        ("claim_many", literal.claim_many),
+        ("claim_many", claim_many),
         ("complete", literal.complete),
         ("complete_and_delete", literal.complete_and_delete),
         ("settle", literal.settle),
@@ -89,7 +95,7 @@ fn no_statement_for_cockroachdb_holds_what_it_refuses() {
 fn claims_on_cockroachdb_name_their_index_by_the_table_alone() {
     let table = TableName::new("outbox").unwrap().in_schema("work").unwrap();
     let literal = cockroach::literal(&table, true);
-    for claim in [literal.claim, literal.claim_many] {
+    for claim in [literal.claim.as_str(), literal.claim_many.serving(2)] {
         assert!(claim.contains("FROM \"work\".outbox@outbox_ready"), "{claim}");
     }
 }

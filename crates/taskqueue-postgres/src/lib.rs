@@ -26,6 +26,7 @@ mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod query;
+mod ready;
 mod session;
 mod settling;
 mod stats;

@@ -8,7 +8,9 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use taskqueue_core::TaskId;
 use taskqueue_migrations::POSTGRES;
+use taskqueue_sql::TableName;
 
+use crate::claim::Literal;
 use crate::golden::texts;
 
 /// One task in a hundred is of the type `rare`. All are ready at first, as the statistics may remember them.
@@ -29,16 +31,20 @@ const AGE: &str = "UPDATE tasks SET queue_rank = NULL, status = s, completed_at 
      INSERT INTO tasks_leases SELECT lease_token, 0, now(), array_agg(id) FROM tasks WHERE status = 2 GROUP BY 1; \
      ANALYZE tasks_leases";
 
+/// Statistics of a queue that was idle, and then a burst.
+const BURST: &str = "CREATE TABLE burst AS SELECT * FROM tasks WHERE status <> 3; \
+     DELETE FROM tasks WHERE status <> 3; ANALYZE tasks; INSERT INTO tasks SELECT * FROM burst; DROP TABLE burst";
+
 /// What is bound.
 fn values(name: &str) -> &'static str {
     match name {
         "task" | "position" => ID_AND_SHARD,
         "claim" => "'welcome', 8, 'ada', 10, 1000000, 0::int2",
-        "claim_many" => "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2",
+        "claim_many" | "claim_of_64" | "claim_more" => "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2",
         "claim_ahead" => {
             "'welcome', 8, 'ada', 10, 1000000, 0::int2, '{-9,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
-        "claim_many_ahead" => {
+        "claim_many_ahead" | "claim_of_64_ahead" => {
             "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
         "complete" | "complete_and_delete" => {
@@ -66,11 +72,14 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 17] = [
+const LITERAL: [&str; 20] = [
     "claim",
     "claim_many",
+    "claim_of_64",
+    "claim_more",
     "claim_ahead",
     "claim_many_ahead",
+    "claim_of_64_ahead",
     "complete",
     "complete_and_delete",
     "settle",
@@ -131,7 +140,12 @@ async fn run(connection: &mut PgConnection, sql: String) -> Vec<PgRow> {
 /// The text of a statement and the values that it is executed with.
 fn statement(name: &str) -> (String, String) {
     let text = |name: &str| texts().into_iter().find(|(other, _)| *other == name).unwrap().1;
+    let literal = Literal::new(&TableName::default());
     match name {
+        "claim_of_64" => (literal.claim_many.serving(64).to_owned(), values(name).to_owned()),
+        "claim_of_64_ahead" => {
+            (literal.ahead.unwrap().claim_many.serving(64).to_owned(), values(name).to_owned())
+        }
         "list" => (text(name), "0, 100".to_owned()),
         "dead_letters" => (text(name), "0, 0, 10".to_owned()),
         "dead_letters_of_type" => (text(name), "0, 0, 'rare', 10".to_owned()),
@@ -149,6 +163,11 @@ async fn prepare(connection: &mut PgConnection, name: &str) -> String {
     if values.is_empty() { "EXECUTE s".to_owned() } else { format!("EXECUTE s ({values})") }
 }
 
+async fn explain(connection: &mut PgConnection, execute: &str) -> Vec<String> {
+    let rows = run(connection, format!("EXPLAIN (COSTS OFF) {execute}")).await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 /// Asserts that no guarded statement reads the whole table under these settings.
 async fn guard(connection: &mut PgConnection, settings: &str) {
     run(connection, format!("RESET ALL; {settings}")).await;
@@ -157,8 +176,7 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
         let is_stats = matches!(name, "open_counts" | "oldest_pending");
         // As `Access::Snapshot` begins.
         run(connection, format!("SET enable_seqscan = {}", if is_stats { "off" } else { "on" })).await;
-        let rows = run(connection, format!("EXPLAIN (COSTS OFF) {execute}")).await;
-        let lines: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        let lines = explain(connection, &execute).await;
         let plan = lines.join("\n");
         let reads_all =
             |line: &String| line.contains("Seq Scan on tasks ") || line.ends_with("Seq Scan on tasks");
@@ -166,6 +184,13 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
         // Any order would do for it, but it must not read on to the end of the table.
         let sorts = lines.iter().any(|line| line.contains("Sort"));
         assert!(name != "cleanup_edge" || !sorts, "{name} sorts the table ({settings}):\n{plan}");
+        // Those of a claim are named by its subquery.
+        let by_name = |line: &&String| line.ends_with(" on tasks r") || line.ends_with(" on tasks t");
+        let is_named = |line: &String| line.contains("Tid Scan") || line.contains("Update on");
+        assert!(
+            !name.starts_with("claim") || lines.iter().filter(by_name).all(is_named),
+            "{name} looks for what it has found ({settings}):\n{plan}"
+        );
         if matches!(name, "claim" | "claim_ahead") {
             let indent = |line: &String| line.len() - line.trim_start().len();
             let lock = lines.iter().position(|line| line.contains("LockRows")).unwrap();
@@ -182,10 +207,25 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
 async fn no_statement_reads_the_finished_tasks_whatever_the_statistics() {
     let database = Database::create().await;
     let mut connection = database.connect().await;
-    for statistics in ["SELECT 'from when all were ready'", "ANALYZE tasks"] {
+    for statistics in ["SELECT 'from when all were ready'", "ANALYZE tasks", BURST] {
         run(&mut connection, statistics.to_owned()).await;
         guard(&mut connection, "SET plan_cache_mode = auto").await;
         guard(&mut connection, "SET plan_cache_mode = force_generic_plan").await;
+    }
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_claim_of_many_types_reads_of_each_no_more_than_it_takes() {
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    for mode in ["auto", "force_generic_plan"] {
+        run(&mut connection, format!("SET plan_cache_mode = {mode}")).await;
+        for name in ["claim_many", "claim_of_64", "claim_many_ahead", "claim_of_64_ahead"] {
+            let execute = prepare(&mut connection, name).await;
+            let plan = explain(&mut connection, &execute).await.join("\n");
+            assert!(plan.contains("Merge Append"), "{name} reads all and sorts it ({mode}):\n{plan}");
+        }
     }
     database.drop().await;
 }
@@ -222,7 +262,9 @@ async fn no_claim_goes_beyond_its_limit_whatever_the_plan() {
         "SET LOCAL plan_cache_mode = force_generic_plan; ".to_owned(),
         off(&["hashjoin", "mergejoin"]) + "SET LOCAL plan_cache_mode = force_generic_plan; ",
     ]);
-    let limited = ["claim", "claim_many", "claim_ahead", "claim_many_ahead", "cleanup", "promote", "ended"];
+    let limited = LITERAL
+        .into_iter()
+        .filter(|name| name.starts_with("claim") || matches!(*name, "cleanup" | "promote" | "ended"));
     for name in limited {
         let execute = prepare(&mut connection, name).await;
         for settings in &settings {

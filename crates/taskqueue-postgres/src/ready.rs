@@ -1,0 +1,128 @@
+//! Which tasks a claim takes: the subqueries of its statement that find ready tasks in claim order and lock them. They
+//! name rows by `ctid`, and what they bind is listed where they are put together, in `claim.rs`.
+
+/// The ready tasks of the one type $1, in claim order.
+pub(crate) const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
+     AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
+     ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
+
+/// As `ONE_TYPE`, in the ranks $7, highest priority first, each from its place $8 on. The places are looked through one
+/// after another, and no further than the limit: what is locked is claimed. What became ready in the last $9 us is looked at
+/// in any case.
+pub(crate) const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($7::bigint[], $8::timestamptz[]) AS k(rank, at) \
+     CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
+     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $9::bigint * interval '1 microsecond') \
+     ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
+     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
+
+/// The ready tasks of one of the types $1.
+const OF_TYPE: &str = "type = ($1::text[])[{n}]";
+
+/// Those of one of the types $1 in the rank $7 of the same number, from its place $8 on or from $9 us ago. Said with `=`,
+/// the rank would be no part of the order, and what the branches find would be read whole and sorted.
+const OF_PLACE: &str = "type = ($1::text[])[{n}] AND (queue_rank, queue_at) >= (($7::bigint[])[{n}], \
+     least(($8::timestamptz[])[{n}], now() - $9::bigint * interval '1 microsecond')) AND queue_rank <= ($7::bigint[])[{n}]";
+
+/// How many branches a merge has at most: the server plans each, which takes 3 ms for all of them.
+const BRANCHES_MAX: usize = 64;
+
+/// The heads of more types than a merge has branches for. It reads as many of each type as of all of them together.
+const MANY_HEADS: &str = "SELECT h.ctid FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
+     SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type \
+     ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
+     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
+     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512";
+
+/// One text by the number of types or places that it is to serve: each says how many it serves, fewest first.
+#[derive(Debug, Clone)]
+pub(crate) struct ByNumber(Vec<(usize, String)>);
+
+impl ByNumber {
+    /// One text for any number.
+    pub(crate) fn any(text: String) -> Self {
+        Self(vec![(usize::MAX, text)])
+    }
+
+    /// The texts, each made into another.
+    pub(crate) fn map(self, change: impl Fn(&str) -> String) -> Self {
+        Self(self.0.into_iter().map(|(most, text)| (most, change(&text))).collect())
+    }
+
+    /// The shortest text that serves so many, which are no more than the longest serves.
+    pub(crate) fn serving(&self, number: usize) -> &str {
+        let serves = self.0.partition_point(|(most, _)| *most < number);
+        &self.0[serves.min(self.0.len() - 1)].1
+    }
+}
+
+/// The ready tasks of the types $1, in claim order, for any number of types.
+pub(crate) fn many_types() -> ByNumber {
+    let ByNumber(mut texts) = merges(OF_TYPE);
+    texts.push((usize::MAX, locked(MANY_HEADS)));
+    ByNumber(texts)
+}
+
+/// The same in the types $1 and ranks $7, each from its place $8 on or from $9 us ago, for up to `BRANCHES_MAX` places.
+pub(crate) fn many_places() -> ByNumber {
+    merges(OF_PLACE)
+}
+
+/// One merge for each of 2, 4, …, `BRANCHES_MAX` branches: so that the server has few texts to prepare.
+fn merges(of_kind: &str) -> ByNumber {
+    let numbers = (1..).map(|power| 1 << power).take_while(|branches| *branches <= BRANCHES_MAX);
+    ByNumber(numbers.map(|branches| (branches, locked(&merge(branches, of_kind)))).collect())
+}
+
+/// The first tasks of each kind, merged: only as many are read as the merge takes. A branch whose number is beyond the end of
+/// the arrays finds nothing.
+fn merge(branches: usize, of_kind: &str) -> String {
+    let branch = |number: usize| {
+        let branch = format!(
+            "(SELECT ctid, queue_rank, queue_at FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {of_kind} \
+             AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = ($1::text[])[{{n}}]) \
+             ORDER BY queue_rank, queue_at LIMIT $4 + 512)"
+        );
+        branch.replace("{n}", &number.to_string())
+    };
+    let branches: Vec<String> = (1..=branches).map(branch).collect();
+    format!(
+        "SELECT h.ctid FROM ({}) AS h ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512",
+        branches.join(" UNION ALL ")
+    )
+}
+
+/// Heads are read without locks and the first of them locked after, so that no row beyond the limit is locked; what
+/// another claim took in between is skipped or fails the state's recheck.
+fn locked(heads: &str) -> String {
+    format!(
+        "SELECT r.ctid FROM {{table}} AS r WHERE r.ctid = ANY(ARRAY({heads})) AND r.status + 0 = 0 \
+         ORDER BY r.queue_rank, r.queue_at LIMIT $4 FOR UPDATE SKIP LOCKED"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cursor::PLACES_MAX;
+
+    fn branches(texts: &ByNumber, number: usize) -> usize {
+        texts.serving(number).matches("UNION ALL").count() + 1
+    }
+
+    #[test]
+    fn each_type_has_a_branch_and_a_merge_has_at_most_twice_as_many() {
+        let types = many_types();
+        assert_eq!([2, 3, 5, 33, 64].map(|number| branches(&types, number)), [2, 4, 8, 64, 64]);
+    }
+
+    #[test]
+    fn more_types_than_branches_are_still_served() {
+        assert_eq!(many_types().serving(65), locked(MANY_HEADS));
+    }
+
+    #[test]
+    fn as_many_places_are_served_as_cursors_know() {
+        assert!(branches(&many_places(), PLACES_MAX) >= PLACES_MAX);
+        assert_eq!(branches(&many_places(), 1), 2);
+    }
+}
