@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use taskqueue_core::{Error, ErrorKind, Lease, Outcome, Settled, Settlement};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
@@ -17,43 +16,18 @@ use crate::report::Kind;
 use crate::settings::STORE_BATCH_MAX;
 use crate::timing::{backoff, later};
 
-/// How many batches are settled at once.
-const SETTLES_MAX: usize = 2;
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Settles what arrives until every sender is gone, or until it is told to give up.
+/// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
+/// meanwhile makes the next one larger.
 pub(crate) async fn run(pipe: Arc<Pipe>, mut outcomes: mpsc::Receiver<Settlement>) {
-    let mut underway = JoinSet::new();
     loop {
-        let mut batch = collect(&pipe, &mut outcomes).await;
+        let batch = collect(&pipe, &mut outcomes).await;
         if batch.is_empty() {
-            break;
-        }
-        await_turn(&mut underway, &mut batch, &mut outcomes).await;
-        let pipe = Arc::clone(&pipe);
-        underway.spawn(async move { settle(&pipe, batch).await });
-    }
-    underway.join_all().await;
-}
-
-/// Waits until a batch may be settled: a full one beside others, so that one is worked on while another waits for its
-/// commit; one that is not full, alone, and until then it grows.
-async fn await_turn(
-    underway: &mut JoinSet<()>,
-    batch: &mut Vec<Settlement>,
-    outcomes: &mut mpsc::Receiver<Settlement>,
-) {
-    loop {
-        while underway.try_join_next().is_some() {}
-        let room = STORE_BATCH_MAX - batch.len();
-        if underway.len() < if room == 0 { SETTLES_MAX } else { 1 } {
             return;
         }
-        tokio::select! {
-            _ = underway.join_next() => {}
-            _ = outcomes.recv_many(batch, room), if room > 0 && !outcomes.is_closed() => {}
-        }
+        settle(&pipe, batch).await;
     }
 }
 

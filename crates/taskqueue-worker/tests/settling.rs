@@ -49,27 +49,25 @@ async fn an_outcome_waits_no_longer_than_the_settle_delay_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_batch_is_settled_beside_another_and_one_that_is_not_full_alone() {
+async fn what_returns_while_a_batch_is_settled_goes_with_the_next_one() {
     let spy = Spy::on(queue());
     let gate = Gate::closed();
-    enqueue_numbers(&spy, 1_300).await;
+    enqueue_numbers(&spy, 1_000).await;
     let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
-    let running = builder.concurrency(1_300).build().unwrap().start();
-    gate.wait_for(1_300).await;
+    let running = builder.concurrency(1_000).build().unwrap().start();
+    gate.wait_for(1_000).await;
     spy.hold_settles(true);
 
-    gate.open_for(800);
-    wait_until("these have returned", async || running.active() == 500).await;
-    tokio::time::sleep(SECOND).await;
-    assert_eq!(spy.calls(Call::Settle), [500], "the second batch waits, and may grow");
-    gate.open_for(500);
-    wait_until("all have returned", async || running.active() == 0).await;
-    tokio::time::sleep(SECOND).await;
-    assert_eq!(spy.calls(Call::Settle), [500, 500], "it has grown");
+    for number in [300, 100, 600] {
+        gate.open_for(number);
+        let left = running.active() - number;
+        wait_until("these have returned", async || running.active() == left).await;
+        wait_until("the first is on its way", async || spy.calls(Call::Settle) == [300]).await;
+    }
 
     spy.hold_settles(false);
-    wait_until("all are settled", async || running.report().completed == 1_300).await;
-    assert_eq!(spy.calls(Call::Settle), [500, 500, 300]);
+    wait_until("all are settled", async || running.report().completed == 1_000).await;
+    assert_eq!(spy.calls(Call::Settle), [300, 500, 200]);
     running.stop().await;
 }
 

@@ -1,8 +1,10 @@
 //! The drain by several processes at once, each with a worker of its own, as a service runs that has been scaled out;
-//! against the same bare loop. Each process is this program: it opens the queue, waits to be told, and drains.
+//! against the same bare loop. Each process is this program: it opens the queue, drains a little so that it is connected as
+//! a process is that has been up for a while, waits to be told, and drains.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use tokio::task::spawn_blocking;
@@ -19,6 +21,8 @@ use crate::report::Figure;
 use crate::tasks::Workload;
 
 const PROCESSES: usize = 4;
+/// How many tasks a process drains before it says that it is ready: as many as use every connection.
+const WARM_UP: usize = 5_000;
 
 pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<Vec<Figure>> {
     let bed = engine.bed("processes").await?;
@@ -42,21 +46,24 @@ pub(super) async fn run(kind: Kind, engine: &dyn Engine, plan: &Plan) -> Result<
 /// Only draining is timed, until the last process says that nothing is left.
 async fn by_processes(kind: Kind, bed: &dyn Bed, concurrency: usize, tasks: usize) -> Result<f64> {
     let queue = bed.open(Connections::Default).await?;
+    let url = bed.url()?.to_owned();
+    let crew = spawn_blocking(move || crew(kind, concurrency, &url)).await??;
     Workload::new("filler")?.fill(&*queue, tasks).await?;
     queue.close().await;
-    let url = bed.url()?.to_owned();
-    spawn_blocking(move || {
-        let crew =
-            (0..PROCESSES).map(|_| Member::start(kind, concurrency, &url)).collect::<Result<Vec<_>>>()?;
-        drained_by(crew, tasks)
-    })
-    .await?
+    spawn_blocking(move || drained_by(crew, tasks)).await?
 }
 
-fn drained_by(mut crew: Vec<Member>, tasks: usize) -> Result<f64> {
+/// The processes, ready to drain.
+fn crew(kind: Kind, concurrency: usize, url: &str) -> Result<Vec<Member>> {
+    let mut crew =
+        (0..PROCESSES).map(|_| Member::start(kind, concurrency, url)).collect::<Result<Vec<_>>>()?;
     for member in &mut crew {
         ensure!(member.line()? == READY, "a process that drains says when it is ready");
     }
+    Ok(crew)
+}
+
+fn drained_by(mut crew: Vec<Member>, tasks: usize) -> Result<f64> {
     let start = Instant::now();
     for member in &mut crew {
         member.process.stdin.take().context("stdin is piped")?.write_all(b"drain\n")?;
@@ -110,10 +117,11 @@ impl Drop for Member {
 pub async fn drain_when_told(kind: Kind, concurrency: usize) -> Result<()> {
     let url = std::env::var(VARIABLE).with_context(|| format!("{VARIABLE} is not set"))?;
     let queue = connect(kind, &url).await?;
-    queue.stats().await?;
-    let worker = worker(queue, Setting::Tuned(concurrency))?;
+    let setting = Setting::Tuned(concurrency);
+    Workload::new("filler")?.fill(&*queue, WARM_UP).await?;
+    worker(Arc::clone(&queue), setting)?.drain().await;
     println!("{READY}");
     spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
-    println!("{}", worker.drain().await.completed);
+    println!("{}", worker(queue, setting)?.drain().await.completed);
     Ok(())
 }
