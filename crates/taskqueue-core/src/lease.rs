@@ -99,18 +99,29 @@ pub struct ClaimRequest {
     pub limit: usize,
     /// How long the leases last; `None`: the queue's visibility timeout. Not zero.
     pub visibility_timeout: Option<Duration>,
+    /// Whether the same worker makes another claim at the same time, so that the store is busy with one while the other
+    /// waits for its commit. A store answers such a claim with nothing where it would gain nothing: where other
+    /// workers do the same, as claims at once walk over each other's rows, and where one writer goes after the other.
+    pub is_extra: bool,
 }
 
 impl ClaimRequest {
     /// A request for at most `limit` tasks of `types`, with the queue's visibility timeout.
     pub fn new(worker_id: WorkerId, types: impl Into<Vec<TaskType>>, limit: usize) -> Self {
-        Self { worker_id, types: types.into(), limit, visibility_timeout: None }
+        Self { worker_id, types: types.into(), limit, visibility_timeout: None, is_extra: false }
     }
 
     /// Sets how long the leases last.
     #[must_use]
     pub fn visibility_timeout(mut self, timeout: Duration) -> Self {
         self.visibility_timeout = Some(timeout);
+        self
+    }
+
+    /// Makes it a claim beside another one of the same worker, which may be answered with nothing.
+    #[must_use]
+    pub fn extra(mut self) -> Self {
+        self.is_extra = true;
         self
     }
 

@@ -133,6 +133,9 @@ impl Queue for MemoryQueue {
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         self.check_open("dequeue")?;
         request.validate()?;
+        if request.is_extra {
+            return Ok(Vec::new());
+        }
         let timeout = request.visibility_timeout.unwrap_or(self.config().visibility_timeout);
         let token = LeaseToken::generate();
         let (mut store, now) = self.lock();

@@ -39,6 +39,8 @@ pub(crate) struct Literal {
     pub(crate) time: String,
     /// The same, at a place to which [`ROLLBACK`] goes back.
     pub(crate) mark: String,
+    /// The one extra claim that may be on its way holds the row; no row for others.
+    pub(crate) gate: String,
     pub(crate) take: String,
     pub(crate) settle: String,
     pub(crate) ended: String,
@@ -55,6 +57,7 @@ impl Literal {
             now: now.to_owned(),
             time: format!("SELECT {now}"),
             mark: format!("SAVEPOINT taskqueue_settle; SELECT {now}"),
+            gate: format!("SELECT one FROM {} WHERE one = 1 FOR UPDATE SKIP LOCKED", table.shards()),
             take: take(table),
             settle: settle(table, now),
             ended: ended(table, now),

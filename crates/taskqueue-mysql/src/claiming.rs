@@ -20,6 +20,12 @@ pub(crate) async fn claim(
     shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
+    if claiming.is_extra {
+        let gate = dialect.query(&dialect.literal().gate);
+        if dialect.rows(gate, &mut *connection).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+    }
     let (heads, now) = heads(dialect, &mut *connection, shard, claiming).await?;
     let mut taken = Vec::new();
     for head in &heads {

@@ -170,6 +170,11 @@ impl Dialect for MysqlDialect {
         self.options.completed == Completed::Delete && self.engine != Engine::Vitess
     }
 
+    /// On Vitess the gate's row and the tasks would have to be in one transaction.
+    fn takes_extra_claims(&self) -> bool {
+        self.engine != Engine::Vitess
+    }
+
     fn now(&self) {}
 
     fn contention_retries_max(&self) -> u32 {

@@ -7,6 +7,8 @@
 mod cases;
 #[path = "server/deleting.rs"]
 mod deleting;
+#[path = "server/extra.rs"]
+mod extra;
 mod support;
 #[path = "support/waiting.rs"]
 mod waiting;

@@ -29,6 +29,8 @@ pub(crate) struct Literal {
     pub(crate) version: &'static str,
     /// Begins a transaction that sees one moment throughout.
     pub(crate) snapshot: &'static str,
+    /// Whether claims are told that they are extra.
+    pub(crate) takes_extra_claims: bool,
     pub(crate) insert: String,
     pub(crate) insert_one: String,
     pub(crate) insert_plain: String,
@@ -64,6 +66,7 @@ impl Literal {
             // is then taken for one that costs 10,000,000,000, and its statement is compiled: for 0.2 s to 0.9 s.
             snapshot: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL enable_seqscan = off; \
                        SET LOCAL jit = off",
+            takes_extra_claims: true,
             insert: insert(table),
             insert_one: insert_one(table),
             insert_plain: insert_plain(table, OF_EACH),
@@ -150,19 +153,22 @@ fn insert_plain(table: &TableName, [task_type, priority, max_retries, metadata]:
     )
 }
 
-/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. In no order.
+/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard, $7 whether it is extra. In no order.
+///
+/// The one extra claim that may be on its way holds the row of the shards; others look for nothing.
 ///
 /// `= ANY(ARRAY(…))` evaluates the locking subquery once: joined or `IN`, a nested loop may run it again and claim
 /// beyond the limit. `status + 0` keeps stale statistics of the status from changing the plan. The lease's end is a
 /// subquery so that it is computed once, not for each row.
 fn claim(table: &TableName, ready: &str) -> String {
-    let ready = ready.replace("{table}", table.as_str());
+    let (ready, shards) = (ready.replace("{table}", table.as_str()), table.shards());
     format!(
         "WITH u AS (UPDATE {table} AS t SET status = 2, queue_rank = NULL, attempts = t.attempts + 1, \
          lease_token = $2, lease_number = t.lease_number + 1, \
          lease_until = (SELECT now() + $5::bigint * interval '1 microsecond'), heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
-         WHERE t.ctid = ANY(ARRAY({ready})) AND t.status + 0 = 0 RETURNING {CLAIMED}), \
+         WHERE t.ctid = ANY(CASE WHEN NOT $7 OR EXISTS (SELECT 1 FROM {shards} FOR UPDATE SKIP LOCKED) \
+         THEN ARRAY({ready}) END) AND t.status + 0 = 0 RETURNING {CLAIMED}), \
          l AS (INSERT INTO {table}_leases (token, shard, check_at, ids) \
          SELECT $2, $6::int2, now() + $5::bigint * interval '1 microsecond', array_agg(id) FROM u HAVING count(*) > 0) \
          SELECT * FROM u"

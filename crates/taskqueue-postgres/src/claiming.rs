@@ -36,6 +36,9 @@ pub(crate) async fn claim(
     let start = |back| Start { statements: ahead, places: &places, back };
     let back = cursors.look_back(shard, types, Instant::now());
     let claimed = from(dialect, &mut *connection, shard, claiming, start(back)).await?;
+    if is_turned_away(claiming, &claimed) {
+        return Ok(Vec::new());
+    }
     let is_enough = claimed.len() == claiming.limit;
     cursors.advance(shard, types, &places_of(&claimed), is_enough);
     if is_enough {
@@ -50,6 +53,11 @@ pub(crate) async fn claim(
         Ok(Vec::new())
     };
     join(dialect, claimed, late).map(claims)
+}
+
+/// Whether it may not have looked at all: then it says nothing of where ready tasks are.
+fn is_turned_away(claiming: &Claiming, claimed: &[Claimed]) -> bool {
+    claiming.is_extra && claimed.is_empty()
 }
 
 /// What is left to claim after some was.
@@ -115,6 +123,9 @@ async fn scan(
 ) -> Attempt<Vec<Claimed>> {
     let began = Instant::now();
     let claimed = everywhere(dialect, connection, shard, claiming).await?;
+    if is_turned_away(claiming, &claimed) {
+        return Ok(claimed);
+    }
     let scan = Scan {
         claimed: &places_of(&claimed),
         is_cut_off: claimed.len() == claiming.limit,
@@ -138,7 +149,7 @@ async fn everywhere(
             dialect.query(dialect.literal().claim_many.serving(types.len())).bind(types)
         }
     };
-    fetch(dialect, connection, claiming, bind(query, shard, claiming)).await
+    fetch(dialect, connection, claiming, bind(dialect, query, shard, claiming)).await
 }
 
 async fn from(
@@ -155,20 +166,21 @@ async fn from(
             dialect.query(statements.claim_many.serving(types.len())).bind(types)
         }
     };
-    let query = bind(query, shard, claiming)
+    let query = bind(dialect, query, shard, claiming)
         .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
         .bind(places.values().copied().collect::<Vec<Timestamp>>())
         .bind(micros(back));
     fetch(dialect, connection, claiming, query).await
 }
 
-fn bind<'q>(query: Query<'q>, shard: Shard, claiming: &Claiming) -> Query<'q> {
-    query
+fn bind<'q>(dialect: &PostgresDialect, query: Query<'q>, shard: Shard, claiming: &Claiming) -> Query<'q> {
+    let query = query
         .bind(claiming.token.get())
         .bind(claiming.worker_id.as_str().to_owned())
         .bind(i64::try_from(claiming.limit).unwrap_or(i64::MAX))
         .bind(micros(claiming.visibility_timeout))
-        .bind(shard.number())
+        .bind(shard.number());
+    if dialect.literal().takes_extra_claims { query.bind(claiming.is_extra) } else { query }
 }
 
 /// Into claim order. The server would sort whole rows, and after it has locked and changed them.

@@ -31,6 +31,8 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         name: "cockroach",
         version: "SELECT ltrim(split_part(version(), ' ', 3), 'v')",
         snapshot: "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY",
+        // To be measured on CockroachDB, too.
+        takes_extra_claims: false,
         claim: claim(table, &one_type(table, &ready)),
         claim_many: ByNumber::any(claim(table, &many_types(table, &ready))),
         complete: complete(table),

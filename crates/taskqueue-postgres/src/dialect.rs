@@ -148,6 +148,10 @@ impl Dialect for PostgresDialect {
         self.options.completed == Completed::Delete
     }
 
+    fn takes_extra_claims(&self) -> bool {
+        self.literal.takes_extra_claims
+    }
+
     fn now(&self) {}
 
     fn contention_retries_max(&self) -> u32 {

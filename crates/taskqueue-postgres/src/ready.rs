@@ -6,22 +6,22 @@ pub(crate) const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND
      AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
      ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
-/// As `ONE_TYPE`, in the ranks $7, highest priority first, each from its place $8 on. The places are looked through one
-/// after another, and no further than the limit: what is locked is claimed. What became ready in the last $9 us is looked at
+/// As `ONE_TYPE`, in the ranks $8, highest priority first, each from its place $9 on. The places are looked through one
+/// after another, and no further than the limit: what is locked is claimed. What became ready in the last $10 us is looked at
 /// in any case.
-pub(crate) const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($7::bigint[], $8::timestamptz[]) AS k(rank, at) \
+pub(crate) const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($8::bigint[], $9::timestamptz[]) AS k(rank, at) \
      CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $9::bigint * interval '1 microsecond') \
+     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $10::bigint * interval '1 microsecond') \
      ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
 
 /// The ready tasks of one of the types $1.
 const OF_TYPE: &str = "type = ($1::text[])[{n}]";
 
-/// Those of one of the types $1 in the rank $7 of the same number, from its place $8 on or from $9 us ago. Said with `=`,
+/// Those of one of the types $1 in the rank $8 of the same number, from its place $9 on or from $10 us ago. Said with `=`,
 /// the rank would be no part of the order, and what the branches find would be read whole and sorted.
-const OF_PLACE: &str = "type = ($1::text[])[{n}] AND (queue_rank, queue_at) >= (($7::bigint[])[{n}], \
-     least(($8::timestamptz[])[{n}], now() - $9::bigint * interval '1 microsecond')) AND queue_rank <= ($7::bigint[])[{n}]";
+const OF_PLACE: &str = "type = ($1::text[])[{n}] AND (queue_rank, queue_at) >= (($8::bigint[])[{n}], \
+     least(($9::timestamptz[])[{n}], now() - $10::bigint * interval '1 microsecond')) AND queue_rank <= ($8::bigint[])[{n}]";
 
 /// How many branches a merge has at most: the server plans each, which takes 3 ms for all of them.
 const BRANCHES_MAX: usize = 64;
@@ -62,7 +62,7 @@ pub(crate) fn many_types() -> ByNumber {
     ByNumber(texts)
 }
 
-/// The same in the types $1 and ranks $7, each from its place $8 on or from $9 us ago, for up to `BRANCHES_MAX` places.
+/// The same in the types $1 and ranks $8, each from its place $9 on or from $10 us ago, for up to `BRANCHES_MAX` places.
 pub(crate) fn many_places() -> ByNumber {
     merges(OF_PLACE)
 }

@@ -44,6 +44,8 @@ pub struct Claiming {
     pub worker_id: WorkerId,
     /// How long the leases last.
     pub visibility_timeout: Duration,
+    /// Whether it is made beside another claim, and finds nothing where another extra claim is on its way.
+    pub is_extra: bool,
 }
 
 /// A settle that was applied.
@@ -111,6 +113,11 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// Whether [`settle`](Dialect::settle) itself deletes what it completes, where [`Options::completed`] says so.
     fn deletes_completed(&self) -> bool {
+        false
+    }
+
+    /// Whether a claim beside another one of the same worker gains anything. Else none reaches the dialect.
+    fn takes_extra_claims(&self) -> bool {
         false
     }
 

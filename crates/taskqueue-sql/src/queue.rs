@@ -170,6 +170,9 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         self.check_open("dequeue")?;
         request.validate()?;
+        if request.is_extra && !self.0.dialect.takes_extra_claims() {
+            return Ok(Vec::new());
+        }
         let mut types = request.types.clone();
         types.sort_unstable();
         types.dedup();
@@ -179,6 +182,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
             token: LeaseToken::generate(),
             worker_id: request.worker_id.clone(),
             visibility_timeout: request.visibility_timeout.unwrap_or(self.options().visibility_timeout),
+            is_extra: request.is_extra,
         };
         self.round(Dequeue { claiming, shard: Shard::FIRST }).await
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::join;
 use taskqueue_core::metrics::Processed;
 use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Outcome, Result, Settlement, WakeListener};
 use tokio::sync::mpsc;
@@ -16,11 +16,13 @@ use crate::executor;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::slots::{Ask, Claimed};
-use crate::timing::{Poll, backoff};
+use crate::timing::{Poll, backoff, jittered, later};
 
 /// The longest wait after failed claims.
 const ERROR_WAIT_MAX: Duration = Duration::from_secs(5);
 const ERROR_WAIT_MIN: Duration = Duration::from_millis(100);
+/// How long no extra claim is made after one that brought nothing of a queue that was not empty: others make theirs.
+const EXTRA_REST: Duration = Duration::from_millis(100);
 /// How many due tasks one promotion of a drain makes ready.
 const PROMOTE_LIMIT: usize = 1000;
 
@@ -39,6 +41,8 @@ struct Dispatcher<'a> {
     settle: &'a mpsc::Sender<Settlement>,
     wake: WakeListener,
     poll: Poll,
+    /// When an extra claim may be made again.
+    extra_at: Instant,
     errors: u32,
     /// A drain found nothing running and promoted what was due, and nothing was claimed since.
     is_drained: bool,
@@ -51,7 +55,8 @@ struct Dispatcher<'a> {
 pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Settlement>, mode: Mode) -> Result<()> {
     let wake = pipe.queue.wake_up().listen();
     let poll = Poll::new(pipe.settings.poll_interval);
-    let mut dispatcher = Dispatcher { pipe, settle, wake, poll, errors: 0, is_drained: false };
+    let extra_at = Instant::now();
+    let mut dispatcher = Dispatcher { pipe, settle, wake, poll, extra_at, errors: 0, is_drained: false };
     while !pipe.tokens.stop.is_cancelled() {
         dispatcher.look_for_news();
         let asks = pipe.slots.plan();
@@ -77,10 +82,13 @@ pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Settlement>, mod
     Ok(())
 }
 
-/// The limits of the claims that together may bring `limit` tasks, all alike.
-fn parts(limit: usize) -> impl Iterator<Item = usize> {
-    let parts = limit.div_ceil(STORE_BATCH_MAX);
-    (0..parts).map(move |part| (limit + part) / parts)
+/// The limits of a claim and of an extra one that together bring `limit` tasks, both alike; 0: no extra one.
+fn split(limit: usize, is_extra_of_use: bool) -> (usize, usize) {
+    if limit <= STORE_BATCH_MAX || !is_extra_of_use {
+        return (limit.min(STORE_BATCH_MAX), 0);
+    }
+    let first = limit.div_ceil(2).min(STORE_BATCH_MAX);
+    (first, (limit - first).min(STORE_BATCH_MAX))
 }
 
 /// Whether claiming again is of no use.
@@ -122,39 +130,54 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    /// Claims what was asked for, by several claims at once where it is more than one may bring. What they bring is
-    /// put in queue order before any of it starts. An error is answered only where nothing was claimed: what was is
-    /// held already.
-    async fn claim(&self, ask: Ask) -> Result<usize> {
-        let pipe = self.pipe;
+    /// Claims what was asked for; by two claims at once where it is more than one may bring: while one waits for its
+    /// commit to reach the disk, the store works on the other. What they bring is put in queue order before any of it
+    /// starts. An error is answered only where nothing was claimed: what was is held already.
+    async fn claim(&mut self, ask: Ask) -> Result<usize> {
         // Before the calls: no lease of them can end earlier than a visibility timeout from here.
         let claimed_at = Instant::now();
-        let calls = parts(ask.limit).map(|limit| self.dequeue(&ask, limit));
-        let (mut claims, mut failure) = (Vec::new(), None);
-        for answer in join_all(calls).await {
-            match answer {
-                Ok(more) => claims = Claim::merge(claims, more),
-                Err(error) => failure = Some(error),
+        let (limit, extra_limit) = split(ask.limit, self.extra_at <= claimed_at);
+        let extra = async {
+            match extra_limit {
+                0 => Ok(Vec::new()),
+                _ => self.dequeue(self.request(&ask, extra_limit).extra()).await,
             }
+        };
+        let answers = join(self.dequeue(self.request(&ask, limit)), extra).await;
+        let mut failure = None;
+        let [first, extra] = <[_; 2]>::from(answers).map(|answer| {
+            answer.unwrap_or_else(|error| {
+                failure = Some(error);
+                Vec::new()
+            })
+        });
+        if extra_limit > 0 && extra.is_empty() && first.len() == limit {
+            self.extra_at = later(claimed_at, jittered(EXTRA_REST));
         }
+        let is_dry = first.len() < limit || (1..extra_limit).contains(&extra.len());
+        let claims = Claim::merge(first, extra);
         match failure {
             Some(error) if claims.is_empty() => return Err(error),
-            Some(error) => warn!(%error, "one of several claims failed"),
-            None => pipe.slots.mark(&ask.handlers, claims.len() < ask.limit),
+            Some(error) => warn!(%error, "one of two claims failed"),
+            None => self.pipe.slots.mark(&ask.handlers, is_dry),
         }
         let claimed = claims.len();
         self.admit(claims, claimed_at).await;
         Ok(claimed)
     }
 
-    async fn dequeue(&self, ask: &Ask, limit: usize) -> Result<Vec<Claim>> {
+    fn request(&self, ask: &Ask, limit: usize) -> ClaimRequest {
         let pipe = self.pipe;
         let types: Vec<_> =
             ask.handlers.iter().map(|&handler| pipe.handlers[handler].task_type.clone()).collect();
         let mut request = ClaimRequest::new(pipe.worker_id.clone(), types, limit);
         request.visibility_timeout = pipe.settings.visibility_timeout;
-        let queue = Arc::clone(&pipe.queue);
-        pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await
+        request
+    }
+
+    async fn dequeue(&self, request: ClaimRequest) -> Result<Vec<Claim>> {
+        let queue = Arc::clone(&self.pipe.queue);
+        self.pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await
     }
 
     async fn admit(&self, claims: Vec<Claim>, claimed_at: Instant) {

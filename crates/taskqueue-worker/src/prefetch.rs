@@ -56,11 +56,15 @@ impl Prefetch {
     }
 
     /// Tasks were claimed `now`, for a worker that runs `concurrency` at once. The prefetch follows the pace since
-    /// the last claim; it at most doubles, so that one lucky moment does not fill the worker.
+    /// the last claim; it at most doubles, so that one lucky moment does not fill the worker. Where the last claim was a
+    /// moment ago and nothing was handled since, it stays.
     pub(crate) fn claimed(&mut self, now: Instant, concurrency: usize) {
         let Self::Measured(measured) = self else { return };
         if let Some(since) = measured.since {
             let elapsed = now.saturating_duration_since(since).max(Duration::from_micros(1));
+            if measured.handled == 0 && elapsed < HELD {
+                return;
+            }
             let pace = measured.handled as f64 * (HELD.as_secs_f64() / elapsed.as_secs_f64());
             let grown = measured.tasks.saturating_mul(2).saturating_add(concurrency);
             measured.tasks = (pace as usize).min(grown).min(TASKS_MAX);
@@ -96,6 +100,21 @@ mod tests {
         assert_eq!(after(2, millisecond, fast), 10);
         assert_eq!(after(3, millisecond, fast), 30);
         assert_eq!(after(9, millisecond, fast), 400);
+    }
+
+    #[test]
+    fn two_claims_with_nothing_in_between_are_no_change_of_pace() {
+        let (mut prefetch, start) = (Prefetch::new(None), Instant::now());
+        for claim in 0..2 {
+            prefetch.claimed(start + claim * HELD, 10);
+            (0..8).for_each(|_| prefetch.handled());
+        }
+        assert_eq!(prefetch.tasks(), 8);
+        prefetch.claimed(start + 2 * HELD, 10);
+        prefetch.claimed(start + 2 * HELD, 10);
+        assert_eq!(prefetch.tasks(), 8);
+        prefetch.claimed(start + 3 * HELD, 10);
+        assert_eq!(prefetch.tasks(), 0, "for as long as tasks may wait, none was handled");
     }
 
     #[test]

@@ -6,14 +6,10 @@ use taskqueue_core::{CONCURRENCY_DEFAULT, POLL_INTERVAL_DEFAULT, RetryPolicy, ch
 
 /// The most tasks of one claim, and of one settle: larger batches gained nothing and hold locks for longer.
 pub(crate) const STORE_BATCH_MAX: usize = 500;
-/// The most claims at once: while one waits for its commit to reach the disk, the server works on the other. More
-/// of them walk over each other's locked rows.
-const CLAIMS_MAX: usize = 2;
-
-/// The most tasks that a worker claims at once. One that runs a single task at a time keeps the queue's order to the
-/// letter: it claims once at a time.
+/// The most tasks that a worker claims at once, by a claim and an extra one. A worker that runs a single task at a time keeps
+/// the queue's order to the letter: it claims once at a time.
 pub(crate) fn claimed_max(concurrency: usize) -> usize {
-    if concurrency == 1 { STORE_BATCH_MAX } else { CLAIMS_MAX * STORE_BATCH_MAX }
+    if concurrency == 1 { STORE_BATCH_MAX } else { 2 * STORE_BATCH_MAX }
 }
 
 /// What a worker does for the queue beside handling tasks. Every worker may run it: each step is safe when many

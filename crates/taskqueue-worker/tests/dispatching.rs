@@ -60,7 +60,7 @@ async fn what_several_claims_bring_starts_in_queue_order_and_outlives_the_failur
     async fn note(number: Number, started: Data<Mutex<Vec<u32>>>) {
         started.lock().unwrap().push(number.n);
     }
-    let (spy, started) = (Spy::on(queue()), Arc::new(Mutex::new(Vec::<u32>::new())));
+    let (spy, started) = (Spy::taking_extra_claims(queue()), Arc::new(Mutex::new(Vec::<u32>::new())));
     enqueue_numbers(&spy.queue, 2_500).await;
     spy.fail(Call::Dequeue, 1);
     let builder = Worker::builder(Arc::new(spy.clone())).data_arc(Arc::clone(&started)).handler(note);
@@ -72,7 +72,25 @@ async fn what_several_claims_bring_starts_in_queue_order_and_outlives_the_failur
         assert!(left.remove(number), "{number} is started once");
         assert!(left.range(..number).count() <= 1, "only what is in the other slot is passed: {number}");
     }
-    assert_eq!(spy.calls(Call::Dequeue)[..2], [500, 500], "two at once");
+    assert_eq!((spy.calls(Call::Dequeue)[0], spy.calls(Call::ExtraDequeue)[0]), (500, 500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_extra_claims_bring_nothing_few_are_made_and_every_task_is_claimed() {
+    async fn slow(_: Number) {
+        tokio::time::sleep(SECOND / 100).await;
+    }
+    let spy = Spy::on(queue());
+    enqueue_numbers(&spy.queue, 5_000).await;
+    let builder = Worker::builder(Arc::new(spy.clone())).handler(slow).concurrency(200).prefetch(1_000);
+    let start = Instant::now();
+    let report = builder.build().unwrap().drain().await;
+
+    assert_eq!(report.completed, 5_000);
+    assert!(spy.calls(Call::Dequeue).iter().all(|limit| *limit <= 500));
+    let rests = start.elapsed().as_millis() / 80;
+    let extra = spy.calls(Call::ExtraDequeue).len() as u128;
+    assert!((1..=rests + 1).contains(&extra), "{extra} in {rests} rests");
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,6 +161,7 @@ macro_rules! __behaviours {
                 claims_of_one_at_once_never_share_a_task
                 claims_of_many_at_once_never_share_a_task
                 claims_over_several_types_at_once_never_share_a_task
+                extra_claims_share_no_task_and_leave_none_behind
                 enqueue_claim_and_settle_at_once_lose_nothing
                 one_settle_of_many_at_once_is_applied
                 of_different_settles_at_once_one_wins

@@ -39,13 +39,15 @@ const BURST: &str = "CREATE TABLE burst AS SELECT * FROM tasks WHERE status <> 3
 fn values(name: &str) -> &'static str {
     match name {
         "task" | "position" => ID_AND_SHARD,
-        "claim" => "'welcome', 8, 'ada', 10, 1000000, 0::int2",
-        "claim_many" | "claim_of_64" | "claim_more" => "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2",
+        "claim" => "'welcome', 8, 'ada', 10, 1000000, 0::int2, false",
+        "claim_many" | "claim_of_64" | "claim_more" => {
+            "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, false"
+        }
         "claim_ahead" => {
-            "'welcome', 8, 'ada', 10, 1000000, 0::int2, '{-9,-5}', '{2000-01-01,2000-01-01}', 1000000"
+            "'welcome', 8, 'ada', 10, 1000000, 0::int2, false, '{-9,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
         "claim_many_ahead" | "claim_of_64_ahead" => {
-            "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, '{-5,-5}', '{2000-01-01,2000-01-01}', 1000000"
+            "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, false, '{-5,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
         "complete" | "complete_and_delete" => {
             "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2, '{1}'"
@@ -291,7 +293,8 @@ async fn heartbeats_and_completions_of_a_batch_are_hot_updates() {
     let (claim, _) = statement("claim");
     run(&mut connection, format!("PREPARE c AS {claim}")).await;
     let claimed =
-        run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000, 0::int2)")).await;
+        run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000, 0::int2, false)"))
+            .await;
     assert_eq!(claimed.len() as i64, BATCH);
     let mut ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
     ids.sort_unstable();

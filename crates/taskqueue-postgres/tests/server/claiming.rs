@@ -51,6 +51,21 @@ async fn claimers_at_once_take_disjoint_sets_and_leave_nothing() {
     assert_eq!(claimed.into_iter().collect::<HashSet<_>>(), all);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_extra_claims_at_once_one_looks_for_tasks() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue_many(tasks(4)).await.unwrap();
+    let mut other = scratch.connect().await;
+
+    say(&mut other, "BEGIN; SELECT one FROM tasks_shards FOR UPDATE".to_owned()).await.unwrap();
+    assert!(queue.dequeue_many(&request(3).extra()).await.unwrap().is_empty(), "another one is on its way");
+    assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1);
+    say(&mut other, "ROLLBACK".to_owned()).await.unwrap();
+
+    assert_eq!(queue.dequeue_many(&request(2).extra()).await.unwrap().len(), 2);
+    assert_eq!(queue.stats().await.unwrap().pending, 1);
+}
+
 /// A nested loop runs its inner side again for each outer row. A claim whose limit stood there would take more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_keeps_to_its_limit_under_nested_loops_and_generic_plans() {

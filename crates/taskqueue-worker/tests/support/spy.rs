@@ -13,6 +13,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Dequeue,
+    /// One that is extra.
+    ExtraDequeue,
     Settle,
     Heartbeat,
 }
@@ -21,10 +23,11 @@ pub enum Call {
 struct Log {
     /// The calls, each with its rows: the tasks claimed, settled or extended.
     calls: Mutex<Vec<(Call, usize)>>,
-    failures: [AtomicUsize; 3],
+    failures: [AtomicUsize; 4],
     settles_are_held: watch::Sender<bool>,
     wake_up: WakeUp,
     is_deaf: bool,
+    takes_extra_claims: bool,
 }
 
 /// The spy. Clones share what they saw.
@@ -42,6 +45,11 @@ impl Spy {
     /// A spy that passes no wake-up on, as if all enqueues came from other processes.
     pub fn deaf(queue: MemoryQueue) -> Self {
         Self { queue, log: Arc::new(Log { is_deaf: true, ..Log::default() }) }
+    }
+
+    /// A spy that answers extra claims as the others, as if several could commit at once.
+    pub fn taking_extra_claims(queue: MemoryQueue) -> Self {
+        Self { queue, log: Arc::new(Log { takes_extra_claims: true, ..Log::default() }) }
     }
 
     /// Lets the next `times` calls of this kind fail as a database does that cannot be reached.
@@ -77,8 +85,9 @@ impl Queue for Spy {
         self.queue.enqueue_many(tasks).await
     }
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        self.pass(Call::Dequeue, request.limit)?;
-        self.queue.dequeue_many(request).await
+        self.pass(if request.is_extra { Call::ExtraDequeue } else { Call::Dequeue }, request.limit)?;
+        let is_extra = request.is_extra && !self.log.takes_extra_claims;
+        self.queue.dequeue_many(&ClaimRequest { is_extra, ..request.clone() }).await
     }
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.pass(Call::Settle, settlements.len())?;

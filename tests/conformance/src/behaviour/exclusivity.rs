@@ -56,6 +56,30 @@ async fn claims_never_share(harness: &dyn Harness, limit: usize, count: usize) -
     Ok(())
 }
 
+/// An extra claim may bring nothing; whoever makes it makes a usual one beside it.
+pub(crate) async fn extra_claims_share_no_task_and_leave_none_behind(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let batch = tasks(400);
+    let expected = new_ids(&batch);
+    bed.enqueue_many(batch).await?;
+    let claims = at_once(bed.instances(WORKERS).await, |queue| async move {
+        let mut claims = Vec::new();
+        for _ in 0..20 {
+            let [usual, extra] = [request(3), request(3).extra()];
+            let (usual, extra) = tokio::join!(queue.dequeue_many(&usual), queue.dequeue_many(&extra));
+            let extra = extra.expect("the extra claim is answered");
+            assert!(extra.len() <= 3, "{} of 3", extra.len());
+            claims.extend(usual.expect("the claim is answered"));
+            claims.extend(extra);
+        }
+        claims
+    });
+    let claims = claims.await.concat();
+    let left = claim_all(bed.shared(), 100).await;
+    assert_each_once(ids(&[claims, left].concat()), &expected);
+    Ok(())
+}
+
 pub(crate) async fn claims_over_several_types_at_once_never_share_a_task(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
     let batch: Vec<_> = (0..300).map(|n| crate::bed::of(["a", "b", "c"][n % 3])).collect();

@@ -1,0 +1,1 @@
+SELECT one FROM tasks_shards WHERE one = 1 FOR UPDATE SKIP LOCKED
