@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::arguments::micros;
 use crate::claim::Ahead;
-use crate::cursor::{LOOK_BACK, Look, Places, Scan};
+use crate::cursor::{AheadOf, LOOK_BACK, Look, Places, Scan};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;
@@ -29,19 +29,20 @@ pub(crate) async fn claim(
     let Some(ahead) = &dialect.literal().ahead else {
         return Ok(claims(everywhere(dialect, connection, shard, claiming).await?));
     };
-    let (cursors, types) = (dialect.cursors(), &claiming.types);
-    let Look::From(places) = cursors.look(shard, types, Instant::now()) else {
+    let (cursors, types, began) = (dialect.cursors(), &claiming.types, Instant::now());
+    let Look::From(places) = cursors.look(shard, types, began, claiming.is_extra) else {
         return Ok(claims(scan(dialect, connection, shard, claiming).await?));
     };
     let start = |back| Start { statements: ahead, places: &places, back };
-    let back = cursors.look_back(shard, types, Instant::now());
+    let back = if claiming.is_extra { Duration::ZERO } else { cursors.look_back(shard, types, began) };
     let claimed = from(dialect, &mut *connection, shard, claiming, start(back)).await?;
     if is_turned_away(claiming, &claimed) {
         return Ok(Vec::new());
     }
     let is_enough = claimed.len() == claiming.limit;
-    cursors.advance(shard, types, &places_of(&claimed), is_enough);
-    if is_enough {
+    let look_back_took = (!back.is_zero()).then(|| began.elapsed());
+    cursors.advance(shard, types, &AheadOf { claimed: &places_of(&claimed), is_enough, look_back_took });
+    if is_enough || claiming.is_extra {
         return Ok(claims(claimed));
     }
     let rest = rest(claiming, &claimed);

@@ -1,0 +1,193 @@
+//! Where cursors send claims, on a clock of the test's own.
+
+use taskqueue_core::clock::{Clock, ManualClock};
+
+use super::*;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// How long a full scan of these tests takes.
+const SLOW: Duration = Duration::from_millis(5);
+
+fn types() -> Vec<TaskType> {
+    vec![TaskType::new("t").expect("a valid type")]
+}
+
+/// Of each rank its last place.
+fn places(places: &[(i64, u64)]) -> Places {
+    let [task_type] = types().try_into().expect("one type");
+    let at = |second| ManualClock::default().now() + Duration::from_secs(second);
+    places.iter().map(|&(rank, second)| ((rank, task_type.clone()), at(second))).collect()
+}
+
+fn scan(cursors: &Cursors, claimed: &[(i64, u64)], is_cut_off: bool, took: Duration) -> Instant {
+    let began = Instant::now();
+    let ended = began + took;
+    cursors.scanned(Shard::FIRST, &types(), &Scan { claimed: &places(claimed), is_cut_off, began, ended });
+    ended
+}
+
+fn look(cursors: &Cursors, now: Instant) -> Look {
+    cursors.look(Shard::FIRST, &types(), now, false)
+}
+
+/// A claim ahead of the cursors that ended at this second of the rank 0.
+fn advance(cursors: &Cursors, second: u64, is_enough: bool, look_back_took: Option<Duration>) {
+    let found = AheadOf { claimed: &places(&[(0, second)]), is_enough, look_back_took };
+    cursors.advance(Shard::FIRST, &types(), &found);
+}
+
+/// Cursors after a slow full scan that claimed at these places.
+fn scanned(claimed: &[(i64, u64)]) -> (Cursors, Instant) {
+    let cursors = Cursors::new(Scanning::default());
+    let ended = scan(&cursors, claimed, false, SLOW);
+    (cursors, ended)
+}
+
+#[test]
+fn what_nothing_is_known_of_is_looked_for_everywhere() {
+    assert_eq!(look(&Cursors::new(Scanning::default()), Instant::now()), Look::Everywhere);
+    let (cursors, now) = scanned(&[]);
+    assert_eq!(look(&cursors, now), Look::Everywhere);
+}
+
+#[test]
+fn a_claim_starts_where_the_last_one_ended_highest_priority_first() {
+    let (cursors, now) = scanned(&[(-5, 2), (0, 1)]);
+    assert_eq!(look(&cursors, now), Look::From(places(&[(-5, 2), (0, 1)])));
+    advance(&cursors, 9, true, None);
+    advance(&cursors, 3, true, None);
+    assert_eq!(look(&cursors, now), Look::From(places(&[(-5, 2), (0, 9)])));
+}
+
+#[test]
+fn where_full_scans_are_quick_no_cursor_is_used() {
+    let cursors = Cursors::new(Scanning::default());
+    let now = scan(&cursors, &[(0, 1)], true, MILLISECOND);
+    assert_eq!(look(&cursors, now), Look::Everywhere);
+}
+
+#[test]
+fn while_there_is_enough_ahead_claims_look_back_once_an_interval() {
+    let cursors = Cursors::new(Scanning::default());
+    let now = scan(&cursors, &[(0, 1)], true, SLOW);
+    let back = |now| cursors.look_back(Shard::FIRST, &types(), now);
+    assert_eq!(back(now + SCAN_INTERVAL - MILLISECOND), Duration::ZERO, "a full scan counts as one");
+    let later = now + SCAN_INTERVAL;
+    assert_eq!(back(later), LOOK_BACK);
+    assert_eq!(back(later + MILLISECOND), Duration::ZERO);
+    assert_eq!(back(later + SCAN_INTERVAL), LOOK_BACK);
+}
+
+#[test]
+fn each_claim_looks_back_after_one_that_did_not_find_enough() {
+    let (cursors, now) = scanned(&[(0, 1)]);
+    let back = || cursors.look_back(Shard::FIRST, &types(), now);
+    assert_eq!([back(), back()], [LOOK_BACK; 2]);
+    advance(&cursors, 2, true, None);
+    assert_eq!(back(), Duration::ZERO);
+    advance(&cursors, 3, false, None);
+    assert_eq!(back(), LOOK_BACK);
+}
+
+#[test]
+fn a_full_scan_is_due_once_an_interval() {
+    let (cursors, now) = scanned(&[(0, 1)]);
+    assert_ne!(look(&cursors, now + SCAN_INTERVAL - MILLISECOND), Look::Everywhere);
+    assert_eq!(look(&cursors, now + SCAN_INTERVAL), Look::Everywhere);
+}
+
+#[test]
+fn of_claims_at_once_one_is_sent_everywhere_and_it_is_not_an_extra_one() {
+    let (cursors, now) = scanned(&[(0, 1)]);
+    let due = now + SCAN_INTERVAL;
+    assert_ne!(cursors.look(Shard::FIRST, &types(), due, true), Look::Everywhere);
+    assert_eq!(look(&cursors, due), Look::Everywhere);
+    assert_ne!(look(&cursors, due), Look::Everywhere);
+    assert!(!cursors.may_scan(Shard::FIRST, &types(), due), "it is on its way");
+}
+
+#[test]
+fn slow_looks_back_rest_as_full_scans_do() {
+    let cursors = Cursors::new(Scanning::default());
+    let now = scan(&cursors, &[(0, 1)], true, SLOW);
+    advance(&cursors, 2, true, Some(100 * MILLISECOND));
+    let back = |now| cursors.look_back(Shard::FIRST, &types(), now);
+    assert_eq!(back(now + 1_899 * MILLISECOND), Duration::ZERO);
+    assert_eq!(back(now + 1_900 * MILLISECOND), LOOK_BACK);
+}
+
+#[test]
+fn slow_full_scans_rest_for_nineteen_times_as_long_as_they_took() {
+    let rested = || {
+        let cursors = Cursors::new(Scanning::default());
+        let ended = scan(&cursors, &[(0, 1)], false, 100 * MILLISECOND);
+        assert!(!cursors.may_scan(Shard::FIRST, &types(), ended + 1_899 * MILLISECOND));
+        assert_ne!(look(&cursors, ended + 1_899 * MILLISECOND), Look::Everywhere);
+        (cursors, ended + 1_900 * MILLISECOND)
+    };
+    let (cursors, now) = rested();
+    assert!(cursors.may_scan(Shard::FIRST, &types(), now));
+    let (cursors, now) = rested();
+    assert_eq!(look(&cursors, now), Look::Everywhere);
+}
+
+#[test]
+fn what_a_full_scan_left_is_looked_for_without_a_rest() {
+    let cursors = Cursors::new(Scanning::default());
+    let ended = scan(&cursors, &[(-5, 1)], true, 100 * MILLISECOND);
+    assert!(cursors.may_scan(Shard::FIRST, &types(), ended), "a lower priority may have been left");
+}
+
+#[test]
+fn late_arrivals_beyond_one_claim_move_a_cursor_back() {
+    let (cursors, _) = scanned(&[(0, 9)]);
+    let now = scan(&cursors, &[(0, 2)], true, SLOW);
+    assert_eq!(look(&cursors, now), Look::From(places(&[(0, 2)])));
+    let now = scan(&cursors, &[(0, 1)], false, SLOW);
+    assert_eq!(look(&cursors, now), Look::From(places(&[(0, 2)])));
+}
+
+#[test]
+fn no_more_lists_of_types_are_kept_track_of_than_there_is_use_for() {
+    let (cursors, now) = (Cursors::new(Scanning::default()), Instant::now());
+    for number in 0..=TRACKS_MAX {
+        let types = [TaskType::new(format!("t{number}")).expect("a valid type")];
+        let scan = Scan { claimed: &Places::new(), is_cut_off: false, began: now, ended: now };
+        cursors.scanned(Shard::FIRST, &types, &scan);
+    }
+    assert!(cursors.lock().tracks[&Shard::FIRST].len() <= TRACKS_MAX);
+}
+
+#[test]
+fn what_may_go_in_behind_a_cursor_is_looked_for_everywhere_once_it_is_in() {
+    let (cursors, now) = scanned(&[(0, 9)]);
+    cursors.doubt();
+    assert_ne!(look(&cursors, now), Look::Everywhere);
+    cursors.forget_doubtful();
+    assert_eq!(look(&cursors, now), Look::Everywhere);
+}
+
+#[test]
+fn a_new_priority_is_looked_for_everywhere_and_a_known_one_is_not() {
+    let (cursors, now) = scanned(&[(0, 9)]);
+    let [task_type] = types().try_into().expect("one type");
+    cursors.expect(Shard::FIRST, 0, &task_type);
+    cursors.expect(Shard::FIRST, 7, &TaskType::new("other").expect("a valid type"));
+    cursors.forget_doubtful();
+    assert_ne!(look(&cursors, now), Look::Everywhere);
+    cursors.expect(Shard::FIRST, -5, &task_type);
+    cursors.forget_doubtful();
+    assert_eq!(look(&cursors, now), Look::Everywhere);
+}
+
+#[test]
+fn each_shard_has_its_own_cursors() {
+    let (cursors, now) = scanned(&[(0, 9)]);
+    let second = taskqueue_core::Shards::new(2).expect("it is in range").all().last().expect("there are two");
+    assert_eq!(cursors.look(second, &types(), now, false), Look::Everywhere);
+    assert!(cursors.may_scan(second, &types(), now));
+    let [task_type] = types().try_into().expect("one type");
+    cursors.expect(second, -5, &task_type);
+    cursors.forget_doubtful();
+    assert_ne!(look(&cursors, now), Look::Everywhere);
+}
