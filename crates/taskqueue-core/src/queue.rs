@@ -64,7 +64,8 @@ pub trait Queue: Send + Sync + 'static {
     /// Claims up to `limit` ready tasks of the given types: higher priority first, then the time at which they
     /// became ready, then insertion order. With one worker that order is strict within a type and priority;
     /// with several, claims start in it. Each claim counts an attempt. Tasks that are delayed or wait for a
-    /// retry become ready through [`promote_due`](Queue::promote_due).
+    /// retry become ready through [`promote_due`](Queue::promote_due). Only a claim that is
+    /// [extra](ClaimRequest::is_extra) may be answered with nothing while tasks are ready.
     ///
     /// # Errors
     /// `InvalidInput`, `QueueClosed`, and what the database says.
