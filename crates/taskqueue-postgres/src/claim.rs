@@ -18,6 +18,8 @@ pub(crate) struct Ahead {
     pub(crate) claim: String,
     /// By places.
     pub(crate) claim_many: ByNumber,
+    /// In the ranks between places.
+    pub(crate) claim_gaps: String,
 }
 
 /// The literal statements for one table, rendered once.
@@ -76,6 +78,7 @@ impl Literal {
             ahead: Some(Ahead {
                 claim: claim(table, ready::ONE_TYPE_AHEAD),
                 claim_many: ready::many_places().map(|ready| claim(table, ready)),
+                claim_gaps: claim(table, &ready::gaps()),
             }),
             complete: complete(table),
             complete_and_delete: complete_and_delete(table),

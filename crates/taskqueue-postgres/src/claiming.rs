@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::arguments::micros;
 use crate::claim::Ahead;
-use crate::cursor::{AheadOf, LOOK_BACK, Look, Places, Scan};
+use crate::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;
@@ -45,15 +45,33 @@ pub(crate) async fn claim(
     if is_enough || claiming.is_extra {
         return Ok(claims(claimed));
     }
-    let rest = rest(claiming, &claimed);
-    let late = if cursors.may_scan(shard, types, Instant::now()) {
-        scan(dialect, connection, shard, &rest).await
-    } else if back.is_zero() {
-        from(dialect, connection, shard, &rest, start(LOOK_BACK)).await
-    } else {
-        Ok(Vec::new())
-    };
+    let late = late(dialect, connection, shard, &rest(claiming, &claimed), start(back)).await;
     join(dialect, claimed, late).map(claims)
+}
+
+/// Looks for what is not ahead of the cursors.
+async fn late(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+    start: Start<'_>,
+) -> Attempt<Vec<Claimed>> {
+    let (cursors, types) = (dialect.cursors(), &claiming.types);
+    if cursors.may_scan(shard, types, Instant::now()) {
+        return scan(dialect, connection, shard, claiming).await;
+    }
+    let late = if start.back.is_zero() {
+        from(dialect, &mut *connection, shard, claiming, Start { back: LOOK_BACK, ..start }).await?
+    } else {
+        Vec::new()
+    };
+    let gaps = cursors.gaps(shard, types);
+    if gaps.is_empty() || late.len() == claiming.limit {
+        return Ok(late);
+    }
+    let found = between(dialect, connection, shard, &rest(claiming, &late), (start.statements, &gaps)).await;
+    join(dialect, late, found)
 }
 
 /// Whether it may not have looked at all: then it says nothing of where ready tasks are.
@@ -88,6 +106,7 @@ fn join(
 }
 
 /// Where a claim ahead of the cursors looks.
+#[derive(Clone, Copy)]
 struct Start<'a> {
     statements: &'a Ahead,
     places: &'a Places,
@@ -172,6 +191,25 @@ async fn from(
         .bind(places.values().copied().collect::<Vec<Timestamp>>())
         .bind(micros(back));
     fetch(dialect, connection, claiming, query).await
+}
+
+/// Claims in the gaps, and tells the cursors.
+async fn between(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+    (statements, gaps): (&Ahead, &[Gap]),
+) -> Attempt<Vec<Claimed>> {
+    let query = dialect.query(&statements.claim_gaps);
+    let query = query.bind(gaps.iter().map(|gap| gap.task_type.as_str()).collect::<Vec<&str>>());
+    let query = bind(dialect, query, shard, claiming)
+        .bind(gaps.iter().map(|gap| gap.above).collect::<Vec<i64>>())
+        .bind(gaps.iter().map(|gap| gap.below).collect::<Vec<i64>>());
+    let claimed = fetch(dialect, connection, claiming, query).await?;
+    let is_cut_off = claimed.len() == claiming.limit;
+    dialect.cursors().filled(shard, &claiming.types, &places_of(&claimed), is_cut_off);
+    Ok(claimed)
 }
 
 fn bind<'q>(dialect: &PostgresDialect, query: Query<'q>, shard: Shard, claiming: &Claiming) -> Query<'q> {

@@ -65,7 +65,7 @@ struct Track {
     look_back_took: Duration,
     /// Whether the last claim found as much as it asked for.
     is_enough_ahead: bool,
-    /// Whether the last full scan ended at its limit: kinds of task that it did not come to have no place yet.
+    /// Whether the last full scan ended at its limit: kinds of task that it did not come to may have no place yet.
     is_partial: bool,
 }
 
@@ -89,6 +89,14 @@ pub(crate) struct AheadOf<'a> {
     pub(crate) is_enough: bool,
     /// How long it took, if it looked back.
     pub(crate) look_back_took: Option<Duration>,
+}
+
+/// Ranks of a type that are not known to hold anything: those above one and below another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) task_type: TaskType,
+    pub(crate) above: i64,
+    pub(crate) below: i64,
 }
 
 /// What is known of each list of types.
@@ -141,16 +149,33 @@ impl Cursors {
         LOOK_BACK
     }
 
-    /// Whether a claim that did not find enough ahead of the cursors should look everywhere: where the last full scan
-    /// left something, and else unless full scans are so slow that they would take more than their share of the time.
+    /// Whether a claim that did not find enough ahead of the cursors should look everywhere: unless full scans are so slow
+    /// that they would take more than their share of the time.
     pub(crate) fn may_scan(&self, shard: Shard, types: &[TaskType], now: Instant) -> bool {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types) else { return true };
-        let may = track.is_partial || track.has_rested(now, self.rest(track.scan_took));
+        let may = track.has_rested(now, self.rest(track.scan_took));
         if may {
             track.scanned_at = now;
         }
         may
+    }
+
+    /// Where else such a claim should look: in the ranks that no place is known of, if the last full scan was cut off.
+    pub(crate) fn gaps(&self, shard: Shard, types: &[TaskType]) -> Vec<Gap> {
+        let mut state = self.lock();
+        let Some(track) = state.track_mut(shard, types).filter(|track| track.is_partial) else {
+            return Vec::new();
+        };
+        types.iter().flat_map(|task_type| gaps_of(task_type, &track.places)).collect()
+    }
+
+    /// A claim in the gaps is done, and found as much as it asked for or all there was.
+    pub(crate) fn filled(&self, shard: Shard, types: &[TaskType], claimed: &Places, is_cut_off: bool) {
+        if let Some(track) = self.lock().track_mut(shard, types) {
+            track.advance(claimed);
+            track.is_partial = is_cut_off;
+        }
     }
 
     /// A claim ahead of the cursors is done.
@@ -222,6 +247,14 @@ impl Cursors {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The gaps between the places of a type. Places are in the order of their ranks.
+fn gaps_of(task_type: &TaskType, places: &Places) -> Vec<Gap> {
+    let ranks = places.keys().filter(|(_, other)| other == task_type).map(|(rank, _)| *rank);
+    let edges: Vec<i64> = [i64::MIN].into_iter().chain(ranks).chain([i64::MAX]).collect();
+    let gap = |edge: &[i64]| Gap { task_type: task_type.clone(), above: edge[0], below: edge[1] };
+    edges.windows(2).map(gap).collect()
 }
 
 impl State {

@@ -27,7 +27,11 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
     let mut texts: Vec<_> = sent.map(|(name, statement)| (name, statement.sql)).collect();
     if let Some(ahead) = literal.ahead {
         let claim_many = ahead.claim_many.serving(2).to_owned();
-        texts.extend([("claim_ahead", ahead.claim), ("claim_many_ahead", claim_many)]);
+        texts.extend([
+            ("claim_ahead", ahead.claim),
+            ("claim_many_ahead", claim_many),
+            ("claim_gaps", ahead.claim_gaps),
+        ]);
     }
     let [claim_many, claim_more] =
         [2, usize::MAX].map(|number| literal.claim_many.serving(number).to_owned());

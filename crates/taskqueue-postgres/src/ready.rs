@@ -33,6 +33,14 @@ const MANY_HEADS: &str = "SELECT h.ctid FROM unnest($1::text[]) AS k(type) CROSS
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
      ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512";
 
+/// The same of the types $1 in the ranks above $8 and below $9.
+const GAP_HEADS: &str = "SELECT h.ctid FROM unnest($1::text[], $8::bigint[], $9::bigint[]) AS k(type, above, below) \
+     CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL \
+     AND type = k.type AND queue_rank > k.above AND queue_rank < k.below \
+     ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
+     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
+     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512";
+
 /// One text by the number of types or places that it is to serve: each says how many it serves, fewest first.
 #[derive(Debug, Clone)]
 pub(crate) struct ByNumber(Vec<(usize, String)>);
@@ -65,6 +73,12 @@ pub(crate) fn many_types() -> ByNumber {
 /// The same in the types $1 and ranks $8, each from its place $9 on or from $10 us ago, for up to `BRANCHES_MAX` places.
 pub(crate) fn many_places() -> ByNumber {
     merges(OF_PLACE)
+}
+
+/// The ready tasks of the types $1 in the ranks above $8 and below $9, in claim order. Where there are none, that costs a
+/// look at the index for each.
+pub(crate) fn gaps() -> String {
+    locked(GAP_HEADS)
 }
 
 /// One merge for each of 2, 4, …, `BRANCHES_MAX` branches: so that the server has few texts to prepare.

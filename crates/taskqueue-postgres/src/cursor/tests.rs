@@ -132,10 +132,34 @@ fn slow_full_scans_rest_for_nineteen_times_as_long_as_they_took() {
 }
 
 #[test]
-fn what_a_full_scan_left_is_looked_for_without_a_rest() {
+fn of_what_a_full_scan_may_have_left_the_unknown_ranks_are_looked_through_until_nothing_is_left() {
     let cursors = Cursors::new(Scanning::default());
-    let ended = scan(&cursors, &[(-5, 1)], true, 100 * MILLISECOND);
-    assert!(cursors.may_scan(Shard::FIRST, &types(), ended), "a lower priority may have been left");
+    let ended = scan(&cursors, &[(-5, 1), (0, 1)], true, 100 * MILLISECOND);
+    let [task_type] = types().try_into().expect("one type");
+    let gap = |above, below| Gap { task_type: task_type.clone(), above, below };
+    assert!(!cursors.may_scan(Shard::FIRST, &types(), ended));
+    let gaps = cursors.gaps(Shard::FIRST, &types());
+    assert_eq!(gaps, [gap(i64::MIN, -5), gap(-5, 0), gap(0, i64::MAX)]);
+
+    cursors.filled(Shard::FIRST, &types(), &places(&[(3, 1)]), true);
+    let gaps = cursors.gaps(Shard::FIRST, &types());
+    assert_eq!(gaps, [gap(i64::MIN, -5), gap(-5, 0), gap(0, 3), gap(3, i64::MAX)]);
+    cursors.filled(Shard::FIRST, &types(), &places(&[(9, 1)]), false);
+    assert_eq!(cursors.gaps(Shard::FIRST, &types()), [], "every kind is known");
+    assert_eq!(look(&cursors, ended), Look::From(places(&[(-5, 1), (0, 1), (3, 1), (9, 1)])));
+}
+
+#[test]
+fn of_a_type_without_a_place_every_rank_is_looked_through() {
+    let cursors = Cursors::new(Scanning::default());
+    let other = TaskType::new("other").expect("a valid type");
+    let both = [types(), vec![other.clone()]].concat();
+    let now = Instant::now();
+    let found = Scan { claimed: &places(&[(0, 1)]), is_cut_off: true, began: now, ended: now };
+    cursors.scanned(Shard::FIRST, &both, &found);
+    let gaps = cursors.gaps(Shard::FIRST, &both);
+    assert_eq!(gaps.last(), Some(&Gap { task_type: other, above: i64::MIN, below: i64::MAX }));
+    assert_eq!(gaps.len(), 3);
 }
 
 #[test]

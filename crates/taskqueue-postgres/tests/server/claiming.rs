@@ -1,10 +1,14 @@
 //! Claims by many at once, and under plans that the server does not choose by itself.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use taskqueue_postgres::{Claim, ClaimRequest, NewTask, PostgresQueue, Queue, TaskId, TaskType, WorkerId};
+use taskqueue_postgres::{
+    Claim, ClaimRequest, NewTask, PostgresConfig, PostgresQueue, Priority, Queue, Scanning, TaskId, TaskType,
+    WorkerId,
+};
 
-use crate::scratch::{Scratch, request, tasks};
+use crate::scratch::{PATIENCE, Scratch, pool, request, tasks};
 use crate::support::say;
 
 const TYPES: [&str; 3] = ["mail", "image", "report"];
@@ -89,4 +93,30 @@ async fn a_claim_keeps_to_its_limit_under_nested_loops_and_generic_plans() {
     }
     let left = drain(forced.clone(), of_types(&TYPES, 50)).await;
     assert_eq!(left.len(), 600 - 2 * (1 + 2 + 7 + 30));
+}
+
+/// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another() {
+    let (scratch, producer) = Scratch::with_queue().await;
+    for types in [&TYPES[..1], &TYPES[..2]] {
+        let mut config = PostgresConfig::pool(pool(scratch.options(), PATIENCE));
+        config.scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+        let queue = PostgresQueue::with_config(config).await.unwrap();
+        let kinds = [("mail", 9, 3), ("image", 5, 2), ("mail", 1, 2)];
+        let kinds = kinds.into_iter().filter(|(name, ..)| types.contains(name));
+        let kinds: Vec<_> = kinds.flat_map(|(name, priority, count)| vec![(name, priority); count]).collect();
+        let task =
+            |(name, priority): &(_, i32)| NewTask::raw(name, "{}").unwrap().priority(Priority(*priority));
+        producer.enqueue_many(kinds.iter().rev().map(task).collect()).await.unwrap();
+
+        let mut claimed = Vec::new();
+        while let claims @ [_, ..] = queue.dequeue_many(&of_types(types, 2)).await.unwrap().as_slice() {
+            claimed
+                .extend(claims.iter().map(|claim| (claim.task.task_type.to_string(), claim.task.priority.0)));
+        }
+
+        let kinds: Vec<_> = kinds.into_iter().map(|(name, priority)| (name.to_owned(), priority)).collect();
+        assert_eq!(claimed, kinds);
+    }
 }
