@@ -23,23 +23,14 @@ const OF_TYPE: &str = "type = ($1::text[])[{n}]";
 const OF_PLACE: &str = "type = ($1::text[])[{n}] AND (queue_rank, queue_at) >= (($8::bigint[])[{n}], \
      least(($9::timestamptz[])[{n}], now() - $10::bigint * interval '1 microsecond')) AND queue_rank <= ($8::bigint[])[{n}]";
 
+/// The types $1.
+const EVERY_TYPE: &str = "unnest($1::text[]) AS k(type)";
+
+/// The types $1, each with the ranks above $8 and below $9.
+const EVERY_GAP: &str = "unnest($1::text[], $8::bigint[], $9::bigint[]) AS k(type, above, below)";
+
 /// How many branches a merge has at most: the server plans each, which takes 3 ms for all of them.
 const BRANCHES_MAX: usize = 64;
-
-/// The heads of more types than a merge has branches for. It reads as many of each type as of all of them together.
-const MANY_HEADS: &str = "SELECT h.ctid FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
-     SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type \
-     ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
-     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
-     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512";
-
-/// The same of the types $1 in the ranks above $8 and below $9.
-const GAP_HEADS: &str = "SELECT h.ctid FROM unnest($1::text[], $8::bigint[], $9::bigint[]) AS k(type, above, below) \
-     CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL \
-     AND type = k.type AND queue_rank > k.above AND queue_rank < k.below \
-     ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
-     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) \
-     ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512";
 
 /// One text by the number of types or places that it is to serve: each says how many it serves, fewest first.
 #[derive(Debug, Clone)]
@@ -66,7 +57,7 @@ impl ByNumber {
 /// The ready tasks of the types $1, in claim order, for any number of types.
 pub(crate) fn many_types() -> ByNumber {
     let ByNumber(mut texts) = merges(OF_TYPE);
-    texts.push((usize::MAX, locked(MANY_HEADS)));
+    texts.push((usize::MAX, locked(&heads(EVERY_TYPE, ""))));
     ByNumber(texts)
 }
 
@@ -78,7 +69,18 @@ pub(crate) fn many_places() -> ByNumber {
 /// The ready tasks of the types $1 in the ranks above $8 and below $9, in claim order. Where there are none, that costs a
 /// look at the index for each.
 pub(crate) fn gaps() -> String {
-    locked(GAP_HEADS)
+    locked(&heads(EVERY_GAP, "AND queue_rank > k.above AND queue_rank < k.below "))
+}
+
+/// The first tasks of each of any number of kinds, in claim order. It reads as many of each as of all of them together.
+fn heads(kinds: &str, of_kind: &str) -> String {
+    format!(
+        "SELECT h.ctid FROM {kinds} CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {{table}} \
+         WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type {of_kind}\
+         ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
+         WHERE NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = k.type) \
+         ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512"
+    )
 }
 
 /// One merge for each of 2, 4, …, `BRANCHES_MAX` branches: so that the server has few texts to prepare.
@@ -131,7 +133,7 @@ mod tests {
 
     #[test]
     fn more_types_than_branches_are_still_served() {
-        assert_eq!(many_types().serving(65), locked(MANY_HEADS));
+        assert_eq!(many_types().serving(65), locked(&heads(EVERY_TYPE, "")));
     }
 
     #[test]
