@@ -8,6 +8,10 @@
 -- was finished. lease_token 0 means that there is no lease. unique_held is 1 while the unique key is held: NULL is
 -- equal to nothing in a unique index, so that NULL lets the key go.
 --
+-- What claims and completions write has the same width before and after: a row that grows takes its place anew, and
+-- splits its page. So the times they set are the year 1000 where there is none, never NULL, and worker_id is filled up
+-- with zeros to 40 bytes.
+--
 -- The defaults are those of a task that is ready at once: what an INSERT does not name is not parsed, bound and
 -- computed for each row, which is a quarter of its cost.
 CREATE TABLE IF NOT EXISTS {table} (
@@ -25,13 +29,14 @@ CREATE TABLE IF NOT EXISTS {table} (
     reclaims      int          NOT NULL DEFAULT 0,
     lease_token   bigint       NOT NULL DEFAULT 0,
     lease_number  bigint       NOT NULL DEFAULT 0,
-    lease_until   datetime(6)  NULL,
-    heartbeat_at  datetime(6)  NULL,
+    lease_until   datetime(6)  NOT NULL DEFAULT '1000-01-01',
+    heartbeat_at  datetime(6)  NOT NULL DEFAULT '1000-01-01',
     scheduled_at  datetime(6)  NOT NULL DEFAULT (created_at),
-    started_at    datetime(6)  NULL,
-    completed_at  datetime(6)  NULL,
+    started_at    datetime(6)  NOT NULL DEFAULT '1000-01-01',
+    completed_at  datetime(6)  NOT NULL DEFAULT '1000-01-01',
     updated_at    datetime(6)  NOT NULL DEFAULT (created_at),
-    worker_id     varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    worker_id     varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
+                  DEFAULT X'00000000000000000000000000000000000000000000000000000000000000000000000000000000',
     region        varchar(50)  CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
     unique_key    varbinary(200) NULL,
     unique_held   smallint     NULL,
@@ -45,8 +50,8 @@ CREATE TABLE IF NOT EXISTS {table} (
     CHECK (status BETWEEN 0 AND 6),
     CHECK (queue_rank = CASE WHEN status = 0 THEN -priority ELSE 0 END),
     CHECK ((due_at IS NOT NULL) = (status IN (1, 4))),
-    CHECK ((completed_at IS NOT NULL) = (status IN (3, 5, 6))),
-    CHECK ((lease_until IS NOT NULL) = (status = 2)),
+    CHECK ((completed_at > '1000-01-01') = (status IN (3, 5, 6))),
+    CHECK ((lease_until > '1000-01-01') = (status = 2)),
     CHECK (status <> 2 OR lease_token <> 0),
     CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
     CHECK ((unique_held IS NOT NULL) = (unique_key IS NOT NULL AND status IN (0, 1, 2, 4))),

@@ -12,6 +12,7 @@ use taskqueue_core::Shard;
 use taskqueue_sql::{Column, TASK_COLUMNS, TableName};
 
 use crate::config::NOW;
+use crate::width::NEVER;
 
 /// Undoes what was done since `mark`.
 pub(crate) const ROLLBACK: &str = "ROLLBACK TO SAVEPOINT taskqueue_settle";
@@ -151,7 +152,7 @@ impl Literal {
         let Self { table, .. } = self;
         format!(
             "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, queue_at = ?, completed_at = ?, \
-             lease_until = NULL, unique_held = NULL, updated_at = ? \
+             lease_until = {NEVER}, unique_held = NULL, updated_at = ? \
              WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
             marks(ids),
             marks(tokens)
@@ -251,8 +252,8 @@ fn settle(table: &TableName, now: &str) -> String {
          t.queue_at = {now} + INTERVAL (u.delay + u.place) MICROSECOND, \
          t.due_at = IF(u.status IN (1, 4), {now} + INTERVAL u.delay MICROSECOND, NULL), \
          t.scheduled_at = IF(u.moves = 1, {now} + INTERVAL u.delay MICROSECOND, t.scheduled_at), \
-         t.attempts = t.attempts - u.given_back, t.completed_at = IF(u.status = 5, {now}, NULL), \
-         t.last_error = IF(u.fails = 1, u.error, t.last_error), t.lease_until = NULL, \
+         t.attempts = t.attempts - u.given_back, t.completed_at = IF(u.status = 5, {now}, {NEVER}), \
+         t.last_error = IF(u.fails = 1, u.error, t.last_error), t.lease_until = {NEVER}, \
          t.unique_held = IF(u.status = 5, NULL, t.unique_held), t.updated_at = {now}"
     );
     update_each(table, columns, &assignments, "t.lease_token = u.token AND t.status = 2")
@@ -274,9 +275,9 @@ fn reclaim(table: &TableName, now: &str) -> String {
          error longtext CHARACTER SET utf8mb4 PATH '$[4]' ERROR ON ERROR";
     let assignments = format!(
         "t.status = u.status, t.queue_rank = IF(u.status = 0, -t.priority, 0), \
-         t.queue_at = {now} + INTERVAL u.place MICROSECOND, t.completed_at = IF(u.status = 5, {now}, NULL), \
+         t.queue_at = {now} + INTERVAL u.place MICROSECOND, t.completed_at = IF(u.status = 5, {now}, {NEVER}), \
          t.unique_held = IF(u.status = 5, NULL, t.unique_held), t.reclaims = t.reclaims + 1, \
-         t.last_error = u.error, t.lease_token = 0, t.lease_until = NULL, t.updated_at = {now}"
+         t.last_error = u.error, t.lease_token = 0, t.lease_until = {NEVER}, t.updated_at = {now}"
     );
     let condition = format!("t.lease_token = u.token AND t.status = 2 AND t.lease_until <= {now}");
     update_each(table, columns, &assignments, &condition)
@@ -305,7 +306,7 @@ fn promote(table: &TableName, now: &str) -> String {
 fn redrive(table: &TableName, now: &str) -> String {
     let assignments = format!(
         "t.status = 0, t.queue_rank = -t.priority, t.queue_at = {now} + INTERVAL u.place MICROSECOND, \
-         t.attempts = 0, t.reclaims = 0, t.completed_at = NULL, t.lease_token = 0, \
+         t.attempts = 0, t.reclaims = 0, t.completed_at = {NEVER}, t.lease_token = 0, \
          t.unique_held = IF(t.unique_key IS NULL, NULL, 1), t.updated_at = {now}"
     );
     update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, "t.status = 5")

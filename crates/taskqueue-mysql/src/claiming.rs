@@ -10,6 +10,7 @@ use crate::batch::micros;
 use crate::claim::{LIST_MAX, claim_sets, padded};
 use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
+use crate::width;
 use crate::wire::{self, bind_ids, number};
 
 /// Claims; answers in claim order. The engines cannot answer with what an update left, so the
@@ -123,6 +124,6 @@ impl Claimed<'_> {
     fn bind<'q>(&self, query: Query<'q, MySql, MySqlArguments>) -> Attempt<Query<'q, MySql, MySqlArguments>> {
         let (now, until) = (wire::time(self.now)?, wire::time(self.until)?);
         let query = query.bind(now).bind(self.claiming.token.get()).bind(until).bind(now);
-        Ok(query.bind(self.claiming.worker_id.as_str().to_owned()).bind(now).bind(now))
+        Ok(query.bind(width::filled_up(&self.claiming.worker_id)).bind(now).bind(now))
     }
 }

@@ -8,6 +8,7 @@ use taskqueue_core::TaskId;
 use taskqueue_sql::Flavour;
 
 use crate::batch::micros;
+use crate::width::NEVER;
 use crate::wire::bytes;
 
 /// Their way.
@@ -41,5 +42,9 @@ impl Flavour for MysqlFlavour {
 
     fn rank_off_queue(&self) -> Expr {
         Expr::cust("0")
+    }
+
+    fn no_time(&self) -> Expr {
+        Expr::cust(NEVER)
     }
 }

@@ -25,6 +25,7 @@ mod on_server;
 mod packet;
 mod settling;
 mod transaction;
+mod width;
 mod wire;
 
 pub use sqlx::MySqlConnection;

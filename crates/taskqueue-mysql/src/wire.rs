@@ -9,6 +9,8 @@ use taskqueue_core::TaskId;
 use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
+use crate::width;
+
 /// Binds neutral values.
 pub(crate) fn bind(
     mut query: Query<'_, MySql, MySqlArguments>,
@@ -80,7 +82,10 @@ fn field(row: &MySqlRow, place: usize) -> Attempt<Field> {
         "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => row.try_get::<i64, _>(place).map(Field::Integer),
         "DATETIME" => {
             let time = row.try_get::<NaiveDateTime, _>(place);
-            time.map(|time| Field::Integer(time.and_utc().timestamp_micros()))
+            time.map(|time| match time.and_utc().timestamp_micros() {
+                never if width::is_never(row, place, never) => Field::Null,
+                micros => Field::Integer(micros),
+            })
         }
         "BINARY" => return id(row, place),
         // The driver takes a text whose collation ends in _bin for bytes.
@@ -100,7 +105,8 @@ fn id(row: &MySqlRow, place: usize) -> Attempt<Field> {
 
 fn text(row: &MySqlRow, place: usize) -> Attempt<Field> {
     let bytes: Vec<u8> = row.try_get_unchecked(place).map_err(crate::error::failure)?;
-    String::from_utf8(bytes).map(Field::Text).map_err(|_| malformed(row, place, "text that is not UTF-8"))
+    let text = String::from_utf8(bytes).map_err(|_| malformed(row, place, "text that is not UTF-8"))?;
+    Ok(width::text(row, place, text).map_or(Field::Null, Field::Text))
 }
 
 fn malformed(row: &MySqlRow, place: usize, what: &str) -> Failure {

@@ -27,6 +27,11 @@ pub trait Flavour: Send + Sync + 'static {
     /// The `queue_rank` of a task that is not ready.
     fn rank_off_queue(&self) -> Expr;
 
+    /// What a time column has while it has no time.
+    fn no_time(&self) -> Expr {
+        Expr::null()
+    }
+
     /// The condition that a task is a dead letter, in the form in which the engine's index is used. `at` says how a
     /// column is named.
     fn is_dead_letter(&self, at: &dyn Fn(Column) -> Expr) -> Expr {

@@ -104,7 +104,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .value(UpdatedAt, self.flavour.now(now))
             .value(DueAt, Expr::null())
             .value(LeaseToken, 0_i64)
-            .value(LeaseUntil, Expr::null())
+            .value(LeaseUntil, self.flavour.no_time())
             .value(UniqueHeld, Expr::null())
             .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
             .and_where(self.is(id))

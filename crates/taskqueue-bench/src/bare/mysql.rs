@@ -1,4 +1,5 @@
-//! The bound for MySQL and MariaDB: 14 columns, a bigint key, one index; prepared statements on bare connections.
+//! The bound for MySQL and MariaDB: 14 columns, a bigint key, one index, rows that keep their width; prepared statements on
+//! bare connections.
 
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use crate::tasks::{PAYLOAD, TYPE};
 const SCHEMA: &str = "CREATE TABLE bare (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, \
     type varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, status smallint NOT NULL DEFAULT 0, \
     priority int NOT NULL, payload longtext NOT NULL, scheduled_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
-    started_at datetime(6), completed_at datetime(6), retry_after datetime(6), attempts int NOT NULL DEFAULT 0, \
+    started_at datetime(6) NOT NULL DEFAULT '1000-01-01', completed_at datetime(6) NOT NULL DEFAULT '1000-01-01', \
+    retry_after datetime(6), attempts int NOT NULL DEFAULT 0, \
     max_retries int NOT NULL DEFAULT 3, last_error longtext, \
     created_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
     updated_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \

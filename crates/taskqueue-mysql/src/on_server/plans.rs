@@ -16,7 +16,7 @@ const FILL: &str = "INSERT INTO tasks (shard, id, type, status, priority, queue_
      SELECT 0, UNHEX(LPAD(HEX(n), 32, '0')), IF(n % 100 = 0, 'rare', 'welcome'), s, 5, IF(s = 0, -5, 0), \
      UTC_TIMESTAMP(6) + INTERVAL n - 50000 SECOND, IF(s IN (1, 4), UTC_TIMESTAMP(6) + INTERVAL n - 50000 SECOND, NULL), \
      0, 3, 0, IF(s = 2, 7, 0), 0, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), \
-     IF(s = 3, UTC_TIMESTAMP(6), NULL), IF(s = 2, UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, NULL), '{}' \
+     IF(s = 3, UTC_TIMESTAMP(6), '1000-01-01'), IF(s = 2, UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, '1000-01-01'), '{}' \
      FROM (SELECT n, CASE WHEN n % 70 = 6 THEN 2 ELSE ELT(1 + n % 5, 0, 1, 3, 4, 3) END AS s FROM \
      (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n FROM digits a, digits b, digits c, digits e, digits f) \
      AS numbers) AS filled";

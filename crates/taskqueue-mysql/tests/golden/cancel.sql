@@ -1,1 +1,1 @@
-UPDATE `tasks` SET `status` = ?, `queue_rank` = 0, `queue_at` = UTC_TIMESTAMP(6), `completed_at` = UTC_TIMESTAMP(6), `updated_at` = UTC_TIMESTAMP(6), `due_at` = NULL, `lease_token` = ?, `lease_until` = NULL, `unique_held` = NULL WHERE `shard` = ? AND `id` = ? AND `status` = ?
+UPDATE `tasks` SET `status` = ?, `queue_rank` = 0, `queue_at` = UTC_TIMESTAMP(6), `completed_at` = UTC_TIMESTAMP(6), `updated_at` = UTC_TIMESTAMP(6), `due_at` = NULL, `lease_token` = ?, `lease_until` = TIMESTAMP'1000-01-01 00:00:00', `unique_held` = NULL WHERE `shard` = ? AND `id` = ? AND `status` = ?
