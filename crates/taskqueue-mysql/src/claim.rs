@@ -42,7 +42,6 @@ pub(crate) struct Literal {
     pub(crate) mark: String,
     /// The one extra claim that may be on its way holds the row; no row for others.
     pub(crate) gate: String,
-    pub(crate) take: String,
     pub(crate) settle: String,
     pub(crate) ended: String,
     pub(crate) reclaim: String,
@@ -59,7 +58,6 @@ impl Literal {
             time: format!("SELECT {now}"),
             mark: format!("SAVEPOINT taskqueue_settle; SELECT {now}"),
             gate: format!("SELECT one FROM {} WHERE one = 1 FOR UPDATE SKIP LOCKED", table.shards()),
-            take: take(table),
             settle: settle(table, now),
             ended: ended(table, now),
             reclaim: reclaim(table, now),
@@ -110,19 +108,36 @@ impl Literal {
         )
     }
 
-    /// For each of `types` types: the shard, the type twice, the limit. Then the limit. How many tasks of each type are among the
-    /// first ready ones: type, tasks, now. Reads heads of the index alone and takes no lock, so that an idle poll
-    /// disturbs nobody.
-    pub(crate) fn heads(&self, types: usize) -> String {
+    /// For each of `types` types: the shard, the type, its `ranges` ranges as in [`in_ranges`], the type again, the
+    /// limit. Then the limit. How many tasks of each type are among the first ready ones: type, tasks, now. Reads heads of
+    /// the index alone and takes no lock, so that an idle poll disturbs nobody.
+    pub(crate) fn heads(&self, types: usize, ranges: usize) -> String {
         let Self { table, now, .. } = self;
+        let within = in_ranges(ranges, now);
         let head = format!(
             "(SELECT type, queue_rank, queue_at, id FROM {table} FORCE INDEX ({table}_pos) \
-             WHERE shard = ? AND status = 0 AND type = ? AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = ?) \
+             WHERE shard = ? AND status = 0 AND type = ?{within} \
+             AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = ?) \
              ORDER BY queue_rank, queue_at, id LIMIT ?)"
         );
         format!(
             "SELECT h.type, COUNT(*), {now} FROM ({} ORDER BY queue_rank, queue_at, id LIMIT ?) AS h GROUP BY h.type",
             vec![head; types].join(" UNION ALL ")
+        )
+    }
+
+    /// The shard, the type, its `ranges` ranges as in [`in_ranges`], the limit. The first ready tasks of the type, locked, in
+    /// claim order, as `TASK_COLUMNS` with `queue_rank` and `queue_at` behind, without what the claim sets. What others hold
+    /// is passed over.
+    pub(crate) fn take(&self, ranges: usize) -> String {
+        let Self { table, now, .. } = self;
+        let read = TASK_COLUMNS.iter().filter(|column| !claim_sets(**column));
+        let columns = read.map(|column| column.name()).collect::<Vec<_>>().join(", ");
+        let within = in_ranges(ranges, now);
+        format!(
+            "SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
+             WHERE shard = ? AND status = 0 AND type = ?{within} ORDER BY queue_rank, queue_at, id LIMIT ? \
+             FOR UPDATE SKIP LOCKED"
         )
     }
 
@@ -215,16 +230,18 @@ pub(crate) fn padded<T: Copy>(list: &[T]) -> Vec<T> {
     padded
 }
 
-/// The shard, the type and the limit. The first ready tasks of the type, locked, in claim order, as `TASK_COLUMNS` with
-/// `queue_rank` and `queue_at` behind, without what the claim sets. What others hold is passed over.
-fn take(table: &TableName) -> String {
-    let read = TASK_COLUMNS.iter().filter(|column| !claim_sets(**column));
-    let columns = read.map(|column| column.name()).collect::<Vec<_>>().join(", ");
-    format!(
-        "SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
-         WHERE shard = ? AND status = 0 AND type = ? ORDER BY queue_rank, queue_at, id LIMIT ? \
-         FOR UPDATE SKIP LOCKED"
-    )
+/// The condition that a task is in one of so many ranges of ranks; none where there is none. For each: the first and the last
+/// rank, the time from which on, how far back from now to look besides in us. Where both ranks are the same, the time
+/// is part of the range that is read; a condition that left ranges out instead would walk over all that is dead in them, since
+/// InnoDB looks at the end of a range only where it meets a live entry.
+fn in_ranges(ranges: usize, now: &str) -> String {
+    if ranges == 0 {
+        return String::new();
+    }
+    let range = format!(
+        "queue_rank BETWEEN ? AND ? AND (queue_at >= ? OR queue_at >= {now} - INTERVAL ? MICROSECOND)"
+    );
+    format!(" AND ({})", vec![range; ranges].join(" OR "))
 }
 
 /// A JSON array of arrays as rows `u`, and the shard; joined with the tasks `t` that they name by the id in their first place. The

@@ -1,17 +1,19 @@
-//! A claim from end to end: look, lock, change, answer. What its statements are is `claim.rs`'s business.
+//! A claim from end to end: find and lock, change, answer. Where to look is `search.rs`'s business, what its statements are
+//! `claim.rs`'s.
 
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Claim, Shard, State, TaskId, TaskType};
+use taskqueue_core::{Claim, Shard, State, TaskId};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
 
 use crate::batch::micros;
 use crate::claim::{LIST_MAX, claim_sets, padded};
 use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
+use crate::search::search;
 use crate::width;
-use crate::wire::{self, bind_ids, number};
+use crate::wire::{self, bind_ids};
 
 /// Claims; answers in claim order. The engines cannot answer with what an update left, so the
 /// rows that were read under the locks are brought to what the update makes of them.
@@ -27,13 +29,13 @@ pub(crate) async fn claim(
             return Ok(Vec::new());
         }
     }
-    let (heads, now) = heads(dialect, &mut *connection, shard, claiming).await?;
-    let mut taken = Vec::new();
-    for head in &heads {
-        taken.extend(take(dialect, &mut *connection, shard, head).await?);
-    }
-    let claimed = Claimed { claiming, now, until: now + micros(claiming.visibility_timeout) };
-    let mut rows = taken.into_iter().map(|fields| claimed.read(fields)).collect::<Attempt<Vec<_>>>()?;
+    let mut found = search(dialect, &mut *connection, shard, claiming).await?;
+    let claimed =
+        Claimed { claiming, now: found.now, until: found.now + micros(claiming.visibility_timeout) };
+    let mut rows = std::mem::take(&mut found.tasks)
+        .into_iter()
+        .map(|fields| claimed.read(fields))
+        .collect::<Attempt<Vec<_>>>()?;
     let mut ids: Vec<TaskId> = rows.iter().map(|(place, _)| place.2).collect();
     ids.sort_unstable();
     for chunk in ids.chunks(LIST_MAX) {
@@ -42,46 +44,9 @@ pub(crate) async fn claim(
         let query = bind_ids(claimed.bind(dialect.query(&sql))?.bind(shard.number()), &ids);
         changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
     }
+    found.tell(dialect.cursors(), shard);
     rows.sort_unstable_by_key(|(place, _)| *place);
     rows.into_iter().map(|(_, row)| row.claim()).collect()
-}
-
-/// How many tasks of each type to claim, and the server's time at which that was found out.
-async fn heads(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    claiming: &Claiming,
-) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
-    // Of one type alone it only matters whether there is any.
-    let is_one = claiming.types.len() == 1;
-    let limit = if is_one { 1 } else { number(claiming.limit) };
-    let sql = dialect.literal().heads(claiming.types.len());
-    let mut query = dialect.query(&sql);
-    for task_type in &claiming.types {
-        query = query.bind(shard.number());
-        query = query.bind(task_type.as_str()).bind(task_type.as_str()).bind(limit);
-    }
-    let mut heads = Vec::new();
-    let mut now = 0;
-    for row in dialect.rows(query.bind(limit), connection).await? {
-        let mut row = wire::row(&row)?;
-        heads.push((row.task_type(0)?, if is_one { number(claiming.limit) } else { row.integer(1)? }));
-        now = row.integer(2)?;
-    }
-    Ok((heads, now))
-}
-
-/// Locks ready tasks of a type; answers their fields as they were.
-async fn take(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    (task_type, limit): &(TaskType, i64),
-) -> Attempt<Vec<Vec<Field>>> {
-    let query = dialect.query(&dialect.literal().take).bind(shard.number());
-    let query = query.bind(task_type.as_str()).bind(limit);
-    dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
 }
 
 /// What a claim makes of its rows. The time is the server's, read with the heads.

@@ -9,6 +9,7 @@ use sqlx::MySqlPool;
 use sqlx::mysql::MySqlConnectOptions;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::Options;
+use taskqueue_sql::cursor::Scanning;
 
 use crate::Engine;
 
@@ -43,6 +44,9 @@ pub struct MysqlConfig {
     pub engine: Option<Engine>,
     /// How often a transaction is repeated after a deadlock or a lock timeout. Default 10.
     pub contention_retries_max: u32,
+    /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
+    #[doc(hidden)]
+    pub scanning: Scanning,
     /// The SQL expression for the current time; conformance tests put a clock here that they move.
     #[doc(hidden)]
     pub now_sql: Cow<'static, str>,
@@ -100,6 +104,7 @@ impl MysqlConfig {
             shards: None,
             engine: None,
             contention_retries_max: 10,
+            scanning: Scanning::default(),
             now_sql: Cow::Borrowed(NOW),
             source,
         }
@@ -162,6 +167,7 @@ impl fmt::Debug for MysqlConfig {
             .field("shards", &self.shards)
             .field("engine", &self.engine)
             .field("contention_retries_max", &self.contention_retries_max)
+            .field("scanning", &self.scanning)
             .field("now_sql", &self.now_sql)
             .finish()
     }

@@ -9,6 +9,7 @@ use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
 use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId};
+use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Options, Reclaiming, Row, Sharding,
@@ -32,6 +33,7 @@ pub(crate) struct MysqlDialect {
     options: Options,
     flavour: MysqlFlavour,
     literal: Literal,
+    cursors: Cursors,
     sharding: Sharding,
     engine: Engine,
     statement_timeout: Duration,
@@ -45,6 +47,7 @@ impl MysqlDialect {
             options: config.options.clone(),
             flavour: MysqlFlavour::new(&config.now_sql),
             literal: Literal::new(&config.options.table, &config.now_sql),
+            cursors: Cursors::new(config.scanning),
             sharding,
             engine,
             statement_timeout: config.statement_timeout,
@@ -66,6 +69,10 @@ impl MysqlDialect {
 
     pub(crate) fn literal(&self) -> &Literal {
         &self.literal
+    }
+
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.cursors
     }
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
@@ -264,6 +271,7 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
+        self.cursors.doubt();
         let rows = self.each(connection, shard, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
         changed(rows, ended.len())?;
         Ok(ended.iter().map(|ended| ended.id).collect())
@@ -277,6 +285,9 @@ impl Dialect for MysqlDialect {
         limit: usize,
     ) -> Attempt<u64> {
         let due = self.due(&mut *connection, shard, limit).await?;
+        if !due.is_empty() {
+            self.cursors.doubt();
+        }
         self.each(connection, shard, &self.literal.promote, Batch::of_ready(&due)).await
     }
 
@@ -287,6 +298,7 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
+        self.cursors.doubt();
         let rows = self.each(connection, shard, &self.literal.redrive, Batch::of_ready(ids)).await?;
         changed(rows, ids.len())?;
         Ok(ids.iter().copied().collect())
@@ -295,6 +307,14 @@ impl Dialect for MysqlDialect {
     async fn backend(&self, connection: &mut MySqlConnection) -> Attempt<Backend> {
         let Server { engine, version, .. } = server(connection, Some(self.engine)).await?;
         Ok(Backend { name: engine.name(), version })
+    }
+
+    fn doubt(&self) {
+        self.cursors.doubt();
+    }
+
+    fn announce(&self) {
+        self.cursors.forget_doubtful();
     }
 
     async fn close(&self) {

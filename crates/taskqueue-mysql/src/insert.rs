@@ -34,6 +34,7 @@ pub(crate) async fn insert(
     shard: Shard,
     tasks: &[Placed<'_>],
 ) -> Attempt<HashSet<TaskId>> {
+    dialect.cursors().expect_tasks(shard, tasks.iter().map(|(_, task)| *task));
     let mut inserted = HashSet::with_capacity(tasks.len());
     let (order, mut rest) = (order(tasks), tasks);
     while !rest.is_empty() {

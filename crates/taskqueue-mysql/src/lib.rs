@@ -23,6 +23,7 @@ mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod packet;
+mod search;
 mod settling;
 mod transaction;
 mod width;
@@ -32,6 +33,8 @@ pub use sqlx::MySqlConnection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
 pub use taskqueue_core::*;
+#[doc(hidden)]
+pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
 use taskqueue_sql::{Dialect, Sharding, SqlQueue, delegate_queue};
 

@@ -5,6 +5,8 @@
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "server/cursors.rs"]
+mod cursors;
 #[path = "server/deleting.rs"]
 mod deleting;
 #[path = "server/extra.rs"]

@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use crate::arguments::micros;
 use crate::claim::Ahead;
-use crate::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;
+use taskqueue_sql::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 
 /// Claims; answers in claim order.
 pub(crate) async fn claim(

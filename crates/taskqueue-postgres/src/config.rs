@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::{Options, TableName};
 
-use crate::cursor::Scanning;
+use taskqueue_sql::cursor::Scanning;
 
 /// Which server speaks PostgreSQL's protocol at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,7 +21,6 @@ use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;
 use crate::cleanup::Places;
-use crate::cursor::Cursors;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::inserting;
@@ -32,6 +31,7 @@ use crate::settling;
 use crate::totals::summed;
 use crate::unsettled::Unsettled;
 use crate::wire;
+use taskqueue_sql::cursor::Cursors;
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]

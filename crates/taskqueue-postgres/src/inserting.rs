@@ -24,7 +24,7 @@ pub(crate) async fn insert_all(
     if !dialect.is_read_committed() || !tasks.iter().all(|task| is_plain(task)) {
         return Ok(false);
     }
-    expect(dialect, shard, tasks);
+    dialect.cursors().expect_tasks(shard, tasks.iter().copied());
     match plain(dialect, shard, tasks).execute(connection).await {
         Ok(_) => Ok(true),
         Err(error) if is_duplicate(&error) => Ok(false),
@@ -88,7 +88,7 @@ pub(crate) async fn insert(
     tasks: &[&NewTask],
     place: usize,
 ) -> Attempt<HashSet<TaskId>> {
-    expect(dialect, shard, tasks);
+    dialect.cursors().expect_tasks(shard, tasks.iter().copied());
     let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
     let query = dialect
         .query(&dialect.literal().insert)
@@ -110,20 +110,4 @@ pub(crate) async fn insert(
 /// Whether a task is ready now, and can collide by its id only.
 fn is_plain(task: &NewTask) -> bool {
     matches!(task.schedule, Schedule::Now) && task.unique_key.is_none() && task.region.is_none()
-}
-
-/// Tells the cursors what is about to become ready.
-fn expect(dialect: &PostgresDialect, shard: Shard, tasks: &[&NewTask]) {
-    let mut last = None;
-    for task in tasks {
-        let kind = (task.priority, &task.task_type);
-        match task.schedule {
-            Schedule::At(_) => dialect.cursors().doubt(),
-            Schedule::Now if last != Some(kind) => {
-                dialect.cursors().expect(shard, -i64::from(task.priority.0), &task.task_type);
-                last = Some(kind);
-            }
-            Schedule::Now | Schedule::After(_) => {}
-        }
-    }
 }

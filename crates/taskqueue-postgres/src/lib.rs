@@ -12,7 +12,6 @@ mod cleaning;
 mod cleanup;
 mod cockroach;
 mod config;
-mod cursor;
 mod detect;
 mod dialect;
 mod error;
@@ -40,6 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool, Row as _};
 pub use taskqueue_core::*;
+pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
 use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue};
 
@@ -47,7 +47,6 @@ use claim::Literal;
 use config::Source;
 pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
 #[doc(hidden)]
-pub use cursor::Scanning;
 use dialect::PostgresDialect;
 use listen::Wakes;
 use session::Connections;

@@ -119,7 +119,7 @@ fn locked(heads: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cursor::PLACES_MAX;
+    use taskqueue_sql::cursor::PLACES_MAX;
 
     fn branches(texts: &ByNumber, number: usize) -> usize {
         texts.serving(number).matches("UNION ALL").count() + 1

@@ -6,6 +6,7 @@
 
 mod cleanup;
 mod coalesce;
+pub mod cursor;
 mod delegate;
 mod dialect;
 mod enqueue;

@@ -59,7 +59,7 @@ fn literal() -> Literal {
 
 /// Locks as a claim does; answers how many tasks.
 async fn take(session: &mut MySqlConnection, limit: i64) -> usize {
-    let take = sqlx::query(AssertSqlSafe(literal().take)).bind(0_i16).bind("mail").bind(limit);
+    let take = sqlx::query(AssertSqlSafe(literal().take(0))).bind(0_i16).bind("mail").bind(limit);
     take.fetch_all(session).await.unwrap().len()
 }
 
@@ -79,7 +79,7 @@ async fn an_idle_poll_locks_nothing(variable: &str) {
     let bed = Bed::new(variable).await;
     let mut poll = bed.session().await;
     for _ in 0..2 {
-        let heads = sqlx::query(AssertSqlSafe(literal().heads(1)));
+        let heads = sqlx::query(AssertSqlSafe(literal().heads(1, 0)));
         let heads = heads.bind(0_i16).bind("mail").bind("mail").bind(10_i64).bind(10_i64);
         assert!(heads.fetch_all(&mut poll).await.unwrap().is_empty());
         assert_eq!(take(&mut poll, 10).await, 0);

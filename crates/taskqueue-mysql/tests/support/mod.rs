@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, MySqlConnection};
 use taskqueue_conformance::{Fixture, Harness, Options};
-use taskqueue_mysql::{Clock, ManualClock, MysqlConfig, MysqlQueue, Queue, TaskId, Timestamp};
+use taskqueue_mysql::{Clock, ManualClock, MysqlConfig, MysqlQueue, Queue, Scanning, TaskId, Timestamp};
 
 /// A server that the environment names.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +129,8 @@ impl Harness for Server {
         config.options.payload_bytes_max = options.payload_bytes_max;
         config.options.max_reclaims = options.max_reclaims;
         config.now_sql = Cow::Borrowed("(SELECT at FROM conformance_clock)");
+        // Every claim goes by cursors, and what they pass over is looked for at once, as the model does.
+        config.scanning = Scanning { slow: Duration::ZERO, rests: 0 };
         config.shards = Some(self.shards);
         let queue = open(config.clone()).await;
         // Other instances find out.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskqueue_core::{Shard, TaskType, Timestamp};
+use taskqueue_core::{NewTask, Schedule, Shard, TaskType, Timestamp};
 use tokio::time::Instant;
 
 /// At least this often a claim looks from the start of the index. It bounds how long what arrives behind a cursor
@@ -18,7 +18,7 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How far behind the cursors a claim looks where full scans have to rest for longer than [`SCAN_INTERVAL`]: transactions
 /// commit in another order than they begin. It walks over all that was claimed in this time.
-pub(crate) const LOOK_BACK: Duration = Duration::from_secs(1);
+pub const LOOK_BACK: Duration = Duration::from_secs(1);
 
 /// What full scans may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +37,18 @@ impl Default for Scanning {
 }
 
 /// The most places of one look. With more, the lookups cost what they save.
-pub(crate) const PLACES_MAX: usize = 64;
+pub const PLACES_MAX: usize = 64;
 
 /// The most lists of types that are kept track of in a shard. A worker whose types are limited one by one asks for many.
 const TRACKS_MAX: usize = 256;
 
 /// Places in the claim index, highest priority first: of each rank (-priority) and type, when the task there became
 /// ready.
-pub(crate) type Places = BTreeMap<(i64, TaskType), Timestamp>;
+pub type Places = BTreeMap<(i64, TaskType), Timestamp>;
 
 /// Where a claim starts to look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Look {
+pub enum Look {
     /// From the start of the index.
     Everywhere,
     /// From these places on.
@@ -71,32 +71,37 @@ struct Track {
 
 /// What a full scan found.
 #[derive(Debug)]
-pub(crate) struct Scan<'a> {
+pub struct Scan<'a> {
     /// The last places where it claimed.
-    pub(crate) claimed: &'a Places,
+    pub claimed: &'a Places,
     /// Whether its limit cut it off, so that more may lie behind its last place.
-    pub(crate) is_cut_off: bool,
-    pub(crate) began: Instant,
-    pub(crate) ended: Instant,
+    pub is_cut_off: bool,
+    /// When it began.
+    pub began: Instant,
+    /// When it ended.
+    pub ended: Instant,
 }
 
 /// What a claim ahead of the cursors found.
 #[derive(Debug)]
-pub(crate) struct AheadOf<'a> {
+pub struct AheadOf<'a> {
     /// The last places where it claimed.
-    pub(crate) claimed: &'a Places,
+    pub claimed: &'a Places,
     /// Whether it claimed as much as it asked for.
-    pub(crate) is_enough: bool,
+    pub is_enough: bool,
     /// How long it took, if it looked back.
-    pub(crate) look_back_took: Option<Duration>,
+    pub look_back_took: Option<Duration>,
 }
 
 /// Ranks of a type that are not known to hold anything: those above one and below another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Gap {
-    pub(crate) task_type: TaskType,
-    pub(crate) above: i64,
-    pub(crate) below: i64,
+pub struct Gap {
+    /// The type.
+    pub task_type: TaskType,
+    /// The rank above which it begins.
+    pub above: i64,
+    /// The rank below which it ends.
+    pub below: i64,
 }
 
 /// What is known of each list of types.
@@ -104,7 +109,7 @@ type Tracks = HashMap<Vec<TaskType>, Track>;
 
 /// The cursors of one queue instance.
 #[derive(Debug)]
-pub(crate) struct Cursors {
+pub struct Cursors {
     state: Mutex<State>,
     scanning: Scanning,
 }
@@ -118,13 +123,13 @@ struct State {
 
 impl Cursors {
     /// None yet.
-    pub(crate) fn new(scanning: Scanning) -> Self {
+    pub fn new(scanning: Scanning) -> Self {
         Self { state: Mutex::default(), scanning }
     }
 
     /// Where the next claim of these types starts. Of claims at once one is sent everywhere when that is due, and never an
     /// extra one, which may be turned away.
-    pub(crate) fn look(&self, shard: Shard, types: &[TaskType], now: Instant, is_extra: bool) -> Look {
+    pub fn look(&self, shard: Shard, types: &[TaskType], now: Instant, is_extra: bool) -> Look {
         let mut state = self.lock();
         let is_known = |track: &&mut Track| (1..=PLACES_MAX).contains(&track.places.len());
         let Some(track) = state.track_mut(shard, types).filter(is_known) else { return Look::Everywhere };
@@ -138,7 +143,7 @@ impl Cursors {
     }
 
     /// How far a claim ahead of the cursors is to look back: only at times while there is enough ahead.
-    pub(crate) fn look_back(&self, shard: Shard, types: &[TaskType], now: Instant) -> Duration {
+    pub fn look_back(&self, shard: Shard, types: &[TaskType], now: Instant) -> Duration {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types) else { return LOOK_BACK };
         let rest = SCAN_INTERVAL.max(self.rest(track.look_back_took));
@@ -151,7 +156,7 @@ impl Cursors {
 
     /// Whether a claim that did not find enough ahead of the cursors should look everywhere: unless full scans are so slow
     /// that they would take more than their share of the time.
-    pub(crate) fn may_scan(&self, shard: Shard, types: &[TaskType], now: Instant) -> bool {
+    pub fn may_scan(&self, shard: Shard, types: &[TaskType], now: Instant) -> bool {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types) else { return true };
         let may = track.has_rested(now, self.rest(track.scan_took));
@@ -162,7 +167,7 @@ impl Cursors {
     }
 
     /// Where else such a claim should look: in the ranks that no place is known of, if the last full scan was cut off.
-    pub(crate) fn gaps(&self, shard: Shard, types: &[TaskType]) -> Vec<Gap> {
+    pub fn gaps(&self, shard: Shard, types: &[TaskType]) -> Vec<Gap> {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types).filter(|track| track.is_partial) else {
             return Vec::new();
@@ -171,7 +176,7 @@ impl Cursors {
     }
 
     /// A claim in the gaps is done, and found as much as it asked for or all there was.
-    pub(crate) fn filled(&self, shard: Shard, types: &[TaskType], claimed: &Places, is_cut_off: bool) {
+    pub fn filled(&self, shard: Shard, types: &[TaskType], claimed: &Places, is_cut_off: bool) {
         if let Some(track) = self.lock().track_mut(shard, types) {
             track.advance(claimed);
             track.is_partial = is_cut_off;
@@ -179,7 +184,7 @@ impl Cursors {
     }
 
     /// A claim ahead of the cursors is done.
-    pub(crate) fn advance(&self, shard: Shard, types: &[TaskType], ahead: &AheadOf<'_>) {
+    pub fn advance(&self, shard: Shard, types: &[TaskType], ahead: &AheadOf<'_>) {
         if let Some(track) = self.lock().track_mut(shard, types) {
             track.advance(ahead.claimed);
             track.is_enough_ahead = ahead.is_enough;
@@ -188,7 +193,7 @@ impl Cursors {
     }
 
     /// A full scan is done. Where it was cut off, more may lie behind the old cursors: they go back to where it ended.
-    pub(crate) fn scanned(&self, shard: Shard, types: &[TaskType], scan: &Scan<'_>) {
+    pub fn scanned(&self, shard: Shard, types: &[TaskType], scan: &Scan<'_>) {
         let mut state = self.lock();
         let tracks = state.tracks.entry(shard).or_default();
         let before = tracks.remove(types).map(|track| (track.places, track.look_back_took));
@@ -214,9 +219,25 @@ impl Cursors {
         tracks.insert(types.to_vec(), track);
     }
 
+    /// This instance is about to insert these.
+    pub fn expect_tasks<'t>(&self, shard: Shard, tasks: impl IntoIterator<Item = &'t NewTask>) {
+        let mut last = None;
+        for task in tasks {
+            let kind = (task.priority, &task.task_type);
+            match task.schedule {
+                Schedule::At(_) => self.doubt(),
+                Schedule::Now if last != Some(kind) => {
+                    self.expect(shard, -i64::from(task.priority.0), &task.task_type);
+                    last = Some(kind);
+                }
+                Schedule::Now | Schedule::After(_) => {}
+            }
+        }
+    }
+
     /// This instance is about to make a task ready now. Where nothing of its kind was claimed yet, no claim ahead of
     /// the cursors would find it.
-    pub(crate) fn expect(&self, shard: Shard, rank: i64, task_type: &TaskType) {
+    fn expect(&self, shard: Shard, rank: i64, task_type: &TaskType) {
         let mut state = self.lock();
         let kind = (rank, task_type.clone());
         let knows = |(types, track): (&Vec<TaskType>, &Track)| {
@@ -227,12 +248,12 @@ impl Cursors {
     }
 
     /// This instance is about to make tasks ready at places that may be behind a cursor.
-    pub(crate) fn doubt(&self) {
+    pub fn doubt(&self) {
         self.lock().is_doubtful = true;
     }
 
     /// What this instance made ready is committed: cursors that may be ahead of it are forgotten.
-    pub(crate) fn forget_doubtful(&self) {
+    pub fn forget_doubtful(&self) {
         let mut state = self.lock();
         if std::mem::take(&mut state.is_doubtful) {
             state.tracks.clear();

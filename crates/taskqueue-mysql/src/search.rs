@@ -1,0 +1,263 @@
+//! Finding ready tasks and locking them: ahead of the cursors, and from the start of the index where that does not do. What
+//! the statements are is `claim.rs`'s business, where the cursors stand is that of `taskqueue_sql::cursor`.
+//!
+//! A type has cursors of its own. A search that did not find enough is made again, wider.
+
+use std::iter::repeat;
+use std::slice::from_ref;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
+use taskqueue_core::{Shard, TaskType, Timestamp};
+use taskqueue_sql::cursor::{AheadOf, Cursors, Gap, LOOK_BACK, Look, Places, Scan};
+use taskqueue_sql::{Attempt, Claiming, Field};
+use tokio::time::Instant;
+
+use crate::batch::micros;
+use crate::dialect::MysqlDialect;
+use crate::wire::{self, number};
+
+/// The most places of a type that a search starts from, and the most types of one that goes by places; with more it looks
+/// everywhere. Each range has to be planned: 50 types in four ranks took longer by half than without.
+const PLACES_MAX: usize = 8;
+const TYPES_MAX: usize = 8;
+
+/// What a search found and locked.
+#[derive(Debug)]
+pub(crate) struct Found<'c> {
+    /// The fields as they were.
+    pub(crate) tasks: Vec<Vec<Field>>,
+    /// The server's time.
+    pub(crate) now: i64,
+    starts: Vec<Start<'c>>,
+    /// The last places of all types.
+    places: Places,
+    is_enough: bool,
+    began: Instant,
+    ended: Instant,
+}
+
+/// Where a search looks for tasks of one type.
+#[derive(Debug, Clone)]
+struct Start<'c> {
+    task_type: &'c TaskType,
+    reach: Reach,
+    /// None where it looks everywhere.
+    ranges: Vec<Range>,
+}
+
+/// How far a search goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Everywhere,
+    Ahead,
+    /// And at what became ready a short time ago.
+    Back,
+    /// And in the ranks that no place is known of.
+    Gaps,
+}
+
+/// Ranks, a time from which on, and how far back from now besides.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    first: i64,
+    last: i64,
+    from: NaiveDateTime,
+    back: Duration,
+}
+
+/// Before all times that are stored.
+const EVER: NaiveDateTime = match NaiveDate::from_ymd_opt(1, 1, 1) {
+    Some(day) => day.and_time(NaiveTime::MIN),
+    None => unreachable!(),
+};
+
+/// Finds tasks to claim, in claim order within each type.
+pub(crate) async fn search<'c>(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    claiming: &'c Claiming,
+) -> Attempt<Found<'c>> {
+    let cursors = dialect.cursors();
+    let start = |task_type| match claiming.types.len() {
+        1..=TYPES_MAX => Start::new(cursors, shard, task_type, claiming.is_extra),
+        _ => Start::everywhere(task_type),
+    };
+    let starts = claiming.types.iter().map(start).collect();
+    let found = find(dialect, &mut *connection, shard, claiming, starts).await?;
+    if found.is_enough || claiming.is_extra {
+        return Ok(found);
+    }
+    let wider = |start: &Start<'c>| start.wider(cursors, shard);
+    let starts: Vec<_> =
+        found.starts.iter().map(|start| wider(start).unwrap_or_else(|| start.clone())).collect();
+    let is_wider = found.starts.iter().zip(&starts).any(|(before, after)| before.reach != after.reach);
+    // What it has locked is found again.
+    if is_wider { find(dialect, connection, shard, claiming, starts).await } else { Ok(found) }
+}
+
+async fn find<'c>(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    claiming: &Claiming,
+    starts: Vec<Start<'c>>,
+) -> Attempt<Found<'c>> {
+    let began = Instant::now();
+    let (heads, now) = heads(dialect, &mut *connection, shard, claiming.limit, &starts).await?;
+    let (mut tasks, mut places) = (Vec::new(), Places::new());
+    for (task_type, limit) in &heads {
+        let Some(start) = starts.iter().find(|start| start.task_type == task_type) else { continue };
+        let taken = take(dialect, &mut *connection, shard, start, *limit).await?;
+        taken.iter().for_each(|fields| start.reached(fields, &mut places));
+        tasks.extend(taken);
+    }
+    let is_enough = tasks.len() == claiming.limit;
+    Ok(Found { tasks, now, starts, places, is_enough, began, ended: Instant::now() })
+}
+
+/// How many tasks of each type to claim, and the server's time at which that was found out.
+async fn heads(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    limit: usize,
+    starts: &[Start<'_>],
+) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
+    // Of one type alone it only matters whether there is any.
+    let is_one = starts.len() == 1;
+    let limit_of_type = if is_one { 1 } else { number(limit) };
+    let ranges = starts.iter().map(Start::ranges).max().unwrap_or(0);
+    let sql = dialect.literal().heads(starts.len(), ranges);
+    let mut query = dialect.query(&sql);
+    for start in starts {
+        query = start.bind(query.bind(shard.number()), ranges);
+        query = query.bind(start.task_type.as_str()).bind(limit_of_type);
+    }
+    let mut heads = Vec::new();
+    let mut now = 0;
+    for row in dialect.rows(query.bind(limit_of_type), connection).await? {
+        let mut row = wire::row(&row)?;
+        heads.push((row.task_type(0)?, if is_one { number(limit) } else { row.integer(1)? }));
+        now = row.integer(2)?;
+    }
+    Ok((heads, now))
+}
+
+/// Locks ready tasks of a type; answers their fields as they were.
+async fn take(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    start: &Start<'_>,
+    limit: i64,
+) -> Attempt<Vec<Vec<Field>>> {
+    let sql = dialect.literal().take(start.ranges());
+    let query = start.bind(dialect.query(&sql).bind(shard.number()), start.ranges()).bind(limit);
+    dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
+}
+
+impl Found<'_> {
+    /// Tells the cursors, when the tasks are claimed. Should the transaction fail after that, they are late ones.
+    pub(crate) fn tell(&self, cursors: &Cursors, shard: Shard) {
+        let Self { is_enough, began, ended, .. } = *self;
+        for Start { task_type, reach, .. } in &self.starts {
+            let of_type = self.places.iter().filter(|((_, other), _)| other == *task_type);
+            let (types, claimed) =
+                (from_ref(*task_type), &of_type.map(|(kind, at)| (kind.clone(), *at)).collect());
+            if *reach == Reach::Everywhere {
+                cursors.scanned(shard, types, &Scan { claimed, is_cut_off: is_enough, began, ended });
+                continue;
+            }
+            let look_back_took = (*reach != Reach::Ahead).then(|| ended.saturating_duration_since(began));
+            cursors.advance(shard, types, &AheadOf { claimed, is_enough, look_back_took });
+            if *reach == Reach::Gaps {
+                cursors.filled(shard, types, claimed, is_enough);
+            }
+        }
+    }
+}
+
+impl<'c> Start<'c> {
+    fn new(cursors: &Cursors, shard: Shard, task_type: &'c TaskType, is_extra: bool) -> Self {
+        let (types, now) = (from_ref(task_type), Instant::now());
+        let places = match cursors.look(shard, types, now, is_extra) {
+            Look::From(places) if places.len() <= PLACES_MAX => places,
+            Look::From(_) | Look::Everywhere => return Self::everywhere(task_type),
+        };
+        let back = if is_extra { Duration::ZERO } else { cursors.look_back(shard, types, now) };
+        let reach = if back.is_zero() { Reach::Ahead } else { Reach::Back };
+        let range = |((rank, _), at): ((i64, TaskType), Timestamp)| Range {
+            first: rank,
+            last: rank,
+            from: at.naive_utc(),
+            back,
+        };
+        Self { task_type, reach, ranges: places.into_iter().map(range).collect() }
+    }
+
+    fn everywhere(task_type: &'c TaskType) -> Self {
+        Self { task_type, reach: Reach::Everywhere, ranges: Vec::new() }
+    }
+
+    /// Where to look when that was not enough, if anywhere.
+    fn wider(&self, cursors: &Cursors, shard: Shard) -> Option<Self> {
+        let types = from_ref(self.task_type);
+        if self.reach == Reach::Everywhere {
+            return None;
+        }
+        if cursors.may_scan(shard, types, Instant::now()) {
+            return Some(Self::everywhere(self.task_type));
+        }
+        let back = |range: &Range| Range { back: LOOK_BACK, ..*range };
+        let mut ranges: Vec<Range> = self.ranges.iter().map(back).collect();
+        ranges.extend(cursors.gaps(shard, types).iter().filter_map(Range::of_gap));
+        let reach = if ranges.len() > self.ranges.len() { Reach::Gaps } else { Reach::Back };
+        Some(Self { task_type: self.task_type, reach, ranges })
+    }
+
+    /// How many ranges its statements have: few numbers, so that there are few texts.
+    fn ranges(&self) -> usize {
+        match self.ranges.len() {
+            0 => 0,
+            ranges => ranges.next_power_of_two(),
+        }
+    }
+
+    /// Binds the type and so many ranges, the last one again and again.
+    fn bind<'q>(
+        &self,
+        query: Query<'q, MySql, MySqlArguments>,
+        ranges: usize,
+    ) -> Query<'q, MySql, MySqlArguments> {
+        let last = self.ranges.last().copied().unwrap_or_else(Range::all);
+        let filled_up = self.ranges.iter().copied().chain(repeat(last)).take(ranges);
+        let query = query.bind(self.task_type.as_str().to_owned());
+        filled_up.fold(query, |query, Range { first, last, from, back }| {
+            query.bind(first).bind(last).bind(from).bind(micros(back))
+        })
+    }
+
+    /// Adds the place of a task of its type, which stands in the last two fields.
+    fn reached(&self, fields: &[Field], places: &mut Places) {
+        let [.., Field::Integer(rank), Field::Integer(micros)] = fields else { return };
+        let Some(at) = DateTime::from_timestamp_micros(*micros) else { return };
+        let place = places.entry((*rank, self.task_type.clone())).or_insert(at);
+        *place = at.max(*place);
+    }
+}
+
+impl Range {
+    fn all() -> Self {
+        Self { first: i64::MIN, last: i64::MAX, from: EVER, back: Duration::ZERO }
+    }
+
+    fn of_gap(gap: &Gap) -> Option<Self> {
+        let (first, last) = (gap.above.saturating_add(1), gap.below.saturating_sub(1));
+        (first <= last).then_some(Self { first, last, ..Self::all() })
+    }
+}

@@ -1,0 +1,93 @@
+//! Claims that start at cursors, and what lies behind those or in none of them.
+
+use std::time::Duration;
+
+use sqlx::Executor;
+use taskqueue_mysql::{
+    Claim, ClaimRequest, MysqlQueue, NewTask, Priority, Queue, Scanning, TaskType, WorkerId,
+};
+
+use crate::cases::on;
+use crate::support::{Database, Server};
+use crate::{claim, fresh};
+
+const TYPES: [&str; 2] = ["mail", "image"];
+/// Every claim but the first goes by cursors.
+const NEVER_AGAIN: Scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+const AT_ONCE: Scanning = Scanning { slow: Duration::ZERO, rests: 0 };
+
+async fn scanning(database: &Database, scanning: Scanning) -> MysqlQueue {
+    let mut config = database.config();
+    config.scanning = scanning;
+    MysqlQueue::with_config(config).await.unwrap()
+}
+
+async fn claim_of(queue: &MysqlQueue, types: &[&str], limit: usize) -> Vec<Claim> {
+    let types: Vec<_> = types.iter().map(|name| TaskType::new(name).unwrap()).collect();
+    queue.dequeue_many(&ClaimRequest::new(WorkerId::new("ada").unwrap(), types, limit)).await.unwrap()
+}
+
+fn of_kind((name, priority): &(&str, i32)) -> NewTask {
+    NewTask::raw(*name, "{}").unwrap().priority(Priority(*priority))
+}
+
+/// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
+async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another(server: Server) {
+    let (producer, database) = fresh(server).await;
+    for types in [&TYPES[..1], &TYPES[..2]] {
+        let queue = scanning(&database, NEVER_AGAIN).await;
+        let kinds = [("mail", 9, 3), ("image", 5, 2), ("mail", 1, 2)];
+        let kinds = kinds.into_iter().filter(|(name, ..)| types.contains(name));
+        let kinds: Vec<_> = kinds.flat_map(|(name, priority, count)| vec![(name, priority); count]).collect();
+        producer.enqueue_many(kinds.iter().rev().map(of_kind).collect()).await.unwrap();
+
+        let mut claimed = Vec::new();
+        while let claims @ [_, ..] = claim_of(&queue, types, 2).await.as_slice() {
+            claimed
+                .extend(claims.iter().map(|claim| (claim.task.task_type.to_string(), claim.task.priority.0)));
+        }
+
+        let kinds: Vec<_> = kinds.into_iter().map(|(name, priority)| (name.to_owned(), priority)).collect();
+        assert_eq!(claimed, kinds);
+    }
+}
+
+/// A task of another process that became ready so long before now, and is committed after later ones were claimed.
+async fn late(producer: &MysqlQueue, database: &Database, milliseconds: u32) {
+    producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
+    let behind = format!(
+        "UPDATE tasks SET queue_at = UTC_TIMESTAMP(6) - INTERVAL {milliseconds}000 MICROSECOND WHERE status = 0"
+    );
+    database.connect().await.execute(sqlx::AssertSqlSafe(behind)).await.unwrap();
+}
+
+async fn what_became_ready_a_moment_ago_behind_a_cursor_is_claimed_without_a_scan(server: Server) {
+    let (producer, database) = fresh(server).await;
+    let queue = scanning(&database, NEVER_AGAIN).await;
+    producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
+    assert_eq!(claim(&queue, 2).await.len(), 1);
+
+    late(&producer, &database, 300).await;
+
+    assert_eq!(claim(&queue, 2).await.len(), 1);
+}
+
+async fn what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan(server: Server) {
+    let (producer, database) = fresh(server).await;
+    let [waiting, scanning] = [scanning(&database, NEVER_AGAIN).await, scanning(&database, AT_ONCE).await];
+    for queue in [&waiting, &scanning] {
+        producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
+        assert_eq!(claim(queue, 2).await.len(), 1);
+    }
+
+    late(&producer, &database, 10_000).await;
+
+    assert!(claim(&waiting, 2).await.is_empty(), "it goes by its cursor");
+    assert_eq!(claim(&scanning, 2).await.len(), 1);
+}
+
+on! {
+    kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another
+    what_became_ready_a_moment_ago_behind_a_cursor_is_claimed_without_a_scan
+    what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan
+}
