@@ -14,6 +14,8 @@ mod extra;
 mod support;
 #[path = "support/waiting.rs"]
 mod waiting;
+#[path = "server/width.rs"]
+mod width;
 
 use cases::on;
 use sqlx::mysql::MySqlPoolOptions;
