@@ -126,19 +126,20 @@ impl Literal {
         )
     }
 
-    /// The shard, the type, its `ranges` ranges as in [`in_ranges`], the limit. The first ready tasks of the type, locked, in
-    /// claim order, as `TASK_COLUMNS` with `queue_rank` and `queue_at` behind, without what the claim sets. What others hold
-    /// is passed over.
-    pub(crate) fn take(&self, ranges: usize) -> String {
+    /// For each of `types` types: the shard, the type, its `ranges` ranges as in [`in_ranges`], the limit. The first ready
+    /// tasks of each type, locked, in claim order of the type, as `TASK_COLUMNS` with `queue_rank` and `queue_at` behind,
+    /// without what the claim sets. What others hold is passed over.
+    pub(crate) fn take(&self, types: usize, ranges: usize) -> String {
         let Self { table, now, .. } = self;
         let read = TASK_COLUMNS.iter().filter(|column| !claim_sets(**column));
         let columns = read.map(|column| column.name()).collect::<Vec<_>>().join(", ");
         let within = in_ranges(ranges, now);
-        format!(
-            "SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
+        let take = format!(
+            "(SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
              WHERE shard = ? AND status = 0 AND type = ?{within} ORDER BY queue_rank, queue_at, id LIMIT ? \
-             FOR UPDATE SKIP LOCKED"
-        )
+             FOR UPDATE SKIP LOCKED)"
+        );
+        vec![take; types].join(" UNION ALL ")
     }
 
     /// Now, lease token, lease end, now, worker id, now, now, the shard, then the ids.

@@ -92,9 +92,7 @@ pub(crate) async fn search<'c>(
     if found.is_enough || claiming.is_extra {
         return Ok(found);
     }
-    let wider = |start: &Start<'c>| start.wider(cursors, shard);
-    let starts: Vec<_> =
-        found.starts.iter().map(|start| wider(start).unwrap_or_else(|| start.clone())).collect();
+    let starts: Vec<_> = found.starts.iter().map(|start| start.wider(cursors, shard)).collect();
     let is_wider = found.starts.iter().zip(&starts).any(|(before, after)| before.reach != after.reach);
     // What it has locked is found again.
     if is_wider { find(dialect, connection, shard, claiming, starts).await } else { Ok(found) }
@@ -109,13 +107,13 @@ async fn find<'c>(
 ) -> Attempt<Found<'c>> {
     let began = Instant::now();
     let (heads, now) = heads(dialect, &mut *connection, shard, claiming.limit, &starts).await?;
-    let (mut tasks, mut places) = (Vec::new(), Places::new());
-    for (task_type, limit) in &heads {
-        let Some(start) = starts.iter().find(|start| start.task_type == task_type) else { continue };
-        let taken = take(dialect, &mut *connection, shard, start, *limit).await?;
-        taken.iter().for_each(|fields| start.reached(fields, &mut places));
-        tasks.extend(taken);
-    }
+    let start_of = |(task_type, limit): &(TaskType, i64)| {
+        let start = starts.iter().find(|start| start.task_type == task_type);
+        start.map(|start| (start, *limit))
+    };
+    let takes: Vec<_> = heads.iter().filter_map(start_of).collect();
+    let tasks = take(dialect, connection, shard, &takes).await?;
+    let places = places_of(&starts, &tasks);
     let is_enough = tasks.len() == claiming.limit;
     Ok(Found { tasks, now, starts, places, is_enough, began, ended: Instant::now() })
 }
@@ -148,23 +146,48 @@ async fn heads(
     Ok((heads, now))
 }
 
-/// Locks ready tasks of a type; answers their fields as they were.
+/// Locks so many ready tasks of each type; answers their fields as they were.
 async fn take(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
-    start: &Start<'_>,
-    limit: i64,
+    takes: &[(&Start<'_>, i64)],
 ) -> Attempt<Vec<Vec<Field>>> {
-    let sql = dialect.literal().take(start.ranges());
-    let query = start.bind(dialect.query(&sql).bind(shard.number()), start.ranges()).bind(limit);
+    let Some((last, _)) = takes.last() else { return Ok(Vec::new()) };
+    // Few numbers of types, so that there are few texts: those beyond take nothing.
+    let types = takes.len().next_power_of_two();
+    let filled_up = takes.iter().copied().chain(repeat((*last, 0))).take(types);
+    let ranges = takes.iter().map(|(start, _)| start.ranges()).max().unwrap_or(0);
+    let sql = dialect.literal().take(types, ranges);
+    let query = filled_up.fold(dialect.query(&sql), |query, (start, limit)| {
+        start.bind(query.bind(shard.number()), ranges).bind(limit)
+    });
     dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
+}
+
+/// The last places of each type. A task's type stands in its second field, its place in the last two.
+fn places_of(starts: &[Start<'_>], tasks: &[Vec<Field>]) -> Places {
+    let mut places = Places::new();
+    for fields in tasks {
+        let [_, Field::Text(name), .., Field::Integer(rank), Field::Integer(micros)] = &fields[..] else {
+            continue;
+        };
+        let start = starts.iter().find(|start| start.task_type.as_str() == name);
+        if let (Some(start), Some(at)) = (start, DateTime::from_timestamp_micros(*micros)) {
+            let place = places.entry((*rank, start.task_type.clone())).or_insert(at);
+            *place = at.max(*place);
+        }
+    }
+    places
 }
 
 impl Found<'_> {
     /// Tells the cursors, when the tasks are claimed. Should the transaction fail after that, they are late ones.
     pub(crate) fn tell(&self, cursors: &Cursors, shard: Shard) {
         let Self { is_enough, began, ended, .. } = *self;
+        if self.starts.len() > TYPES_MAX {
+            return;
+        }
         for Start { task_type, reach, .. } in &self.starts {
             let of_type = self.places.iter().filter(|((_, other), _)| other == *task_type);
             let (types, claimed) =
@@ -204,20 +227,17 @@ impl<'c> Start<'c> {
         Self { task_type, reach: Reach::Everywhere, ranges: Vec::new() }
     }
 
-    /// Where to look when that was not enough, if anywhere.
-    fn wider(&self, cursors: &Cursors, shard: Shard) -> Option<Self> {
+    /// Where to look when that was not enough.
+    fn wider(&self, cursors: &Cursors, shard: Shard) -> Self {
         let types = from_ref(self.task_type);
-        if self.reach == Reach::Everywhere {
-            return None;
-        }
-        if cursors.may_scan(shard, types, Instant::now()) {
-            return Some(Self::everywhere(self.task_type));
+        if self.reach == Reach::Everywhere || cursors.may_scan(shard, types, Instant::now()) {
+            return Self::everywhere(self.task_type);
         }
         let back = |range: &Range| Range { back: LOOK_BACK, ..*range };
         let mut ranges: Vec<Range> = self.ranges.iter().map(back).collect();
         ranges.extend(cursors.gaps(shard, types).iter().filter_map(Range::of_gap));
         let reach = if ranges.len() > self.ranges.len() { Reach::Gaps } else { Reach::Back };
-        Some(Self { task_type: self.task_type, reach, ranges })
+        Self { task_type: self.task_type, reach, ranges }
     }
 
     /// How many ranges its statements have: few numbers, so that there are few texts.
@@ -240,14 +260,6 @@ impl<'c> Start<'c> {
         filled_up.fold(query, |query, Range { first, last, from, back }| {
             query.bind(first).bind(last).bind(from).bind(micros(back))
         })
-    }
-
-    /// Adds the place of a task of its type, which stands in the last two fields.
-    fn reached(&self, fields: &[Field], places: &mut Places) {
-        let [.., Field::Integer(rank), Field::Integer(micros)] = fields else { return };
-        let Some(at) = DateTime::from_timestamp_micros(*micros) else { return };
-        let place = places.entry((*rank, self.task_type.clone())).or_insert(at);
-        *place = at.max(*place);
     }
 }
 

@@ -59,7 +59,7 @@ fn literal() -> Literal {
 
 /// Locks as a claim does; answers how many tasks.
 async fn take(session: &mut MySqlConnection, limit: i64) -> usize {
-    let take = sqlx::query(AssertSqlSafe(literal().take(0))).bind(0_i16).bind("mail").bind(limit);
+    let take = sqlx::query(AssertSqlSafe(literal().take(1, 0))).bind(0_i16).bind("mail").bind(limit);
     take.fetch_all(session).await.unwrap().len()
 }
 

@@ -100,6 +100,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
             "500",
         ],
         "take" => &["0", "'rare'", "500"],
+        "take_of_two" => &["0", "'rare'", "500", "0", "'welcome'", "0"],
         "take_in_range" => &["0", "'rare'", "-5", "-5", "NOW(6)", "1000", "500"],
         "take_in_ranges" => &["0", "'rare'", "-5", "-5", "NOW(6)", "1000", "-4", "9", "NOW(6)", "0", "500"],
         "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", "0", ONE, TWO],
@@ -117,7 +118,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
 
 async fn guard(variable: &str) {
     let plans = plans(variable).await;
-    assert_eq!(plans.len(), 18, "every literal statement but the insert is guarded");
+    assert_eq!(plans.len(), 19, "every literal statement but the insert is guarded");
     for (name, steps) in plans {
         for step in steps.iter().filter(|step| matches!(step.table.as_str(), "tasks" | "t")) {
             assert_ne!(step.access, "ALL", "{name} reads the whole table: {steps:#?}");
