@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// waits while there is enough ahead of it.
 const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How far behind the cursors a claim looks where full scans have to rest for longer than [`SCAN_INTERVAL`]: transactions
+/// How far behind the cursors a claim looks where full scans have to rest for longer than usual: transactions
 /// commit in another order than they begin. It walks over all that was claimed in this time.
 pub const LOOK_BACK: Duration = Duration::from_secs(1);
 
