@@ -271,7 +271,6 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
-        self.cursors.doubt();
         let rows = self.each(connection, shard, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
         changed(rows, ended.len())?;
         Ok(ended.iter().map(|ended| ended.id).collect())
@@ -285,9 +284,6 @@ impl Dialect for MysqlDialect {
         limit: usize,
     ) -> Attempt<u64> {
         let due = self.due(&mut *connection, shard, limit).await?;
-        if !due.is_empty() {
-            self.cursors.doubt();
-        }
         self.each(connection, shard, &self.literal.promote, Batch::of_ready(&due)).await
     }
 
@@ -298,7 +294,6 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
-        self.cursors.doubt();
         let rows = self.each(connection, shard, &self.literal.redrive, Batch::of_ready(ids)).await?;
         changed(rows, ids.len())?;
         Ok(ids.iter().copied().collect())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::MySqlConnection;
-use taskqueue_core::{Decision, Lease, LeaseToken, Shard, State, TaskId, Transition};
+use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
 use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure};
 
 use crate::batch::{Batch, micros};
@@ -64,9 +64,6 @@ async fn settle_live<'d>(
     leases.sort_unstable_by_key(|(id, _)| *id);
     for chunk in leases.chunks(LIST_MAX) {
         changed(complete(dialect, &mut *connection, shard, now, chunk).await?, chunk.len())?;
-    }
-    if others.iter().any(|decision| decision.transition.state() == State::Ready) {
-        dialect.cursors().doubt();
     }
     let rows = dialect.each(connection, shard, &dialect.literal().settle, Batch::of_settles(&others)).await?;
     changed(rows, others.len())?;

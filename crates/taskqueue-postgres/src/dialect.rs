@@ -279,7 +279,6 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
-        self.cursors.doubt();
         let is_dead = |ended: &Reclaiming| ended.state == State::DeadLetter;
         let places = ended.iter().scan(0_i64, |ready, ended| {
             let place = *ready;
@@ -305,11 +304,7 @@ impl Dialect for PostgresDialect {
         limit: usize,
     ) -> Attempt<u64> {
         let query = self.query(&self.literal.promote).bind(i64::try_from(limit).unwrap_or(i64::MAX));
-        let promoted = query.bind(shard.number()).execute(connection).await.map_err(failure)?.rows_affected();
-        if promoted > 0 {
-            self.cursors.doubt();
-        }
-        Ok(promoted)
+        Ok(query.bind(shard.number()).execute(connection).await.map_err(failure)?.rows_affected())
     }
 
     async fn redrive(
@@ -319,7 +314,6 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         chosen: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
-        self.cursors.doubt();
         let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
         let query = self.query(&self.literal.redrive).bind(chosen).bind(shard.number());
         ids(query.fetch_all(connection).await.map_err(failure)?)

@@ -3,7 +3,7 @@
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
-use taskqueue_core::{Decision, Shard, State, TaskId, Transition};
+use taskqueue_core::{Decision, Shard, TaskId, Transition};
 use taskqueue_sql::{Applied, Attempt, Dialect as _};
 use uuid::Uuid;
 
@@ -34,7 +34,7 @@ pub(crate) async fn settle(
     }
     if !others.is_empty() {
         let query = of_leases(dialect, &dialect.literal().settle, &others);
-        let query = changes(dialect, &others).bind(query).bind(shard.number());
+        let query = changes(&others).bind(query).bind(shard.number());
         applied.extend(answered(&query.fetch_one(connection).await.map_err(failure)?)?);
     }
     Ok(applied)
@@ -45,11 +45,7 @@ fn of_leases<'q>(dialect: &PostgresDialect, sql: &str, decisions: &[&Decision]) 
     dialect.query(sql).bind(ids).bind(tokens)
 }
 
-fn changes(dialect: &PostgresDialect, decisions: &[&Decision]) -> Changes {
-    // A claim of other types may have been the one that knows of them.
-    if decisions.iter().any(|decision| decision.transition.state() == State::Ready) {
-        dialect.cursors().doubt();
-    }
+fn changes(decisions: &[&Decision]) -> Changes {
     let mut changes = Changes::default();
     decisions.iter().for_each(|decision| changes.push(&decision.transition));
     changes

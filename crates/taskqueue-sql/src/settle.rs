@@ -82,6 +82,10 @@ impl<D: Dialect> Operation<D> for Settle {
         }
         let mut applied: HashMap<TaskId, i64> = HashMap::default();
         for (shard, part) in by_shard(shards, &self.decisions, |decision| decision.lease.task_id) {
+            // A claim of other types may have been the one that knows of them.
+            if part.iter().any(|decision| decision.transition.state() == State::Ready) {
+                dialect.doubt();
+            }
             let settled = dialect.settle(connection, now, shard, &part).await?;
             applied.extend(settled.into_iter().map(|Applied { id, busy_us }| (id, busy_us)));
         }

@@ -61,6 +61,7 @@ impl<D: Dialect> Operation<D> for Reclaim {
         let max_reclaims = dialect.options().max_reclaims;
         let ended: Vec<Reclaiming> =
             rows.into_iter().map(|row| after_end(row, max_reclaims)).collect::<Attempt<_>>()?;
+        dialect.doubt();
         let taken = dialect.reclaim(connection, now, self.shard, &ended).await?;
         let mut reclaimed = Reclaimed::default();
         let mut deltas = Deltas::default();
@@ -124,7 +125,11 @@ impl<D: Dialect> Operation<D> for Promote {
     const NAME: &'static str = "promote";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
-        dialect.promote(connection, dialect.now(), self.shard, self.limit).await
+        let promoted = dialect.promote(connection, dialect.now(), self.shard, self.limit).await?;
+        if promoted > 0 {
+            dialect.doubt();
+        }
+        Ok(promoted)
     }
 }
 
@@ -201,6 +206,7 @@ async fn redrive<D: Dialect>(
         dead.unique_key.is_none() || keys.insert((dead.task_type.clone(), dead.unique_key.clone()))
     });
     let ids: Vec<TaskId> = chosen.iter().map(|dead| dead.id).collect();
+    dialect.doubt();
     let redriven = dialect.redrive(connection, dialect.now(), shard, &ids).await?;
     let mut deltas = Deltas::default();
     for dead in chosen.iter().filter(|dead| redriven.contains(&dead.id)) {
