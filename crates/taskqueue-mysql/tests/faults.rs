@@ -185,7 +185,7 @@ async fn a_commit_whose_answer_is_lost_was_done(server: Server) {
 async fn after_a_restart_the_stale_connections_are_replaced_without_an_error(server: Server) {
     let bed = bed(server).await;
     warm_up(&bed.queue, 8).await;
-    bed.proxy.cut();
+    bed.proxy.cut().await;
 
     for _ in 0..3 {
         bed.queue.enqueue(task()).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_broken_connection_that_was_waited_for_is_replaced_without_an_error(se
 async fn a_server_that_is_gone_is_an_error_that_passes(server: Server) {
     let mut bed = bed_with(server, |config| config.acquire_timeout = Duration::from_secs(1)).await;
     bed.proxy.refuse().await;
-    bed.proxy.cut();
+    bed.proxy.cut().await;
 
     let error = bed.queue.enqueue(task()).await.unwrap_err();
     assert_repeatable(&error);
@@ -230,7 +230,7 @@ async fn a_server_that_is_gone_is_an_error_that_passes(server: Server) {
 async fn a_call_outlasts_a_server_that_comes_back_in_time(server: Server) {
     let mut bed = bed(server).await;
     bed.proxy.refuse().await;
-    bed.proxy.cut();
+    bed.proxy.cut().await;
     let queue = bed.queue.clone();
     let enqueue = tokio::spawn(async move { queue.enqueue(task()).await });
     wait_until("the stale connection is closed", async || bed.queue.pool().size() <= 1).await;

@@ -1,6 +1,7 @@
 //! A network between the queue and its server that a test can break: cut, refuse, swallow packets, lose an answer, or
 //! turn read-only what is connected. It knows no statement beyond the bytes that a rule names.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -32,6 +33,8 @@ struct State {
     rule: Rule,
     connections: usize,
     fired: usize,
+    /// What the present connections listen to: a change cuts them.
+    cut: watch::Sender<()>,
 }
 
 /// A proxy before one server. Its connections end with it.
@@ -40,8 +43,6 @@ pub(crate) struct Proxy {
     upstream: String,
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    /// Each change cuts the connections.
-    cut: watch::Sender<()>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -49,15 +50,10 @@ impl Proxy {
     /// A proxy before `upstream`, a host and port.
     pub(crate) async fn before(upstream: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
-        let state = Arc::new(Mutex::new(State { rule: Rule::Pass, connections: 0, fired: 0 }));
+        let state = State { rule: Rule::Pass, connections: 0, fired: 0, cut: watch::Sender::new(()) };
+        let state = Arc::new(Mutex::new(state));
         let address = listener.local_addr().expect("it is bound");
-        let mut proxy = Self {
-            upstream: upstream.to_owned(),
-            address,
-            state,
-            cut: watch::Sender::new(()),
-            accepting: None,
-        };
+        let mut proxy = Self { upstream: upstream.to_owned(), address, state, accepting: None };
         proxy.accept(listener);
         proxy
     }
@@ -83,9 +79,11 @@ impl Proxy {
         lock(&self.state).connections
     }
 
-    /// Cuts all connections.
-    pub(crate) fn cut(&self) {
-        self.cut.send_replace(());
+    /// Cuts all connections there are, and returns once they are cut: no message of theirs passes after it.
+    pub(crate) async fn cut(&self) {
+        let present = mem::replace(&mut lock(&self.state).cut, watch::Sender::new(()));
+        present.send_replace(());
+        present.closed().await;
     }
 
     /// Refuses new connections, as a host does on which nobody listens.
@@ -102,12 +100,11 @@ impl Proxy {
     }
 
     fn accept(&mut self, listener: TcpListener) {
-        let (upstream, state, cut) = (self.upstream.clone(), Arc::clone(&self.state), self.cut.clone());
+        let (upstream, state) = (self.upstream.clone(), Arc::clone(&self.state));
         self.accepting = Some(tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let number = lock(&state).connections;
-                lock(&state).connections += 1;
-                let (upstream, state, mut cut) = (upstream.clone(), Arc::clone(&state), cut.subscribe());
+                let (number, mut cut) = lock(&state).connected();
+                let (upstream, state) = (upstream.clone(), Arc::clone(&state));
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = cut.changed() => {}
@@ -129,6 +126,12 @@ enum Fate {
 }
 
 impl State {
+    /// Counts a connection: its number, and what it listens to.
+    fn connected(&mut self) -> (usize, watch::Receiver<()>) {
+        self.connections += 1;
+        (self.connections - 1, self.cut.subscribe())
+    }
+
     fn fate(&mut self, number: usize, message: &[u8]) -> Fate {
         let has = |text: &str| message.windows(text.len()).any(|window| window == text.as_bytes());
         match &mut self.rule {
