@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, MySql, MySqlConnection, MySqlPool, SqlStr};
+use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
 use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId};
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
@@ -22,41 +22,48 @@ use crate::claim::Literal;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
 use crate::flavour::MysqlFlavour;
-use crate::transaction::Transaction;
+use crate::transaction::{Connections, Transaction};
 use crate::wire::number;
 use crate::{claiming, insert, settling, wire};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
 pub(crate) struct MysqlDialect {
-    pool: MySqlPool,
+    connections: Connections,
     options: Options,
     flavour: MysqlFlavour,
     literal: Literal,
     cursors: Cursors,
     sharding: Sharding,
     engine: Engine,
+    is_autocommit: bool,
     statement_timeout: Duration,
     contention_retries_max: u32,
 }
 
 impl MysqlDialect {
-    pub(crate) fn new(pool: MySqlPool, engine: Engine, config: &MysqlConfig, sharding: Sharding) -> Self {
+    pub(crate) fn new(
+        connections: Connections,
+        server: &Server,
+        config: &MysqlConfig,
+        sharding: Sharding,
+    ) -> Self {
         Self {
-            pool,
+            connections,
             options: config.options.clone(),
             flavour: MysqlFlavour::new(&config.now_sql),
             literal: Literal::new(&config.options.table, &config.now_sql),
             cursors: Cursors::new(config.scanning),
             sharding,
-            engine,
+            engine: server.engine,
+            is_autocommit: server.is_autocommit,
             statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
         }
     }
 
-    pub(crate) fn pool(&self) -> &MySqlPool {
-        &self.pool
+    pub(crate) fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     pub(crate) fn sharding(&self) -> &Sharding {
@@ -189,7 +196,7 @@ impl Dialect for MysqlDialect {
     }
 
     async fn begin(&self, access: Access) -> Attempt<Transaction> {
-        Transaction::begin(&self.pool, self.engine.begin(access), self.statement_timeout).await
+        Transaction::begin(&self.connections, self.engine.begin(access), self.statement_timeout).await
     }
 
     async fn commit(&self, transaction: Transaction) -> Attempt<()> {
@@ -208,6 +215,12 @@ impl Dialect for MysqlDialect {
     async fn fetch(&self, connection: &mut MySqlConnection, statement: Statement) -> Attempt<Vec<Row>> {
         let query = wire::bind(self.query(&statement.sql), statement.values);
         self.rows(query, connection).await?.iter().map(wire::row).collect()
+    }
+
+    /// On Vitess the session's settings are not known.
+    async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
+        let can = self.is_autocommit && self.engine != Engine::Vitess;
+        Ok(can && insert::insert_all(self, shard, tasks).await?)
     }
 
     async fn insert(
@@ -313,7 +326,7 @@ impl Dialect for MysqlDialect {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }
 
@@ -321,5 +334,6 @@ impl Dialect for MysqlDialect {
 pub(crate) async fn server(connection: &mut MySqlConnection, engine: Option<Engine>) -> Attempt<Server> {
     let row = sqlx::query(QUESTION).fetch_one(connection).await.map_err(failure)?;
     let mut row = wire::row(&row)?;
-    Ok(Server::new(&row.text(0)?, &row.text_opt(1)?.unwrap_or_default(), engine))
+    let (version, comment) = (row.text(0)?, row.text_opt(1)?.unwrap_or_default());
+    Ok(Server::new(&version, &comment, row.integer(2)? == 1, engine))
 }

@@ -103,6 +103,11 @@ pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the answer was not there in time.
+pub(crate) fn is_late(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+}
+
 /// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
 pub(crate) fn changed(rows: u64, expected: usize) -> Attempt<()> {
     if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }

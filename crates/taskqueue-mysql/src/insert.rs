@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{Datelike, NaiveDateTime};
-use sqlx::mysql::MySqlArguments;
+use sqlx::mysql::{MySqlArguments, MySqlQueryResult};
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
 use taskqueue_core::{Error, NewTask, Schedule, Shard, TaskId, TaskType};
@@ -14,7 +14,7 @@ use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
 use crate::batch::micros;
 use crate::claim::{Order, insert_rows};
 use crate::dialect::MysqlDialect;
-use crate::error::{failure, is_duplicate};
+use crate::error::{failure, is_duplicate, is_late, is_unfit};
 use crate::packet::RECORD_BYTES;
 use crate::wire::{bytes, number};
 
@@ -26,6 +26,27 @@ const ROW_BYTES: usize = 100;
 type Inserts<'q> = Query<'q, MySql, MySqlArguments>;
 /// A task and what it adds to `queue_at` when it is ready, in microseconds.
 type Placed<'t> = (usize, &'t NewTask);
+
+/// Inserts all of these by one statement outside of a transaction, or answers false. So also when the connection turns out
+/// to be of no further use: its answer may be lost, and the ids tell then whether they are in.
+pub(crate) async fn insert_all(dialect: &MysqlDialect, shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
+    let placed: Vec<Placed<'_>> = tasks.iter().copied().enumerate().collect();
+    if order(&placed) != Order::Id || piece_rows(&placed) < placed.len() {
+        return Ok(false);
+    }
+    dialect.cursors().expect_tasks(shard, tasks.iter().copied());
+    let sql = dialect.literal().insert_plain(shard, placed.len(), Order::Id);
+    let query = placed.iter().fold(dialect.query(&sql), |query, row| bind_plain(query, row, Order::Id));
+    let mut connection = dialect.connections().acquire().await.map_err(failure)?;
+    let answer = dialect.run(query, &mut connection).await;
+    match &answer {
+        // Another connection would make the caller wait as long once more.
+        Err(error) if is_late(error) => drop(connection),
+        Err(error) if is_unfit(error) => return Ok(false),
+        _ => connection.done(),
+    }
+    Ok(inserting(answer)? == Inserting::Done)
+}
 
 /// Inserts what collides with no stored or earlier task; answers the ids that are in.
 pub(crate) async fn insert(
@@ -66,9 +87,18 @@ async fn insert_piece(
     Err(Failure::Contention { source: None })
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Inserting {
     Done,
     Collided,
+}
+
+fn inserting(answer: sqlx::Result<MySqlQueryResult>) -> Attempt<Inserting> {
+    match answer {
+        Ok(_) => Ok(Inserting::Done),
+        Err(error) if is_duplicate(&error) => Ok(Inserting::Collided),
+        Err(error) => Err(failure(error)),
+    }
 }
 
 async fn insert_rows_of(
@@ -87,11 +117,7 @@ async fn insert_rows_of(
     for row in rows {
         query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
     }
-    match dialect.run(query, connection).await {
-        Ok(_) => Ok(Inserting::Done),
-        Err(error) if is_duplicate(&error) => Ok(Inserting::Collided),
-        Err(error) => Err(failure(error)),
-    }
+    inserting(dialect.run(query, connection).await)
 }
 
 /// What puts the tasks of a call in order. Ids do where they rise, as those of one process do, and every task is ready

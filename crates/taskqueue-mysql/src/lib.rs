@@ -29,6 +29,9 @@ mod transaction;
 mod width;
 mod wire;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 pub use sqlx::MySqlConnection;
 use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Executor, MySqlPool};
@@ -36,13 +39,14 @@ pub use taskqueue_core::*;
 #[doc(hidden)]
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
-use taskqueue_sql::{Dialect, Sharding, SqlQueue, delegate_queue};
+use taskqueue_sql::{Dialect, Sharding, SqlQueue, delegate_queue, kept_of};
 
 pub use config::MysqlConfig;
 use config::Source;
 use dialect::MysqlDialect;
 pub use engine::Engine;
 use engine::Server;
+use transaction::Connections;
 
 /// A durable queue in a MySQL or MariaDB database. Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
@@ -66,12 +70,15 @@ impl MysqlQueue {
     /// As [`connect`](Self::connect), and `InvalidInput` naming a setting.
     pub async fn with_config(config: MysqlConfig) -> Result<Self> {
         config.validate()?;
-        let (pool, server) = match &config.source {
-            Source::Pool(pool) => (pool.clone(), ask(pool, &config).await?),
+        let (connections, server) = match &config.source {
+            Source::Pool(pool) => {
+                let connections = Connections::new(pool.clone(), 0, Arc::default(), config.statement_timeout);
+                (connections, ask(pool, &config).await?)
+            }
             Source::Url(url) => open(&config, url).await?,
         };
         let sharding = Sharding::new(config.shards()?);
-        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(pool, server.engine, &config, sharding)) })
+        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(connections, &server, &config, sharding)) })
     }
 
     /// Brings the schema up to date. Idempotent; several processes may do it at once. A new table gets the shards that
@@ -85,13 +92,15 @@ impl MysqlQueue {
         let dialect = self.sql.dialect();
         let (table, sharding) = (&dialect.options().table, dialect.sharding());
         let recorded =
-            migrate::migrate(self.pool(), dialect.engine(), table, sharding.of_new_table()).await?;
+            migrate::migrate(dialect.connections().pool(), dialect.engine(), table, sharding.of_new_table())
+                .await?;
         sharding.learn(table, Some(recorded)).map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
-    /// The pool that the queue uses.
+    /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
+    /// back to it and rolls back what dropped futures of the service left open: a round trip more for each.
     pub fn pool(&self) -> &MySqlPool {
-        self.sql.dialect().pool()
+        self.sql.dialect().connections().lend()
     }
 
     /// Enqueues inside the caller's own transaction: the task commits or rolls back with the caller's rows. Workers
@@ -125,8 +134,9 @@ impl MysqlQueue {
 delegate_queue!(MysqlQueue);
 
 /// Asks the server what it is, by a connection that asks nothing of it that one of the engines refuses; then opens the
-/// pool. A connection that somebody left inside a transaction is rolled back before it is lent again.
-async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(MySqlPool, Server)> {
+/// pool. A connection that the service may have left inside a transaction is rolled back before it is lent again; the
+/// queue's own calls close theirs.
+async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(Connections, Server)> {
     let plain = url.clone().pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let asking = MySqlPoolOptions::new().max_connections(1).acquire_timeout(config.acquire_timeout);
     let asking = asking.connect_with(plain.clone()).await.map_err(unreachable)?;
@@ -134,6 +144,8 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(MySqlP
     asking.close().await;
     let server = server?;
     let session = server.engine.session(config.lock_wait_timeout.as_secs());
+    let is_lent = Arc::new(AtomicBool::new(false));
+    let looks = Arc::clone(&is_lent);
     let pool = MySqlPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)
@@ -147,11 +159,14 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(MySqlP
                 Ok(())
             })
         })
-        .after_release(|connection, _| {
-            Box::pin(async move { connection.execute("ROLLBACK").await.map(|_| true) })
+        .after_release(move |connection, _| {
+            let looks = looks.load(Ordering::Relaxed);
+            Box::pin(async move { Ok(!looks || connection.execute("ROLLBACK").await.map(|_| true)?) })
         })
         .connect_with(if server.engine == Engine::Vitess { plain } else { url.clone() });
-    Ok((pool.await.map_err(unreachable)?, server))
+    let pool = pool.await.map_err(unreachable)?;
+    let keeps = kept_of(config.connections_max);
+    Ok((Connections::new(pool, keeps, is_lent, config.statement_timeout), server))
 }
 
 /// What the server is; refuses one that is too old.

@@ -1,42 +1,41 @@
-//! A transaction on the pool. It begins on a connection that works, and one that is not seen to end takes its
-//! connection along, so that nothing is left open in the pool. It knows no statement but these.
+//! A transaction on a connection of the queue's. It begins on a connection that works, and one that is not seen to end
+//! takes its connection along, so that nothing is left open in the pool. It knows no statement but these.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Executor, MySql, MySqlConnection, MySqlPool};
-use taskqueue_sql::{Attempt, within};
+use sqlx::{Executor, MySql, MySqlConnection};
+use taskqueue_sql::{Attempt, InUse, within};
 
 use crate::error::{failure, is_unfit};
 
-/// How many connections are given up beyond those that were idle. The pool does not say which ones are new, and what
-/// others use meanwhile comes back to it as well.
+/// How many connections are given up beyond those that were idle: nobody says which ones are new, and what others use
+/// meanwhile comes back as well.
 const SPARE: usize = 2;
+
+/// Where the queue's calls get their connections.
+pub(crate) type Connections = taskqueue_sql::Connections<MySql>;
 
 /// An open transaction.
 #[derive(Debug)]
 pub(crate) struct Transaction {
-    connection: PoolConnection<MySql>,
-    is_ended: bool,
+    connection: InUse<MySql>,
     statement_timeout: Duration,
 }
 
 impl Transaction {
     /// Begins one. What was idle may have been cut off, or its server made read-only, since it was last used: such a
-    /// connection is closed and the next one is taken, until there were more than had been idle. Nothing has been done
-    /// by then, so that this repeats nothing.
+    /// connection is closed and the next one is taken, until there were more than had been idle. Nothing has been done by
+    /// then, so that this repeats nothing.
     pub(crate) async fn begin(
-        pool: &MySqlPool,
+        connections: &Connections,
         begin: &'static str,
         statement_timeout: Duration,
     ) -> Attempt<Self> {
-        // The pool's own count passes zero for a moment when a connection changes hands.
-        let idle_max = pool.options().get_max_connections() as usize;
-        let mut left = pool.num_idle().min(idle_max) + SPARE;
+        let mut left = connections.idle() + SPARE;
         loop {
-            let connection = pool.acquire().await.map_err(failure)?;
-            let mut transaction = Self { connection, is_ended: false, statement_timeout };
+            let connection = connections.acquire().await.map_err(failure)?;
+            let mut transaction = Self { connection, statement_timeout };
             match transaction.say(begin).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) if left == 0 || !is_unfit(&error) => return Err(failure(error)),
@@ -49,7 +48,7 @@ impl Transaction {
     pub(crate) async fn commit(mut self) -> Attempt<()> {
         match self.say("COMMIT").await {
             Ok(()) => {
-                self.is_ended = true;
+                self.connection.done();
                 Ok(())
             }
             Err(error) => {
@@ -64,19 +63,13 @@ impl Transaction {
     /// Ends without a trace; also after a lock wait timeout, which by itself undoes its statement and keeps the
     /// transaction's locks.
     pub(crate) async fn rollback(mut self) {
-        self.is_ended = self.say("ROLLBACK").await.is_ok();
+        if self.say("ROLLBACK").await.is_ok() {
+            self.connection.done();
+        }
     }
 
     async fn say(&mut self, what: &'static str) -> sqlx::Result<()> {
         within(self.statement_timeout, self.connection.execute(what)).await.map(drop)
-    }
-}
-
-impl Drop for Transaction {
-    fn drop(&mut self) {
-        if !self.is_ended {
-            self.connection.close_on_drop();
-        }
     }
 }
 

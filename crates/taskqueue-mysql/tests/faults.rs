@@ -75,6 +75,11 @@ fn task() -> NewTask {
     NewTask::raw("mail", "{}").unwrap()
 }
 
+/// One that is not enqueued by a single statement.
+fn regional() -> NewTask {
+    task().region("eu")
+}
+
 async fn claim(queue: &MysqlQueue, limit: usize) -> Result<Vec<Claim>, Error> {
     let worker = WorkerId::new("ada").unwrap();
     queue.dequeue_many(&ClaimRequest::new(worker, [TaskType::new("mail").unwrap()], limit)).await
@@ -105,11 +110,23 @@ fn breaks() -> impl Iterator<Item = Rule> {
     (0..MESSAGES_MAX).flat_map(|place| [Rule::CutBefore(place), Rule::CutAnswer(place)])
 }
 
+/// Its id tells whether it is in where the answer was lost.
+async fn a_single_enqueue_that_is_cut_is_done_once_without_an_error(server: Server) {
+    let bed = bed(server).await;
+    bed.queue.enqueue(task()).await.unwrap();
+    for rule in [Rule::CutBefore(0), Rule::CutAnswer(0), Rule::CutBefore(0), Rule::CutAnswer(0)] {
+        bed.proxy.rule(rule);
+        bed.queue.enqueue(task()).await.unwrap();
+        assert_eq!(bed.proxy.fired(), 1, "{rule:?}");
+    }
+    assert_eq!(bed.queue.stats().await.unwrap().pending, 5);
+}
+
 async fn an_enqueue_cut_anywhere_is_done_once_when_it_is_repeated(server: Server) {
     let bed = bed(server).await;
     let (mut cut, mut repeated) = (0, 0);
     for rule in breaks() {
-        let task = task();
+        let task = regional();
         bed.breaks(rule).await;
         if let Err(error) = bed.queue.enqueue(task.clone()).await {
             assert_repeatable(&error);
@@ -168,7 +185,7 @@ async fn a_claim_cut_anywhere_loses_no_task(server: Server) {
 
 async fn a_commit_whose_answer_is_lost_was_done(server: Server) {
     let bed = bed(server).await;
-    let task = task();
+    let task = regional();
     bed.proxy.rule(Rule::CutAnswerOf(COMMIT));
     assert_repeatable(&bed.queue.enqueue(task.clone()).await.unwrap_err());
     assert_eq!(bed.proxy.fired(), 1);
@@ -192,6 +209,16 @@ async fn after_a_restart_the_stale_connections_are_replaced_without_an_error(ser
     }
 
     assert_eq!(bed.queue.stats().await.unwrap().pending, 3);
+}
+
+async fn connections_that_stayed_at_hand_and_broke_are_replaced_without_an_error(server: Server) {
+    let bed = bed(server).await;
+    bed.queue.enqueue(task()).await.unwrap();
+    bed.proxy.cut().await;
+    bed.queue.enqueue(task()).await.unwrap();
+    bed.proxy.cut().await;
+
+    assert_eq!(bed.queue.stats().await.unwrap().pending, 2);
 }
 
 /// A connection that another call gives back may break before the one that waited for it begins. Whether the call waits
@@ -332,11 +359,13 @@ async fn a_server_that_stays_read_only_is_an_error_that_passes(server: Server) {
 }
 
 on! {
+    a_single_enqueue_that_is_cut_is_done_once_without_an_error
     an_enqueue_cut_anywhere_is_done_once_when_it_is_repeated
     a_settle_cut_anywhere_is_done_once_when_it_is_repeated
     a_claim_cut_anywhere_loses_no_task
     a_commit_whose_answer_is_lost_was_done
     after_a_restart_the_stale_connections_are_replaced_without_an_error
+    connections_that_stayed_at_hand_and_broke_are_replaced_without_an_error
     a_broken_connection_that_was_waited_for_is_replaced_without_an_error
     a_server_that_is_gone_is_an_error_that_passes
     a_call_outlasts_a_server_that_comes_back_in_time

@@ -104,6 +104,11 @@ impl PostgresDialect {
         &self.unsettled
     }
 
+    /// A connection for one statement, which is a transaction by itself.
+    pub(crate) async fn single(&self) -> Attempt<Session> {
+        Session::single(&self.connections, self.statement_timeout).await.map_err(failure)
+    }
+
     /// Whether a single statement is a transaction by itself.
     pub(crate) fn is_read_committed(&self) -> bool {
         self.is_read_committed
@@ -164,13 +169,13 @@ impl Dialect for PostgresDialect {
     async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
             Access::Read | Access::Single if self.is_read_committed => {
-                return self.connections.single().await.map_err(failure);
+                return self.single().await;
             }
             Access::Snapshot => self.literal.snapshot,
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        self.connections.begin(begin).await.map_err(failure)
+        Session::begin(&self.connections, begin, self.statement_timeout).await.map_err(failure)
     }
 
     async fn commit(&self, session: Session) -> Attempt<()> {
@@ -191,14 +196,8 @@ impl Dialect for PostgresDialect {
         query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 
-    async fn insert_all(
-        &self,
-        connection: &mut PgConnection,
-        (): (),
-        shard: Shard,
-        tasks: &[&NewTask],
-    ) -> Attempt<bool> {
-        inserting::insert_all(self, connection, shard, tasks).await
+    async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
+        inserting::insert_all(self, shard, tasks).await
     }
 
     async fn insert(

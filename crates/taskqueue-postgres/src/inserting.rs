@@ -14,22 +14,23 @@ use crate::error::{failure, is_duplicate};
 use crate::query::Query;
 
 /// Inserts all of these, by a statement of its own, or none and answers false.
-pub(crate) async fn insert_all(
-    dialect: &PostgresDialect,
-    connection: &mut PgConnection,
-    shard: Shard,
-    tasks: &[&NewTask],
-) -> Attempt<bool> {
+pub(crate) async fn insert_all(dialect: &PostgresDialect, shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
     // Within a transaction a violation would end it.
     if !dialect.is_read_committed() || !tasks.iter().all(|task| is_plain(task)) {
         return Ok(false);
     }
     dialect.cursors().expect_tasks(shard, tasks.iter().copied());
-    match plain(dialect, shard, tasks).execute(connection).await {
-        Ok(_) => Ok(true),
-        Err(error) if is_duplicate(&error) => Ok(false),
-        Err(error) => Err(failure(error)),
-    }
+    let mut session = dialect.single().await?;
+    let are_in = match plain(dialect, shard, tasks).execute(&mut session).await {
+        Ok(_) => true,
+        Err(error) if is_duplicate(&error) => false,
+        Err(error) => {
+            session.rollback().await;
+            return Err(failure(error));
+        }
+    };
+    session.commit().await.map_err(failure)?;
+    Ok(are_in)
 }
 
 /// Where all are alike but for their payloads, the rest is sent and read once.

@@ -19,7 +19,6 @@ mod flavour;
 #[cfg(test)]
 mod golden;
 mod inserting;
-mod kept;
 mod listen;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
@@ -41,7 +40,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
-use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue};
+use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue, kept_of};
 
 use claim::Literal;
 use config::Source;
@@ -56,8 +55,6 @@ use session::Connections;
 pub struct PostgresQueue {
     sql: SqlQueue<PostgresDialect>,
     engine: Engine,
-    /// Whether the service has got hold of the pool that the queue opened.
-    is_lent: Arc<AtomicBool>,
 }
 
 impl PostgresQueue {
@@ -91,24 +88,24 @@ impl PostgresQueue {
             Source::Pool(pool) => pool.clone(),
             Source::Url(url) => open(&config, engine, url, Arc::clone(&is_lent)).await?,
         };
-        // Half of the queue's own pool at most, so that others find one, and as many as a worker uses at once.
         let keeps = match &config.source {
-            Source::Url(_) if !is_pooled => usize::try_from(config.connections_max / 2).unwrap_or(0).min(4),
+            Source::Url(_) if !is_pooled => kept_of(config.connections_max),
             _ => 0,
         };
-        let connections = Connections::new(pool, keeps, config.statement_timeout);
+        let connections = Connections::new(pool, keeps, is_lent, config.statement_timeout);
         let table = &config.options.table;
         let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
             .then(|| Wakes::new(connections.clone(), table, !is_pooled));
         // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
-        let is_single = config.prepared_statements && session::is_read_committed(&connections).await?;
+        let is_single = config.prepared_statements
+            && session::is_read_committed(&connections, config.statement_timeout).await?;
         let literal = match engine {
             Engine::Postgres => Literal::new(table),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);
         let dialect = PostgresDialect::new(connections, wakes, &config, literal, sharding, is_single);
-        Ok(Self { sql: SqlQueue::new(dialect), engine, is_lent })
+        Ok(Self { sql: SqlQueue::new(dialect), engine })
     }
 
     /// Creates or upgrades the schema. Idempotent; several processes may do it at once. A new table gets the shards
@@ -133,11 +130,7 @@ impl PostgresQueue {
     /// back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
     /// for each.
     pub fn pool(&self) -> &PgPool {
-        let connections = self.sql.dialect().connections();
-        if !self.is_lent.swap(true, Ordering::Relaxed) {
-            connections.keep_none();
-        }
-        connections.pool()
+        self.sql.dialect().connections().lend()
     }
 
     /// Rouses the workers that wait for this queue, here and in other processes: for callers of
@@ -190,8 +183,8 @@ impl PostgresQueue {
 
 delegate_queue!(PostgresQueue);
 
-/// The queue's own calls run to their ends in tasks of their own, so that they leave no transaction behind: looking for
-/// one costs a third of the rate of single enqueues, and is done only once the service can have left one.
+/// The queue's own calls close the connections on which they leave a transaction open: looking for one costs a third of the
+/// rate of single enqueues, and is done only once the service can have left one.
 async fn open(
     config: &PostgresConfig,
     engine: Engine,

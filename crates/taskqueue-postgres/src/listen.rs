@@ -141,9 +141,10 @@ impl Channel {
     async fn send(&self, payload: &str) -> sqlx::Result<()> {
         let notify = format!("SELECT pg_notify('{}', '{payload}')", self.name);
         let sending = async {
-            let mut session = self.connections.single().await?;
-            sqlx::raw_sql(AssertSqlSafe(notify)).execute(&mut *session).await?;
-            session.commit().await
+            let mut connection = self.connections.acquire().await?;
+            sqlx::raw_sql(AssertSqlSafe(notify)).execute(&mut *connection).await?;
+            connection.done();
+            Ok(())
         };
         within(SEND_TIME_MAX, sending).await
     }

@@ -142,15 +142,10 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// Runs a query.
     async fn fetch(&self, connection: &mut Self::Connection, statement: Statement) -> Attempt<Vec<Row>>;
 
-    /// Inserts all of these, whose ids differ, in the way that is quickest while nothing is in the way; or none, and
-    /// answers false. What is called next is then [`insert`](Dialect::insert). Only within [`Access::Single`].
-    async fn insert_all(
-        &self,
-        _connection: &mut Self::Connection,
-        _now: Now<Self>,
-        _shard: Shard,
-        _tasks: &[&NewTask],
-    ) -> Attempt<bool> {
+    /// Inserts all of these, whose ids differ, by one statement that is a transaction by itself, the quickest way while
+    /// nothing is in the way. False where that cannot be done, something is in the way, or nobody can tell whether they are
+    /// in: they are then inserted in a transaction, which finds out.
+    async fn insert_all(&self, _now: Now<Self>, _shard: Shard, _tasks: &[&NewTask]) -> Attempt<bool> {
         Ok(false)
     }
 

@@ -31,21 +31,23 @@ impl<D: Dialect> Operation<D> for Enqueue {
         if ids.len() == self.0.len() { access_to(shards, ids.into_iter()) } else { Access::Write }
     }
 
+    async fn at_once(&self, dialect: &D, shards: Shards) -> Attempt<Option<Vec<Enqueued>>> {
+        let tasks: Vec<&NewTask> = self.0.iter().collect();
+        let ([first, ..], Access::Single) = (&*tasks, <Self as Operation<D>>::access(self, shards)) else {
+            return Ok(None);
+        };
+        check(shards, &self.0)?;
+        let are_in = dialect.insert_all(dialect.now(), shards.of(first.id), &tasks).await?;
+        Ok(are_in.then(|| tasks.iter().map(|task| Enqueued::Created(task.id)).collect()))
+    }
+
     async fn run(
         &self,
         dialect: &D,
         connection: &mut D::Connection,
         shards: Shards,
     ) -> Attempt<Vec<Enqueued>> {
-        let (now, tasks): (_, Vec<&NewTask>) = (dialect.now(), self.0.iter().collect());
-        check(shards, &self.0)?;
-        if let ([first, ..], Access::Single) = (&*tasks, <Self as Operation<D>>::access(self, shards)) {
-            let shard = shards.of(first.id);
-            if dialect.insert_all(connection, now, shard, &tasks).await? {
-                return Ok(tasks.iter().map(|task| Enqueued::Created(task.id)).collect());
-            }
-        }
-        enqueue(dialect, connection, now, shards, &tasks, 0).await
+        run_in(dialect, connection, shards, &self.0).await
     }
 }
 
@@ -60,10 +62,19 @@ impl<D: Dialect> Operation<D> for EnqueueIn {
         connection: &mut D::Connection,
         shards: Shards,
     ) -> Attempt<Vec<Enqueued>> {
-        let tasks: Vec<&NewTask> = self.0.iter().collect();
-        check(shards, &self.0)?;
-        enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await
+        run_in(dialect, connection, shards, &self.0).await
     }
+}
+
+async fn run_in<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    shards: Shards,
+    tasks: &[NewTask],
+) -> Attempt<Vec<Enqueued>> {
+    let tasks: Vec<&NewTask> = tasks.iter().collect();
+    check(shards, tasks.iter().copied())?;
+    enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await
 }
 
 /// Refuses tasks whose id was given and is not in the shard of their unique key.

@@ -6,6 +6,7 @@
 
 mod cleanup;
 mod coalesce;
+mod connections;
 pub mod cursor;
 mod delegate;
 mod dialect;
@@ -13,6 +14,7 @@ mod enqueue;
 mod failure;
 mod finish;
 mod flavour;
+mod kept;
 mod look;
 mod operation;
 mod options;
@@ -25,6 +27,7 @@ mod settle;
 mod shard;
 pub mod statements;
 mod table;
+mod to_its_end;
 mod upkeep;
 mod within;
 
@@ -33,6 +36,7 @@ pub use async_trait::async_trait;
 #[doc(hidden)]
 pub use taskqueue_core as core;
 
+pub use connections::{Connections, InUse, kept_of};
 pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement};

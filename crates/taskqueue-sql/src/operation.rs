@@ -21,6 +21,12 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
         Access::Write
     }
 
+    /// Does it by one statement that is a transaction by itself, if it can be done so and nothing is in the way. None: it
+    /// is to be [`run`](Self::run).
+    async fn at_once(&self, _dialect: &D, _shards: Shards) -> Attempt<Option<Self::Answer>> {
+        Ok(None)
+    }
+
     /// Does it.
     async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards)
     -> Attempt<Self::Answer>;

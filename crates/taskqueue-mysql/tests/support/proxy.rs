@@ -24,9 +24,13 @@ pub(crate) enum Rule {
     CutAnswerOf(&'static str),
     /// All are swallowed.
     Swallow,
-    /// Writing transactions on connections with a lower number are refused as a read-only server does.
+    /// Writing transactions, and inserts when they are prepared, on connections with a lower number are refused as a
+    /// read-only server does.
     ReadOnlyBelow(usize),
 }
+
+/// What a read-only server refuses.
+const WRITES: [&str; 2] = ["READ WRITE", "INSERT INTO"];
 
 #[derive(Debug)]
 struct State {
@@ -140,7 +144,9 @@ impl State {
                 return Fate::Pass;
             }
             Rule::CutAnswerOf(text) if !has(text) => return Fate::Pass,
-            Rule::ReadOnlyBelow(below) if number >= *below || !has("READ WRITE") => return Fate::Pass,
+            Rule::ReadOnlyBelow(below) if number >= *below || !WRITES.iter().any(|write| has(write)) => {
+                return Fate::Pass;
+            }
             Rule::Pass => return Fate::Pass,
             _ => {}
         }

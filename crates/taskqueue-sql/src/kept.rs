@@ -60,6 +60,11 @@ impl<T> Kept<T> {
         None
     }
 
+    /// How many are at hand.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().idle.len()
+    }
+
     /// Keeps nothing from now on; gives back what is kept.
     pub(crate) fn stop(&self) -> Vec<T> {
         let mut state = self.lock();
