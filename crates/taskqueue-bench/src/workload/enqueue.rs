@@ -61,7 +61,7 @@ impl Way {
     /// How often each client calls. A lone client calls more often, so that its run is not too short.
     fn calls(self, plan: &Plan) -> usize {
         match self {
-            Self::Single { clients: 1 } | Self::InTransaction => plan.singles * 4,
+            Self::Single { clients: 1 } | Self::InTransaction => plan.singles * 16,
             Self::Single { .. } => plan.singles,
             Self::Batch { clients, tasks } => (plan.batched / clients / tasks).max(1),
         }

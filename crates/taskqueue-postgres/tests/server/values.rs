@@ -1,5 +1,6 @@
 //! What goes in comes out: keys by case, times to the microsecond, payloads byte for byte.
 
+use sqlx::AssertSqlSafe;
 use taskqueue_postgres::{ClaimRequest, ErrorKind, NewTask, Queue, Timestamp, WorkerId};
 
 use crate::scratch::{Scratch, claim_one, mail, task};
@@ -52,5 +53,49 @@ async fn payload_bytes_come_back_as_they_went_in() {
         assert_eq!(claim.task.payload.as_str(), payload);
         assert_eq!(queue.get(id).await.unwrap().payload.as_str(), payload);
         queue.complete(claim.lease).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_table_takes_what_a_state_sets_and_nothing_else() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue(task().unique_key("held")).await.unwrap();
+    let mut connection = scratch.connect().await;
+    let mut update = async |change: &str| {
+        let update = format!("BEGIN; UPDATE tasks SET {change}; ROLLBACK");
+        let refusal = sqlx::raw_sql(AssertSqlSafe(update)).execute(&mut connection).await.err();
+        sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.unwrap();
+        refusal.map(|error| error.as_database_error().unwrap().is_check_violation())
+    };
+
+    for change in [
+        "queue_rank = 1",
+        "status = 1, queue_rank = NULL, due_at = now()",
+        "status = 2, queue_rank = NULL, lease_until = now()",
+        "status = 3, queue_rank = NULL, completed_at = now(), unique_held = NULL",
+        "status = 4, queue_rank = NULL, due_at = now()",
+        "status = 5, queue_rank = NULL, completed_at = now(), dead_at = now(), unique_held = NULL",
+        "status = 6, queue_rank = NULL, completed_at = now(), unique_held = NULL",
+    ] {
+        assert_eq!(update(change).await, None, "{change}");
+    }
+    for change in [
+        "status = 1",
+        "queue_rank = NULL",
+        "due_at = now()",
+        "lease_until = now()",
+        "completed_at = now()",
+        "dead_at = now()",
+        "unique_held = NULL",
+        "unique_key = NULL",
+        "status = 2, queue_rank = NULL",
+        "status = 3, queue_rank = NULL, completed_at = now()",
+        "status = 3, queue_rank = NULL, completed_at = now(), dead_at = now(), unique_held = NULL",
+        "status = 4, queue_rank = NULL, due_at = now(), lease_until = now()",
+        "status = 5, queue_rank = NULL, completed_at = now(), unique_held = NULL",
+        "status = 5, queue_rank = NULL, dead_at = now(), unique_held = NULL",
+        "status = 7, queue_rank = NULL, completed_at = now()",
+    ] {
+        assert_eq!(update(change).await, Some(true), "{change}");
     }
 }
