@@ -19,6 +19,7 @@ use taskqueue_sql::{
 use crate::MysqlConfig;
 use crate::batch::Batch;
 use crate::claim::Literal;
+use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
 use crate::flavour::MysqlFlavour;
@@ -36,7 +37,7 @@ pub(crate) struct MysqlDialect {
     cursors: Cursors,
     sharding: Sharding,
     engine: Engine,
-    is_autocommit: bool,
+    inserts_at_once: bool,
     statement_timeout: Duration,
     contention_retries_max: u32,
 }
@@ -44,7 +45,7 @@ pub(crate) struct MysqlDialect {
 impl MysqlDialect {
     pub(crate) fn new(
         connections: Connections,
-        server: &Server,
+        engine: Engine,
         config: &MysqlConfig,
         sharding: Sharding,
     ) -> Self {
@@ -55,8 +56,8 @@ impl MysqlDialect {
             literal: Literal::new(&config.options.table, &config.now_sql),
             cursors: Cursors::new(config.scanning),
             sharding,
-            engine: server.engine,
-            is_autocommit: server.is_autocommit,
+            engine,
+            inserts_at_once: engine != Engine::Vitess && matches!(config.source, Source::Url(_)),
             statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
         }
@@ -217,10 +218,10 @@ impl Dialect for MysqlDialect {
         self.rows(query, connection).await?.iter().map(wire::row).collect()
     }
 
-    /// On Vitess the session's settings are not known.
+    /// Only where no connection can have a transaction open, in which they would be lost: a pool of the caller's may. On
+    /// Vitess the session's settings are not known.
     async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
-        let can = self.is_autocommit && self.engine != Engine::Vitess;
-        Ok(can && insert::insert_all(self, shard, tasks).await?)
+        Ok(self.inserts_at_once && insert::insert_all(self, shard, tasks).await?)
     }
 
     async fn insert(
@@ -334,6 +335,5 @@ impl Dialect for MysqlDialect {
 pub(crate) async fn server(connection: &mut MySqlConnection, engine: Option<Engine>) -> Attempt<Server> {
     let row = sqlx::query(QUESTION).fetch_one(connection).await.map_err(failure)?;
     let mut row = wire::row(&row)?;
-    let (version, comment) = (row.text(0)?, row.text_opt(1)?.unwrap_or_default());
-    Ok(Server::new(&version, &comment, row.integer(2)? == 1, engine))
+    Ok(Server::new(&row.text(0)?, &row.text_opt(1)?.unwrap_or_default(), engine))
 }

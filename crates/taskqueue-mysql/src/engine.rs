@@ -7,7 +7,7 @@ use taskqueue_core::{Error, ErrorKind, Result};
 use taskqueue_sql::Access;
 
 /// What asks a server for what [`Server::new`] takes.
-pub(crate) const QUESTION: &str = "SELECT VERSION(), @@version_comment, @@autocommit";
+pub(crate) const QUESTION: &str = "SELECT VERSION(), @@version_comment";
 
 /// The first releases with all that the statements use. MySQL: a parenthesized SELECT with a LIMIT inside and another
 /// one behind it; MariaDB: SKIP LOCKED and JSON_TABLE; Vitess: SKIP LOCKED.
@@ -42,14 +42,15 @@ impl Engine {
     }
 
     /// What each session begins with: READ COMMITTED (the statement, because the engines name the variable
-    /// differently), short waits for locks, no value that does not fit. Vitess sees to the last one itself, and takes
-    /// no expression for a variable.
+    /// differently), short waits for locks, statements that commit by themselves, no value that does not fit. Vitess sees
+    /// to the last one itself, and takes no expression for a variable.
     pub(crate) fn session(self, lock_wait_seconds: u64) -> Vec<String> {
         let mut session = vec![
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
             format!("SET SESSION innodb_lock_wait_timeout = {lock_wait_seconds}"),
         ];
         if self != Self::Vitess {
+            session.push("SET SESSION autocommit = 1".to_owned());
             session.push("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')".to_owned());
         }
         session
@@ -91,15 +92,13 @@ impl fmt::Display for Engine {
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) version: String,
-    /// Whether its sessions commit each statement that stands by itself, as they do unless somebody set them otherwise.
-    pub(crate) is_autocommit: bool,
     release: Option<Release>,
 }
 
 impl Server {
     /// A server that answers these to [`QUESTION`], or that the settings take for this engine. Vitess says its own
     /// version in the comment only (`Version: 19.0.4 (Git revision …`).
-    pub(crate) fn new(version: &str, comment: &str, is_autocommit: bool, engine: Option<Engine>) -> Self {
+    pub(crate) fn new(version: &str, comment: &str, engine: Option<Engine>) -> Self {
         let engine = engine.unwrap_or_else(|| detect(version, comment));
         let own = comment.strip_prefix("Version: ").and_then(|comment| comment.split(' ').next());
         let (version, release) = match (engine, own) {
@@ -107,7 +106,7 @@ impl Server {
             (Engine::Vitess, None) => (version, None),
             _ => (version, release(version)),
         };
-        Self { engine, version: version.to_owned(), is_autocommit, release }
+        Self { engine, version: version.to_owned(), release }
     }
 
     /// Refuses what is too old. A version that cannot be read passes: proxies make such.
@@ -152,7 +151,7 @@ mod tests {
     use super::*;
 
     fn server(version: &str, comment: &str) -> Server {
-        Server::new(version, comment, true, None)
+        Server::new(version, comment, None)
     }
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_settings_overrule_what_the_server_says() {
-        let server = Server::new("8.0.30", "behind a proxy", true, Some(Engine::Vitess));
+        let server = Server::new("8.0.30", "behind a proxy", Some(Engine::Vitess));
         assert_eq!(server.engine, Engine::Vitess);
         server.check().unwrap();
     }

@@ -78,7 +78,7 @@ impl MysqlQueue {
             Source::Url(url) => open(&config, url).await?,
         };
         let sharding = Sharding::new(config.shards()?);
-        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(connections, &server, &config, sharding)) })
+        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(connections, server.engine, &config, sharding)) })
     }
 
     /// Brings the schema up to date. Idempotent; several processes may do it at once. A new table gets the shards that

@@ -172,6 +172,7 @@ async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues(serve
     let (_queue, database) = fresh(server).await;
     let pool = MySqlPoolOptions::new().max_connections(1).connect(&database.url()).await.unwrap();
     let queue = MysqlQueue::with_config(MysqlConfig::pool(pool.clone())).await.unwrap();
+    queue.stats().await.unwrap();
     let mut left = pool.acquire().await.unwrap();
     left.execute("START TRANSACTION").await.unwrap();
     drop(left);

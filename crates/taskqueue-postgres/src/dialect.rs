@@ -21,6 +21,7 @@ use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;
 use crate::cleanup::Places;
+use crate::config::{Engine, Source};
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::inserting;
@@ -37,6 +38,8 @@ use taskqueue_sql::cursor::Cursors;
 #[derive(Debug)]
 pub(crate) struct PostgresDialect {
     connections: Connections,
+    /// The engine, where the pool is the caller's.
+    of_callers: Option<Engine>,
     /// None where wake-ups are off.
     wakes: Option<Wakes>,
     options: Options,
@@ -57,6 +60,7 @@ impl PostgresDialect {
     /// `is_read_committed`: whether single statements need no transaction of their own.
     pub(crate) fn new(
         connections: Connections,
+        engine: Engine,
         wakes: Option<Wakes>,
         config: &crate::PostgresConfig,
         literal: Literal,
@@ -65,6 +69,7 @@ impl PostgresDialect {
     ) -> Self {
         Self {
             connections,
+            of_callers: matches!(config.source, Source::Pool(_)).then_some(engine),
             wakes,
             literal,
             sharding,
@@ -106,7 +111,7 @@ impl PostgresDialect {
 
     /// A connection for one statement, which is a transaction by itself.
     pub(crate) async fn single(&self) -> Attempt<Session> {
-        Session::single(&self.connections, self.statement_timeout).await.map_err(failure)
+        Session::single(&self.connections, self.of_callers, self.statement_timeout).await.map_err(failure)
     }
 
     /// Whether a single statement is a transaction by itself.
@@ -175,7 +180,7 @@ impl Dialect for PostgresDialect {
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        Session::begin(&self.connections, begin, self.statement_timeout).await.map_err(failure)
+        self.single().await?.begin(begin).await.map_err(failure)
     }
 
     async fn commit(&self, session: Session) -> Attempt<()> {

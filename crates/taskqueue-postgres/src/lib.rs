@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Row as _};
+use sqlx::{PgConnection, PgPool};
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
@@ -104,7 +104,7 @@ impl PostgresQueue {
             Engine::Cockroach => cockroach::literal(table, config.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);
-        let dialect = PostgresDialect::new(connections, wakes, &config, literal, sharding, is_single);
+        let dialect = PostgresDialect::new(connections, engine, wakes, &config, literal, sharding, is_single);
         Ok(Self { sql: SqlQueue::new(dialect), engine })
     }
 
@@ -191,10 +191,6 @@ async fn open(
     url: &PgConnectOptions,
     is_lent: Arc<AtomicBool>,
 ) -> Result<PgPool> {
-    let is_clean_sql = match engine {
-        Engine::Postgres => "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()",
-        Engine::Cockroach => cockroach::IS_CLEAN,
-    };
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
@@ -202,15 +198,9 @@ async fn open(
         .test_before_acquire(false)
         .after_release(move |connection, _| {
             let is_lent = is_lent.load(Ordering::Relaxed);
-            Box::pin(async move { Ok(!is_lent || is_clean(connection, is_clean_sql).await?) })
+            Box::pin(async move { Ok(!is_lent || session::is_clean(connection, engine).await?) })
         });
     // Behind a pooler the setting would stay with a connection that others get.
     let pool = if config.prepared_statements { session::read_committed(pool) } else { pool };
     pool.connect_with(url).await.map_err(|error| error::connect_failure(error).into_error("connect"))
-}
-
-/// Whether no transaction is open: only within one does PostgreSQL's `now` stand still. ROLLBACK would be simpler, but
-/// makes the server warn where there is none.
-async fn is_clean(connection: &mut PgConnection, query: &'static str) -> sqlx::Result<bool> {
-    sqlx::raw_sql(query).fetch_one(connection).await?.try_get(0)
 }

@@ -9,6 +9,8 @@ use sqlx::{PgConnection, Postgres, Row as _};
 use taskqueue_core::Result;
 use taskqueue_sql::{InUse, within};
 
+use crate::cockroach;
+use crate::config::Engine;
 use crate::error::failure;
 
 /// Where the queue's calls get their connections.
@@ -27,27 +29,38 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A connection for one statement, which is a transaction by itself.
-    pub(crate) async fn single(connections: &Connections, statement_timeout: Duration) -> sqlx::Result<Self> {
-        Ok(Self { connection: connections.acquire().await?, in_transaction: false, statement_timeout })
-    }
-
-    /// A transaction that this statement begins.
-    pub(crate) async fn begin(
+    /// A connection for one statement, which is a transaction by itself. `of_callers`: whose pool is the caller's, where
+    /// a connection may have a transaction open, which is rolled back: what the queue did in it would be lost.
+    pub(crate) async fn single(
         connections: &Connections,
-        begin: &'static str,
+        of_callers: Option<Engine>,
         statement_timeout: Duration,
     ) -> sqlx::Result<Self> {
-        let mut session = Self::single(connections, statement_timeout).await?;
-        session.in_transaction = true;
-        within(statement_timeout, sqlx::raw_sql(begin).execute(&mut *session)).await?;
+        let connection = connections.acquire().await?;
+        let mut session = Self { connection, in_transaction: false, statement_timeout };
+        if let Some(engine) = of_callers
+            && !within(statement_timeout, is_clean(&mut session, engine)).await?
+        {
+            session.say("ROLLBACK").await?;
+        }
         Ok(session)
+    }
+
+    /// Begins a transaction by this statement.
+    pub(crate) async fn begin(mut self, begin: &'static str) -> sqlx::Result<Self> {
+        self.in_transaction = true;
+        self.say(begin).await?;
+        Ok(self)
+    }
+
+    async fn say(&mut self, what: &'static str) -> sqlx::Result<()> {
+        within(self.statement_timeout, sqlx::raw_sql(what).execute(&mut **self)).await.map(drop)
     }
 
     /// Commits what is open.
     pub(crate) async fn commit(mut self) -> sqlx::Result<()> {
         if self.in_transaction {
-            within(self.statement_timeout, sqlx::raw_sql("COMMIT").execute(&mut *self)).await?;
+            self.say("COMMIT").await?;
         }
         self.connection.done();
         Ok(())
@@ -82,6 +95,16 @@ impl DerefMut for Session {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
+}
+
+/// Whether no transaction is open: only within one does PostgreSQL's `now` stand still. ROLLBACK would be simpler, but
+/// makes the server warn where there is none.
+pub(crate) async fn is_clean(connection: &mut PgConnection, engine: Engine) -> sqlx::Result<bool> {
+    let question = match engine {
+        Engine::Postgres => "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()",
+        Engine::Cockroach => cockroach::IS_CLEAN,
+    };
+    sqlx::raw_sql(question).fetch_one(connection).await?.try_get(0)
 }
 
 /// Makes READ COMMITTED the default of the pool's connections, which must be the queue's own and no pooler's.

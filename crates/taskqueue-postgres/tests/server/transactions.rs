@@ -1,7 +1,10 @@
 //! Enqueues and settles in the caller's own transaction.
 
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection};
-use taskqueue_postgres::{ErrorKind, Outcome, Queue, Settled, Settlement, Status};
+use taskqueue_postgres::{
+    ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Settled, Settlement, Status,
+};
 
 use crate::scratch::{Scratch, claim_one, task};
 use crate::support::say;
@@ -81,4 +84,27 @@ async fn a_lease_whose_completion_rolled_back_settles_as_if_nothing_had_been() {
     assert_eq!(settled, [Settled::Applied]);
     assert_eq!(queue.get(id).await.unwrap().status, Status::DeadLetter);
     assert_eq!(queue.stats().await.unwrap().completed, 0);
+}
+
+/// A pool whose users drop their futures can hold connections inside a transaction.
+#[tokio::test]
+async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let pool = PgPoolOptions::new().max_connections(1).connect_with(scratch.options()).await.unwrap();
+    let queue = PostgresQueue::with_config(PostgresConfig::pool(pool.clone())).await.unwrap();
+    queue.stats().await.unwrap();
+
+    for calls in 1..=2 {
+        let mut left = pool.acquire().await.unwrap();
+        say(&mut left, "BEGIN".to_owned()).await.unwrap();
+        left.return_to_pool().await;
+        let id = match calls {
+            1 => queue.enqueue(task()).await.unwrap(),
+            _ => queue.enqueue(task().unique_key("k")).await.unwrap(),
+        };
+
+        let stored = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM tasks");
+        let stored = stored.fetch_one(&mut scratch.connect().await).await.unwrap();
+        assert_eq!(stored, calls, "{id} is committed");
+    }
 }
