@@ -327,7 +327,8 @@ impl Dialect for MysqlDialect {
     }
 
     async fn close(&self) {
-        self.connections.close().await;
+        self.connections.keep_none();
+        self.connections.pool().0.close().await;
     }
 }
 

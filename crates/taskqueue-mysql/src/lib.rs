@@ -23,6 +23,7 @@ mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod packet;
+mod pool;
 mod search;
 mod settling;
 mod transaction;
@@ -46,6 +47,7 @@ use config::Source;
 use dialect::MysqlDialect;
 pub use engine::Engine;
 use engine::Server;
+use pool::DriverPool;
 use transaction::Connections;
 
 /// A durable queue in a MySQL or MariaDB database. Cheap to clone; clones share their connections.
@@ -72,7 +74,8 @@ impl MysqlQueue {
         config.validate()?;
         let (connections, server) = match &config.source {
             Source::Pool(pool) => {
-                let connections = Connections::new(pool.clone(), 0, Arc::default(), config.statement_timeout);
+                let connections =
+                    Connections::new(DriverPool(pool.clone()), 0, Arc::default(), config.statement_timeout);
                 (connections, ask(pool, &config).await?)
             }
             Source::Url(url) => open(&config, url).await?,
@@ -91,16 +94,20 @@ impl MysqlQueue {
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
         let (table, sharding) = (&dialect.options().table, dialect.sharding());
-        let recorded =
-            migrate::migrate(dialect.connections().pool(), dialect.engine(), table, sharding.of_new_table())
-                .await?;
+        let recorded = migrate::migrate(
+            &dialect.connections().pool().0,
+            dialect.engine(),
+            table,
+            sharding.of_new_table(),
+        )
+        .await?;
         sharding.learn(table, Some(recorded)).map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
     /// back to it and rolls back what dropped futures of the service left open: a round trip more for each.
     pub fn pool(&self) -> &MySqlPool {
-        self.sql.dialect().connections().lend()
+        &self.sql.dialect().connections().lend().0
     }
 
     /// Enqueues inside the caller's own transaction: the task commits or rolls back with the caller's rows. Workers
@@ -164,7 +171,7 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(Connec
             Box::pin(async move { Ok(!looks || connection.execute("ROLLBACK").await.map(|_| true)?) })
         })
         .connect_with(if server.engine == Engine::Vitess { plain } else { url.clone() });
-    let pool = pool.await.map_err(unreachable)?;
+    let pool = DriverPool(pool.await.map_err(unreachable)?);
     let keeps = kept_of(config.connections_max);
     Ok((Connections::new(pool, keeps, is_lent, config.statement_timeout), server))
 }

@@ -4,22 +4,23 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::{Executor, MySql, MySqlConnection};
+use sqlx::{Executor, MySqlConnection};
 use taskqueue_sql::{Attempt, InUse, within};
 
 use crate::error::{failure, is_unfit};
+use crate::pool::DriverPool;
 
 /// How many connections are given up beyond those that were idle: nobody says which ones are new, and what others use
 /// meanwhile comes back as well.
 const SPARE: usize = 2;
 
 /// Where the queue's calls get their connections.
-pub(crate) type Connections = taskqueue_sql::Connections<MySql>;
+pub(crate) type Connections = taskqueue_sql::Connections<DriverPool>;
 
 /// An open transaction.
 #[derive(Debug)]
 pub(crate) struct Transaction {
-    connection: InUse<MySql>,
+    connection: InUse<DriverPool>,
     statement_timeout: Duration,
 }
 
@@ -32,7 +33,10 @@ impl Transaction {
         begin: &'static str,
         statement_timeout: Duration,
     ) -> Attempt<Self> {
-        let mut left = connections.idle() + SPARE;
+        let DriverPool(pool) = connections.pool();
+        // The pool's own count passes zero for a moment when a connection changes hands.
+        let idle_max = pool.options().get_max_connections() as usize;
+        let mut left = pool.num_idle().min(idle_max) + connections.kept() + SPARE;
         loop {
             let connection = connections.acquire().await.map_err(failure)?;
             let mut transaction = Self { connection, statement_timeout };
@@ -69,7 +73,7 @@ impl Transaction {
     }
 
     async fn say(&mut self, what: &'static str) -> sqlx::Result<()> {
-        within(self.statement_timeout, self.connection.execute(what)).await.map(drop)
+        within(self.statement_timeout, (**self).execute(what)).await.map(drop)
     }
 }
 

@@ -386,7 +386,8 @@ impl Dialect for PostgresDialect {
         if let Some(wakes) = &self.wakes {
             wakes.close().await;
         }
-        self.connections.close().await;
+        self.connections.keep_none();
+        self.connections.pool().0.close().await;
     }
 }
 

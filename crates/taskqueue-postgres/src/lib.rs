@@ -23,6 +23,7 @@ mod listen;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
+mod pool;
 mod query;
 mod ready;
 mod session;
@@ -48,6 +49,7 @@ pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
 #[doc(hidden)]
 use dialect::PostgresDialect;
 use listen::Wakes;
+use pool::DriverPool;
 use session::Connections;
 
 /// A durable queue in a PostgreSQL database. Cheap to clone; clones share their connections.
@@ -92,7 +94,7 @@ impl PostgresQueue {
             Source::Url(_) if !is_pooled => kept_of(config.connections_max),
             _ => 0,
         };
-        let connections = Connections::new(pool, keeps, is_lent, config.statement_timeout);
+        let connections = Connections::new(DriverPool(pool), keeps, is_lent, config.statement_timeout);
         let table = &config.options.table;
         let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
             .then(|| Wakes::new(connections.clone(), table, !is_pooled));
@@ -119,7 +121,7 @@ impl PostgresQueue {
     /// Dropped, the migration goes on to its end.
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
-        let (pool, table) = (dialect.connections().pool().clone(), dialect.options().table.clone());
+        let (pool, table) = (dialect.connections().pool().0.clone(), dialect.options().table.clone());
         let shards = dialect.sharding().of_new_table();
         let recorded = migrate::migrate(pool, self.engine, table.clone(), shards).await?;
         let learned = dialect.sharding().learn(&table, Some(recorded));
@@ -130,7 +132,7 @@ impl PostgresQueue {
     /// back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
     /// for each.
     pub fn pool(&self) -> &PgPool {
-        self.sql.dialect().connections().lend()
+        &self.sql.dialect().connections().lend().0
     }
 
     /// Rouses the workers that wait for this queue, here and in other processes: for callers of

@@ -94,7 +94,7 @@ impl Wakes {
         }
         self.listener.get_or_init(|| {
             let listener = Listener {
-                options: PgConnectOptions::clone(&self.channel.connections.pool().connect_options()),
+                options: PgConnectOptions::clone(&self.channel.connections.pool().0.connect_options()),
                 channel: self.channel.clone(),
                 wake_up: wake_up.clone(),
             };
@@ -142,7 +142,7 @@ impl Channel {
         let notify = format!("SELECT pg_notify('{}', '{payload}')", self.name);
         let sending = async {
             let mut connection = self.connections.acquire().await?;
-            sqlx::raw_sql(AssertSqlSafe(notify)).execute(&mut *connection).await?;
+            sqlx::raw_sql(AssertSqlSafe(notify)).execute(&mut **connection).await?;
             connection.done();
             Ok(())
         };

@@ -5,16 +5,17 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
-use sqlx::{PgConnection, Postgres, Row as _};
+use sqlx::{PgConnection, Row as _};
 use taskqueue_core::Result;
 use taskqueue_sql::{InUse, within};
 
 use crate::cockroach;
 use crate::config::Engine;
 use crate::error::failure;
+use crate::pool::DriverPool;
 
 /// Where the queue's calls get their connections.
-pub(crate) type Connections = taskqueue_sql::Connections<Postgres>;
+pub(crate) type Connections = taskqueue_sql::Connections<DriverPool>;
 
 /// How long a rollback may take, which the server does at once.
 const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(5);
 /// back.
 #[derive(Debug)]
 pub(crate) struct Session {
-    connection: InUse<Postgres>,
+    connection: InUse<DriverPool>,
     in_transaction: bool,
     statement_timeout: Duration,
 }
@@ -128,7 +129,7 @@ pub(crate) async fn is_read_committed(
          AND current_setting('default_transaction_read_only') = 'off'";
     let ask = async {
         let mut connection = connections.acquire().await?;
-        let answer = sqlx::query_scalar(default).fetch_one(&mut *connection);
+        let answer = sqlx::query_scalar(default).fetch_one(&mut **connection);
         let answer = within(statement_timeout, answer).await?;
         connection.done();
         Ok(answer)

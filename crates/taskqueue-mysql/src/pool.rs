@@ -1,0 +1,30 @@
+//! The driver's pool, for the queue's connections. What becomes of them is `taskqueue_sql`'s business.
+
+use sqlx::pool::PoolConnection;
+use sqlx::{MySql, MySqlPool};
+use taskqueue_sql::Pool;
+
+/// The driver's pool.
+#[derive(Debug)]
+pub(crate) struct DriverPool(pub(crate) MySqlPool);
+
+impl Pool for DriverPool {
+    type Connection = PoolConnection<MySql>;
+    type Error = sqlx::Error;
+
+    async fn acquire(&self) -> sqlx::Result<PoolConnection<MySql>> {
+        self.0.acquire().await
+    }
+
+    async fn give_back(mut connection: PoolConnection<MySql>) {
+        connection.return_to_pool().await;
+    }
+
+    fn discard(mut connection: PoolConnection<MySql>) {
+        connection.close_on_drop();
+    }
+
+    fn drop_outside(connection: PoolConnection<MySql>) {
+        drop(connection.detach());
+    }
+}
