@@ -83,7 +83,9 @@ mod tests {
     fn every_object_is_named_after_the_table() {
         for migration in Engine::ALL.iter().flat_map(|engine| engine.migrations()) {
             let sql = migration.sql("outbox");
-            assert!(!sql.contains('{') && !sql.contains("tasks_"), "{sql}");
+            // A list of numbers begins with the same brace as a name that nobody filled in.
+            let is_filled = |rest: &str| rest.starts_with(|next: char| next.is_ascii_digit());
+            assert!(sql.split('{').skip(1).all(is_filled) && !sql.contains("tasks_"), "{sql}");
             for line in sql.lines().filter(|line| line.starts_with("CREATE")) {
                 assert!(line.contains(" outbox"), "{line}");
             }

@@ -148,6 +148,15 @@ impl Dialect for SqliteDialect {
         rows.iter().map(fields).collect()
     }
 
+    /// One task: of several, a statement could take some and pass over others.
+    async fn insert_all(&self, now: Timestamp, shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
+        if tasks.len() > 1 {
+            return Ok(false);
+        }
+        let mut connection = self.writer.acquire().await.map_err(failure)?;
+        Ok(self.insert(&mut connection, now, shard, tasks, 0).await?.len() == tasks.len())
+    }
+
     async fn insert(
         &self,
         connection: &mut SqliteConnection,
