@@ -15,14 +15,14 @@ async fn deleting_queue(scratch: &Scratch) -> PostgresQueue {
     queue
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn completed_tasks_are_deleted_where_the_queue_is_set_so() {
     let scratch = Scratch::new().await;
 
     assert_completed_tasks_are_deleted(&deleting_queue(&scratch).await).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deletion_in_the_callers_transaction_is_undone_with_it() {
     let scratch = Scratch::new().await;
     let queue = deleting_queue(&scratch).await;

@@ -6,7 +6,7 @@ use taskqueue_postgres::{Queue, Status};
 
 use crate::scratch::{Scratch, assert_unavailable, claim_one, task};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_turned_read_only_is_unavailable_and_its_connections_are_not_kept() {
     let (scratch, queue) = Scratch::with_queue().await;
     let id = queue.enqueue(task()).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_server_that_turned_read_only_is_unavailable_and_its_connections_are_n
     assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_callers_read_only_transaction_is_refused_as_unavailable() {
     let (scratch, queue) = Scratch::with_queue().await;
     let mut connection = scratch.connect().await;

@@ -32,7 +32,7 @@ async fn complete_another(queue: &PostgresQueue) -> i64 {
     lease.token.get()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_completion() {
     let (scratch, queue) = Scratch::with_queue().await;
     let leases = claim(&queue, 5).await;
@@ -48,7 +48,7 @@ async fn a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_com
     assert_eq!(tokens(&scratch).await, [other]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_stays_among_the_leases_while_one_of_its_tasks_runs() {
     let (scratch, queue) = Scratch::with_queue().await;
     let leases = claim(&queue, 3).await;
@@ -63,7 +63,7 @@ async fn a_claim_stays_among_the_leases_while_one_of_its_tasks_runs() {
     assert!(tokens(&scratch).await.contains(&leases[0].token.get()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases() {
     let (scratch, queue) = Scratch::with_queue().await;
     let leases = claim(&queue, 1).await;
@@ -76,7 +76,7 @@ async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases() {
     assert!(tokens(&scratch).await.contains(&leases[0].token.get()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_that_another_instance_settles_stays_among_the_leases() {
     let (scratch, queue) = Scratch::with_queue().await;
     let leases = claim(&queue, 2).await;

@@ -62,7 +62,8 @@ impl Scratch {
 }
 
 impl Drop for Scratch {
-    /// On a thread and a runtime of its own, since the test's may be going down.
+    /// On a thread and a runtime of its own, since the test's may be going down. The test's thread waits, so a test needs
+    /// others: the server drops no database while somebody is logging in, and waits a minute for one who does not go on.
     fn drop(&mut self) {
         let drop_it = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         let dropping = std::thread::spawn(move || {

@@ -45,7 +45,7 @@ async fn refusal(options: PgConnectOptions) -> Error {
     error
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_password_is_not_repeated() {
     let error = refusal(server()).await;
 
@@ -53,7 +53,7 @@ async fn a_wrong_password_is_not_repeated() {
     assert!(error.to_string().contains("password authentication failed"), "{error}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_for_a_host_that_nobody_answers_at_is_not_repeated() {
     let unused = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = unused.local_addr().unwrap().port();
@@ -66,7 +66,7 @@ async fn the_password_for_a_host_that_nobody_answers_at_is_not_repeated() {
     assert_eq!(unknown.kind(), ErrorKind::Unavailable, "{unknown}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_for_a_database_that_is_not_there_is_not_repeated() {
     let url = server().database("taskqueue_no_such_database").to_url_lossy();
 
@@ -76,7 +76,7 @@ async fn the_password_for_a_database_that_is_not_there_is_not_repeated() {
     assert_holds_no_password(&error);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_password_of_a_url_that_is_none_is_not_repeated() {
     for url in [
         format!("postgres://ada:{PASSWORD}@host:port/db"),
@@ -91,7 +91,7 @@ async fn the_password_of_a_url_that_is_none_is_not_repeated() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_debug_output_of_a_queue_holds_no_password() {
     let scratch = Scratch::new().await;
 

@@ -95,17 +95,17 @@ async fn all_times_are_the_servers(offset: &str) {
     assert_eq!(queue.get(delayed).await.unwrap().status, Status::Pending);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_whose_clock_is_hours_behind_changes_nothing() {
     all_times_are_the_servers("9 hours").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_whose_clock_is_hours_ahead_changes_nothing() {
     all_times_are_the_servers("-9 hours").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_time_zone_of_a_session_changes_nothing() {
     let (scratch, queue) = Scratch::with_queue().await;
     // Said on each connection: the driver asks for UTC, whatever the database's default is.

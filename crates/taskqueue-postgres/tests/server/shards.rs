@@ -46,7 +46,7 @@ async fn claim_all(queue: &PostgresQueue) -> Vec<Claim> {
     queue.dequeue_many(&request(1_000)).await.unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_task_is_in_the_shard_that_its_id_says() {
     let (scratch, queue) = in_three().await;
     queue.enqueue_many(tasks(200)).await.unwrap();
@@ -66,7 +66,7 @@ async fn every_task_is_in_the_shard_that_its_id_says() {
     assert_eq!(places.iter().map(|(_, shard)| *shard).collect::<BTreeSet<_>>().len(), 3);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_claimed_in_a_shard_is_checked_in_that_shard() {
     let (scratch, queue) = in_three().await;
     queue.enqueue_many(tasks(60)).await.unwrap();
@@ -83,7 +83,7 @@ async fn what_is_claimed_in_a_shard_is_checked_in_that_shard() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_set_to_another_number_of_shards_is_refused_and_changes_nothing() {
     let (scratch, queue) = in_three().await;
     let id = queue.enqueue(task()).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_queue_set_to_another_number_of_shards_is_refused_and_changes_nothing(
     assert_eq!(places(&scratch).await.len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_migrators_at_once_with_different_numbers_one_wins() {
     let scratch = Scratch::new().await;
     let queues = [queue_of(&scratch, Some(2)).await, queue_of(&scratch, Some(5)).await];
@@ -120,7 +120,7 @@ async fn of_migrators_at_once_with_different_numbers_one_wins() {
     assert_eq!(queues[one].enqueue(task()).await.unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_from_before_shards_has_one() {
     let (scratch, queue) = Scratch::with_queue().await;
     let ids: Vec<TaskId> =
@@ -138,7 +138,7 @@ async fn a_table_from_before_shards_has_one() {
     assert_eq!(claim_all(&queue).await.len(), ids.len());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_number_that_nobody_recorded_is_asked_for() {
     let (scratch, _) = in_three().await;
     say(&mut scratch.connect().await, "TRUNCATE tasks_shards".to_owned()).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_number_that_nobody_recorded_is_asked_for() {
     assert_eq!(refused.kind(), ErrorKind::NotMigrated, "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_keep_the_order_within_each_shard() {
     let (_scratch, queue) = in_three().await;
     let mut expected: BTreeMap<i16, Vec<TaskId>> = BTreeMap::new();
@@ -170,7 +170,7 @@ async fn claims_keep_the_order_within_each_shard() {
     assert_eq!(claimed, expected);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn claims_of_one_come_from_every_shard_in_turn() {
     let (_scratch, queue) = in_three().await;
     for shard in [0, 1, 2, 0, 1, 2] {
@@ -188,7 +188,7 @@ async fn claims_of_one_come_from_every_shard_in_turn() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_over_several_shards_goes_in_whole_or_not_at_all() {
     let (scratch, queue) = in_three().await;
     let trap = "ALTER TABLE tasks ADD CHECK (shard <> 2 OR region IS NULL)";
@@ -214,7 +214,7 @@ async fn a_batch_over_several_shards_goes_in_whole_or_not_at_all() {
     assert_eq!(settled, [Settled::Applied; 3]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_beside_its_unique_key_is_refused_with_what_to_do() {
     let (scratch, queue) = in_three().await;
     let keyed = task().unique_key("k");
@@ -230,7 +230,7 @@ async fn an_id_beside_its_unique_key_is_refused_with_what_to_do() {
     assert_eq!(queue.enqueue(keyed).await.unwrap_err().kind(), ErrorKind::DuplicateUnique);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_most_shards_work_as_few_do() {
     let scratch = Scratch::new().await;
     let queue = queue_of(&scratch, Some(1_024)).await;

@@ -85,7 +85,7 @@ fn assert_names_tls(error: &Error) {
     crate::secrets::assert_holds_no_password(error);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_requires_tls_has_it() {
     let scratch = Scratch::new().await;
     let front = Front::new().await;
@@ -96,7 +96,7 @@ async fn a_connection_that_requires_tls_has_it() {
     queue.enqueue(crate::scratch::task()).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_is_verified_in_full_with_its_authority() {
     let scratch = Scratch::new().await;
     let front = Front::new().await;
@@ -107,7 +107,7 @@ async fn a_certificate_is_verified_in_full_with_its_authority() {
     assert_eq!(queue.backend().await.unwrap().name, "postgres");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_an_unknown_authority_is_refused() {
     let scratch = Scratch::new().await;
     let front = Front::new().await;
@@ -117,7 +117,7 @@ async fn a_certificate_of_an_unknown_authority_is_refused() {
     assert_names_tls(&error);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_another_host_is_refused() {
     let scratch = Scratch::new().await;
     let front = Front::new().await;
@@ -128,7 +128,7 @@ async fn a_certificate_of_another_host_is_refused() {
     assert_names_tls(&error);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let scratch = Scratch::new().await;
 

@@ -19,7 +19,7 @@ async fn orders(scratch: &Scratch) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&mut scratch.connect().await).await.unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_enqueue_commits_or_rolls_back_with_the_callers_rows() {
     let (scratch, queue) = Scratch::with_queue().await;
     let mut connection = with_orders(&scratch).await;
@@ -42,7 +42,7 @@ async fn an_enqueue_commits_or_rolls_back_with_the_callers_rows() {
     assert_eq!(orders(&scratch).await, 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_completion_and_its_follow_ups_commit_or_roll_back_with_the_callers_rows() {
     let (scratch, queue) = Scratch::with_queue().await;
     let mut connection = with_orders(&scratch).await;
@@ -68,7 +68,7 @@ async fn a_completion_and_its_follow_ups_commit_or_roll_back_with_the_callers_ro
     assert_eq!(orders(&scratch).await, 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_whose_completion_rolled_back_settles_as_if_nothing_had_been() {
     let (scratch, queue) = Scratch::with_queue().await;
     let id = queue.enqueue(task()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_lease_whose_completion_rolled_back_settles_as_if_nothing_had_been() {
 }
 
 /// A pool whose users drop their futures can hold connections inside a transaction.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues() {
     let (scratch, _) = Scratch::with_queue().await;
     let pool = PgPoolOptions::new().max_connections(1).connect_with(scratch.options()).await.unwrap();

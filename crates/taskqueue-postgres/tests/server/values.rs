@@ -5,7 +5,7 @@ use taskqueue_postgres::{ClaimRequest, ErrorKind, NewTask, Queue, Timestamp, Wor
 
 use crate::scratch::{Scratch, claim_one, mail, task};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_and_names_differ_by_case_accent_and_trailing_blanks() {
     let (_scratch, queue) = Scratch::with_queue().await;
 
@@ -22,7 +22,7 @@ async fn keys_and_names_differ_by_case_accent_and_trailing_blanks() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn times_keep_their_microseconds() {
     let (_scratch, queue) = Scratch::with_queue().await;
 
@@ -33,7 +33,7 @@ async fn times_keep_their_microseconds() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payload_bytes_come_back_as_they_went_in() {
     let (_scratch, queue) = Scratch::with_queue().await;
     let mebibyte = format!("\"{}\"", "\u{e9}".repeat((1024 * 1024 - 2) / 2));
@@ -56,7 +56,7 @@ async fn payload_bytes_come_back_as_they_went_in() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_table_takes_what_a_state_sets_and_nothing_else() {
     let (scratch, queue) = Scratch::with_queue().await;
     queue.enqueue(task().unique_key("held")).await.unwrap();
