@@ -126,7 +126,7 @@ impl Queue for MemoryQueue {
         let (mut store, now) = self.lock();
         let answers = store.enqueue(tasks, now)?;
         drop(store);
-        self.rouse_if(answers.iter().any(|answer| matches!(answer, Enqueued::Created(_))));
+        self.rouse_if(answers.iter().any(|answer| !matches!(answer, Enqueued::Duplicate(_))));
         Ok(answers)
     }
 

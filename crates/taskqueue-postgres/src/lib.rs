@@ -185,8 +185,8 @@ impl PostgresQueue {
 
 delegate_queue!(PostgresQueue);
 
-/// The queue's own calls close the connections on which they leave a transaction open: looking for one costs a third of the
-/// rate of single enqueues, and is done only once the service can have left one.
+/// The queue's own calls run to their ends in tasks of their own, so that they leave no transaction behind: looking for
+/// one costs a third of the rate of single enqueues, and is done only once the service can have left one.
 async fn open(
     config: &PostgresConfig,
     engine: Engine,

@@ -2,7 +2,7 @@
 //! its own answer once that is durable. Nobody waits for company: a lone enqueue goes at once. It knows no SQL and
 //! runs nothing.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskqueue_core::{Enqueued, NewTask, Result};
@@ -19,25 +19,11 @@ const FLUSH_STUCK: Duration = Duration::from_millis(20);
 /// The most flushes at once.
 const FLUSHES_MAX: usize = 4;
 
-/// What a call is answered.
-pub(crate) type Answered = oneshot::Receiver<Result<Vec<Enqueued>>>;
-
 /// One caller's enqueue.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) tasks: Vec<NewTask>,
     pub(crate) answer: oneshot::Sender<Result<Vec<Enqueued>>>,
-}
-
-/// How a call is served.
-#[derive(Debug)]
-pub(crate) enum Entered {
-    /// By itself: nobody else enqueues. The flush is the caller's, and has taken no other call.
-    Alone(Vec<NewTask>, Flush),
-    /// By a flush under way.
-    Waits(Answered),
-    /// By this flush, which must be run in a task of its own, since others wait for it as well.
-    Flushes(Answered, Flush),
 }
 
 #[derive(Debug, Default)]
@@ -52,9 +38,8 @@ struct State {
 pub(crate) struct Coalescer(Mutex<State>);
 
 /// A flush under way. It takes calls until none wait.
-#[derive(Debug)]
-pub(crate) struct Flush {
-    coalescer: Arc<Coalescer>,
+pub(crate) struct Flush<'a> {
+    coalescer: &'a Coalescer,
     is_over: bool,
 }
 
@@ -65,28 +50,24 @@ impl Coalescer {
         tasks.len() <= CALL_TASKS_MAX && tasks.iter().all(|task| task.unique_key.is_none())
     }
 
-    /// Takes in a call.
-    pub(crate) fn enter(self: &Arc<Self>, tasks: Vec<NewTask>, now: Instant) -> Entered {
+    /// Lets a call wait. Answers whether the caller must start a flush.
+    #[must_use]
+    pub(crate) fn push(&self, call: Call, now: Instant) -> bool {
         let mut state = self.lock();
-        let is_first = state.flushes == 0;
+        state.waiting.push(call);
         let is_stuck =
             state.last_began.is_none_or(|began| now.saturating_duration_since(began) > FLUSH_STUCK);
-        let flush = (is_first || (is_stuck && state.flushes < FLUSHES_MAX)).then(|| {
+        let starts = state.flushes == 0 || (is_stuck && state.flushes < FLUSHES_MAX);
+        if starts {
             state.flushes += 1;
             state.last_began = Some(now);
-            Flush { coalescer: Arc::clone(self), is_over: false }
-        });
-        let mut wait = |tasks| {
-            let (answer, answered) = oneshot::channel();
-            state.waiting.push(Call { tasks, answer });
-            answered
-        };
-        match flush {
-            // Nothing waits without a flush.
-            Some(flush) if is_first => Entered::Alone(tasks, flush),
-            Some(flush) => Entered::Flushes(wait(tasks), flush),
-            None => Entered::Waits(wait(tasks)),
         }
+        starts
+    }
+
+    /// The flush that [`push`](Self::push) asked for.
+    pub(crate) fn flush(&self) -> Flush<'_> {
+        Flush { coalescer: self, is_over: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,7 +75,7 @@ impl Coalescer {
     }
 }
 
-impl Flush {
+impl Flush<'_> {
     /// The calls of the next transaction, in the order in which they came. None: this flush is over, and the next
     /// call starts another.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Vec<Call>> {
@@ -103,7 +84,6 @@ impl Flush {
         if count == 0 {
             // Under the same lock as the look, so that no call comes in between and waits for ever.
             state.flushes -= 1;
-            drop(state);
             self.is_over = true;
             return None;
         }
@@ -113,7 +93,7 @@ impl Flush {
     }
 }
 
-impl Drop for Flush {
+impl Drop for Flush<'_> {
     fn drop(&mut self) {
         if self.is_over {
             return;
@@ -142,23 +122,12 @@ fn fitting(waiting: &[Call]) -> usize {
 mod tests {
     use super::*;
 
-    fn tasks(tasks: usize) -> Vec<NewTask> {
-        (0..tasks).map(|_| NewTask::raw("t", "1").expect("a valid task")).collect()
-    }
+    type Answered = oneshot::Receiver<Result<Vec<Enqueued>>>;
 
-    /// A call of so many tasks, that serves itself.
-    fn alone(coalescer: &Arc<Coalescer>, count: usize, now: Instant) -> Flush {
-        match coalescer.enter(tasks(count), now) {
-            Entered::Alone(taken, flush) if taken.len() == count => flush,
-            other => panic!("others are on their way: {other:?}"),
-        }
-    }
-
-    fn waits(coalescer: &Arc<Coalescer>, count: usize, now: Instant) -> Answered {
-        match coalescer.enter(tasks(count), now) {
-            Entered::Waits(answered) => answered,
-            other => panic!("none is on its way: {other:?}"),
-        }
+    fn call(tasks: usize) -> (Call, Answered) {
+        let tasks = (0..tasks).map(|_| NewTask::raw("t", "1").expect("a valid task")).collect();
+        let (answer, answered) = oneshot::channel();
+        (Call { tasks, answer }, answered)
     }
 
     fn sizes(calls: Option<Vec<Call>>) -> Vec<usize> {
@@ -167,48 +136,52 @@ mod tests {
 
     #[test]
     fn calls_that_come_during_a_flush_share_the_next_one() {
-        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let mut flush = alone(&coalescer, 1, now);
-        let _answers = (waits(&coalescer, 2, now), waits(&coalescer, 3, now));
+        let (coalescer, now) = (Coalescer::default(), Instant::now());
+        assert!(coalescer.push(call(1).0, now), "a lone call goes at once");
+        let mut flush = coalescer.flush();
+        assert_eq!(sizes(flush.next(now)), [1]);
+        assert!(!coalescer.push(call(2).0, now) && !coalescer.push(call(3).0, now));
         assert_eq!(sizes(flush.next(now)), [2, 3]);
         assert!(flush.next(now).is_none());
-        alone(&coalescer, 1, now);
+        assert!(coalescer.push(call(1).0, now), "the flush is over: the next call starts another");
     }
 
     #[test]
     fn a_flush_that_is_stuck_keeps_nobody_waiting() {
-        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let _stuck = alone(&coalescer, 1, now);
-        let _answered = waits(&coalescer, 1, now + FLUSH_STUCK);
-        let Entered::Flushes(_answered, mut flush) = coalescer.enter(tasks(1), now + FLUSH_STUCK * 2) else {
-            panic!("the first flush is stuck");
-        };
-        assert_eq!(sizes(flush.next(now)), [1, 1]);
+        let (coalescer, now) = (Coalescer::default(), Instant::now());
+        assert!(coalescer.push(call(1).0, now));
+        let mut stuck = coalescer.flush();
+        assert_eq!(sizes(stuck.next(now)), [1]);
+        assert!(!coalescer.push(call(1).0, now + FLUSH_STUCK));
+        assert!(coalescer.push(call(1).0, now + FLUSH_STUCK * 2));
+        assert_eq!(sizes(coalescer.flush().next(now)), [1, 1]);
     }
 
     #[test]
     fn a_transaction_is_bounded_but_takes_at_least_one_call() {
-        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let mut flush = alone(&coalescer, 1, now);
-        let _answers: Vec<Answered> = (0..6).map(|_| waits(&coalescer, CALL_TASKS_MAX, now)).collect();
+        let (coalescer, now) = (Coalescer::default(), Instant::now());
+        for _ in 0..6 {
+            let _ = coalescer.push(call(CALL_TASKS_MAX).0, now);
+        }
+        let mut flush = coalescer.flush();
         assert_eq!(sizes(flush.next(now)), [CALL_TASKS_MAX; 5]);
         assert_eq!(sizes(flush.next(now)), [CALL_TASKS_MAX]);
     }
 
     #[test]
     fn callers_of_a_flush_that_died_are_told() {
-        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let flush = alone(&coalescer, 1, now);
-        let mut answered = waits(&coalescer, 1, now);
-        drop(flush);
+        let (coalescer, now) = (Coalescer::default(), Instant::now());
+        let (waiting, mut answered) = call(1);
+        assert!(coalescer.push(waiting, now));
+        drop(coalescer.flush());
         assert!(matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        alone(&coalescer, 1, now);
+        assert!(coalescer.push(call(1).0, now));
     }
 
     #[test]
     fn large_calls_and_unique_tasks_go_by_themselves() {
-        assert!(Coalescer::takes(&tasks(CALL_TASKS_MAX)));
-        assert!(!Coalescer::takes(&tasks(CALL_TASKS_MAX + 1)));
+        assert!(Coalescer::takes(&call(CALL_TASKS_MAX).0.tasks));
+        assert!(!Coalescer::takes(&call(CALL_TASKS_MAX + 1).0.tasks));
         let unique = NewTask::raw("t", "1").expect("a valid task").unique_key("k");
         assert!(!Coalescer::takes(&[unique]));
     }

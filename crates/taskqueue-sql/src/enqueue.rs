@@ -13,11 +13,8 @@ use crate::{Access, Attempt, Dialect, Failure, Now};
 /// How often a task is inserted whose way is blocked by what is gone when it is looked for.
 const INSERTS_MAX: usize = 5;
 
-/// Enqueues a batch that has been validated, in a transaction that holds nothing else.
+/// Enqueues a batch that has been validated.
 pub(crate) struct Enqueue(pub(crate) Vec<NewTask>);
-
-/// Enqueues a batch that has been validated, in a transaction of the caller's.
-pub(crate) struct EnqueueIn(pub(crate) Vec<NewTask>);
 
 #[async_trait]
 impl<D: Dialect> Operation<D> for Enqueue {
@@ -47,34 +44,10 @@ impl<D: Dialect> Operation<D> for Enqueue {
         connection: &mut D::Connection,
         shards: Shards,
     ) -> Attempt<Vec<Enqueued>> {
-        run_in(dialect, connection, shards, &self.0).await
+        let tasks: Vec<&NewTask> = self.0.iter().collect();
+        check(shards, &self.0)?;
+        enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await
     }
-}
-
-#[async_trait]
-impl<D: Dialect> Operation<D> for EnqueueIn {
-    type Answer = Vec<Enqueued>;
-    const NAME: &'static str = <Enqueue as Operation<D>>::NAME;
-
-    async fn run(
-        &self,
-        dialect: &D,
-        connection: &mut D::Connection,
-        shards: Shards,
-    ) -> Attempt<Vec<Enqueued>> {
-        run_in(dialect, connection, shards, &self.0).await
-    }
-}
-
-async fn run_in<D: Dialect>(
-    dialect: &D,
-    connection: &mut D::Connection,
-    shards: Shards,
-    tasks: &[NewTask],
-) -> Attempt<Vec<Enqueued>> {
-    let tasks: Vec<&NewTask> = tasks.iter().collect();
-    check(shards, tasks.iter().copied())?;
-    enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await
 }
 
 /// Refuses tasks whose id was given and is not in the shard of their unique key.

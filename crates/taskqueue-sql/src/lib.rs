@@ -27,7 +27,6 @@ mod settle;
 mod shard;
 pub mod statements;
 mod table;
-mod to_its_end;
 mod upkeep;
 mod within;
 

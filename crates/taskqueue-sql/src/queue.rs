@@ -1,5 +1,5 @@
 //! `SqlQueue`: the whole `Queue` contract over a [`Dialect`], once. Each call is validated, runs as one transaction
-//! to its end, and is repeated when others were in the way. It knows no SQL.
+//! in a task of its own, and is repeated when others were in the way. It knows no SQL.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,17 +12,17 @@ use taskqueue_core::{
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Task,
     TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
 };
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::cleanup::CleanUp;
-use crate::coalesce::{Coalescer, Entered};
-use crate::enqueue::{Enqueue, EnqueueIn};
+use crate::coalesce::{Call, Coalescer};
+use crate::enqueue::Enqueue;
 use crate::look::{Get, List, Paused, Stats, Version};
 use crate::operation::Operation;
 use crate::round::Round;
 use crate::runner::Runner;
 use crate::settle::{Dequeue, Extend, Settle};
-use crate::to_its_end::to_its_end;
 use crate::upkeep::{Cancel, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
 use crate::{Claiming, Dialect, Options, shard};
 
@@ -59,7 +59,7 @@ impl<D: Dialect> SqlQueue<D> {
     ) -> Result<Vec<Enqueued>> {
         self.check_open("enqueue")?;
         validate_batch(&tasks, self.options().payload_bytes_max)?;
-        self.run_in(connection, EnqueueIn(tasks)).await
+        self.run_in(connection, Enqueue(tasks)).await
     }
 
     /// Settles inside the caller's own transaction.
@@ -108,17 +108,11 @@ impl<D: Dialect> SqlQueue<D> {
 
     /// Enqueues in a transaction that it may share with the calls of others.
     async fn enqueue_joined(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
-        let runner = Arc::clone(&self.0);
-        let answered = match self.0.coalescer.enter(tasks, Instant::now()) {
-            Entered::Alone(tasks, flush) => {
-                return to_its_end("enqueue", runner.alone(tasks, flush)).await;
-            }
-            Entered::Waits(answered) => answered,
-            Entered::Flushes(answered, flush) => {
-                runner.flush(flush);
-                answered
-            }
-        };
+        let (answer, answered) = oneshot::channel();
+        if self.0.coalescer.push(Call { tasks, answer }, Instant::now()) {
+            let shared = Arc::clone(&self.0);
+            tokio::spawn(async move { shared.flush().await });
+        }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Backend, "enqueue", "the call was stopped").transient(true))
         })
@@ -143,6 +137,18 @@ impl<D: Dialect> SqlQueue<D> {
 fn applied(tokens: &[LeaseToken], answers: &[Settled]) -> Vec<LeaseToken> {
     let applied = tokens.iter().zip(answers).filter(|(_, answer)| **answer == Settled::Applied);
     applied.map(|(token, _)| *token).collect()
+}
+
+/// Runs a call to its end, also when the caller's future is dropped or polled no further: it would keep its connection,
+/// its locks and the calls that share its transaction.
+async fn to_its_end<A: Send + 'static>(
+    name: &'static str,
+    call: impl Future<Output = Result<A>> + Send + 'static,
+) -> Result<A> {
+    tokio::spawn(call).await.unwrap_or_else(|stopped| {
+        let message = format!("the call was stopped: {stopped}");
+        Err(Error::new(ErrorKind::Backend, name, message).transient(stopped.is_cancelled()))
+    })
 }
 
 #[async_trait]

@@ -1,14 +1,13 @@
 //! Runs operations: each in a transaction, again while others are in the way, and on one shard after another where it
 //! takes what it finds. It owns what a queue's clones share; it knows no verb.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use taskqueue_core::{Enqueued, NewTask, Result, SHARDS_MAX, Shards, WakeUp};
+use taskqueue_core::{Result, SHARDS_MAX, Shards, WakeUp};
 use tokio::time::Instant;
 
-use crate::coalesce::{Call, Coalescer, Flush};
+use crate::coalesce::{Call, Coalescer};
 use crate::enqueue::Enqueue;
 use crate::operation::Operation;
 use crate::round::{Round, Share, TURNS};
@@ -20,7 +19,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Runner<D> {
     pub(crate) dialect: D,
-    pub(crate) coalescer: Arc<Coalescer>,
+    pub(crate) coalescer: Coalescer,
     pub(crate) wake_up: WakeUp,
     pub(crate) is_closed: AtomicBool,
     pub(crate) retries: AtomicU64,
@@ -33,7 +32,7 @@ impl<D: Dialect> Runner<D> {
     pub(crate) fn new(dialect: D) -> Self {
         Self {
             dialect,
-            coalescer: Arc::default(),
+            coalescer: Coalescer::default(),
             wake_up: WakeUp::new(),
             is_closed: AtomicBool::new(false),
             retries: AtomicU64::new(0),
@@ -82,25 +81,12 @@ impl<D: Dialect> Runner<D> {
         Ok(done.expect("there is at least one shard, and a limit is at least 1"))
     }
 
-    /// Enqueues what waits, until nothing does, in a task of its own: nobody is to wait for another caller to go on.
-    pub(crate) fn flush(self: Arc<Self>, mut flush: Flush) {
-        let Some(mut calls) = flush.next(Instant::now()) else { return };
-        tokio::spawn(async move {
-            loop {
-                self.enqueue_calls(calls).await;
-                calls = match flush.next(Instant::now()) {
-                    Some(calls) => calls,
-                    None => return,
-                };
-            }
-        });
-    }
-
-    /// Enqueues the only call of a flush; then, elsewhere, those that came meanwhile.
-    pub(crate) async fn alone(self: Arc<Self>, tasks: Vec<NewTask>, flush: Flush) -> Result<Vec<Enqueued>> {
-        let answer = self.repeat(&Enqueue(tasks)).await;
-        self.flush(flush);
-        answer
+    /// Enqueues what waits, until nothing does.
+    pub(crate) async fn flush(&self) {
+        let mut flush = self.coalescer.flush();
+        while let Some(calls) = flush.next(Instant::now()) {
+            self.enqueue_calls(calls).await;
+        }
     }
 
     /// Enqueues calls in one transaction and answers each. When that fails for another reason than the database's

@@ -382,6 +382,7 @@ macro_rules! __behaviours {
                 a_claim_that_is_dropped_loses_no_task
                 calls_that_are_dropped_leave_no_transaction_open
                 many_callers_that_give_up_do_not_starve_the_next
+                a_call_that_is_polled_no_further_keeps_nobody_waiting
                 a_policy_that_panics_leaves_the_task_running_and_the_queue_usable
             }
             pausing {

@@ -2,6 +2,9 @@
 //! when a caller's code panics inside it.
 
 use std::collections::HashSet;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 
 use taskqueue_core::{Enqueued, Outcome, RetryPolicy, Settled, Settlement, Status, TaskId};
 
@@ -99,6 +102,37 @@ pub(crate) async fn many_callers_that_give_up_do_not_starve_the_next(harness: &d
     let limited = tokio::time::timeout(std::time::Duration::from_secs(10), bed.get(id)).await;
     assert_eq!(limited.expect("the queue answers within the limit")?.id, id);
     Ok(())
+}
+
+/// As where a branch of a `select!` awaits a second call while the first is kept.
+pub(crate) async fn a_call_that_is_polled_no_further_keeps_nobody_waiting(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    for polls in POLLS {
+        let mut kept = pin!(bed.enqueue_many(tasks(1)));
+        let done = poll_times(polls, kept.as_mut()).await;
+        let others = async {
+            bed.enqueue(task()).await?;
+            let claim = bed.claim_one().await?;
+            bed.complete(claim.lease).await
+        };
+        let limited = tokio::time::timeout(std::time::Duration::from_secs(10), others).await;
+        limited.expect("the queue answers within the limit")?;
+        if !done {
+            kept.await?;
+        }
+    }
+    Ok(())
+}
+
+/// Polls so many times at most. Whether it has ended.
+async fn poll_times<F: Future>(polls: usize, mut future: Pin<&mut F>) -> bool {
+    for _ in 0..polls {
+        if poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready())).await {
+            return true;
+        }
+        tokio::task::yield_now().await;
+    }
+    false
 }
 
 pub(crate) async fn a_policy_that_panics_leaves_the_task_running_and_the_queue_usable(
