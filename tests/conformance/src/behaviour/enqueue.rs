@@ -215,8 +215,11 @@ pub(crate) async fn another_instance_claims_what_this_one_enqueued(harness: &dyn
 pub(crate) async fn enqueue_rouses_those_who_listen(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
     let mut listener = bed.wake_up().listen();
-    bed.enqueue(task()).await?;
-    let roused = tokio::time::timeout(Duration::from_secs(10), listener.notified()).await;
-    assert!(roused.is_ok(), "a listener hears of an enqueue");
+    let task = task();
+    for call in ["an enqueue", "its repetition: the first call may have died before it roused anybody"] {
+        bed.enqueue_many(vec![task.clone()]).await?;
+        let roused = tokio::time::timeout(Duration::from_secs(10), listener.notified()).await;
+        assert!(roused.is_ok(), "a listener hears of {call}");
+    }
     Ok(())
 }
