@@ -69,7 +69,10 @@ impl MemoryQueue {
     pub fn with_config(config: MemoryConfig) -> Result<Self> {
         config.validate()?;
         let store = Mutex::new(Store::new(config.capacity));
-        Ok(Self::over(Arc::new(Shared { config, store, wake_up: WakeUp::new() })))
+        let wake_up = WakeUp::new();
+        // There are no others.
+        wake_up.set_hears_others(true);
+        Ok(Self::over(Arc::new(Shared { config, store, wake_up })))
     }
 
     /// Another instance over the same tasks, as a second process has over the same database: it is open even if

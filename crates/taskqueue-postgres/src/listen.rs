@@ -170,7 +170,9 @@ impl Listener {
     async fn run(self) {
         let (mut failures, mut deaf) = (0, 0);
         loop {
-            match self.listen().await {
+            let end = self.listen().await;
+            self.wake_up.set_hears_others(false);
+            match end {
                 Ok(End::Lost) => (failures, deaf) = (0, 0),
                 Ok(End::Deaf) => (failures, deaf) = (failures + 1, deaf + 1),
                 Err(error) => {
@@ -198,6 +200,7 @@ impl Listener {
         if !self.hears(&mut listener).await? {
             return Ok(End::Deaf);
         }
+        self.wake_up.set_hears_others(true);
         // For what was announced while nobody listened.
         self.wake_up.notify();
         loop {

@@ -149,6 +149,12 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         Ok(false)
     }
 
+    /// Whether a look without locks, outside of any transaction, finds nothing to claim. False where nobody looks because
+    /// a claim that finds nothing costs no more.
+    async fn sees_none(&self, _shard: Shard, _claiming: &Claiming) -> Attempt<bool> {
+        Ok(false)
+    }
+
     /// Inserts what collides with no stored or earlier task, by id or by held unique key; answers the ids that
     /// are in. Ids within `tasks` differ. `place` is what the first one adds to `queue_at` when it is ready, in
     /// microseconds; the next ones add one more each.

@@ -185,7 +185,10 @@ impl<D: Dialect> Queue for SqlQueue<D> {
             visibility_timeout: request.visibility_timeout.unwrap_or(self.options().visibility_timeout),
             is_extra: request.is_extra,
         };
-        self.round(Dequeue { claiming, shard: Shard::FIRST }).await
+        let looks_first = self.0.was_empty.load(Ordering::Relaxed);
+        let claims = self.round(Dequeue { claiming, shard: Shard::FIRST, looks_first }).await?;
+        self.0.was_empty.store(claims.is_empty(), Ordering::Relaxed);
+        Ok(claims)
     }
 
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {

@@ -21,6 +21,8 @@ use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect};
 pub(crate) struct Dequeue {
     pub(crate) claiming: Claiming,
     pub(crate) shard: Shard,
+    /// Nothing was there the last time: whether anything is now is found out before a claim begins.
+    pub(crate) looks_first: bool,
 }
 
 #[async_trait]
@@ -30,6 +32,11 @@ impl<D: Dialect> Operation<D> for Dequeue {
 
     fn access(&self, _shards: Shards) -> Access {
         Access::Single
+    }
+
+    async fn at_once(&self, dialect: &D, _shards: Shards) -> Attempt<Option<Vec<Claim>>> {
+        let sees_none = self.looks_first && dialect.sees_none(self.shard, &self.claiming).await?;
+        Ok(sees_none.then(Vec::new))
     }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Vec<Claim>> {

@@ -53,6 +53,7 @@ pub struct SqliteConfig {
     pub(crate) durability: Durability,
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
+    pub(crate) watches: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -69,6 +70,7 @@ impl SqliteConfig {
             durability: Durability::default(),
             busy_timeout: BUSY_TIMEOUT_DEFAULT,
             readers: READERS_DEFAULT,
+            watches: true,
             clock: Arc::new(SystemClock),
         })
     }
@@ -125,6 +127,14 @@ impl SqliteConfig {
     /// How many connections read beside the one that writes, at least 1. Default 4.
     pub fn readers(mut self, connections: u32) -> Self {
         self.readers = connections;
+        self
+    }
+
+    /// Whether a queue on which workers wait watches the file, and rouses them when another process, or another
+    /// connection of this one, has changed it: within 2 ms while that goes on, within 10 ms after a second of
+    /// quiet, at a hundredth of a processor or less. Default true; without it they find such tasks when they poll.
+    pub fn watches(mut self, watches: bool) -> Self {
+        self.watches = watches;
         self
     }
 

@@ -12,7 +12,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use taskqueue_core::clock::{add, subtract};
 use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Timestamp, Transition,
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Timestamp, Transition, WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement,
@@ -23,6 +23,7 @@ use crate::config::SqliteConfig;
 use crate::encode::{NewRow, ids_json, leases_json, reclaims_json, settles_json};
 use crate::error::failure;
 use crate::query::{Query, bind_values, fields};
+use crate::watch::Watch;
 
 /// How often a transaction is repeated when others are in the way. Each time has waited out the busy timeout.
 const CONTENTION_RETRIES_MAX: u32 = 2;
@@ -60,6 +61,8 @@ pub(crate) struct SqliteDialect {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
     pub(crate) sql: Sql,
+    /// None where nothing is watched.
+    pub(crate) watch: Option<Watch>,
 }
 
 /// A connection with or without an open transaction.
@@ -155,6 +158,13 @@ impl Dialect for SqliteDialect {
         }
         let mut connection = self.writer.acquire().await.map_err(failure)?;
         Ok(self.insert(&mut connection, now, shard, tasks, 0).await?.len() == tasks.len())
+    }
+
+    /// Among the readers: a claim that finds nothing would still make other processes' writes wait.
+    async fn sees_none(&self, _shard: Shard, claiming: &Claiming) -> Attempt<bool> {
+        let mut connection = self.readers.acquire().await.map_err(failure)?;
+        let one = Claiming { limit: 1, ..claiming.clone() };
+        Ok(self.candidates(&mut connection, &one).await?.is_empty())
     }
 
     async fn insert(
@@ -303,7 +313,16 @@ impl Dialect for SqliteDialect {
         Ok(Backend { name: "sqlite", version: fields(&row)?.text(0)? })
     }
 
+    fn hear(&self, wake_up: &WakeUp) {
+        if let Some(watch) = &self.watch {
+            watch.hear(&self.writer, wake_up);
+        }
+    }
+
     async fn close(&self) {
+        if let Some(watch) = &self.watch {
+            watch.stop();
+        }
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -33,6 +33,7 @@ mod migrate;
 #[cfg(test)]
 mod plans;
 mod query;
+mod watch;
 
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ use crate::config::Place;
 pub use crate::config::{BUSY_TIMEOUT_DEFAULT, Durability, READERS_DEFAULT, SqliteConfig};
 use crate::dialect::SqliteDialect;
 pub use crate::dialect::SqliteFlavour;
+use crate::watch::Watch;
 
 /// How long a call waits for a connection beside the busy timeout, which the calls before it may have to wait out.
 const CONNECTION_WAIT: Duration = Duration::from_secs(60);
@@ -84,7 +86,8 @@ impl SqliteQueue {
             Place::File(_) => open(&config, config.reader(), config.readers).await?,
         };
         let sql = Sql::new(&config.options.table);
-        Ok(Self { sql: SqlQueue::new(SqliteDialect { config, writer, readers, sql }) })
+        let watch = (config.watches && config.place != Place::Memory).then(Watch::new);
+        Ok(Self { sql: SqlQueue::new(SqliteDialect { config, writer, readers, sql, watch }) })
     }
 
     /// Makes or updates the tables. Safe to call at each start, also by several processes at once.

@@ -54,7 +54,7 @@ struct Dispatcher<'a> {
 /// `QueueClosed`: nothing can be claimed ever again. A drain ends at any error that is not transient.
 pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Settlement>, mode: Mode) -> Result<()> {
     let wake = pipe.queue.wake_up().listen();
-    let poll = Poll::new(pipe.settings.poll_interval);
+    let poll = Poll::new(pipe.settings.poll_interval, wake.hears_others());
     let extra_at = Instant::now();
     let mut dispatcher = Dispatcher { pipe, settle, wake, poll, extra_at, errors: 0, is_drained: false };
     while !pipe.tokens.stop.is_cancelled() {
@@ -124,7 +124,7 @@ impl Dispatcher<'_> {
             let limit = ask.limit.min(self.pipe.slots.room());
             if limit > 0 && self.claim(Ask { limit, ..ask }).await? > 0 {
                 self.is_drained = false;
-                self.poll.quicken();
+                self.poll.quicken(self.wake.hears_others());
             }
         }
         Ok(())

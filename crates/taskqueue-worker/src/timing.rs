@@ -29,12 +29,16 @@ pub(crate) struct Poll {
 }
 
 impl Poll {
-    /// After work the first wait is this part of the longest.
-    const QUICK: u32 = 8;
+    /// After work the first wait is this part of the longest where nobody tells what other processes make ready,
+    const QUICK: u32 = 64;
+    /// and this one where somebody does;
+    const QUICK_HEARD: u32 = 8;
+    /// but no shorter than this, unless the longest is.
+    const QUICK_MIN: Duration = Duration::from_millis(5);
 
-    /// Waits that grow to `longest`.
-    pub(crate) fn new(longest: Duration) -> Self {
-        let wait = longest / Self::QUICK;
+    /// Waits that grow to `longest`, shorter at first unless others are heard.
+    pub(crate) fn new(longest: Duration, hears_others: bool) -> Self {
+        let wait = Self::quick(longest, hears_others);
         Self { at: later(Instant::now(), jittered(wait)), wait, longest }
     }
 
@@ -51,9 +55,14 @@ impl Poll {
 
     /// There was work: more may follow soon. A look that is due sooner stays due, or steady work of one type
     /// would put it off for ever.
-    pub(crate) fn quicken(&mut self) {
-        self.wait = self.longest / Self::QUICK;
+    pub(crate) fn quicken(&mut self, hears_others: bool) {
+        self.wait = Self::quick(self.longest, hears_others);
         self.at = self.at.min(later(Instant::now(), jittered(self.wait)));
+    }
+
+    fn quick(longest: Duration, hears_others: bool) -> Duration {
+        let part = if hears_others { Self::QUICK_HEARD } else { Self::QUICK };
+        (longest / part).max(Self::QUICK_MIN).min(longest)
     }
 
     /// Starts the current wait anew.
@@ -78,31 +87,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_poll_slows_down_to_its_interval_and_work_quickens_it() {
-        let mut poll = Poll::new(8 * SECOND);
+        let mut poll = Poll::new(64 * SECOND, false);
         let mut waits = Vec::new();
-        for _ in 0..5 {
+        for _ in 0..8 {
             waits.push(poll.wait.as_secs());
             assert!(poll.at() <= Instant::now() + poll.wait);
             poll.slow_down();
         }
-        assert_eq!(waits, [1, 2, 4, 8, 8]);
-        poll.quicken();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 64]);
+        poll.quicken(false);
         assert_eq!(poll.wait, SECOND);
         assert!(poll.at() <= Instant::now() + SECOND);
     }
 
+    #[test]
+    fn the_first_wait_after_work_is_short_but_no_spin() {
+        let millis = Duration::from_millis;
+        for (longest, first, heard) in [(1_000, 15, 125), (100, 5, 12), (3, 3, 3)] {
+            assert_eq!(Poll::quick(millis(longest), false).as_millis(), first, "{longest} ms");
+            assert_eq!(Poll::quick(millis(longest), true).as_millis(), heard, "{longest} ms");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn steady_work_does_not_put_off_a_look_that_is_due() {
-        let mut poll = Poll::new(8 * SECOND);
+        let mut poll = Poll::new(64 * SECOND, false);
         let due = poll.at();
         tokio::time::advance(SECOND / 2).await;
-        poll.quicken();
+        poll.quicken(false);
         assert_eq!(poll.at(), due);
     }
 
     #[tokio::test]
     async fn no_wait_is_too_long_to_be_added() {
         assert!(later(Instant::now(), Duration::MAX) > Instant::now());
-        assert!(Poll::new(Duration::MAX).at() > Instant::now());
+        assert!(Poll::new(Duration::MAX, false).at() > Instant::now());
     }
 }

@@ -105,7 +105,7 @@ pub(crate) struct Args {
     /// The start of the worker's id
     #[arg(long, default_value = "worker")]
     name: String,
-    /// How late a task may start that another process has enqueued
+    /// How late a task may start that another process has enqueued, unless that one is heard at once
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "1s")]
     poll_interval: Duration,
     /// How soon the tasks of a killed worker start anew [default: the queue's, 5m]
