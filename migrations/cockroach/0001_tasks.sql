@@ -1,7 +1,7 @@
 -- The task table for CockroachDB: the columns, invariants and indexes of postgres/0001_tasks.sql, which says what they
 -- hold. Each statement is sent on its own, is a transaction by itself, and may be repeated; it ends where its
 -- last line does. Integers are named by their widths, since "integer" has eight bytes there; text compares by its bytes unless it is
--- said otherwise; and there are no storage parameters.
+-- said otherwise; and there are no storage parameters. A claim sets queue_rank to NULL here: there are no HOT updates.
 CREATE TABLE IF NOT EXISTS {table} (
     shard         int2        NOT NULL,
     id            uuid        NOT NULL,

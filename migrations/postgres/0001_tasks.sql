@@ -1,9 +1,10 @@
 -- The task table. Times are timestamptz, whose precision is the microsecond.
 --
--- queue_rank is -priority of a ready task, else NULL; queue_at is when the task became ready last. due_at is set only
--- while a task is delayed or failed, dead_at only while it is a dead letter. No index names status, completed_at or lease_until, so that a settle and a
--- heartbeat are HOT updates. fillfactor leaves as much room on a page as its tasks take: a claim writes each anew beside
--- the old one, and a settle writes it where the old one was. lease_token 0 means that there is no lease.
+-- queue_rank is -priority of a ready task, and of a running one whose claim left it; else NULL. queue_at is when the task
+-- became ready last. due_at is set only while a task is delayed or failed, dead_at only while it is a dead letter. No index
+-- names status, completed_at or lease_until: so a heartbeat is a HOT update, and either the claim or the completion is, by
+-- which of them takes the rank away. fillfactor leaves as much room on a page as its tasks take: a claim writes each anew
+-- beside the old one, and a completion writes it where the old one was. lease_token 0 means that there is no lease.
 -- unique_held is 1 while the unique key is held.
 CREATE TABLE {table} (
     shard         smallint    NOT NULL,
@@ -37,11 +38,11 @@ CREATE TABLE {table} (
     PRIMARY KEY (shard, id),
     -- What each state sets and what it does not. The server reads the text of a CHECK anew in each statement that writes
     -- rows, and that takes as long as the text is: hence one that says it in few words.
-    CHECK (num_nonnulls(queue_rank, due_at, lease_until, completed_at) = 1
+    CHECK (num_nonnulls(due_at, lease_until, completed_at) = least(status, 1)
         AND (dead_at IS NULL OR completed_at IS NOT NULL)
         AND CASE
-            WHEN queue_rank IS NOT NULL THEN status = 0::smallint
             WHEN lease_until IS NOT NULL THEN status = 2::smallint
+            WHEN queue_rank IS NOT NULL THEN status = 0::smallint
             WHEN due_at IS NOT NULL THEN status = ANY ('{1,4}'::smallint[])
             WHEN dead_at IS NOT NULL THEN status = 5::smallint
             ELSE status = ANY ('{3,6}'::smallint[])
@@ -49,7 +50,7 @@ CREATE TABLE {table} (
         AND (unique_held IS NULL) = (unique_key IS NULL OR status = ANY ('{3,5,6}'::smallint[])))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
--- Claims: the ready tasks of a type in their order, and nothing else.
+-- Claims: the ready tasks of a type in their order, and running ones that keep their rank.
 CREATE INDEX {table}_ready ON {table} (shard, type, queue_rank, queue_at) WHERE queue_rank IS NOT NULL;
 
 -- Promotion: over all types, earliest first, and never over what is not due.

@@ -12,6 +12,17 @@ use crate::totals::Totals;
 pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.scheduled_at, t.started_at, t.attempts, t.max_retries, \
      t.last_error, t.created_at, t.region, t.unique_key, t.reclaims, t.metadata, t.lease_number, t.queue_at";
 
+/// What a claim does with the rank of a task, and so with its place in the claim index. Only one of claim and completion can
+/// be a HOT update, which writes no index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rank {
+    /// It takes it away: the completion is a HOT update.
+    Taken,
+    /// It leaves it until the task ends or waits again: the claim is a HOT update, which is of use where a completion deletes
+    /// the row.
+    Left,
+}
+
 /// The claims that start from known places of the index.
 #[derive(Debug, Clone)]
 pub(crate) struct Ahead {
@@ -60,7 +71,8 @@ pub(crate) struct Literal {
 }
 
 impl Literal {
-    pub(crate) fn new(table: &TableName) -> Self {
+    pub(crate) fn new(table: &TableName, rank: Rank) -> Self {
+        let claim = |ready: &str| claim(table, ready, rank);
         Self {
             name: "postgres",
             version: "SELECT current_setting('server_version')",
@@ -73,12 +85,12 @@ impl Literal {
             insert_one: insert_one(table),
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
-            claim: claim(table, ready::ONE_TYPE),
-            claim_many: ready::many_types().map(|ready| claim(table, ready)),
+            claim: claim(ready::ONE_TYPE),
+            claim_many: ready::many_types().map(claim),
             ahead: Some(Ahead {
-                claim: claim(table, ready::ONE_TYPE_AHEAD),
-                claim_many: ready::many_places().map(|ready| claim(table, ready)),
-                claim_gaps: claim(table, &ready::gaps()),
+                claim: claim(ready::ONE_TYPE_AHEAD),
+                claim_many: ready::many_places().map(claim),
+                claim_gaps: claim(&ready::gaps()),
             }),
             complete: complete(table),
             complete_and_delete: complete_and_delete(table),
@@ -163,10 +175,14 @@ fn insert_plain(table: &TableName, [task_type, priority, max_retries, metadata]:
 /// `= ANY(ARRAY(…))` evaluates the locking subquery once: joined or `IN`, a nested loop may run it again and claim
 /// beyond the limit. `status + 0` keeps stale statistics of the status from changing the plan. The lease's end is a
 /// subquery so that it is computed once, not for each row.
-fn claim(table: &TableName, ready: &str) -> String {
+fn claim(table: &TableName, ready: &str, rank: Rank) -> String {
+    let rank = match rank {
+        Rank::Taken => "queue_rank = NULL, ",
+        Rank::Left => "",
+    };
     let (ready, shards) = (ready.replace("{table}", table.as_str()), table.shards());
     format!(
-        "WITH u AS (UPDATE {table} AS t SET status = 2, queue_rank = NULL, attempts = t.attempts + 1, \
+        "WITH u AS (UPDATE {table} AS t SET status = 2, {rank}attempts = t.attempts + 1, \
          lease_token = $2, lease_number = t.lease_number + 1, \
          lease_until = (SELECT now() + $5::bigint * interval '1 microsecond'), heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
@@ -184,11 +200,12 @@ fn claim(table: &TableName, ready: &str) -> String {
 const HELD: &str = "t.shard = $3 AND t.id = ANY($1::uuid[]) \
      AND t.lease_token = ($2::int8[])[width_bucket(t.id, $1::uuid[])] AND t.status + 0 = 2";
 
-/// $1 ids in ascending order, $2 tokens, $3 shard, $4 tokens of claims whose tasks are all settled.
+/// $1 ids in ascending order, $2 tokens, $3 shard, $4 tokens of claims whose tasks are all settled. The rank is there still if
+/// the claim left it.
 fn complete(table: &TableName) -> String {
     let change = format!(
-        "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
-         updated_at = now() WHERE {HELD}"
+        "UPDATE {table} AS t SET status = 3, queue_rank = NULL, completed_at = now(), lease_until = NULL, \
+         unique_held = NULL, updated_at = now() WHERE {HELD}"
     );
     completed(table, &change)
 }

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{CLAIMED, Literal, completed};
+use crate::claim::{CLAIMED, Literal, Rank, completed};
 use crate::cleanup::Cleaning;
 use crate::error::failure;
 use crate::migrate::{create_schema, newest, record};
@@ -26,7 +26,7 @@ const FOLD_MAX: usize = 2_000;
 /// The literal statements for one table. `hints`: whether claims name their index.
 pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
     let ready = if hints { format!("{table}@{}_ready", table.name()) } else { table.to_string() };
-    let postgres = Literal::new(table);
+    let postgres = Literal::new(table, Rank::Taken);
     Literal {
         name: "cockroach",
         version: "SELECT ltrim(split_part(version(), ' ', 3), 'v')",

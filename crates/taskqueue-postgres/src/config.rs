@@ -8,8 +8,9 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::{Error, Result, Shards};
-use taskqueue_sql::{Options, TableName};
+use taskqueue_sql::{Completed, Options, TableName};
 
+use crate::claim::Rank;
 use taskqueue_sql::cursor::Scanning;
 
 /// Which server speaks PostgreSQL's protocol at the other end.
@@ -91,6 +92,10 @@ pub struct PostgresConfig {
     /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
     #[doc(hidden)]
     pub scanning: Scanning,
+    /// Whether claims leave the rank of a task, and with it its place in the claim index. None: where completed tasks are
+    /// deleted.
+    #[doc(hidden)]
+    pub leaves_rank: Option<bool>,
     /// An expression that stands for `now()` in every statement; tests put a clock here that they move.
     #[doc(hidden)]
     pub now_sql: Option<&'static str>,
@@ -149,6 +154,7 @@ impl PostgresConfig {
             wake_up: WakeUpMode::default(),
             index_hints: true,
             scanning: Scanning::default(),
+            leaves_rank: None,
             now_sql: None,
             source,
         }
@@ -168,6 +174,12 @@ impl PostgresConfig {
             Some(schema) => self.options.table.in_schema(schema),
             None => Ok(self.options.table.clone()),
         }
+    }
+
+    /// What claims do with a task's rank.
+    pub(crate) fn rank(&self) -> Rank {
+        let deletes = self.options.completed == Completed::Delete;
+        if self.leaves_rank.unwrap_or(deletes) { Rank::Left } else { Rank::Taken }
     }
 
     /// How many shards were asked for.
@@ -217,6 +229,7 @@ impl fmt::Debug for PostgresConfig {
             .field("wake_up", &self.wake_up)
             .field("index_hints", &self.index_hints)
             .field("scanning", &self.scanning)
+            .field("leaves_rank", &self.leaves_rank)
             .field("now_sql", &self.now_sql)
             .finish()
     }

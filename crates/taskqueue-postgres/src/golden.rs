@@ -7,7 +7,7 @@ use taskqueue_conformance::assert_golden;
 use taskqueue_core::Shard;
 use taskqueue_sql::{Statements, TableName, samples};
 
-use crate::claim::Literal;
+use crate::claim::{Literal, Rank};
 use crate::cockroach;
 use crate::flavour::PostgresFlavour;
 
@@ -16,7 +16,10 @@ const NOT_SENT: [&str; 6] = ["finished", "remove", "open_counts", "oldest_pendin
 
 /// Every text for PostgreSQL, by name.
 pub(crate) fn texts() -> Vec<(&'static str, String)> {
-    texts_of(Literal::new(&TableName::default()))
+    let table = TableName::default();
+    let mut texts = texts_of(Literal::new(&table, Rank::Taken));
+    texts.push(("claim_in_place", Literal::new(&table, Rank::Left).claim));
+    texts
 }
 
 fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {

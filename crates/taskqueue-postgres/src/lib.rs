@@ -102,7 +102,7 @@ impl PostgresQueue {
         let is_single = config.prepared_statements
             && session::is_read_committed(&connections, config.statement_timeout).await?;
         let literal = match engine {
-            Engine::Postgres => Literal::new(table),
+            Engine::Postgres => Literal::new(table, config.rank()),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);

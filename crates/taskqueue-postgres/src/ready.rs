@@ -1,9 +1,12 @@
 //! Which tasks a claim takes: the subqueries of its statement that find ready tasks in claim order and lock them. They
 //! name rows by `ctid`, and what they bind is listed where they are put together, in `claim.rs`.
+//!
+//! A running task may have kept its place in the index, and is passed over by `status + 0 <> 2`: of that the planner takes nearly all
+//! rows to be true, whatever was running when the statistics were made.
 
 /// The ready tasks of the one type $1, in claim order.
 pub(crate) const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
+     AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
      ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
 
 /// As `ONE_TYPE`, in the ranks $8, highest priority first, each from its place $9 on. The places are looked through one
@@ -12,7 +15,7 @@ pub(crate) const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND
 pub(crate) const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($8::bigint[], $9::timestamptz[]) AS k(rank, at) \
      CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
      AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $10::bigint * interval '1 microsecond') \
-     ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
+     AND status + 0 <> 2 ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
      WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
 
 /// The ready tasks of one of the types $1.
@@ -76,7 +79,7 @@ pub(crate) fn gaps() -> String {
 fn heads(kinds: &str, of_kind: &str) -> String {
     format!(
         "SELECT h.ctid FROM {kinds} CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {{table}} \
-         WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type {of_kind}\
+         WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type {of_kind}AND status + 0 <> 2 \
          ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
          WHERE NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = k.type) \
          ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512"
@@ -95,7 +98,7 @@ fn merge(branches: usize, of_kind: &str) -> String {
     let branch = |number: usize| {
         let branch = format!(
             "(SELECT ctid, queue_rank, queue_at FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {of_kind} \
-             AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = ($1::text[])[{{n}}]) \
+             AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = ($1::text[])[{{n}}]) \
              ORDER BY queue_rank, queue_at LIMIT $4 + 512)"
         );
         branch.replace("{n}", &number.to_string())

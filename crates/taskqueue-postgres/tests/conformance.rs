@@ -27,13 +27,22 @@ struct Postgres {
     shards: u16,
 }
 
+impl Postgres {
+    /// Whether claims leave the rank of a task, as where completed tasks are deleted: with several shards, and behind a
+    /// pooler with one.
+    fn leaves_rank(&self) -> bool {
+        self.shards > 1 || !support::prepares()
+    }
+}
+
 #[async_trait::async_trait]
 impl Harness for Postgres {
     async fn fresh(&self, options: Options) -> Box<dyn Fixture> {
         let database = Database::take().await;
-        let queue = open(&database, &options, Some(self.shards)).await;
+        let leaves_rank = self.leaves_rank();
+        let queue = open(&database, &options, Some(self.shards), leaves_rank).await;
         queue.migrate().await.expect("the database takes the tables");
-        Box::new(PostgresFixture { queue, options, database })
+        Box::new(PostgresFixture { queue, options, database, leaves_rank })
     }
 
     fn is_ordered(&self) -> bool {
@@ -42,7 +51,12 @@ impl Harness for Postgres {
 }
 
 /// `shards`: none where the queue is to find out.
-async fn open(database: &Database, options: &Options, shards: Option<u16>) -> PostgresQueue {
+async fn open(
+    database: &Database,
+    options: &Options,
+    shards: Option<u16>,
+    leaves_rank: bool,
+) -> PostgresQueue {
     let prepares = support::prepares();
     let cached = if prepares { 100 } else { 0 };
     let pool = PgPoolOptions::new()
@@ -57,6 +71,7 @@ async fn open(database: &Database, options: &Options, shards: Option<u16>) -> Po
     config.dialect = Some(Engine::Postgres);
     config.pooler = if prepares { Pooler::Direct } else { Pooler::Transaction };
     config.shards = shards;
+    config.leaves_rank = Some(leaves_rank);
     config.options.visibility_timeout = options.visibility_timeout;
     config.options.retry = options.retry.clone();
     config.options.payload_bytes_max = options.payload_bytes_max;
@@ -68,6 +83,7 @@ struct PostgresFixture {
     queue: PostgresQueue,
     options: Options,
     database: Database,
+    leaves_rank: bool,
 }
 
 #[async_trait::async_trait]
@@ -77,7 +93,7 @@ impl Fixture for PostgresFixture {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn Queue>> {
-        Some(Arc::new(open(&self.database, &self.options, None).await))
+        Some(Arc::new(open(&self.database, &self.options, None, self.leaves_rank).await))
     }
 
     async fn now(&self) -> Timestamp {

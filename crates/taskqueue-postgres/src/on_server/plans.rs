@@ -1,6 +1,6 @@
 //! Guards over the plans that a real PostgreSQL makes of the statements, on 100,000 finished tasks and a few others of
 //! skewed types, with fresh statistics and with those from before the tasks were finished; and over what must hold
-//! whatever the plan: no claim goes beyond its limit, and completions are HOT.
+//! whatever the plan: no claim goes beyond its limit, and which updates are HOT.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -10,7 +10,7 @@ use taskqueue_core::TaskId;
 use taskqueue_migrations::POSTGRES;
 use taskqueue_sql::TableName;
 
-use crate::claim::Literal;
+use crate::claim::{Literal, Rank};
 use crate::golden::texts;
 
 /// One task in a hundred is of the type `rare`. All are ready at first, as the statistics may remember them.
@@ -22,7 +22,7 @@ const FILL: &str = "ALTER TABLE tasks SET (autovacuum_enabled = false); \
      FROM generate_series(1, 102000) AS n; ANALYZE tasks";
 
 /// Finished but for 1,000 ready, 500 delayed and 500 running ones; one finished in a thousand is a dead letter.
-const AGE: &str = "UPDATE tasks SET queue_rank = NULL, status = s, completed_at = CASE WHEN s IN (3, 5) THEN now() END, \
+const AGE: &str = "UPDATE tasks SET queue_rank = CASE WHEN s = 2 THEN queue_rank END, status = s, completed_at = CASE WHEN s IN (3, 5) THEN now() END, \
      dead_at = CASE WHEN s = 5 THEN now() END, due_at = CASE WHEN s = 1 THEN now() END, started_at = now(), \
      lease_token = 7, lease_until = CASE WHEN s = 2 THEN now() END FROM (SELECT id AS of, CASE WHEN n > 101500 THEN 2 \
      WHEN n > 101000 THEN 1 WHEN n % 1000 = 7 THEN 5 ELSE 3 END AS s \
@@ -144,7 +144,7 @@ async fn run(connection: &mut PgConnection, sql: String) -> Vec<PgRow> {
 /// The text of a statement and the values that it is executed with.
 fn statement(name: &str) -> (String, String) {
     let text = |name: &str| texts().into_iter().find(|(other, _)| *other == name).unwrap().1;
-    let literal = Literal::new(&TableName::default());
+    let literal = Literal::new(&TableName::default(), Rank::Left);
     match name {
         "claim_of_64" => (literal.claim_many.serving(64).to_owned(), values(name).to_owned()),
         "claim_of_64_ahead" => {
@@ -286,37 +286,44 @@ async fn no_claim_goes_beyond_its_limit_whatever_the_plan() {
 }
 
 #[tokio::test]
-async fn heartbeats_and_completions_of_a_batch_are_hot_updates() {
+async fn of_claim_and_completion_one_is_a_hot_update_and_a_heartbeat_always() {
     // Those of the rare type stand on pages of their own, so that there is room whatever has been pruned.
     const BATCH: i64 = 10;
-    let database = Database::create().await;
-    let mut connection = database.connect().await;
-    let counts = "SELECT pg_stat_get_xact_tuples_hot_updated('tasks'::regclass)";
-    let (claim, _) = statement("claim");
-    run(&mut connection, format!("PREPARE c AS {claim}")).await;
-    let claimed =
-        run(&mut connection, format!("EXECUTE c ('rare', 9, 'ada', {BATCH}, 60000000, 0::int2, false)"))
-            .await;
-    assert_eq!(claimed.len() as i64, BATCH);
-    let mut ids: Vec<String> = claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
-    ids.sort_unstable();
-    let leases = format!("'{{{}}}', '{{{}}}'", ids.join(","), vec!["9"; ids.len()].join(","));
-    for (name, more) in [("heartbeat", ", 60000000, 0::int2"), ("complete", ", 0::int2, '{}'")] {
-        let (text, _) = statement(name);
-        run(&mut connection, format!("PREPARE {name} AS {text}")).await;
-        run(&mut connection, "BEGIN".to_owned()).await;
-        let before: i64 = run(&mut connection, counts.to_owned()).await[0].get(0);
-        let done = run(&mut connection, format!("EXECUTE {name} ({leases}{more})")).await;
-        // A completion answers with one array.
-        let rows = if name == "complete" { done[0].get::<Vec<uuid::Uuid>, _>(0).len() } else { done.len() };
-        assert_eq!(rows as i64, BATCH, "{name}");
-        let hot: i64 = run(&mut connection, counts.to_owned()).await[0].get(0);
-        run(&mut connection, "COMMIT".to_owned()).await;
-        assert_eq!(
-            hot - before,
-            BATCH,
-            "{name}: an index has a column that it changes, or the pages are too full"
-        );
+    for (rank, hot) in [(Rank::Taken, [0, BATCH, BATCH]), (Rank::Left, [BATCH, BATCH, 0])] {
+        let database = Database::create().await;
+        let mut connection = database.connect().await;
+        let literal = Literal::new(&TableName::default(), rank);
+        for (name, text) in
+            [("claim", literal.claim), ("heartbeat", literal.heartbeat), ("complete", literal.complete)]
+        {
+            run(&mut connection, format!("PREPARE {name} AS {text}")).await;
+        }
+        let claim = format!("EXECUTE claim ('rare', 9, 'ada', {BATCH}, 60000000, 0::int2, false)");
+        let (claimed, of_claim) = hot_updates(&mut connection, &claim).await;
+        assert_eq!(claimed.len() as i64, BATCH);
+        let mut ids: Vec<String> =
+            claimed.iter().map(|row| row.get::<uuid::Uuid, _>(0).to_string()).collect();
+        ids.sort_unstable();
+        let leases = format!("'{{{}}}', '{{{}}}'", ids.join(","), vec!["9"; ids.len()].join(","));
+        let heartbeat = format!("EXECUTE heartbeat ({leases}, 60000000, 0::int2)");
+        let (extended, of_heartbeat) = hot_updates(&mut connection, &heartbeat).await;
+        assert_eq!(extended.len() as i64, BATCH);
+        let complete = format!("EXECUTE complete ({leases}, 0::int2, '{{}}')");
+        let (completed, of_completion) = hot_updates(&mut connection, &complete).await;
+        assert_eq!(completed[0].get::<Vec<uuid::Uuid>, _>(0).len() as i64, BATCH);
+        let cause = "an index has a column that it changes, or the pages are too full";
+        assert_eq!([of_claim, of_heartbeat, of_completion], hot, "{rank:?}: {cause}");
+        database.drop().await;
     }
-    database.drop().await;
+}
+
+/// What a statement answers, and how many HOT updates it makes.
+async fn hot_updates(connection: &mut PgConnection, execute: &str) -> (Vec<PgRow>, i64) {
+    const COUNT: &str = "SELECT pg_stat_get_xact_tuples_hot_updated('tasks'::regclass)";
+    run(connection, "BEGIN".to_owned()).await;
+    let before: i64 = run(connection, COUNT.to_owned()).await[0].get(0);
+    let rows = run(connection, execute.to_owned()).await;
+    let after: i64 = run(connection, COUNT.to_owned()).await[0].get(0);
+    run(connection, "COMMIT".to_owned()).await;
+    (rows, after - before)
 }
