@@ -114,18 +114,24 @@ impl Dispatcher<'_> {
             () = pipe.tokens.stop.cancelled() => return,
             () = pipe.slots.freed() => return,
             () = self.wake.notified() => self.poll.restart(),
-            () = tokio::time::sleep_until(self.poll.at()) => self.poll.slow_down(),
+            () = tokio::time::sleep_until(self.poll.idle_at()) => self.poll.slow_down(),
         }
         pipe.slots.refresh();
     }
 
     async fn claim_all(&mut self, asks: Vec<Ask>) -> Result<()> {
+        let mut is_empty = true;
         for ask in asks {
             let limit = ask.limit.min(self.pipe.slots.room());
             if limit > 0 && self.claim(Ask { limit, ..ask }).await? > 0 {
+                is_empty = false;
                 self.is_drained = false;
                 self.poll.quicken(self.wake.hears_others());
             }
+        }
+        if is_empty {
+            // From the end of the look: one that takes longer than the wait would be followed by the next at once.
+            self.poll.restart();
         }
         Ok(())
     }

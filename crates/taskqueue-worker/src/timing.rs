@@ -54,10 +54,15 @@ impl Poll {
     }
 
     /// There was work: more may follow soon. A look that is due sooner stays due, or steady work of one type
-    /// would put it off for ever.
+    /// would put it off for ever; while there is work one at times is enough.
     pub(crate) fn quicken(&mut self, hears_others: bool) {
         self.wait = Self::quick(self.longest, hears_others);
-        self.at = self.at.min(later(Instant::now(), jittered(self.wait)));
+        self.at = self.at.min(later(Instant::now(), jittered(Self::quick(self.longest, true))));
+    }
+
+    /// When the next look is due if there is nothing to do until then.
+    pub(crate) fn idle_at(&self) -> Instant {
+        self.at.min(later(Instant::now(), jittered(self.wait)))
     }
 
     fn quick(longest: Duration, hears_others: bool) -> Duration {
@@ -65,7 +70,7 @@ impl Poll {
         (longest / part).max(Self::QUICK_MIN).min(longest)
     }
 
-    /// Starts the current wait anew.
+    /// Starts the current wait anew: there was a look just now.
     pub(crate) fn restart(&mut self) {
         self.at = later(Instant::now(), jittered(self.wait));
     }
@@ -97,7 +102,8 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 64]);
         poll.quicken(false);
         assert_eq!(poll.wait, SECOND);
-        assert!(poll.at() <= Instant::now() + SECOND);
+        assert!(poll.idle_at() <= Instant::now() + SECOND);
+        assert!(poll.at() <= Instant::now() + 8 * SECOND);
     }
 
     #[test]

@@ -219,6 +219,51 @@ async fn an_idle_worker_slows_down_to_one_look_a_poll_interval() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_whose_claims_take_long_rests_as_long_between_them() {
+    let spy = Spy::slow(queue(), 20 * SECOND);
+    let builder = Worker::builder(spy.clone()).data_arc(Gate::closed()).handler(at_gate);
+    let running = builder.poll_interval(10 * SECOND).build().unwrap().start();
+
+    tokio::time::sleep(1000 * SECOND).await;
+
+    // Each takes 28 to 30 s with the rest after it, and a few quick ones come first.
+    let looks = spy.calls(Call::Dequeue).len();
+    assert!((33..=40).contains(&looks), "{looks} looks");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_also_where_a_claim_takes_longer_than_the_poll_interval() {
+    let spy = Spy::slow(queue(), 20 * SECOND);
+    let gate = Gate::closed();
+    gate.open_for(1);
+    spy.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(gate).handler(at_gate);
+
+    let report = tokio::time::timeout(600 * SECOND, builder.build().unwrap().drain()).await;
+
+    assert_eq!(report.expect("it ends").completed, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_work_a_worker_that_hears_of_nobody_looks_again_soon() {
+    let spy = Spy::deaf(queue());
+    let gate = Gate::closed();
+    gate.open_for(2);
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.build().unwrap().start();
+    spy.enqueue(Number { n: 1 }).await.unwrap();
+    gate.wait_for(1).await;
+
+    let enqueued = Instant::now();
+    spy.enqueue(Number { n: 2 }).await.unwrap();
+    gate.wait_for(2).await;
+
+    assert!(enqueued.elapsed() <= SECOND / 50, "{:?}", enqueued.elapsed());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_claims_are_repeated_after_growing_waits_until_they_succeed() {
     let spy = Spy::on(queue());
     let gate = Gate::closed();

@@ -28,6 +28,8 @@ struct Log {
     wake_up: WakeUp,
     is_deaf: bool,
     takes_extra_claims: bool,
+    /// How long each claim takes.
+    claims_take: Duration,
 }
 
 /// The spy. Clones share what they saw.
@@ -50,6 +52,11 @@ impl Spy {
     /// A spy that answers extra claims as the others, as if several could commit at once.
     pub fn taking_extra_claims(queue: MemoryQueue) -> Self {
         Self { queue, log: Arc::new(Log { takes_extra_claims: true, ..Log::default() }) }
+    }
+
+    /// A deaf spy each of whose claims takes so long.
+    pub fn slow(queue: MemoryQueue, claims_take: Duration) -> Self {
+        Self { queue, log: Arc::new(Log { is_deaf: true, claims_take, ..Log::default() }) }
     }
 
     /// Lets the next `times` calls of this kind fail as a database does that cannot be reached.
@@ -86,6 +93,7 @@ impl Queue for Spy {
     }
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         self.pass(if request.is_extra { Call::ExtraDequeue } else { Call::Dequeue }, request.limit)?;
+        tokio::time::sleep(self.log.claims_take).await;
         let is_extra = request.is_extra && !self.log.takes_extra_claims;
         self.queue.dequeue_many(&ClaimRequest { is_extra, ..request.clone() }).await
     }
