@@ -95,6 +95,9 @@ pub(crate) async fn search<'c>(
 ) -> Attempt<Found<'c>> {
     let cursors = dialect.cursors();
     let start = |task_type| match claiming.types.len() {
+        2..=TYPES_MAX if !claiming.is_extra => {
+            Start::new(cursors, shard, task_type, false).among_others(cursors, shard)
+        }
         1..=TYPES_MAX => Start::new(cursors, shard, task_type, claiming.is_extra),
         _ => Start::everywhere(task_type),
     };
@@ -245,15 +248,33 @@ impl<'c> Start<'c> {
         Self { task_type, reach: Reach::Everywhere, ranges: Vec::new() }
     }
 
+    /// Where to look when other types are looked for as well: they may have enough, of less priority than what the last look
+    /// from the head did not come to.
+    fn among_others(self, cursors: &Cursors, shard: Shard) -> Self {
+        if self.reach == Reach::Everywhere {
+            return self;
+        }
+        match self.with_gaps(cursors, shard) {
+            wider if wider.reach == Reach::Gaps => wider,
+            _ => self,
+        }
+    }
+
     /// Where to look when that was not enough.
     fn wider(&self, cursors: &Cursors, shard: Shard) -> Self {
         let types = from_ref(self.task_type);
         if self.reach == Reach::Everywhere || cursors.may_scan(shard, types, Instant::now()) {
             return Self::everywhere(self.task_type);
         }
+        if self.reach == Reach::Gaps { self.clone() } else { self.with_gaps(cursors, shard) }
+    }
+
+    /// Back from its places, and in the gaps if there are any.
+    fn with_gaps(&self, cursors: &Cursors, shard: Shard) -> Self {
         let back = |range: &Range| Range { back: LOOK_BACK, ..*range };
         let mut ranges: Vec<Range> = self.ranges.iter().map(back).collect();
-        ranges.extend(cursors.gaps(shard, types).iter().filter_map(Range::of_gap));
+        let gaps = cursors.gaps(shard, from_ref(self.task_type));
+        ranges.extend(gaps.iter().filter_map(Range::of_gap));
         let reach = if ranges.len() > self.ranges.len() { Reach::Gaps } else { Reach::Back };
         Self { task_type: self.task_type, reach, ranges }
     }

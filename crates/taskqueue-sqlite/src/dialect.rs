@@ -19,7 +19,7 @@ use taskqueue_sql::{
 };
 
 use crate::claim::{Sql, TYPES_MAX};
-use crate::config::SqliteConfig;
+use crate::config::{Place, SqliteConfig};
 use crate::encode::{NewRow, ids_json, leases_json, reclaims_json, settles_json};
 use crate::error::failure;
 use crate::query::{Query, bind_values, fields};
@@ -314,8 +314,11 @@ impl Dialect for SqliteDialect {
     }
 
     fn hear(&self, wake_up: &WakeUp) {
-        if let Some(watch) = &self.watch {
-            watch.hear(&self.writer, wake_up);
+        match &self.watch {
+            Some(watch) => watch.hear(&self.writer, wake_up),
+            // Nobody else can open it.
+            None if self.config.place == Place::Memory => wake_up.set_hears_others(true),
+            None => {}
         }
     }
 

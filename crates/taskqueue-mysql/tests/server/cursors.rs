@@ -52,6 +52,23 @@ async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_
     }
 }
 
+/// The scan of one type was cut off, and the other type, of which all is known, has enough.
+async fn what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_of_others(server: Server) {
+    let (producer, database) = fresh(server).await;
+    let queue = scanning(&database, NEVER_AGAIN).await;
+    let enqueue = async |kinds: &[(&str, i32)]| {
+        producer.enqueue_many(kinds.iter().map(of_kind).collect()).await.unwrap();
+    };
+    enqueue(&[("mail", 9), ("mail", 5), ("image", 1)]).await;
+    assert_eq!(claim_of(&queue, &["mail"], 1).await.len(), 1);
+    assert_eq!(claim_of(&queue, &["image"], 2).await.len(), 1);
+    enqueue(&[("image", 1)]).await;
+
+    let claims = claim_of(&queue, &TYPES, 1).await;
+
+    assert_eq!(claims[0].task.priority, Priority(5));
+}
+
 /// A task of another process that became ready so long before now, and is committed after later ones were claimed.
 async fn late(producer: &MysqlQueue, database: &Database, milliseconds: u32) {
     producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
@@ -87,6 +104,7 @@ async fn what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan(server:
 }
 
 on! {
+    what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_of_others
     kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another
     what_became_ready_a_moment_ago_behind_a_cursor_is_claimed_without_a_scan
     what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan

@@ -22,8 +22,8 @@ const FILL: &str = "ALTER TABLE tasks SET (autovacuum_enabled = false); \
      FROM generate_series(1, 102000) AS n; ANALYZE tasks";
 
 /// Finished but for 1,000 ready, 500 delayed and 500 running ones; one finished in a thousand is a dead letter.
-const AGE: &str = "UPDATE tasks SET queue_rank = CASE WHEN s = 2 THEN queue_rank END, status = s, completed_at = CASE WHEN s IN (3, 5) THEN now() END, \
-     dead_at = CASE WHEN s = 5 THEN now() END, due_at = CASE WHEN s = 1 THEN now() END, started_at = now(), \
+const AGE: &str = "UPDATE tasks SET queue_rank = CASE WHEN s = 2 THEN queue_rank END, status = s, \
+     completed_at = CASE WHEN s IN (3, 5) THEN now() END, dead_at = CASE WHEN s = 5 THEN now() END, due_at = CASE WHEN s = 1 THEN now() END, started_at = now(), \
      lease_token = 7, lease_until = CASE WHEN s = 2 THEN now() END FROM (SELECT id AS of, CASE WHEN n > 101500 THEN 2 \
      WHEN n > 101000 THEN 1 WHEN n % 1000 = 7 THEN 5 ELSE 3 END AS s \
      FROM (SELECT id, ('x' || right(id::text, 8))::bit(32)::int AS n FROM tasks) AS numbered \

@@ -75,6 +75,11 @@ impl Spy {
         self.log.settles_are_held.send_replace(are_held);
     }
 
+    /// In paused time.
+    async fn wait_for_the_store(&self) {
+        tokio::time::sleep(self.log.claims_take).await;
+    }
+
     fn pass(&self, call: Call, rows: usize) -> Result<()> {
         self.log.calls.lock().unwrap().push((call, rows));
         let failures = &self.log.failures[call as usize];
@@ -93,7 +98,7 @@ impl Queue for Spy {
     }
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         self.pass(if request.is_extra { Call::ExtraDequeue } else { Call::Dequeue }, request.limit)?;
-        tokio::time::sleep(self.log.claims_take).await;
+        self.wait_for_the_store().await;
         let is_extra = request.is_extra && !self.log.takes_extra_claims;
         self.queue.dequeue_many(&ClaimRequest { is_extra, ..request.clone() }).await
     }
