@@ -131,8 +131,8 @@ impl SqliteConfig {
     }
 
     /// Whether a queue on which workers wait watches the file, and rouses them when another process, or another
-    /// connection of this one, has changed it: within 2 ms while that goes on, within 10 ms after a second of
-    /// quiet, at a hundredth of a processor or less. Default true; without it they find such tasks when they poll.
+    /// connection of this one, has changed it: within 2 ms while that goes on, within 25 ms after a tenth of a
+    /// second of quiet, which then takes about a hundredth of a processor. Default true; without it they find such tasks when they poll.
     pub fn watches(mut self, watches: bool) -> Self {
         self.watches = watches;
         self

@@ -13,9 +13,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 /// How often the file is looked at while others change it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 /// How often after that.
-const QUIET_INTERVAL: Duration = Duration::from_millis(10);
+const QUIET_INTERVAL: Duration = Duration::from_millis(25);
 /// How long after a change more are expected.
-const QUIET_AFTER: Duration = Duration::from_secs(1);
+const QUIET_AFTER: Duration = Duration::from_millis(100);
 /// The shortest time between two wake-ups: workers of several processes would ask each time one of them settles.
 const WAKE_INTERVAL: Duration = Duration::from_millis(10);
 
