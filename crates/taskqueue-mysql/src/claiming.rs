@@ -11,7 +11,7 @@ use crate::batch::micros;
 use crate::claim::{LIST_MAX, claim_sets, padded};
 use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
-use crate::search::{Way, search};
+use crate::search::search;
 use crate::width;
 use crate::wire::{self, bind_ids};
 
@@ -29,7 +29,7 @@ pub(crate) async fn claim(
             return Ok(Vec::new());
         }
     }
-    let mut found = search(dialect, &mut *connection, shard, claiming, Way::Take).await?;
+    let mut found = search(dialect, &mut *connection, shard, claiming).await?;
     let claimed =
         Claimed { claiming, now: found.now, until: found.now + micros(claiming.visibility_timeout) };
     let mut rows = std::mem::take(&mut found.tasks)
@@ -47,20 +47,6 @@ pub(crate) async fn claim(
     found.tell(dialect.cursors(), shard);
     rows.sort_unstable_by_key(|(place, _)| *place);
     rows.into_iter().map(|(_, row)| row.claim()).collect()
-}
-
-/// Whether a claim would find nothing, by the same look without what locks: one round trip where a claim takes three. What
-/// fails is left to the claim, which finds itself a connection that works.
-pub(crate) async fn sees_none(dialect: &MysqlDialect, shard: Shard, claiming: &Claiming) -> Attempt<bool> {
-    let mut connection = dialect.connections().acquire().await.map_err(failure)?;
-    let Ok(found) = search(dialect, &mut connection, shard, claiming, Way::Look).await else {
-        return Ok(false);
-    };
-    connection.done();
-    if !found.is_enough {
-        found.tell(dialect.cursors(), shard);
-    }
-    Ok(!found.is_enough)
 }
 
 /// What a claim makes of its rows. The time is the server's, read with the heads.

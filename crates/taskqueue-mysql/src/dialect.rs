@@ -37,7 +37,7 @@ pub(crate) struct MysqlDialect {
     cursors: Cursors,
     sharding: Sharding,
     engine: Engine,
-    works_at_once: bool,
+    inserts_at_once: bool,
     statement_timeout: Duration,
     contention_retries_max: u32,
 }
@@ -57,7 +57,7 @@ impl MysqlDialect {
             cursors: Cursors::new(config.scanning),
             sharding,
             engine,
-            works_at_once: engine != Engine::Vitess && matches!(config.source, Source::Url(_)),
+            inserts_at_once: engine != Engine::Vitess && matches!(config.source, Source::Url(_)),
             statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
         }
@@ -221,12 +221,7 @@ impl Dialect for MysqlDialect {
     /// Only where no connection can have a transaction open, in which they would be lost: a pool of the caller's may. On
     /// Vitess the session's settings are not known.
     async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
-        Ok(self.works_at_once && insert::insert_all(self, shard, tasks).await?)
-    }
-
-    /// Where [`insert_all`](Self::insert_all) is: in a transaction that was left open it would see what was there then.
-    async fn sees_none(&self, shard: Shard, claiming: &Claiming) -> Attempt<bool> {
-        Ok(self.works_at_once && !claiming.is_extra && claiming::sees_none(self, shard, claiming).await?)
+        Ok(self.inserts_at_once && insert::insert_all(self, shard, tasks).await?)
     }
 
     async fn insert(

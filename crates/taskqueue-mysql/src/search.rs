@@ -35,8 +35,7 @@ pub(crate) struct Found<'c> {
     starts: Vec<Start<'c>>,
     /// The last places of all types.
     places: Places,
-    /// Of a look: whether there is anything.
-    pub(crate) is_enough: bool,
+    is_enough: bool,
     began: Instant,
     ended: Instant,
 }
@@ -76,22 +75,12 @@ const EVER: NaiveDateTime = match NaiveDate::from_ymd_opt(1, 1, 1) {
     None => unreachable!(),
 };
 
-/// What a search does with what it finds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// It locks it.
-    Take,
-    /// It only tells whether there is any.
-    Look,
-}
-
 /// Finds tasks to claim, in claim order within each type.
 pub(crate) async fn search<'c>(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     claiming: &'c Claiming,
-    way: Way,
 ) -> Attempt<Found<'c>> {
     let cursors = dialect.cursors();
     let start = |task_type| match claiming.types.len() {
@@ -102,14 +91,14 @@ pub(crate) async fn search<'c>(
         _ => Start::everywhere(task_type),
     };
     let starts = claiming.types.iter().map(start).collect();
-    let found = find(dialect, &mut *connection, shard, claiming, starts, way).await?;
+    let found = find(dialect, &mut *connection, shard, claiming, starts).await?;
     if found.is_enough || claiming.is_extra {
         return Ok(found);
     }
     let starts: Vec<_> = found.starts.iter().map(|start| start.wider(cursors, shard)).collect();
     let is_wider = found.starts.iter().zip(&starts).any(|(before, after)| before.reach != after.reach);
     // What it has locked is found again.
-    if is_wider { find(dialect, connection, shard, claiming, starts, way).await } else { Ok(found) }
+    if is_wider { find(dialect, connection, shard, claiming, starts).await } else { Ok(found) }
 }
 
 async fn find<'c>(
@@ -118,7 +107,6 @@ async fn find<'c>(
     shard: Shard,
     claiming: &Claiming,
     starts: Vec<Start<'c>>,
-    way: Way,
 ) -> Attempt<Found<'c>> {
     let began = Instant::now();
     let (heads, now) = heads(dialect, &mut *connection, shard, claiming.limit, &starts).await?;
@@ -127,15 +115,9 @@ async fn find<'c>(
         start.map(|start| (start, *limit))
     };
     let takes: Vec<_> = heads.iter().filter_map(start_of).collect();
-    let tasks = match way {
-        Way::Take => take(dialect, connection, shard, &takes).await?,
-        Way::Look => Vec::new(),
-    };
+    let tasks = take(dialect, connection, shard, &takes).await?;
     let places = places_of(&starts, &tasks);
-    let is_enough = match way {
-        Way::Take => tasks.len() == claiming.limit,
-        Way::Look => !takes.is_empty(),
-    };
+    let is_enough = tasks.len() == claiming.limit;
     Ok(Found { tasks, now, starts, places, is_enough, began, ended: Instant::now() })
 }
 

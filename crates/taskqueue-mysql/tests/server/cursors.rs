@@ -9,7 +9,7 @@ use taskqueue_mysql::{
 
 use crate::cases::on;
 use crate::support::{Database, Server};
-use crate::{claim, fresh};
+use crate::{claim, fresh, wait_until};
 
 const TYPES: [&str; 2] = ["mail", "image"];
 /// Every claim but the first goes by cursors.
@@ -103,7 +103,21 @@ async fn what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan(server:
     assert_eq!(claim(&scanning, 2).await.len(), 1);
 }
 
+/// A rank of which no place is known, and scans that have to rest for about a second.
+async fn an_idle_queue_finds_what_only_a_scan_finds(server: Server) {
+    let (producer, database) = fresh(server).await;
+    let queue = scanning(&database, Scanning { slow: Duration::ZERO, rests: 500 }).await;
+    producer.enqueue(of_kind(&("mail", 5))).await.unwrap();
+    assert_eq!(claim(&queue, 2).await.len(), 1);
+    assert!(claim(&queue, 2).await.is_empty());
+
+    producer.enqueue(of_kind(&("mail", 9))).await.unwrap();
+
+    wait_until("the task is claimed", async || !claim(&queue, 2).await.is_empty()).await;
+}
+
 on! {
+    an_idle_queue_finds_what_only_a_scan_finds
     what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_of_others
     kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another
     what_became_ready_a_moment_ago_behind_a_cursor_is_claimed_without_a_scan
