@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::{Error, Result, Shards};
-use taskqueue_sql::{Completed, Options, TableName};
+use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
 
 use crate::claim::Rank;
 use taskqueue_sql::cursor::Scanning;
@@ -35,19 +35,6 @@ pub enum Pooler {
     /// A pooler that hands server processes from session to session between transactions, as PgBouncer does in
     /// transaction mode. No statements are prepared and nothing is listened to.
     Transaction,
-}
-
-/// Whether queues of several processes rouse one another's workers. A hint only: workers also poll.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WakeUpMode {
-    /// By LISTEN and NOTIFY. Enqueues and whatever else makes tasks ready are announced after their commit, many at
-    /// once, at most every 25 ms. Where workers wait, the queue holds one connection more than its pool has, listens
-    /// on it, and tests every half minute or so that it hears. Behind a pooler in transaction mode nothing is
-    /// listened to.
-    #[default]
-    Auto,
-    /// Nothing is sent and nothing listened to: workers of other processes find tasks when they poll.
-    Off,
 }
 
 /// The settings of a PostgreSQL queue.
@@ -84,7 +71,10 @@ pub struct PostgresConfig {
     /// What stands between the queue and the server. Default: to be found out. Say [`Pooler::Direct`] where a pooler
     /// in transaction mode keeps track of prepared statements.
     pub pooler: Pooler,
-    /// Whether queues of several processes rouse one another's workers. Default [`WakeUpMode::Auto`].
+    /// Whether queues of several processes rouse one another's workers. Default [`WakeUpMode::Auto`]: by LISTEN and
+    /// NOTIFY. Enqueues and whatever else makes tasks ready are announced after their commit, many at once, at most every
+    /// 10 ms. Where workers wait, the queue holds one connection more than its pool has, listens on it, and tests every
+    /// half minute or so that it hears. Behind a pooler in transaction mode nothing is listened to.
     pub wake_up: WakeUpMode,
     /// Whether claims name their index, as CockroachDB needs it; without, its statements run on PostgreSQL, for tests.
     #[doc(hidden)]

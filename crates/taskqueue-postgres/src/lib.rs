@@ -40,12 +40,12 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
-pub use taskqueue_sql::{Completed, Options, TableName};
+pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
 use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue, kept_of};
 
 use claim::Literal;
 use config::Source;
-pub use config::{Engine, Pooler, PostgresConfig, WakeUpMode};
+pub use config::{Engine, Pooler, PostgresConfig};
 #[doc(hidden)]
 use dialect::PostgresDialect;
 use listen::Wakes;

@@ -39,7 +39,7 @@ pub use connections::{Connections, InUse, Pool, kept_of};
 pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement};
-pub use options::{Completed, Options};
+pub use options::{Completed, Options, WakeUpMode};
 pub use queue::SqlQueue;
 pub use row::{Field, Row, TASK_COLUMNS, read_metadata, stored_metadata};
 pub use samples::samples;

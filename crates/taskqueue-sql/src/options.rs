@@ -21,6 +21,16 @@ pub enum Completed {
     Delete,
 }
 
+/// Whether queues of several processes rouse one another's workers. A hint only: workers also poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WakeUpMode {
+    /// In the engine's own way, which the setting of each backend tells.
+    #[default]
+    Auto,
+    /// Nothing is sent and nothing listened to: workers of other processes find tasks when they poll.
+    Off,
+}
+
 /// The settings that every SQL backend shares.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

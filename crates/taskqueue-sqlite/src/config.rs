@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use taskqueue_core::{Clock, Error, Result, RetryPolicy, SystemClock};
-use taskqueue_sql::{Completed, Options, TableName};
+use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
 
 /// How long a write waits for other processes unless configured otherwise.
 pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub struct SqliteConfig {
     pub(crate) durability: Durability,
     pub(crate) busy_timeout: Duration,
     pub(crate) readers: u32,
-    pub(crate) watches: bool,
+    pub(crate) wake_up: WakeUpMode,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -70,7 +70,7 @@ impl SqliteConfig {
             durability: Durability::default(),
             busy_timeout: BUSY_TIMEOUT_DEFAULT,
             readers: READERS_DEFAULT,
-            watches: true,
+            wake_up: WakeUpMode::default(),
             clock: Arc::new(SystemClock),
         })
     }
@@ -130,11 +130,12 @@ impl SqliteConfig {
         self
     }
 
-    /// Whether a queue on which workers wait watches the file, and rouses them when another process, or another
-    /// connection of this one, has changed it: within 2 ms while that goes on, within 25 ms after a tenth of a
-    /// second of quiet, which then takes about a hundredth of a processor. Default true; without it they find such tasks when they poll.
-    pub fn watches(mut self, watches: bool) -> Self {
-        self.watches = watches;
+    /// Whether the workers of a queue are roused when another process, or another connection of this one, changes the
+    /// file. Default [`WakeUpMode::Auto`]: where workers wait, the queue watches the file, and finds a change within 2 ms
+    /// while there are any, and within 25 ms after a tenth of a second of quiet, which then takes about a hundredth of a
+    /// processor.
+    pub fn wake_up(mut self, mode: WakeUpMode) -> Self {
+        self.wake_up = mode;
         self
     }
 

@@ -323,9 +323,6 @@ impl Dialect for SqliteDialect {
     }
 
     async fn close(&self) {
-        if let Some(watch) = &self.watch {
-            watch.stop();
-        }
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -41,7 +41,7 @@ pub use sqlx::SqliteConnection;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 pub use taskqueue_core::*;
-pub use taskqueue_sql::{Completed, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
+pub use taskqueue_sql::{Completed, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName, WakeUpMode};
 use taskqueue_sql::{Failure, SqlQueue};
 
 use crate::claim::Sql;
@@ -86,7 +86,7 @@ impl SqliteQueue {
             Place::File(_) => open(&config, config.reader(), config.readers).await?,
         };
         let sql = Sql::new(&config.options.table);
-        let watch = (config.watches && config.place != Place::Memory).then(Watch::new);
+        let watch = (config.wake_up == WakeUpMode::Auto && config.place != Place::Memory).then(Watch::new);
         Ok(Self { sql: SqlQueue::new(SqliteDialect { config, writer, readers, sql, watch }) })
     }
 

@@ -8,7 +8,7 @@ use sqlx::SqlitePool;
 use taskqueue_core::WakeUp;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
 
 /// How often the file is looked at while others change it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
@@ -22,37 +22,24 @@ const WAKE_INTERVAL: Duration = Duration::from_millis(10);
 /// The wake-ups of one queue. Dropping it ends its task.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    task: OnceLock<()>,
+    task: OnceLock<AbortOnDropHandle<()>>,
     /// The runtime that the queue was opened on: wake-ups may be asked for outside of any.
     runtime: Handle,
-    stop: CancellationToken,
-    _stops_when_dropped: DropGuard,
 }
 
 impl Watch {
     /// Starts nothing yet. Within a runtime only.
     pub(crate) fn new() -> Self {
-        let stop = CancellationToken::new();
-        Self {
-            task: OnceLock::new(),
-            runtime: Handle::current(),
-            _stops_when_dropped: stop.clone().drop_guard(),
-            stop,
-        }
+        Self { task: OnceLock::new(), runtime: Handle::current() }
     }
 
-    /// Rouses `wake_up` from now on when anybody else changes the file that `writer` is the queue's connection to.
+    /// Rouses `wake_up` from now on when anybody else changes the file that `writer` is the queue's connection to, until
+    /// that is closed.
     pub(crate) fn hear(&self, writer: &SqlitePool, wake_up: &WakeUp) {
         self.task.get_or_init(|| {
             let watching = watch(writer.clone(), wake_up.clone());
-            let stop = self.stop.clone();
-            self.runtime.spawn(async move { stop.run_until_cancelled(watching).await });
+            AbortOnDropHandle::new(self.runtime.spawn(watching))
         });
-    }
-
-    /// Looks no more.
-    pub(crate) fn stop(&self) {
-        self.stop.cancel();
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use sqlx::{Connection, SqliteConnection};
-use taskqueue_sqlite::{NewTask, Queue, SqliteConfig, SqliteQueue, WakeListener};
+use taskqueue_sqlite::{NewTask, Queue, SqliteConfig, SqliteQueue, WakeListener, WakeUpMode};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -92,7 +92,7 @@ async fn a_queue_that_is_dropped_or_closed_watches_no_more() {
 async fn a_queue_that_is_set_not_to_watch_is_roused_by_itself_only() {
     let folder = folder();
     let other = queue_in(&folder).await;
-    let config = SqliteConfig::new(&path(&folder)).unwrap().watches(false);
+    let config = SqliteConfig::new(&path(&folder)).unwrap().wake_up(WakeUpMode::Off);
     let queue = SqliteQueue::with_config(config).await.unwrap();
     let watched = queue_in(&folder).await;
     let mut listener = queue.wake_up().listen();

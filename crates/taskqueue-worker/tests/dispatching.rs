@@ -204,32 +204,30 @@ async fn an_enqueue_of_another_process_is_seen_within_the_poll_interval() {
     running.stop().await;
 }
 
+/// How often a worker with a poll interval of 10 s looks at an empty queue in 1,000 s.
+async fn idle_looks(spy: Spy) -> usize {
+    let builder = Worker::builder(spy.clone()).data_arc(Gate::closed()).handler(at_gate);
+    let running = builder.poll_interval(10 * SECOND).build().expect("the settings are valid").start();
+    tokio::time::sleep(1000 * SECOND).await;
+    let looks = spy.calls(Call::Dequeue).len();
+    running.stop().await;
+    looks
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_idle_worker_slows_down_to_one_look_a_poll_interval() {
-    let spy = Spy::deaf(queue());
-    let builder = Worker::builder(spy.clone()).data_arc(Gate::closed()).handler(at_gate);
-    let running = builder.poll_interval(10 * SECOND).build().unwrap().start();
-
-    tokio::time::sleep(1000 * SECOND).await;
+    let looks = idle_looks(Spy::deaf(queue())).await;
 
     // A look is due after 8 to 10 s, and a few quick ones come first.
-    let looks = spy.calls(Call::Dequeue).len();
     assert!((100..=130).contains(&looks), "{looks} looks in 100 intervals");
-    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_whose_claims_take_long_rests_as_long_between_them() {
-    let spy = Spy::slow(queue(), 20 * SECOND);
-    let builder = Worker::builder(spy.clone()).data_arc(Gate::closed()).handler(at_gate);
-    let running = builder.poll_interval(10 * SECOND).build().unwrap().start();
-
-    tokio::time::sleep(1000 * SECOND).await;
+    let looks = idle_looks(Spy::slow(queue(), 20 * SECOND)).await;
 
     // Each takes 28 to 30 s with the rest after it, and a few quick ones come first.
-    let looks = spy.calls(Call::Dequeue).len();
     assert!((33..=40).contains(&looks), "{looks} looks");
-    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
