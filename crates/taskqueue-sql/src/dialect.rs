@@ -149,8 +149,9 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         Ok(false)
     }
 
-    /// Whether a look without locks, outside of any transaction, finds nothing to claim. False where nobody looks because
-    /// a claim that finds nothing costs no more.
+    /// Whether a look without locks, outside of any transaction, finds nothing to claim. It must not change where a claim
+    /// looks: one follows at once if it answers false. False also where nobody looks, because claims go by cursors or
+    /// one that finds nothing costs no more.
     async fn sees_none(&self, _shard: Shard, _claiming: &Claiming) -> Attempt<bool> {
         Ok(false)
     }

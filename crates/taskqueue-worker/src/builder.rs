@@ -94,8 +94,9 @@ impl WorkerBuilder {
     }
 
     /// The longest wait between two looks at an idle queue: how late a task starts that another process has
-    /// enqueued. After work it starts with a 64th of it, or an eighth where the queue hears of
-    /// other processes' enqueues, but 5 ms at least, and doubles. Enqueues through this queue instance are seen at once. Default: 1 s.
+    /// enqueued and that the queue does not hear of. After work it starts with a 64th of it, or an eighth where the
+    /// queue hears of other processes' enqueues, but 5 ms at least, and doubles. Enqueues through this queue instance
+    /// are seen at once. Default: 1 s.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
         self
