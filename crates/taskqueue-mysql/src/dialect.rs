@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
-use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId};
+use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, WakeUp};
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
@@ -324,6 +324,10 @@ impl Dialect for MysqlDialect {
 
     fn announce(&self) {
         self.cursors.forget_doubtful();
+    }
+
+    fn hear(&self, _wake_up: &WakeUp) {
+        self.connections.open_ahead();
     }
 
     async fn close(&self) {

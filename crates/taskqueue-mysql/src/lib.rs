@@ -40,7 +40,7 @@ pub use taskqueue_core::*;
 #[doc(hidden)]
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
-use taskqueue_sql::{Dialect, Sharding, SqlQueue, delegate_queue, kept_of};
+use taskqueue_sql::{Dialect, Sharding, SqlQueue, comes_from_queue, delegate_queue, kept_of};
 
 pub use config::MysqlConfig;
 use config::Source;
@@ -104,8 +104,8 @@ impl MysqlQueue {
         sharding.learn(table, Some(recorded)).map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
-    /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
-    /// back to it and rolls back what dropped futures of the service left open: a round trip more for each.
+    /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
+    /// gives back to it and rolls back what dropped futures left open: a round trip more for each.
     pub fn pool(&self) -> &MySqlPool {
         &self.sql.dialect().connections().lend().0
     }
@@ -167,8 +167,8 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(Connec
             })
         })
         .after_release(move |connection, _| {
-            let looks = looks.load(Ordering::Relaxed);
-            Box::pin(async move { Ok(!looks || connection.execute("ROLLBACK").await.map(|_| true)?) })
+            let may_be_open = looks.load(Ordering::Relaxed) && !comes_from_queue();
+            Box::pin(async move { Ok(!may_be_open || connection.execute("ROLLBACK").await.map(|_| true)?) })
         })
         .connect_with(if server.engine == Engine::Vitess { plain } else { url.clone() });
     let pool = DriverPool(pool.await.map_err(unreachable)?);

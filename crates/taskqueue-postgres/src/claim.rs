@@ -85,10 +85,10 @@ impl Literal {
             insert_one: insert_one(table),
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
-            claim: claim(ready::ONE_TYPE),
+            claim: claim(&ready::one_type()),
             claim_many: ready::many_types().map(claim),
             ahead: Some(Ahead {
-                claim: claim(ready::ONE_TYPE_AHEAD),
+                claim: claim(&ready::one_type_ahead()),
                 claim_many: ready::many_places().map(claim),
                 claim_gaps: claim(&ready::gaps()),
             }),

@@ -377,6 +377,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn hear(&self, wake_up: &WakeUp) {
+        self.connections.open_ahead();
         if let Some(wakes) = &self.wakes {
             wakes.hear(wake_up);
         }

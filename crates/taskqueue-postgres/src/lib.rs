@@ -41,7 +41,7 @@ use sqlx::{PgConnection, PgPool};
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
-use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, delegate_queue, kept_of};
+use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, comes_from_queue, delegate_queue, kept_of};
 
 use claim::Literal;
 use config::Source;
@@ -128,8 +128,8 @@ impl PostgresQueue {
         learned.map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
-    /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that comes
-    /// back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
+    /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
+    /// gives back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
     /// for each.
     pub fn pool(&self) -> &PgPool {
         &self.sql.dialect().connections().lend().0
@@ -199,8 +199,8 @@ async fn open(
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .after_release(move |connection, _| {
-            let is_lent = is_lent.load(Ordering::Relaxed);
-            Box::pin(async move { Ok(!is_lent || session::is_clean(connection, engine).await?) })
+            let may_be_open = is_lent.load(Ordering::Relaxed) && !comes_from_queue();
+            Box::pin(async move { Ok(!may_be_open || session::is_clean(connection, engine).await?) })
         });
     // Behind a pooler the setting would stay with a connection that others get.
     let pool = if config.prepared_statements { session::read_committed(pool) } else { pool };

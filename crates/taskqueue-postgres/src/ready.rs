@@ -3,28 +3,44 @@
 //!
 //! A running task may have kept its place in the index, and is passed over by `status + 0 <> 2`: of that the planner takes nearly all
 //! rows to be true, whatever was running when the statistics were made.
+//!
+//! The index has the hash of a type, and each row is asked for the type itself, so that types of one hash do not meet.
+
+/// That a row is of this type.
+fn is_of(task_type: &str) -> String {
+    // Of `coalesce` the planner takes half of all rows to be true. It would take the two conditions for independent, and think
+    // of a type as much rarer than it is.
+    format!("hashtext(type) = hashtext({task_type}) AND coalesce(type = {task_type}, false)")
+}
 
 /// The ready tasks of the one type $1, in claim order.
-pub(crate) const ONE_TYPE: &str = "SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) \
-     ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED";
+pub(crate) fn one_type() -> String {
+    format!(
+        "SELECT ctid FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {} \
+         AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = $1) \
+         ORDER BY queue_rank, queue_at LIMIT $4 FOR UPDATE SKIP LOCKED",
+        is_of("$1")
+    )
+}
 
-/// As `ONE_TYPE`, in the ranks $8, highest priority first, each from its place $9 on. The places are looked through one
+/// As [`one_type`], in the ranks $8, highest priority first, each from its place $9 on. The places are looked through one
 /// after another, and no further than the limit: what is locked is claimed. What became ready in the last $10 us is looked at
 /// in any case.
-pub(crate) const ONE_TYPE_AHEAD: &str = "SELECT h.ctid FROM unnest($8::bigint[], $9::timestamptz[]) AS k(rank, at) \
-     CROSS JOIN LATERAL (SELECT ctid FROM {table} WHERE shard = $6 AND queue_rank IS NOT NULL AND type = $1 \
-     AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $10::bigint * interval '1 microsecond') \
-     AND status + 0 <> 2 ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
-     WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = $1) LIMIT $4";
-
-/// The ready tasks of one of the types $1.
-const OF_TYPE: &str = "type = ($1::text[])[{n}]";
+pub(crate) fn one_type_ahead() -> String {
+    format!(
+        "SELECT h.ctid FROM unnest($8::bigint[], $9::timestamptz[]) AS k(rank, at) \
+         CROSS JOIN LATERAL (SELECT ctid FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {} \
+         AND queue_rank = k.rank AND queue_at >= least(k.at, now() - $10::bigint * interval '1 microsecond') \
+         AND status + 0 <> 2 ORDER BY queue_at LIMIT $4 FOR UPDATE SKIP LOCKED) AS h \
+         WHERE NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = $1) LIMIT $4",
+        is_of("$1")
+    )
+}
 
 /// Those of one of the types $1 in the rank $8 of the same number, from its place $9 on or from $10 us ago. Said with `=`,
 /// the rank would be no part of the order, and what the branches find would be read whole and sorted.
-const OF_PLACE: &str = "type = ($1::text[])[{n}] AND (queue_rank, queue_at) >= (($8::bigint[])[{n}], \
-     least(($9::timestamptz[])[{n}], now() - $10::bigint * interval '1 microsecond')) AND queue_rank <= ($8::bigint[])[{n}]";
+const IN_PLACE: &str = "AND (queue_rank, queue_at) >= (($8::bigint[])[{n}], \
+     least(($9::timestamptz[])[{n}], now() - $10::bigint * interval '1 microsecond')) AND queue_rank <= ($8::bigint[])[{n}] ";
 
 /// The types $1.
 const EVERY_TYPE: &str = "unnest($1::text[]) AS k(type)";
@@ -59,14 +75,14 @@ impl ByNumber {
 
 /// The ready tasks of the types $1, in claim order, for any number of types.
 pub(crate) fn many_types() -> ByNumber {
-    let ByNumber(mut texts) = merges(OF_TYPE);
+    let ByNumber(mut texts) = merges("");
     texts.push((usize::MAX, locked(&heads(EVERY_TYPE, ""))));
     ByNumber(texts)
 }
 
 /// The same in the types $1 and ranks $8, each from its place $9 on or from $10 us ago, for up to `BRANCHES_MAX` places.
 pub(crate) fn many_places() -> ByNumber {
-    merges(OF_PLACE)
+    merges(IN_PLACE)
 }
 
 /// The ready tasks of the types $1 in the ranks above $8 and below $9, in claim order. Where there are none, that costs a
@@ -79,10 +95,11 @@ pub(crate) fn gaps() -> String {
 fn heads(kinds: &str, of_kind: &str) -> String {
     format!(
         "SELECT h.ctid FROM {kinds} CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {{table}} \
-         WHERE shard = $6 AND queue_rank IS NOT NULL AND type = k.type {of_kind}AND status + 0 <> 2 \
+         WHERE shard = $6 AND queue_rank IS NOT NULL AND {} {of_kind}AND status + 0 <> 2 \
          ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
          WHERE NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = k.type) \
-         ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512"
+         ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512",
+        is_of("k.type")
     )
 }
 
@@ -97,9 +114,10 @@ fn merges(of_kind: &str) -> ByNumber {
 fn merge(branches: usize, of_kind: &str) -> String {
     let branch = |number: usize| {
         let branch = format!(
-            "(SELECT ctid, queue_rank, queue_at FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {of_kind} \
-             AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = ($1::text[])[{{n}}]) \
-             ORDER BY queue_rank, queue_at LIMIT $4 + 512)"
+            "(SELECT ctid, queue_rank, queue_at FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {} \
+             {of_kind}AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = ($1::text[])[{{n}}]) \
+             ORDER BY queue_rank, queue_at LIMIT $4 + 512)",
+            is_of("($1::text[])[{n}]")
         );
         branch.replace("{n}", &number.to_string())
     };

@@ -13,12 +13,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use crate::kept::{Keeping, Kept};
 
 /// The most connections that stay at hand: as many as a worker uses at once.
 const KEPT_MAX: usize = 4;
+
+tokio::task_local! {
+    /// There while a connection goes back to its pool from the queue.
+    static FROM_QUEUE: ();
+}
+
+/// Whether the connection that is on its way back to its pool comes from a call of the queue's, which has ended it properly:
+/// there is no transaction of the service's to look for. For the pool's own hook.
+pub fn comes_from_queue() -> bool {
+    FROM_QUEUE.try_with(|()| ()).is_ok()
+}
 
 /// How many connections of a pool of the queue's own may stay at hand: half of them at most, so that others find one.
 pub fn kept_of(connections_max: u32) -> usize {
@@ -30,7 +42,7 @@ pub trait Pool: fmt::Debug + Send + Sync + 'static {
     /// A connection with a place in the pool.
     type Connection: Send + 'static;
     /// Why there is none.
-    type Error;
+    type Error: Send + 'static;
 
     /// One for a call.
     fn acquire(&self) -> impl Future<Output = Result<Self::Connection, Self::Error>> + Send;
@@ -51,7 +63,10 @@ pub struct Connections<P: Pool>(Arc<Source<P>>);
 
 struct Source<P: Pool> {
     pool: P,
+    keeps: usize,
     kept: Kept<P::Connection>,
+    /// Whether the connections that stay at hand have been opened.
+    is_ahead: AtomicBool,
     is_lent: Arc<AtomicBool>,
     /// How long a connection may take to come back to the pool.
     limit: Duration,
@@ -61,7 +76,26 @@ impl<P: Pool> Connections<P> {
     /// Those of a pool. `keeps`: how many may stay at hand, which is how many others cannot have. `is_lent` becomes true
     /// when the service is given the pool.
     pub fn new(pool: P, keeps: usize, is_lent: Arc<AtomicBool>, limit: Duration) -> Self {
-        Self(Arc::new(Source { pool, kept: Kept::new(keeps), is_lent, limit }))
+        let (kept, is_ahead) = (Kept::new(keeps), AtomicBool::new(false));
+        Self(Arc::new(Source { pool, keeps, kept, is_ahead, is_lent, limit }))
+    }
+
+    /// Opens as many as may stay at hand, in the background, so that the first calls of a worker do not wait for log-ins.
+    /// Once. What cannot be opened is left to the call that needs it, which says why.
+    pub fn open_ahead(&self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if self.0.is_lent.load(Ordering::Relaxed) || self.0.is_ahead.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let connections = self.clone();
+        runtime.spawn(async move {
+            let mut opening = JoinSet::new();
+            for _ in 0..connections.0.keeps {
+                let connections = connections.clone();
+                opening.spawn(async move { connections.acquire().await });
+            }
+            opening.join_all().await.into_iter().flatten().for_each(InUse::done);
+        });
     }
 
     /// The pool, for the queue's own use.
@@ -125,7 +159,10 @@ impl<P: Pool> Source<P> {
     /// Outside of a runtime, as in the drop of a queue that outlived it, nobody can ask.
     fn give_back(&self, connection: P::Connection) {
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(timeout(self.limit, P::give_back(connection)))),
+            Ok(runtime) => {
+                let giving = FROM_QUEUE.scope((), P::give_back(connection));
+                drop(runtime.spawn(timeout(self.limit, giving)));
+            }
             Err(_) => P::drop_outside(connection),
         }
     }
@@ -190,5 +227,95 @@ impl<P: Pool> Drop for InUse<P> {
         } else if let Some(connection) = self.source.kept.put(keeping, Instant::now()) {
             self.source.give_back(connection);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    thread_local! {
+        /// How many connections came back from calls of the queue, in this test.
+        static CAME_BACK: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Opens numbered connections, as many as it has.
+    #[derive(Debug)]
+    struct Numbers {
+        opened: AtomicUsize,
+        most: usize,
+    }
+
+    impl Pool for Numbers {
+        type Connection = usize;
+        type Error = usize;
+
+        async fn acquire(&self) -> Result<usize, usize> {
+            let number = self.opened.fetch_add(1, Ordering::Relaxed);
+            if number < self.most { Ok(number) } else { Err(number) }
+        }
+
+        async fn give_back(_connection: usize) {
+            CAME_BACK.set(CAME_BACK.get() + usize::from(comes_from_queue()));
+        }
+
+        fn discard(_connection: usize) {}
+
+        fn drop_outside(_connection: usize) {}
+    }
+
+    fn connections(most: usize) -> Connections<Numbers> {
+        let numbers = Numbers { opened: AtomicUsize::new(0), most };
+        Connections::new(numbers, 3, Arc::default(), Duration::from_secs(1))
+    }
+
+    async fn until_kept(connections: &Connections<Numbers>, number: usize) {
+        while connections.kept() < number {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_are_opened_ahead_once_and_stay_at_hand() {
+        let connections = connections(9);
+        connections.open_ahead();
+        until_kept(&connections, 3).await;
+        connections.open_ahead();
+        connections.acquire().await.map(InUse::done).expect("three are at hand");
+        tokio::task::yield_now().await;
+        assert_eq!((connections.kept(), connections.pool().opened.load(Ordering::Relaxed)), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_opened_ahead_is_left_to_the_call_that_needs_it() {
+        let connections = connections(2);
+        connections.open_ahead();
+        until_kept(&connections, 2).await;
+        let _two = (connections.acquire().await, connections.acquire().await);
+        assert_eq!(connections.acquire().await.err(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_opened_ahead_of_a_service_that_wants_the_connections_as_well() {
+        let connections = connections(9);
+        connections.lend();
+        connections.open_ahead();
+        tokio::task::yield_now().await;
+        assert_eq!(connections.pool().opened.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_pool_is_told_which_connections_come_from_the_queue() {
+        let connections = connections(9);
+        connections.keep_none();
+        connections.acquire().await.map(InUse::done).expect("there are nine");
+        while CAME_BACK.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        Numbers::give_back(0).await;
+        assert_eq!(CAME_BACK.get(), 1);
     }
 }

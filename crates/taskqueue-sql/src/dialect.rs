@@ -282,7 +282,8 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// returns at once.
     fn announce(&self) {}
 
-    /// Somebody is about to wait for this signal: it is to be roused by what other processes announce as well.
+    /// Somebody is about to wait for this signal, as a worker does: it is to be roused by what other processes announce as
+    /// well. Connections may be opened ahead.
     fn hear(&self, _wake_up: &WakeUp) {}
 
     /// Closes the connections once the calls under way have ended.

@@ -35,7 +35,7 @@ pub use async_trait::async_trait;
 #[doc(hidden)]
 pub use taskqueue_core as core;
 
-pub use connections::{Connections, InUse, Pool, kept_of};
+pub use connections::{Connections, InUse, Pool, comes_from_queue, kept_of};
 pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement};

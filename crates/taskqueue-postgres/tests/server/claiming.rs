@@ -70,6 +70,25 @@ async fn of_extra_claims_at_once_one_looks_for_tasks() {
     assert_eq!(queue.stats().await.unwrap().pending, 1);
 }
 
+/// The claim index has the hash of a type, and these two have one in common.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn types_of_one_hash_do_not_meet() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let (one, other) = ("type_23217", "type_73423");
+    let hashes = sqlx::query_scalar("SELECT hashtext($1) = hashtext($2)").bind(one).bind(other);
+    let are_equal: bool = hashes.fetch_one(&mut scratch.connect().await).await.unwrap();
+    assert!(are_equal, "the server hashes otherwise: look for two other types");
+
+    // By itself and merged with another; each time again from a known place.
+    for types in [&[one][..], &[one], &[one, "mail"], &[one, "mail"]] {
+        let tasks = [other, one, other, one].map(|name| NewTask::raw(name, "{}").unwrap());
+        let wanted = [tasks[1].id, tasks[3].id];
+        queue.enqueue_many(tasks.into()).await.unwrap();
+        assert_eq!(ids(&queue.dequeue_many(&of_types(types, 10)).await.unwrap()), wanted);
+    }
+    assert_eq!(queue.dequeue_many(&of_types(&[other], 10)).await.unwrap().len(), 8);
+}
+
 /// A nested loop runs its inner side again for each outer row. A claim whose limit stood there would take more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_keeps_to_its_limit_under_nested_loops_and_generic_plans() {
