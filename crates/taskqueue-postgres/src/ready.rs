@@ -103,7 +103,8 @@ fn heads(kinds: &str, of_kind: &str) -> String {
     )
 }
 
-/// One merge for each of 2, 4, …, `BRANCHES_MAX` branches: so that the server has few texts to prepare.
+/// One merge for each of 2, 4, …, `BRANCHES_MAX` branches: so that the server has few texts to prepare. `of_kind` is asked of the
+/// rows of each type besides.
 fn merges(of_kind: &str) -> ByNumber {
     let numbers = (1..).map(|power| 1 << power).take_while(|branches| *branches <= BRANCHES_MAX);
     ByNumber(numbers.map(|branches| (branches, locked(&merge(branches, of_kind)))).collect())
