@@ -305,6 +305,11 @@ impl Model {
         due.chain(ends).filter(|(time, _)| *time > now).min_by_key(|(time, _)| *time)
     }
 
+    /// Whether a task is due by `now` and waits to be promoted.
+    pub(crate) fn has_due(&self, now: Timestamp) -> bool {
+        self.rows.iter().filter_map(Row::due).any(|time| time <= now)
+    }
+
     /// How many of the rows whose time has come by `latest`, earliest first, a limit takes. Where it would part
     /// rows of one time, which the lifecycle leaves in either order, it takes all.
     pub(crate) fn fair_limit(&self, of: Times, latest: Timestamp, limit: usize) -> usize {

@@ -198,10 +198,17 @@ impl Replay {
 
     /// Clears what is due now, so that at the next event nothing else happens.
     async fn advance_to_next(&mut self) {
-        self.promote(BATCH_MAX).await;
-        self.bed.advance(TICK).await;
-        self.reclaim(BATCH_MAX).await;
-        let now = self.bed.now().await;
+        let now = loop {
+            self.promote(BATCH_MAX).await;
+            self.bed.advance(TICK).await;
+            self.reclaim(BATCH_MAX).await;
+            let now = self.bed.now().await;
+            // What became due in the tick between the two calls is for another round.
+            if !self.model.has_due(now) {
+                break now;
+            }
+            self.bed.advance(TICK).await;
+        };
         let Some((next, which)) = self.model.next_event(now) else { return };
         let ahead = (next - now).to_std().expect("the next event is ahead");
         if self.bed.clock_is_manual() {
