@@ -63,7 +63,6 @@ pub struct Connections<P: Pool>(Arc<Source<P>>);
 
 struct Source<P: Pool> {
     pool: P,
-    keeps: usize,
     kept: Kept<P::Connection>,
     /// Whether the connections that stay at hand have been opened.
     is_ahead: AtomicBool,
@@ -77,20 +76,20 @@ impl<P: Pool> Connections<P> {
     /// when the service is given the pool.
     pub fn new(pool: P, keeps: usize, is_lent: Arc<AtomicBool>, limit: Duration) -> Self {
         let (kept, is_ahead) = (Kept::new(keeps), AtomicBool::new(false));
-        Self(Arc::new(Source { pool, keeps, kept, is_ahead, is_lent, limit }))
+        Self(Arc::new(Source { pool, kept, is_ahead, is_lent, limit }))
     }
 
     /// Opens as many as may stay at hand, in the background, so that the first calls of a worker do not wait for log-ins.
     /// Once. What cannot be opened is left to the call that needs it, which says why.
     pub fn open_ahead(&self) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if self.0.is_lent.load(Ordering::Relaxed) || self.0.is_ahead.swap(true, Ordering::Relaxed) {
+        if self.0.is_ahead.swap(true, Ordering::Relaxed) {
             return;
         }
         let connections = self.clone();
         runtime.spawn(async move {
             let mut opening = JoinSet::new();
-            for _ in 0..connections.0.keeps {
+            for _ in 0..connections.0.kept.room() {
                 let connections = connections.clone();
                 opening.spawn(async move { connections.acquire().await });
             }

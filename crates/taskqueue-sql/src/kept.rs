@@ -60,6 +60,12 @@ impl<T> Kept<T> {
         None
     }
 
+    /// How many more may be at hand.
+    pub(crate) fn room(&self) -> usize {
+        let state = self.lock();
+        state.most.saturating_sub(state.idle.len())
+    }
+
     /// How many are at hand.
     pub(crate) fn len(&self) -> usize {
         self.lock().idle.len()
