@@ -4,8 +4,9 @@
 -- inline because MySQL has no CREATE INDEX IF NOT EXISTS. No column has the server's default collation, which ignores
 -- case; unique_key is bytes, because the collations that both engines have ignore trailing blanks.
 --
--- queue_rank is -priority of a ready task, else 0; queue_at is when the task became ready, is due, was claimed or
--- was finished. lease_token 0 means that there is no lease. unique_held is 1 while the unique key is held: NULL is
+-- queue_rank is -priority of a ready task, else 0; queue_at is when the task became ready, is due, was claimed, became a
+-- dead letter or was cancelled. listed is the status that the index has: a completed task stays among the running ones, where
+-- its claim put it, so that a completion writes no index. lease_token 0 means that there is no lease. unique_held is 1 while the unique key is held: NULL is
 -- equal to nothing in a unique index, so that NULL lets the key go.
 --
 -- What claims and completions write has the same width before and after: a row that grows takes its place anew, and
@@ -19,6 +20,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     id            binary(16)   NOT NULL,
     type          varchar(64)  CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     status        smallint     NOT NULL DEFAULT 0,
+    listed        smallint     AS (IF(status = 3, 2, status)) STORED,
     priority      int          NOT NULL,
     created_at    datetime(6)  NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
     queue_rank    bigint       NOT NULL DEFAULT (-priority),
@@ -45,7 +47,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     payload       longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     PRIMARY KEY (shard, id),
     -- Claims read the ready prefix of a type in its order; promotion, reclaim, statistics and cleanup read the others.
-    INDEX {table}_pos (shard, status, type, queue_rank, queue_at),
+    INDEX {table}_pos (shard, listed, type, queue_rank, queue_at),
     UNIQUE INDEX {table}_unique (shard, type, unique_key, unique_held),
     CHECK (status BETWEEN 0 AND 6),
     CHECK (queue_rank = CASE WHEN status = 0 THEN -priority ELSE 0 END),
@@ -57,6 +59,18 @@ CREATE TABLE IF NOT EXISTS {table} (
     CHECK ((unique_held IS NOT NULL) = (unique_key IS NOT NULL AND status IN (0, 1, 2, 4))),
     CHECK (unique_held IS NULL OR unique_held = 1)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+-- A row for each type that a claim has taken: what reclaim looks at when check_at has come, and where in the index the tasks of
+-- the claim are.
+CREATE TABLE IF NOT EXISTS {table}_leases (
+    token      bigint      NOT NULL,
+    type       varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    shard      smallint    NOT NULL,
+    claimed_at datetime(6) NOT NULL,
+    check_at   datetime(6) NOT NULL,
+    PRIMARY KEY (token, type),
+    INDEX {table}_leases_check (shard, check_at)
+) ENGINE = InnoDB;
 
 CREATE TABLE IF NOT EXISTS {table}_paused (
     type      varchar(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,

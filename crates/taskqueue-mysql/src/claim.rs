@@ -1,5 +1,5 @@
 //! The statements whose form decides the plan and the locks in MySQL and MariaDB, written out: insert, claim, settle,
-//! heartbeat, reclaim, promote, redrive. It knows no connection.
+//! heartbeat, reclaim, promote, redrive. What is known of claims is `leases.rs`'s. It knows no connection.
 //!
 //! `FOR UPDATE SKIP LOCKED` locks whatever it scans. So what is to be locked is found without locks or by exactly one
 //! prefix of `_pos` in its order (InnoDB appends the primary key to it, so that `ORDER BY …, id` needs no sort), and
@@ -12,6 +12,7 @@ use taskqueue_core::Shard;
 use taskqueue_sql::{Column, TASK_COLUMNS, TableName};
 
 use crate::config::NOW;
+use crate::leases::Leases;
 use crate::width::NEVER;
 
 /// Undoes what was done since `mark`.
@@ -43,11 +44,11 @@ pub(crate) struct Literal {
     /// The one extra claim that may be on its way holds the row; no row for others.
     pub(crate) gate: String,
     pub(crate) settle: String,
-    pub(crate) ended: String,
     pub(crate) reclaim: String,
     pub(crate) waiting: String,
     pub(crate) promote: String,
     pub(crate) redrive: String,
+    pub(crate) leases: Leases,
 }
 
 impl Literal {
@@ -59,11 +60,11 @@ impl Literal {
             mark: format!("SAVEPOINT taskqueue_settle; SELECT {now}"),
             gate: format!("SELECT one FROM {} WHERE one = 1 FOR UPDATE SKIP LOCKED", table.shards()),
             settle: settle(table, now),
-            ended: ended(table, now),
             reclaim: reclaim(table, now),
             waiting: waiting(table),
             promote: promote(table, now),
             redrive: redrive(table, now),
+            leases: Leases::new(table, now),
         }
     }
 
@@ -116,7 +117,7 @@ impl Literal {
         let within = in_ranges(ranges, now);
         let head = format!(
             "(SELECT type, queue_rank, queue_at, id FROM {table} FORCE INDEX ({table}_pos) \
-             WHERE shard = ? AND status = 0 AND type = ?{within} \
+             WHERE shard = ? AND listed = 0 AND type = ?{within} \
              AND NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = ?) \
              ORDER BY queue_rank, queue_at, id LIMIT ?)"
         );
@@ -136,7 +137,7 @@ impl Literal {
         let within = in_ranges(ranges, now);
         let take = format!(
             "(SELECT {columns}, queue_rank, queue_at FROM {table} FORCE INDEX ({table}_pos) \
-             WHERE shard = ? AND status = 0 AND type = ?{within} ORDER BY queue_rank, queue_at, id LIMIT ? \
+             WHERE shard = ? AND listed = 0 AND type = ?{within} ORDER BY queue_rank, queue_at, id LIMIT ? \
              FOR UPDATE SKIP LOCKED)"
         );
         vec![take; types].join(" UNION ALL ")
@@ -163,13 +164,12 @@ impl Literal {
         )
     }
 
-    /// The time three times, the shard, the ids, then the tokens.
+    /// The time twice, the shard, the ids, then the tokens. No index has what it changes, but for a unique key that is let go.
     pub(crate) fn complete(&self, ids: usize, tokens: usize) -> String {
         let Self { table, .. } = self;
         format!(
-            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, queue_at = ?, completed_at = ?, \
-             lease_until = {NEVER}, unique_held = NULL, updated_at = ? \
-             WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
+            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, completed_at = ?, lease_until = {NEVER}, \
+             unique_held = NULL, updated_at = ? WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
             marks(ids),
             marks(tokens)
         )
@@ -204,7 +204,7 @@ impl Literal {
         let Self { table, now, .. } = self;
         let head = format!(
             "(SELECT id, queue_at FROM {table} FORCE INDEX ({table}_pos) \
-             WHERE shard = ? AND status = ? AND type = ? AND queue_rank = 0 AND queue_at <= {now} \
+             WHERE shard = ? AND listed = ? AND type = ? AND queue_rank = 0 AND queue_at <= {now} \
              ORDER BY queue_at, id LIMIT ?)"
         );
         format!("{} ORDER BY queue_at, id LIMIT ?", vec![head; kinds].join(" UNION ALL "))
@@ -277,15 +277,6 @@ fn settle(table: &TableName, now: &str) -> String {
     update_each(table, columns, &assignments, "t.lease_token = u.token AND t.status = 2")
 }
 
-/// The shard and the limit. Running tasks whose lease has ended, earliest end first. `lease_until` is in no index, so that a
-/// heartbeat writes one page; the running prefix is as long as the workers are many.
-fn ended(table: &TableName, now: &str) -> String {
-    format!(
-        "SELECT id, type, lease_token, worker_id, attempts, max_retries, reclaims FROM {table} FORCE INDEX ({table}_pos) \
-         WHERE shard = ? AND status = 2 AND lease_until <= {now} ORDER BY lease_until, id LIMIT ?"
-    )
-}
-
 /// Arrays of id, token, status, place, error.
 fn reclaim(table: &TableName, now: &str) -> String {
     let columns = "token bigint PATH '$[1]' ERROR ON ERROR, status smallint PATH '$[2]' ERROR ON ERROR, \
@@ -305,8 +296,8 @@ fn reclaim(table: &TableName, now: &str) -> String {
 /// both engines jump from kind to kind in it; without `shard` among them they read every waiting entry.
 fn waiting(table: &TableName) -> String {
     format!(
-        "SELECT status, type FROM {table} FORCE INDEX ({table}_pos) WHERE shard = ? AND status IN (1, 4) \
-         GROUP BY shard, status, type"
+        "SELECT listed, type FROM {table} FORCE INDEX ({table}_pos) WHERE shard = ? AND listed IN (1, 4) \
+         GROUP BY shard, listed, type"
     )
 }
 

@@ -1,10 +1,12 @@
 //! A claim from end to end: find and lock, change, answer. Where to look is `search.rs`'s business, what its statements are
 //! `claim.rs`'s.
 
+use std::collections::BTreeSet;
+
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Claim, Shard, State, TaskId};
+use taskqueue_core::{Claim, Shard, State, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
 
 use crate::batch::micros;
@@ -46,7 +48,9 @@ pub(crate) async fn claim(
     }
     found.tell(dialect.cursors(), shard);
     rows.sort_unstable_by_key(|(place, _)| *place);
-    rows.into_iter().map(|(_, row)| row.claim()).collect()
+    let claims = rows.into_iter().map(|(_, row)| row.claim()).collect::<Attempt<Vec<Claim>>>()?;
+    claimed.hold(dialect, connection, shard, &claims).await?;
+    Ok(claims)
 }
 
 /// What a claim makes of its rows. The time is the server's, read with the heads.
@@ -84,6 +88,29 @@ impl Claimed<'_> {
             (Column::Attempts | Column::LeaseNumber, Field::Integer(count)) => Field::Integer(count + 1),
             (_, before) => before,
         }
+    }
+
+    /// Puts the claim among the leases.
+    async fn hold(
+        &self,
+        dialect: &MysqlDialect,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        claims: &[Claim],
+    ) -> Attempt<()> {
+        let types: BTreeSet<&TaskType> = claims.iter().map(|claim| &claim.task.task_type).collect();
+        if types.is_empty() {
+            return Ok(());
+        }
+        let (token, now, until) = (self.claiming.token, wire::time(self.now)?, wire::time(self.until)?);
+        let sql = dialect.literal().leases.hold(types.len());
+        let query = types.into_iter().fold(dialect.query(&sql), |query, task_type| {
+            let query = query.bind(token.get()).bind(task_type.as_str()).bind(shard.number());
+            query.bind(now).bind(until)
+        });
+        dialect.run(query, connection).await.map_err(failure)?;
+        dialect.unsettled().claimed(token, claims.len());
+        Ok(())
     }
 
     fn bind<'q>(&self, query: Query<'q, MySql, MySqlArguments>) -> Attempt<Query<'q, MySql, MySqlArguments>> {

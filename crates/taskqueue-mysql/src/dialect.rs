@@ -8,12 +8,14 @@ use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
-use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, WakeUp};
+use taskqueue_core::{
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, TaskType, WakeUp,
+};
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Options, Reclaiming, Row, Sharding,
-    Statement,
+    Statement, Unsettled,
 };
 
 use crate::MysqlConfig;
@@ -24,8 +26,8 @@ use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure, is_duplicate};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
-use crate::wire::number;
-use crate::{claiming, insert, settling, wire};
+use crate::wire::{bind_ids, number};
+use crate::{claiming, insert, leases, reclaiming, settling, wire};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(crate) struct MysqlDialect {
     cursors: Cursors,
     sharding: Sharding,
     engine: Engine,
+    unsettled: Unsettled,
     inserts_at_once: bool,
     statement_timeout: Duration,
     contention_retries_max: u32,
@@ -56,6 +59,7 @@ impl MysqlDialect {
             literal: Literal::new(&config.options.table, &config.now_sql),
             cursors: Cursors::new(config.scanning),
             sharding,
+            unsettled: Unsettled::default(),
             engine,
             inserts_at_once: engine != Engine::Vitess && matches!(config.source, Source::Url(_)),
             statement_timeout: config.statement_timeout,
@@ -81,6 +85,10 @@ impl MysqlDialect {
 
     pub(crate) fn cursors(&self) -> &Cursors {
         &self.cursors
+    }
+
+    pub(crate) fn unsettled(&self) -> &Unsettled {
+        &self.unsettled
     }
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
@@ -274,8 +282,7 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         limit: usize,
     ) -> Attempt<Vec<Row>> {
-        let query = self.query(&self.literal.ended).bind(shard.number()).bind(number(limit));
-        self.rows(query, connection).await?.iter().map(wire::row).collect()
+        reclaiming::ended(self, connection, shard, limit).await
     }
 
     async fn reclaim(
@@ -313,9 +320,35 @@ impl Dialect for MysqlDialect {
         Ok(ids.iter().copied().collect())
     }
 
+    async fn running(
+        &self,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        filter: &TaskFilter,
+    ) -> Attempt<Vec<Row>> {
+        let sql = leases::page(&self.options.table, filter);
+        let mut query = self.query(&sql).bind(shard.number()).bind(shard.number());
+        for text in [filter.task_type.as_ref().map(TaskType::as_str), filter.region.as_deref()] {
+            query = text.into_iter().fold(query, |query, text| query.bind(text.to_owned()));
+        }
+        let query = bind_ids(query, filter.after.as_slice());
+        let query = query.bind(number(filter.limit)).bind(number(filter.offset));
+        self.rows(query, connection).await?.iter().map(wire::row).collect()
+    }
+
+    async fn open_counts(&self, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Vec<Row>> {
+        let query = self.query(&self.literal.leases.open_counts);
+        let query = [shard.number(); leases::OPEN_SHARDS].into_iter().fold(query, Query::bind);
+        self.rows(query, connection).await?.iter().map(wire::row).collect()
+    }
+
     async fn backend(&self, connection: &mut MySqlConnection) -> Attempt<Backend> {
         let Server { engine, version, .. } = server(connection, Some(self.engine)).await?;
         Ok(Backend { name: engine.name(), version })
+    }
+
+    fn settled(&self, tokens: &[LeaseToken]) {
+        self.unsettled.settled(tokens);
     }
 
     fn doubt(&self) {

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use sea_query::{Expr, MysqlQueryBuilder, Value};
-use taskqueue_core::TaskId;
-use taskqueue_sql::Flavour;
+use sea_query::{Expr, ExprTrait, MysqlQueryBuilder, Value};
+use taskqueue_core::{State, TaskId};
+use taskqueue_sql::{Column, Flavour, is_one_of};
 
 use crate::batch::micros;
 use crate::width::NEVER;
@@ -42,6 +42,17 @@ impl Flavour for MysqlFlavour {
 
     fn rank_off_queue(&self) -> Expr {
         Expr::cust("0")
+    }
+
+    /// The index has completed tasks among the running ones.
+    fn is_in(&self, states: &[State], at: &dyn Fn(Column) -> Expr) -> Expr {
+        let listed =
+            states.iter().map(|state| if *state == State::Completed { State::Running } else { *state });
+        let listed = is_one_of(&listed.collect::<Vec<_>>(), at(Column::Listed));
+        match states.iter().any(|state| matches!(state, State::Running | State::Completed)) {
+            true => listed.and(is_one_of(states, at(Column::Status))),
+            false => listed,
+        }
     }
 
     fn no_time(&self) -> Expr {

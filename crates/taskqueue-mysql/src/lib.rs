@@ -19,11 +19,13 @@ mod flavour;
 #[cfg(test)]
 mod golden;
 mod insert;
+mod leases;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod packet;
 mod pool;
+mod reclaiming;
 mod search;
 mod settling;
 mod transaction;

@@ -27,8 +27,7 @@ pub(crate) async fn settle(
 ) -> Attempt<Vec<Applied>> {
     let claims = claims_alone(dialect.engine(), decisions);
     let is_marked = claims.is_some() && decisions.len() > 1;
-    let literal = dialect.literal();
-    let now = time(dialect, &mut *connection, if is_marked { &literal.mark } else { &literal.time }).await?;
+    let now = begin(dialect, &mut *connection, shard, is_marked).await?;
     let completed = match &claims {
         Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims).await?,
         None => 0,
@@ -78,6 +77,7 @@ pub(crate) async fn heartbeat(
     leases: &[Lease],
     visibility_timeout: Duration,
 ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
+    check_sooner(dialect, &mut *connection, shard, leases, visibility_timeout).await?;
     let live = live(dialect, &mut *connection, shard, leases.iter()).await?;
     let mut live: Vec<(TaskId, LeaseToken)> = live.into_iter().collect();
     live.sort_unstable_by_key(|(id, _)| *id);
@@ -91,9 +91,45 @@ pub(crate) async fn heartbeat(
     Ok(live.into_iter().collect())
 }
 
-/// The server's time in microseconds, which this text asks for.
-async fn time(dialect: &MysqlDialect, connection: &mut MySqlConnection, sql: &str) -> Attempt<i64> {
-    match dialect.text(sql, connection).await?.last() {
+/// Has the claims checked by the time to which their leases are about to be brought, if that is sooner.
+async fn check_sooner(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    leases: &[Lease],
+    visibility_timeout: Duration,
+) -> Attempt<()> {
+    let tokens: BTreeSet<i64> = leases.iter().map(|lease| lease.token.get()).collect();
+    for tokens in tokens.into_iter().collect::<Vec<_>>().chunks(LIST_MAX) {
+        let tokens = padded(tokens);
+        let sql = dialect.literal().leases.check_sooner(tokens.len());
+        let query = bind_tokens(dialect.query(&sql).bind(micros(visibility_timeout)), tokens);
+        let query = query.bind(shard.number()).bind(micros(visibility_timeout));
+        dialect.run(query, &mut *connection).await.map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// Forgets the claims that were settled before, and marks the place to which an unsuccessful settle goes back; answers the
+/// server's time in microseconds. All in one round trip, except on Vitess, which takes one statement at a time.
+async fn begin(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    is_marked: bool,
+) -> Attempt<i64> {
+    let literal = dialect.literal();
+    let mut text = if is_marked { literal.mark.clone() } else { literal.time.clone() };
+    let settled = dialect.unsettled().take_settled();
+    if !settled.is_empty() {
+        let forget = literal.leases.forget(shard, &settled);
+        if dialect.engine() == Engine::Vitess {
+            dialect.text(&forget, &mut *connection).await?;
+        } else {
+            text = format!("{forget}; {text}");
+        }
+    }
+    match dialect.text(&text, connection).await?.last() {
         Some(row) => wire::row(row)?.integer(0),
         None => Err(Failure::malformed("the server does not know the time".to_owned())),
     }
@@ -155,7 +191,7 @@ async fn complete(
     let mut query = dialect.query(&sql);
     if !dialect.deletes_completed() {
         let time = wire::time(now)?;
-        query = query.bind(time).bind(time).bind(time);
+        query = query.bind(time).bind(time);
     }
     let query = bind_tokens(bind_ids(query.bind(shard.number()), &ids), tokens);
     Ok(dialect.run(query, connection).await.map_err(failure)?.rows_affected())

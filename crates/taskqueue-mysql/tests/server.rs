@@ -11,6 +11,8 @@ mod cursors;
 mod deleting;
 #[path = "server/extra.rs"]
 mod extra;
+#[path = "server/leases.rs"]
+mod leases;
 #[path = "server/stored.rs"]
 mod stored;
 mod support;

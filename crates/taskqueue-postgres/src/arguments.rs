@@ -71,8 +71,9 @@ pub(crate) fn number(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-pub(crate) fn micros_of_place(place: usize) -> i64 {
-    i64::try_from(place).unwrap_or(i64::MAX)
+/// A count, as the driver binds it.
+pub(crate) fn integer(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

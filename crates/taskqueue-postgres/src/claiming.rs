@@ -12,7 +12,7 @@ use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::arguments::micros;
+use crate::arguments::{integer, micros};
 use crate::claim::Ahead;
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
@@ -216,7 +216,7 @@ fn bind<'q>(dialect: &PostgresDialect, query: Query<'q>, shard: Shard, claiming:
     let query = query
         .bind(claiming.token.get())
         .bind(claiming.worker_id.as_str().to_owned())
-        .bind(i64::try_from(claiming.limit).unwrap_or(i64::MAX))
+        .bind(integer(claiming.limit))
         .bind(micros(claiming.visibility_timeout))
         .bind(shard.number());
     if dialect.literal().takes_extra_claims { query.bind(claiming.is_extra) } else { query }

@@ -8,7 +8,7 @@ use taskqueue_core::{Cleanup, Shard, TaskId};
 use taskqueue_sql::Attempt;
 use uuid::Uuid;
 
-use crate::arguments::micros;
+use crate::arguments::{integer, micros};
 use crate::cleanup::Edge;
 use crate::dialect::{PostgresDialect, ids};
 use crate::error::failure;
@@ -67,7 +67,7 @@ async fn remove(
         .bind(first)
         .bind(last)
         .bind(micros(cleanup.older_than))
-        .bind(i64::try_from(cleanup.limit).unwrap_or(i64::MAX))
+        .bind(integer(cleanup.limit))
         .bind(shard.number());
     ids(query.fetch_all(connection).await.map_err(failure)?)
 }

@@ -14,6 +14,7 @@ use crate::cleanup::Cleaning;
 use crate::error::failure;
 use crate::migrate::{create_schema, newest, record};
 use crate::ready::ByNumber;
+use crate::stats;
 use crate::totals::{FOLD_MIN, Totals};
 
 /// Whether no transaction is open. Within one statement of its own PostgreSQL's question would be answered with no.
@@ -42,6 +43,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         ended: ended(table),
         tidy_leases: vec![forget_leases(table), postpone_leases(table)],
         promote: promote(table),
+        running_page: stats::page_of(&running(table)),
         open_counts: open_counts(table),
         totals: Totals { fold: fold(&table.totals()), ..postgres.totals },
         cleaning: Cleaning { remove: remove(table), ..postgres.cleaning },
@@ -159,16 +161,23 @@ fn promote(table: &TableName) -> String {
     )
 }
 
-/// $1 shard. Status, type, tasks; each running task through its lease row, by its key.
+/// Each running task `r` of the lease rows `l`, by its key.
+fn running(table: &TableName) -> String {
+    format!(
+        "{table}_leases AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id) \
+         JOIN {table} AS r ON r.shard = $1 AND r.id = k.id AND r.lease_token = l.token AND r.status = 2"
+    )
+}
+
+/// $1 shard. Status, type, tasks.
 fn open_counts(table: &TableName) -> String {
     format!(
         "SELECT 0::int2, type, count(*) FROM {table} WHERE shard = $1 AND queue_rank IS NOT NULL GROUP BY type \
          UNION ALL \
          SELECT status, type, count(*) FROM {table} WHERE shard = $1 AND due_at IS NOT NULL GROUP BY status, type \
          UNION ALL \
-         SELECT 2::int2, t.type, count(*) FROM {table}_leases AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id) \
-         JOIN {table} AS t ON t.shard = $1 AND t.id = k.id AND t.lease_token = l.token AND t.status = 2 \
-         WHERE l.shard = $1 GROUP BY t.type"
+         SELECT 2::int2, r.type, count(*) FROM {} WHERE l.shard = $1 GROUP BY r.type",
+        running(table)
     )
 }
 

@@ -8,15 +8,15 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr as _};
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskId, WakeUp,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId, WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Reclaiming, Row, Sharding, Statement,
-    Total,
+    Total, Unsettled,
 };
 use uuid::Uuid;
 
-use crate::arguments::{leases, micros};
+use crate::arguments::{integer, leases, micros};
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;
@@ -30,7 +30,6 @@ use crate::query::Query;
 use crate::session::{Connections, Session};
 use crate::settling;
 use crate::totals::summed;
-use crate::unsettled::Unsettled;
 use crate::wire;
 use taskqueue_sql::cursor::Cursors;
 
@@ -272,7 +271,7 @@ impl Dialect for PostgresDialect {
                 self.add_totals(&mut *connection, &summed(taken)?).await?;
             }
         }
-        let query = self.query(&self.literal.ended).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let query = self.query(&self.literal.ended).bind(integer(limit));
         self.rows(connection, query.bind(shard.number())).await
     }
 
@@ -307,7 +306,7 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         limit: usize,
     ) -> Attempt<u64> {
-        let query = self.query(&self.literal.promote).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let query = self.query(&self.literal.promote).bind(integer(limit));
         Ok(query.bind(shard.number()).execute(connection).await.map_err(failure)?.rows_affected())
     }
 
@@ -341,6 +340,23 @@ impl Dialect for PostgresDialect {
             .bind(totals.iter().map(|total| total.delta.tasks).collect::<Vec<i64>>())
             .bind(totals.iter().map(|total| total.delta.busy_us).collect::<Vec<i64>>());
         query.execute(connection).await.map_err(failure).map(drop)
+    }
+
+    async fn running(
+        &self,
+        connection: &mut PgConnection,
+        shard: Shard,
+        filter: &TaskFilter,
+    ) -> Attempt<Vec<Row>> {
+        let query = self
+            .query(&self.literal.running_page)
+            .bind(shard.number())
+            .bind(filter.task_type.as_ref().map(|task_type| task_type.as_str().to_owned()))
+            .bind(filter.region.clone())
+            .bind(filter.after.map(|id| id.as_uuid()))
+            .bind(integer(filter.limit))
+            .bind(integer(filter.offset));
+        self.rows(connection, query).await
     }
 
     async fn open_counts(&self, connection: &mut PgConnection, shard: Shard) -> Attempt<Vec<Row>> {

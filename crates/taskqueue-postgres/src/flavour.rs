@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use sea_query::{Expr, ExprTrait, PostgresQueryBuilder, Value};
-use taskqueue_core::TaskId;
-use taskqueue_sql::{Column, Flavour};
+use taskqueue_core::{State, TaskId};
+use taskqueue_sql::{Column, Flavour, is_one_of};
 
 use crate::arguments::micros;
 
@@ -34,10 +34,17 @@ impl Flavour for PostgresFlavour {
         Expr::null()
     }
 
-    /// `dead_at` says so besides the status, so that a partial index can have the dead letters without one that names
-    /// the status, which would end HOT completions.
-    fn is_dead_letter(&self, at: &dyn Fn(Column) -> Expr) -> Expr {
-        at(Column::DeadAt).is_not_null()
+    /// By the columns that partial indexes are over: none names the status, which would end HOT completions.
+    fn is_in(&self, states: &[State], at: &dyn Fn(Column) -> Expr) -> Expr {
+        let is_status = is_one_of(states, at(Column::Status));
+        match states {
+            [State::DeadLetter] => at(Column::DeadAt).is_not_null(),
+            [State::Failed] => at(Column::DueAt).is_not_null().and(is_status),
+            [State::Ready, State::Delayed] => {
+                at(Column::QueueRank).is_not_null().or(at(Column::DueAt).is_not_null()).and(is_status)
+            }
+            _ => is_status,
+        }
     }
 
     /// By id, as listings page, so that one index serves both.

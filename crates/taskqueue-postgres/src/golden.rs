@@ -60,6 +60,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("tidy_leases", literal.tidy_leases.join(";\n")),
         ("promote", literal.promote),
         ("redrive", literal.redrive),
+        ("running_page", literal.running_page),
         ("open_counts", literal.open_counts),
         ("oldest_pending", literal.oldest_pending),
         ("totals", literal.totals.sums),

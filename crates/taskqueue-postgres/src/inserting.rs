@@ -8,7 +8,7 @@ use taskqueue_core::{NewTask, Schedule, Shard, TaskId, Timestamp};
 use taskqueue_sql::{Attempt, stored_metadata};
 use uuid::Uuid;
 
-use crate::arguments::{at, delay, micros_of_place, number};
+use crate::arguments::{at, delay, integer, number};
 use crate::dialect::{PostgresDialect, ids};
 use crate::error::{failure, is_duplicate};
 use crate::query::Query;
@@ -103,7 +103,7 @@ pub(crate) async fn insert(
         .bind(text(|task| task.unique_key.as_deref()))
         .bind(text(|task| task.region.as_deref()))
         .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
-        .bind(micros_of_place(place))
+        .bind(integer(place))
         .bind(shard.number());
     ids(query.fetch_all(connection).await.map_err(failure)?)
 }

@@ -30,7 +30,6 @@ mod session;
 mod settling;
 mod stats;
 mod totals;
-mod unsettled;
 mod wire;
 
 use std::sync::Arc;

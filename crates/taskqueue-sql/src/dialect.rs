@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskId, TaskType, WakeUp,
-    WorkerId,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId,
+    TaskType, WakeUp, WorkerId,
 };
 
 use crate::operation::statements;
@@ -252,6 +252,17 @@ pub trait Dialect: Sized + Send + Sync + 'static {
             self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot)).await?;
         }
         Ok(())
+    }
+
+    /// A page of running tasks, highest id first, as [`TASK_COLUMNS`](crate::TASK_COLUMNS): by a statement of its own where no
+    /// index has them apart from finished ones.
+    async fn running(
+        &self,
+        connection: &mut Self::Connection,
+        shard: Shard,
+        filter: &TaskFilter,
+    ) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self, shard).list(filter)).await
     }
 
     /// How many unfinished tasks there are: status, type, tasks; any number of rows for each.

@@ -32,15 +32,23 @@ pub trait Flavour: Send + Sync + 'static {
         Expr::null()
     }
 
-    /// The condition that a task is a dead letter, in the form in which the engine's index is used. `at` says how a
+    /// The condition that a task is in one of these states, in the form in which the engine's index is used. `at` says how a
     /// column is named.
-    fn is_dead_letter(&self, at: &dyn Fn(Column) -> Expr) -> Expr {
-        at(Column::Status).eq(State::DeadLetter.code())
+    fn is_in(&self, states: &[State], at: &dyn Fn(Column) -> Expr) -> Expr {
+        is_one_of(states, at(Column::Status))
     }
 
     /// The order in which dead letters are redriven: that of an index.
     fn dead_letter_order(&self) -> &'static [Column] {
         &[Column::QueueAt, Column::Id]
+    }
+}
+
+/// The condition that a column has the code of one of these states.
+pub fn is_one_of(states: &[State], column: Expr) -> Expr {
+    match states {
+        [state] => column.eq(state.code()),
+        _ => column.is_in(states.iter().map(|state| state.code())),
     }
 }
 

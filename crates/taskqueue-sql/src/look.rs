@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Error, QueueStats, Shard, Shards, State, Task, TaskFilter, TaskId, TaskPage, TaskType,
+    Backend, Error, QueueStats, Shard, Shards, State, Status, Task, TaskFilter, TaskId, TaskPage, TaskType,
 };
 
 use crate::operation::{Operation, kind_of, statements};
@@ -85,7 +85,10 @@ async fn page<D: Dialect>(
     shard: Shard,
     filter: &TaskFilter,
 ) -> Attempt<Vec<Task>> {
-    let rows = dialect.fetch(connection, statements(dialect, shard).list(filter)).await?;
+    let rows = match filter.status {
+        Some(Status::Running) => dialect.running(connection, shard, filter).await?,
+        _ => dialect.fetch(connection, statements(dialect, shard).list(filter)).await?,
+    };
     rows.into_iter().map(Row::task).collect()
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sea_query::{
-    Cond, Expr, ExprTrait, Func, OnConflict, Order, Query, QueryStatementWriter, SelectStatement, Value,
+    Cond, Expr, ExprTrait, Func, OnConflict, Order, Query, QueryStatementWriter, SelectStatement,
 };
 use taskqueue_core::{Shard, State, Status, TaskFilter, TaskId, TaskType};
 
@@ -51,10 +51,8 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// A page of tasks, highest id first, as [`TASK_COLUMNS`].
     pub fn list(&self, filter: &TaskFilter) -> Statement {
         let mut select = self.select(&TASK_COLUMNS);
-        if filter.status == Some(Status::DeadLetter) {
-            select.and_where(self.flavour.is_dead_letter(&|column| Expr::col(column)));
-        } else if let Some(status) = filter.status {
-            select.and_where(Expr::col(Column::Status).is_in(codes(State::of_status(status))));
+        if let Some(status) = filter.status {
+            select.and_where(self.flavour.is_in(State::of_status(status), &|column| Expr::col(column)));
         }
         if let Some(task_type) = &filter.task_type {
             select.and_where(Expr::col(Type).eq(task_type.as_str()));
@@ -112,7 +110,8 @@ impl<'a, F: Flavour> Statements<'a, F> {
         self.render(&update)
     }
 
-    /// The oldest finished tasks of one status and type: id, started at, completed at.
+    /// The oldest finished tasks of one status and type: id, started at, completed at. The index may have them in the order in
+    /// which they were claimed, which is before they finished.
     pub fn finished(
         &self,
         status: State,
@@ -122,10 +121,11 @@ impl<'a, F: Flavour> Statements<'a, F> {
     ) -> Statement {
         let mut select = self.select(&[Id, StartedAt, CompletedAt]);
         select
-            .and_where(Expr::col(Column::Status).eq(status.code()))
+            .and_where(self.flavour.is_in(&[status], &|column| Expr::col(column)))
             .and_where(Expr::col(Type).eq(task_type.as_str()))
             .and_where(Expr::col(QueueRank).eq(self.flavour.rank_off_queue()))
             .and_where(Expr::col(QueueAt).lte(self.flavour.ago(until.0, until.1)))
+            .and_where(Expr::col(CompletedAt).lte(self.flavour.ago(until.0, until.1)))
             .order_by(QueueAt, Order::Asc)
             .order_by(Id, Order::Asc)
             .limit(limit as u64);
@@ -139,7 +139,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .from_table(self.table.reference(TASKS))
             .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
             .and_where(self.is_one_of(ids))
-            .and_where(off_index(Expr::col(Column::Status)).is_in(codes(&FINISHED)));
+            .and_where(off_index(Expr::col(Column::Status)).is_in(FINISHED.map(State::code)));
         self.render(&delete)
     }
 
@@ -153,7 +153,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// Dead letters in the engine's order: id, type, unique key.
     pub fn dead_letters(&self, task_type: Option<&TaskType>, limit: usize) -> Statement {
         let at = |column| Expr::col((self.table_name(), column));
-        let mut select = self.that_can_go(self.flavour.is_dead_letter(&at));
+        let mut select = self.that_can_go(self.flavour.is_in(&[State::DeadLetter], &at));
         if let Some(task_type) = task_type {
             select.and_where(at(Type).eq(task_type.as_str()));
         }
@@ -193,7 +193,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
         let mut select = self.select(&[Column::Status, Type]);
         select
             .expr(Func::count(Expr::cust("*")))
-            .and_where(Expr::col(Column::Status).is_in(codes(&OPEN)))
+            .and_where(Expr::col(Column::Status).is_in(OPEN.map(State::code)))
             .group_by_columns([Column::Status, Type]);
         self.render(&select)
     }
@@ -205,7 +205,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .expr(Func::min(Expr::col(ScheduledAt)))
             .from(self.table.reference(TASKS))
             .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
-            .and_where(Expr::col(Column::Status).is_in(codes(State::of_status(Status::Pending))));
+            .and_where(self.flavour.is_in(State::of_status(Status::Pending), &|column| Expr::col(column)));
         self.render(&select)
     }
 
@@ -301,8 +301,4 @@ pub(crate) const FINISHED: [State; 3] = [State::Completed, State::DeadLetter, St
 /// status than look each id up; PostgreSQL has been seen to do the same.
 fn off_index(column: Expr) -> Expr {
     column.add(Expr::cust("0"))
-}
-
-fn codes(states: &[State]) -> Vec<Value> {
-    states.iter().map(|state| Value::from(state.code())).collect()
 }

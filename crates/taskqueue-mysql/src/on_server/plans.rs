@@ -15,11 +15,15 @@ const FILL: &str = "INSERT INTO tasks (shard, id, type, status, priority, queue_
      reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, completed_at, lease_until, payload) \
      SELECT 0, UNHEX(LPAD(HEX(n), 32, '0')), IF(n % 100 = 0, 'rare', 'welcome'), s, 5, IF(s = 0, -5, 0), \
      UTC_TIMESTAMP(6) + INTERVAL n - 50000 SECOND, IF(s IN (1, 4), UTC_TIMESTAMP(6) + INTERVAL n - 50000 SECOND, NULL), \
-     0, 3, 0, IF(s = 2, 7, 0), 0, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), \
+     0, 3, 0, IF(s = 2, n, 0), 0, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), \
      IF(s = 3, UTC_TIMESTAMP(6), '1000-01-01'), IF(s = 2, UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, '1000-01-01'), '{}' \
      FROM (SELECT n, CASE WHEN n % 70 = 6 THEN 2 ELSE ELT(1 + n % 5, 0, 1, 3, 4, 3) END AS s FROM \
      (SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n FROM digits a, digits b, digits c, digits e, digits f) \
      AS numbers) AS filled";
+
+/// A claim of its own for each running task, due to be checked.
+const HOLD: &str = "INSERT INTO tasks_leases (token, type, shard, claimed_at, check_at) \
+     SELECT lease_token, type, shard, queue_at, UTC_TIMESTAMP(6) FROM tasks WHERE status = 2";
 
 /// One line of a plan.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ async fn plans(variable: &str) -> Vec<(&'static str, Vec<Step>)> {
     run(MYSQL.iter().map(|migration| migration.sql("tasks")).collect()).await.unwrap();
     let digits = (0..10).map(|digit| format!("({digit})")).collect::<Vec<_>>().join(", ");
     run(format!("CREATE TABLE digits (d int NOT NULL); INSERT INTO digits VALUES {digits}")).await.unwrap();
-    run(format!("{FILL}; ANALYZE TABLE tasks")).await.unwrap();
+    run(format!("{FILL}; {HOLD}; ANALYZE TABLE tasks; ANALYZE TABLE tasks_leases")).await.unwrap();
     let mut plans = Vec::new();
     for (name, text) in texts() {
         let Some(values) = values(name) else { continue };
@@ -105,11 +109,14 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "take_in_ranges" => &["0", "'rare'", "-5", "-5", "NOW(6)", "1000", "-4", "9", "NOW(6)", "0", "500"],
         "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", "0", ONE, TWO],
         "running" => &["0", ONE, TWO],
-        "complete" => &["NOW(6)", "NOW(6)", "NOW(6)", "0", ONE, TWO, "7"],
+        "complete" => &["NOW(6)", "NOW(6)", "0", ONE, TWO, "7"],
         "complete_and_delete" => &["0", ONE, TWO, "7"],
         "heartbeat" => &["1000", "0", ONE, TWO, "7"],
         "settle" | "reclaim" | "promote" | "redrive" => &["'[]'", "0"],
-        "ended" => &["0", "500"],
+        "running_page" => &["0", "0", "100", "0"],
+        "due_claims" => &["0", "0"],
+        "ended" => &["0", "0", "500"],
+        "open_counts" => &["0", "0", "0", "0", "0"],
         "waiting" => &["0"],
         "due" => &["0", "1", "'welcome'", "500", "0", "4", "'rare'", "500", "500"],
         _ => return None,
@@ -118,19 +125,21 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
 
 async fn guard(variable: &str) {
     let plans = plans(variable).await;
-    assert_eq!(plans.len(), 19, "every literal statement but the insert is guarded");
+    assert_eq!(plans.len(), 22, "every literal statement but the insert is guarded");
     for (name, steps) in plans {
         for step in steps.iter().filter(|step| matches!(step.table.as_str(), "tasks" | "t")) {
             assert_ne!(step.access, "ALL", "{name} reads the whole table: {steps:#?}");
             assert_ne!(step.access, "index", "{name} reads a whole index: {steps:#?}");
             let key = match name {
-                "ended" | "waiting" | "due" => "tasks_pos",
+                "running_page" | "due_claims" | "ended" | "open_counts" | "waiting" | "due" => "tasks_pos",
                 looks if looks.starts_with("heads") || looks.starts_with("take") => "tasks_pos",
                 _ => "PRIMARY",
             };
             assert_eq!(step.key, key, "{name}: {steps:#?}");
-            // The one that sorts takes no lock, and sorts what workers are running.
-            assert_eq!(step.extra.contains("filesort"), name == "ended", "{name} sorts: {steps:#?}");
+            assert!(!step.extra.contains("filesort"), "{name} sorts: {steps:#?}");
+        }
+        for step in steps.iter().filter(|step| step.table == "tasks_leases") {
+            assert_eq!(step.key, "tasks_leases_check", "{name} reads claims that are not due: {steps:#?}");
         }
         let groups = steps.iter().any(|step| step.extra.contains("Using index for group-by"));
         assert_eq!(groups, name == "waiting", "{name}: only the kinds are jumped over: {steps:#?}");

@@ -1,1 +1,1 @@
-SELECT MIN(`scheduled_at`) FROM `tasks` WHERE `shard` = ? AND `status` IN (?, ?)
+SELECT MIN(`scheduled_at`) FROM `tasks` WHERE `shard` = ? AND `listed` IN (?, ?)

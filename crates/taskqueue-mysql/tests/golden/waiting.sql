@@ -1,1 +1,1 @@
-SELECT status, type FROM tasks FORCE INDEX (tasks_pos) WHERE shard = ? AND status IN (1, 4) GROUP BY shard, status, type
+SELECT listed, type FROM tasks FORCE INDEX (tasks_pos) WHERE shard = ? AND listed IN (1, 4) GROUP BY shard, listed, type

@@ -63,6 +63,7 @@ fn values(name: &str) -> &'static str {
         "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], 0::int2",
         "ended" | "promote" => "10, 0::int2",
         "tidy_leases" | "open_counts" | "oldest_pending" => "0::int2",
+        "running_page" => "0::int2, NULL, NULL, NULL, 100, 0",
         "cleanup_edge" => ID_THEN_SHARD,
         "cleanup" => {
             "'00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000001388', 0, 10, 0::int2"
@@ -75,7 +76,7 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 21] = [
+const LITERAL: [&str; 22] = [
     "claim",
     "claim_many",
     "claim_of_64",
@@ -95,6 +96,7 @@ const LITERAL: [&str; 21] = [
     "redrive",
     "cleanup_edge",
     "cleanup",
+    "running_page",
     "open_counts",
     "oldest_pending",
 ];

@@ -1,6 +1,7 @@
-//! Which claims of this instance have tasks that are not settled. A claim's row among the leases is there for the case
-//! that its worker dies; once its last task is settled it has nothing more to tell, and goes with the next completion. Else
-//! statistics would look at each task of the last minutes, and so would the check of leases when its time has come.
+//! Which claims of this instance have tasks that are not settled, for the dialects that keep a row (or a few) a claim among the
+//! leases. It is there for the case that its worker dies; once its last task is settled it has nothing more to tell, and goes
+//! with the next completion. Else statistics would look at each task of the last minutes, and so would the check of leases when
+//! its time has come.
 //!
 //! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. Rows
 //! of other claims (a worker died, a task was cancelled, the claim is forgotten here) stay until their check is due.
@@ -17,7 +18,7 @@ const SETTLED_MAX: usize = 1_000;
 
 /// The claims of one instance.
 #[derive(Debug, Default)]
-pub(crate) struct Unsettled(Mutex<State>);
+pub struct Unsettled(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -28,7 +29,7 @@ struct State {
 
 impl Unsettled {
     /// So many tasks, at least one, were claimed with this token.
-    pub(crate) fn claimed(&self, token: LeaseToken, tasks: usize) {
+    pub fn claimed(&self, token: LeaseToken, tasks: usize) {
         let mut state = self.lock();
         if state.tasks.len() >= CLAIMS_MAX {
             state.tasks.clear();
@@ -37,7 +38,7 @@ impl Unsettled {
     }
 
     /// Tasks were settled under these tokens, a token for each task, and that is committed.
-    pub(crate) fn settled(&self, tokens: &[LeaseToken]) {
+    pub fn settled(&self, tokens: &[LeaseToken]) {
         let mut state = self.lock();
         // Tasks of one claim are mostly settled side by side.
         for of_claim in tokens.chunk_by(|one, next| one == next) {
@@ -53,7 +54,7 @@ impl Unsettled {
 
     /// The tokens of claims whose tasks are all settled, in their stored form. Each is answered once: where the rows do not
     /// go then, they stay until their check is due.
-    pub(crate) fn take_settled(&self) -> Vec<i64> {
+    pub fn take_settled(&self) -> Vec<i64> {
         let mut state = self.lock();
         let kept = state.settled.len().saturating_sub(SETTLED_MAX);
         state.settled.drain(kept..).map(LeaseToken::get).collect()

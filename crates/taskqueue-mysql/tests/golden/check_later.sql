@@ -1,0 +1,1 @@
+UPDATE tasks_leases SET check_at = ? WHERE token IN (?, ?) AND shard = ? AND check_at <= UTC_TIMESTAMP(6)

@@ -1,0 +1,1 @@
+UPDATE tasks_leases SET check_at = UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND WHERE token IN (?, ?) AND shard = ? AND check_at > UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND

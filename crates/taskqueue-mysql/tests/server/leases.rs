@@ -1,0 +1,109 @@
+//! The rows among the leases: each is there as long as a task of its claim may run, and not much longer.
+
+use std::time::Duration;
+
+use sqlx::Connection;
+use taskqueue_mysql::{
+    ClaimRequest, Lease, MysqlConfig, MysqlQueue, Outcome, Queue, Retry, Settlement, TaskType, WorkerId,
+};
+
+use crate::cases::on;
+use crate::support::{Database, Server};
+use crate::{fresh, task};
+
+/// The tokens that are among the leases, once for each type of their claim.
+async fn tokens(database: &Database) -> Vec<i64> {
+    let all = sqlx::query_scalar("SELECT token FROM tasks_leases ORDER BY token, type");
+    all.fetch_all(&mut database.connect().await).await.unwrap()
+}
+
+async fn claim(queue: &MysqlQueue, tasks: usize) -> Vec<Lease> {
+    queue.enqueue_many((0..tasks).map(|_| task()).collect()).await.unwrap();
+    let claims = crate::claim(queue, tasks).await;
+    assert_eq!(claims.len(), tasks);
+    claims.into_iter().map(|claim| claim.lease).collect()
+}
+
+async fn settle(queue: &MysqlQueue, leases: &[Lease], outcome: Outcome) {
+    let of_each = |lease: &Lease| Settlement::new(lease.clone(), outcome.clone());
+    queue.settle_many(leases.iter().map(of_each).collect()).await.unwrap();
+}
+
+/// A completion that has nothing to do with the claims before it. What it has claimed stays among the leases.
+async fn complete_another(queue: &MysqlQueue) -> i64 {
+    let [lease] = claim(queue, 1).await.try_into().unwrap();
+    queue.complete(lease.clone()).await.unwrap();
+    lease.token.get()
+}
+
+async fn a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = claim(&queue, 5).await;
+    let retry = Outcome::Fail { error: "no".to_owned(), retry: Retry::ByPolicy };
+    settle(&queue, &leases[..2], Outcome::done()).await;
+    settle(&queue, &leases[2..3], retry).await;
+    settle(&queue, &leases[3..4], Outcome::permanent("never")).await;
+    settle(&queue, &leases[4..], Outcome::Snooze { delay: Duration::from_secs(60) }).await;
+    assert_eq!(tokens(&database).await, [leases[0].token.get()]);
+
+    let other = complete_another(&queue).await;
+
+    assert_eq!(tokens(&database).await, [other]);
+}
+
+async fn a_claim_stays_among_the_leases_while_one_of_its_tasks_runs(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = claim(&queue, 3).await;
+    settle(&queue, &leases[..2], Outcome::done()).await;
+    // A lost reply, and a task that is settled by nobody.
+    settle(&queue, &leases[..2], Outcome::done()).await;
+    queue.cancel(leases[2].task_id).await.unwrap();
+    settle(&queue, &leases[2..], Outcome::done()).await;
+
+    complete_another(&queue).await;
+
+    assert!(tokens(&database).await.contains(&leases[0].token.get()));
+}
+
+async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = claim(&queue, 1).await;
+    let mut connection = database.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    queue.complete_in(&mut transaction, leases[0].clone()).await.unwrap();
+    transaction.rollback().await.unwrap();
+
+    complete_another(&queue).await;
+
+    assert!(tokens(&database).await.contains(&leases[0].token.get()));
+}
+
+async fn a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten(server: Server) {
+    let database = server.database().await;
+    let mut config: MysqlConfig = database.config();
+    config.options.visibility_timeout = Duration::from_millis(1);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    let types = ["mail", "fax"].map(|name| TaskType::new(name).unwrap());
+    let mut tasks = vec![task(), task()];
+    tasks[1].task_type = types[1].clone();
+    queue.enqueue_many(tasks).await.unwrap();
+    let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), types, 10);
+    let claims = queue.dequeue_many(&request).await.unwrap();
+    assert_eq!(tokens(&database).await, [claims[0].lease.token.get(); 2]);
+
+    // The server's clock may tick between the two.
+    while queue.stats().await.unwrap().running > 0 {
+        queue.reclaim_stale(10).await.unwrap();
+    }
+    queue.reclaim_stale(10).await.unwrap();
+
+    assert!(tokens(&database).await.is_empty());
+}
+
+on! {
+    a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
+    a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
+    a_claim_whose_settle_the_caller_undoes_stays_among_the_leases
+    a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten
+}
