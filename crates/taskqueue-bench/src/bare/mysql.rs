@@ -21,14 +21,14 @@ const SCHEMA: &str = "CREATE TABLE bare (id bigint NOT NULL AUTO_INCREMENT PRIMA
     max_retries int NOT NULL DEFAULT 3, last_error longtext, \
     created_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
     updated_at datetime(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), \
-    INDEX bare_pos (status, priority, scheduled_at, id)) ENGINE = InnoDB";
+    taken smallint NOT NULL DEFAULT 0, INDEX bare_pos (taken, priority, scheduled_at, id)) ENGINE = InnoDB";
 /// The most rows of one statement: what is larger than 16 KiB may wait 40 ms for an acknowledgement, since the driver does
 /// not set TCP_NODELAY.
 const PIECE: usize = 64;
 const INSERT: &str = "INSERT INTO bare (type, priority, payload) VALUES ";
-const CLAIM: &str = "SELECT id, type, payload, attempts FROM bare FORCE INDEX (bare_pos) WHERE status = 0 \
+const CLAIM: &str = "SELECT id, type, payload, attempts FROM bare FORCE INDEX (bare_pos) WHERE taken = 0 \
     ORDER BY priority, scheduled_at, id LIMIT ? FOR UPDATE SKIP LOCKED";
-const TAKE: &str = "UPDATE bare SET status = 1, started_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6), \
+const TAKE: &str = "UPDATE bare SET status = 1, taken = 1, started_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6), \
     attempts = attempts + 1 WHERE id IN ";
 const COMPLETE: &str =
     "UPDATE bare SET status = 2, completed_at = UTC_TIMESTAMP(6), updated_at = UTC_TIMESTAMP(6) WHERE id IN ";
