@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr as _};
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId, WakeUp,
+    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Reclaiming, Row, Sharding, Statement,
@@ -27,9 +27,9 @@ use crate::flavour::PostgresFlavour;
 use crate::inserting;
 use crate::listen::Wakes;
 use crate::query::Query;
+use crate::reclaiming;
 use crate::session::{Connections, Session};
 use crate::settling;
-use crate::totals::summed;
 use crate::wire;
 use taskqueue_sql::cursor::Cursors;
 
@@ -128,7 +128,7 @@ impl PostgresDialect {
     }
 
     /// The rows of a literal query.
-    async fn rows(&self, connection: &mut PgConnection, query: Query<'_>) -> Attempt<Vec<Row>> {
+    pub(crate) async fn rows(&self, connection: &mut PgConnection, query: Query<'_>) -> Attempt<Vec<Row>> {
         query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
     }
 }
@@ -261,18 +261,7 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         limit: usize,
     ) -> Attempt<Vec<Row>> {
-        for tidy in &self.literal.tidy_leases {
-            self.query(tidy).bind(shard.number()).execute(&mut *connection).await.map_err(failure)?;
-        }
-        // The sums are of all shards.
-        if shard == Shard::FIRST {
-            let taken = self.rows(&mut *connection, self.query(&self.literal.totals.fold)).await?;
-            if !taken.is_empty() {
-                self.add_totals(&mut *connection, &summed(taken)?).await?;
-            }
-        }
-        let query = self.query(&self.literal.ended).bind(integer(limit));
-        self.rows(connection, query.bind(shard.number())).await
+        reclaiming::ended(self, connection, shard, limit).await
     }
 
     async fn reclaim(
@@ -282,21 +271,7 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
-        let is_dead = |ended: &Reclaiming| ended.state == State::DeadLetter;
-        let places = ended.iter().scan(0_i64, |ready, ended| {
-            let place = *ready;
-            *ready += i64::from(!is_dead(ended));
-            Some(place)
-        });
-        let query = self
-            .query(&self.literal.reclaim)
-            .bind(ended.iter().map(|ended| ended.id.as_uuid()).collect::<Vec<Uuid>>())
-            .bind(ended.iter().map(|ended| ended.token.get()).collect::<Vec<i64>>())
-            .bind(ended.iter().map(is_dead).collect::<Vec<bool>>())
-            .bind(ended.iter().map(|ended| ended.error.as_str()).collect::<Vec<&str>>())
-            .bind(places.collect::<Vec<i64>>())
-            .bind(shard.number());
-        ids(query.fetch_all(connection).await.map_err(failure)?)
+        reclaiming::reclaim(self, connection, shard, ended).await
     }
 
     async fn promote(

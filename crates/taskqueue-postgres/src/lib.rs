@@ -26,6 +26,7 @@ mod on_server;
 mod pool;
 mod query;
 mod ready;
+mod reclaiming;
 mod session;
 mod settling;
 mod stats;

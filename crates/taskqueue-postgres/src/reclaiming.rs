@@ -1,0 +1,58 @@
+//! The check of claims, and what it takes back, from end to end. What the statements are is `claim.rs`'s business.
+
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+use taskqueue_core::{Shard, State, TaskId};
+use taskqueue_sql::{Attempt, Dialect as _, Reclaiming, Row};
+use uuid::Uuid;
+
+use crate::arguments::integer;
+use crate::dialect::{PostgresDialect, ids};
+use crate::error::failure;
+use crate::totals::summed;
+
+/// Running tasks whose lease has ended, earliest end first. On the way claims are checked, and the sums over finished tasks folded.
+pub(crate) async fn ended(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    limit: usize,
+) -> Attempt<Vec<Row>> {
+    for tidy in &dialect.literal().tidy_leases {
+        dialect.query(tidy).bind(shard.number()).execute(&mut *connection).await.map_err(failure)?;
+    }
+    // The sums are of all shards.
+    if shard == Shard::FIRST {
+        let taken = dialect.rows(&mut *connection, dialect.query(&dialect.literal().totals.fold)).await?;
+        if !taken.is_empty() {
+            dialect.add_totals(&mut *connection, &summed(taken)?).await?;
+        }
+    }
+    let query = dialect.query(&dialect.literal().ended).bind(integer(limit));
+    dialect.rows(connection, query.bind(shard.number())).await
+}
+
+/// Takes tasks back whose lease is the given one; answers those.
+pub(crate) async fn reclaim(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    ended: &[Reclaiming],
+) -> Attempt<HashSet<TaskId>> {
+    let is_dead = |ended: &Reclaiming| ended.state == State::DeadLetter;
+    let places = ended.iter().scan(0_i64, |ready, ended| {
+        let place = *ready;
+        *ready += i64::from(!is_dead(ended));
+        Some(place)
+    });
+    let query = dialect
+        .query(&dialect.literal().reclaim)
+        .bind(ended.iter().map(|ended| ended.id.as_uuid()).collect::<Vec<Uuid>>())
+        .bind(ended.iter().map(|ended| ended.token.get()).collect::<Vec<i64>>())
+        .bind(ended.iter().map(is_dead).collect::<Vec<bool>>())
+        .bind(ended.iter().map(|ended| ended.error.as_str()).collect::<Vec<&str>>())
+        .bind(places.collect::<Vec<i64>>())
+        .bind(shard.number());
+    ids(query.fetch_all(connection).await.map_err(failure)?)
+}
