@@ -1,5 +1,5 @@
-//! The bound for MySQL and MariaDB: 14 columns, a bigint key, one index, rows that keep their width; prepared statements on
-//! bare connections.
+//! The bound for MySQL and MariaDB: 14 columns and one that says whether a task was taken, which the one index has instead of the
+//! status, so that a completion writes no index; a bigint key, rows that keep their width; prepared statements on bare connections.
 
 use std::sync::Arc;
 
