@@ -109,7 +109,7 @@ impl Claimed<'_> {
             query.bind(now).bind(until)
         });
         dialect.run(query, connection).await.map_err(failure)?;
-        dialect.unsettled().claimed(token, claims.len());
+        dialect.unsettled().claimed(shard, token, claims.len());
         Ok(())
     }
 

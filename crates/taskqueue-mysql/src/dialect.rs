@@ -14,8 +14,8 @@ use taskqueue_core::{
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Options, Reclaiming, Row, Sharding,
-    Statement, Unsettled,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Options, Owner, Reclaiming, Row,
+    Sharding, Statement, Unsettled,
 };
 
 use crate::MysqlConfig;
@@ -260,8 +260,9 @@ impl Dialect for MysqlDialect {
         (): (),
         shard: Shard,
         decisions: &[Decision],
+        owner: Owner,
     ) -> Attempt<Vec<Applied>> {
-        settling::settle(self, connection, shard, decisions).await
+        settling::settle(self, connection, shard, decisions, owner).await
     }
 
     async fn heartbeat(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::MySqlConnection;
 use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure};
+use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure, Owner};
 
 use crate::batch::{Batch, micros};
 use crate::claim::{LIST_MAX, ROLLBACK, padded};
@@ -24,10 +24,16 @@ pub(crate) async fn settle(
     connection: &mut MySqlConnection,
     shard: Shard,
     decisions: &[Decision],
+    owner: Owner,
 ) -> Attempt<Vec<Applied>> {
     let claims = claims_alone(dialect.engine(), decisions);
     let is_marked = claims.is_some() && decisions.len() > 1;
-    let now = begin(dialect, &mut *connection, shard, is_marked).await?;
+    let settled = match owner {
+        Owner::Queue => dialect.unsettled().take_settled(shard),
+        // Under an isolation level that locks what is between rows it would keep claims from putting theirs in.
+        Owner::Caller => Vec::new(),
+    };
+    let now = begin(dialect, &mut *connection, shard, &settled, is_marked).await?;
     let completed = match &claims {
         Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims).await?,
         None => 0,
@@ -110,19 +116,19 @@ async fn check_sooner(
     Ok(())
 }
 
-/// Forgets the claims that were settled before, and marks the place to which an unsuccessful settle goes back; answers the
+/// Forgets claims whose tasks are all settled, and marks the place to which an unsuccessful settle goes back; answers the
 /// server's time in microseconds. All in one round trip, except on Vitess, which takes one statement at a time.
 async fn begin(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
+    settled: &[i64],
     is_marked: bool,
 ) -> Attempt<i64> {
     let literal = dialect.literal();
     let mut text = if is_marked { literal.mark.clone() } else { literal.time.clone() };
-    let settled = dialect.unsettled().take_settled();
     if !settled.is_empty() {
-        let forget = literal.leases.forget(shard, &settled);
+        let forget = literal.leases.forget(shard, settled);
         if dialect.engine() == Engine::Vitess {
             dialect.text(&forget, &mut *connection).await?;
         } else {

@@ -169,7 +169,7 @@ async fn everywhere(
             dialect.query(dialect.literal().claim_many.serving(types.len())).bind(types)
         }
     };
-    fetch(dialect, connection, claiming, bind(dialect, query, shard, claiming)).await
+    fetch(dialect, connection, shard, claiming, bind(dialect, query, shard, claiming)).await
 }
 
 async fn from(
@@ -190,7 +190,7 @@ async fn from(
         .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
         .bind(places.values().copied().collect::<Vec<Timestamp>>())
         .bind(micros(back));
-    fetch(dialect, connection, claiming, query).await
+    fetch(dialect, connection, shard, claiming, query).await
 }
 
 /// Claims in the gaps, and tells the cursors.
@@ -206,7 +206,7 @@ async fn between(
     let query = bind(dialect, query, shard, claiming)
         .bind(gaps.iter().map(|gap| gap.above).collect::<Vec<i64>>())
         .bind(gaps.iter().map(|gap| gap.below).collect::<Vec<i64>>());
-    let claimed = fetch(dialect, connection, claiming, query).await?;
+    let claimed = fetch(dialect, connection, shard, claiming, query).await?;
     let is_cut_off = claimed.len() == claiming.limit;
     dialect.cursors().filled(shard, &claiming.types, &places_of(&claimed), is_cut_off);
     Ok(claimed)
@@ -230,12 +230,13 @@ fn sort(claimed: &mut [Claimed]) {
 async fn fetch(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    shard: Shard,
     claiming: &Claiming,
     query: Query<'_>,
 ) -> Attempt<Vec<Claimed>> {
     let rows = query.fetch_all(connection).await.map_err(failure)?;
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    dialect.unsettled().claimed(claiming.token, rows.len());
+    dialect.unsettled().claimed(shard, claiming.token, rows.len());
     let claimed_at = get(first, CLAIMED_AT)?;
     let times = (claimed_at, clock::add(claimed_at, claiming.visibility_timeout));
     let mut claimed = rows.iter().map(|row| read(row, claiming, times)).collect::<Attempt<Vec<Claimed>>>()?;

@@ -11,8 +11,8 @@ use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, WakeUp,
 };
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Reclaiming, Row, Sharding, Statement,
-    Total, Unsettled,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
+    Statement, Total, Unsettled,
 };
 use uuid::Uuid;
 
@@ -231,8 +231,9 @@ impl Dialect for PostgresDialect {
         (): (),
         shard: Shard,
         decisions: &[Decision],
+        owner: Owner,
     ) -> Attempt<Vec<Applied>> {
-        settling::settle(self, connection, shard, decisions).await
+        settling::settle(self, connection, shard, decisions, owner).await
     }
 
     async fn heartbeat(

@@ -4,7 +4,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 use taskqueue_core::{Decision, Shard, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt, Dialect as _};
+use taskqueue_sql::{Applied, Attempt, Dialect as _, Owner};
 use uuid::Uuid;
 
 use crate::arguments::{Changes, leases};
@@ -18,6 +18,7 @@ pub(crate) async fn settle(
     connection: &mut PgConnection,
     shard: Shard,
     decisions: &[Decision],
+    owner: Owner,
 ) -> Attempt<Vec<Applied>> {
     let (mut completed, others): (Vec<&Decision>, Vec<&Decision>) =
         decisions.iter().partition(|decision| decision.transition == Transition::Complete);
@@ -29,7 +30,10 @@ pub(crate) async fn settle(
             false => &dialect.literal().complete,
         };
         let query = of_leases(dialect, sql, &completed).bind(shard.number());
-        let query = query.bind(dialect.unsettled().take_settled());
+        let query = query.bind(match owner {
+            Owner::Queue => dialect.unsettled().take_settled(shard),
+            Owner::Caller => Vec::new(),
+        });
         applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
     }
     if !others.is_empty() {

@@ -31,6 +31,15 @@ pub enum Access {
     Write,
 }
 
+/// Whose transaction a call is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The queue's own, which ends with the call.
+    Queue,
+    /// The caller's, which may stay open for long, and have any isolation level.
+    Caller,
+}
+
 /// What a claim asks of the database.
 #[derive(Debug, Clone)]
 pub struct Claiming {
@@ -184,6 +193,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         now: Now<Self>,
         shard: Shard,
         decisions: &[Decision],
+        owner: Owner,
     ) -> Attempt<Vec<Applied>>;
 
     /// Extends the leases that are live; answers those.

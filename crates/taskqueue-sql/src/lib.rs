@@ -37,7 +37,7 @@ pub use async_trait::async_trait;
 pub use taskqueue_core as core;
 
 pub use connections::{Connections, InUse, Pool, comes_from_queue, kept_of};
-pub use dialect::{Access, Applied, Claiming, Dialect, Now, Reclaiming, Total};
+pub use dialect::{Access, Applied, Claiming, Dialect, Now, Owner, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement, is_one_of};
 pub use options::{Completed, Options, WakeUpMode};

@@ -24,7 +24,7 @@ use crate::round::Round;
 use crate::runner::Runner;
 use crate::settle::{Dequeue, Extend, Settle};
 use crate::upkeep::{Cancel, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
-use crate::{Claiming, Dialect, Options, shard};
+use crate::{Claiming, Dialect, Options, Owner, shard};
 
 /// A queue in a SQL database. Cheap to clone; clones share their connections.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl<D: Dialect> SqlQueue<D> {
     ) -> Result<Vec<Settled>> {
         self.check_open("settle")?;
         let decisions = decide_batch(settlements, &self.options().retry, self.options().payload_bytes_max)?;
-        self.run_in(connection, Settle::new(decisions, self.dialect())).await
+        self.run_in(connection, Settle::new(decisions, self.dialect(), Owner::Caller)).await
     }
 
     /// Rouses the workers that wait for this queue, here and in other processes where the engine can.
@@ -201,7 +201,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
             !decision.follow_ups.is_empty() || decision.transition.state() == taskqueue_core::State::Ready
         });
         let tokens: Vec<LeaseToken> = decisions.iter().map(|decision| decision.lease.token).collect();
-        let answers = self.run(Settle::new(decisions, self.dialect())).await?;
+        let answers = self.run(Settle::new(decisions, self.dialect(), Owner::Queue)).await?;
         self.dialect().settled(&applied(&tokens, &answers));
         self.wake_if(may_wake && answers.contains(&Settled::Applied));
         Ok(answers)

@@ -15,7 +15,7 @@ use crate::operation::{Operation, changed, statements};
 use crate::round::{Round, Turns};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
-use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect};
+use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect, Owner};
 
 /// Claims in one shard.
 pub(crate) struct Dequeue {
@@ -62,6 +62,7 @@ impl<D: Dialect> Round<D> for Dequeue {
 /// Applies decisions, each if its lease is the live one.
 pub(crate) struct Settle {
     decisions: Vec<Decision>,
+    owner: Owner,
     /// Whether rows of completed tasks are to be removed after the dialect's settle.
     removes: bool,
 }
@@ -93,7 +94,7 @@ impl<D: Dialect> Operation<D> for Settle {
             if part.iter().any(|decision| decision.transition.state() == State::Ready) {
                 dialect.doubt();
             }
-            let settled = dialect.settle(connection, now, shard, &part).await?;
+            let settled = dialect.settle(connection, now, shard, &part, self.owner).await?;
             applied.extend(settled.into_iter().map(|Applied { id, busy_us }| (id, busy_us)));
         }
         if !D::COUNTS_SETTLES {
@@ -111,9 +112,9 @@ impl<D: Dialect> Operation<D> for Settle {
 }
 
 impl Settle {
-    pub(crate) fn new<D: Dialect>(decisions: Vec<Decision>, dialect: &D) -> Self {
+    pub(crate) fn new<D: Dialect>(decisions: Vec<Decision>, dialect: &D, owner: Owner) -> Self {
         let removes = dialect.options().completed == Completed::Delete && !dialect.deletes_completed();
-        Self { decisions, removes }
+        Self { decisions, owner, removes }
     }
 
     /// Deletes the rows of what was completed. They are counted by then, and stay so.

@@ -3,13 +3,14 @@
 //! with the next completion. Else statistics would look at each task of the last minutes, and so would the check of leases when
 //! its time has come.
 //!
-//! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. Rows
+//! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. It goes in a
+//! transaction of the queue's own: in a caller's it could be locked for long, or come back. Rows
 //! of other claims (a worker died, a task was cancelled, the claim is forgotten here) stay until their check is due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
-use taskqueue_core::LeaseToken;
+use taskqueue_core::{LeaseToken, Shard};
 
 /// As many claims are known at once; one more, and all are forgotten.
 const CLAIMS_MAX: usize = 10_000;
@@ -22,19 +23,19 @@ pub struct Unsettled(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many tasks of each claim are not settled.
-    tasks: HashMap<LeaseToken, usize>,
-    settled: Vec<LeaseToken>,
+    /// The shard of each claim, and how many of its tasks are not settled.
+    tasks: HashMap<LeaseToken, (Shard, usize)>,
+    settled: Vec<(Shard, LeaseToken)>,
 }
 
 impl Unsettled {
-    /// So many tasks, at least one, were claimed with this token.
-    pub fn claimed(&self, token: LeaseToken, tasks: usize) {
+    /// So many tasks, at least one, were claimed in this shard with this token.
+    pub fn claimed(&self, shard: Shard, token: LeaseToken, tasks: usize) {
         let mut state = self.lock();
         if state.tasks.len() >= CLAIMS_MAX {
             state.tasks.clear();
         }
-        state.tasks.insert(token, tasks);
+        state.tasks.insert(token, (shard, tasks));
     }
 
     /// Tasks were settled under these tokens, a token for each task, and that is committed.
@@ -43,21 +44,29 @@ impl Unsettled {
         // Tasks of one claim are mostly settled side by side.
         for of_claim in tokens.chunk_by(|one, next| one == next) {
             let token = of_claim[0];
-            let Some(tasks) = state.tasks.get_mut(&token) else { continue };
+            let Some((shard, tasks)) = state.tasks.get_mut(&token) else { continue };
             *tasks = tasks.saturating_sub(of_claim.len());
             if *tasks == 0 {
+                let shard = *shard;
                 state.tasks.remove(&token);
-                state.settled.push(token);
+                state.settled.push((shard, token));
             }
         }
     }
 
-    /// The tokens of claims whose tasks are all settled, in their stored form. Each is answered once: where the rows do not
-    /// go then, they stay until their check is due.
-    pub fn take_settled(&self) -> Vec<i64> {
+    /// The tokens of claims in this shard whose tasks are all settled, in their stored form. Each is answered once: where the rows
+    /// do not go then, they stay until their check is due.
+    pub fn take_settled(&self, shard: Shard) -> Vec<i64> {
         let mut state = self.lock();
-        let kept = state.settled.len().saturating_sub(SETTLED_MAX);
-        state.settled.drain(kept..).map(LeaseToken::get).collect()
+        let mut taken = Vec::new();
+        state.settled.retain(|(of_token, token)| {
+            let is_taken = *of_token == shard && taken.len() < SETTLED_MAX;
+            if is_taken {
+                taken.push(token.get());
+            }
+            !is_taken
+        });
+        taken
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,42 +81,52 @@ mod tests {
     #[test]
     fn a_claim_is_settled_with_its_last_task_and_answered_once() {
         let (unsettled, [one, other]) = (Unsettled::default(), [1, 2].map(LeaseToken::from_stored));
-        unsettled.claimed(one, 3);
-        unsettled.claimed(other, 1);
+        unsettled.claimed(Shard::FIRST, one, 3);
+        unsettled.claimed(Shard::FIRST, other, 1);
         unsettled.settled(&[one, one]);
-        assert!(unsettled.take_settled().is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
         unsettled.settled(&[one, other]);
-        let mut settled = unsettled.take_settled();
+        let mut settled = unsettled.take_settled(Shard::FIRST);
         settled.sort_unstable();
         assert_eq!(settled, [1, 2]);
-        assert!(unsettled.take_settled().is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
     }
 
     #[test]
     fn a_claim_of_another_instance_is_never_settled_here() {
         let unsettled = Unsettled::default();
         unsettled.settled(&[LeaseToken::from_stored(1)]);
-        assert!(unsettled.take_settled().is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
     }
 
     #[test]
     fn what_is_forgotten_is_never_settled() {
         let unsettled = Unsettled::default();
         let forgotten = LeaseToken::generate();
-        unsettled.claimed(forgotten, 1);
-        (0..CLAIMS_MAX).for_each(|_| unsettled.claimed(LeaseToken::generate(), 1));
+        unsettled.claimed(Shard::FIRST, forgotten, 1);
+        (0..CLAIMS_MAX).for_each(|_| unsettled.claimed(Shard::FIRST, LeaseToken::generate(), 1));
         unsettled.settled(&[forgotten]);
-        assert!(unsettled.take_settled().is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
     }
 
     #[test]
     fn no_completion_takes_more_than_so_many_rows_with_it() {
         let unsettled = Unsettled::default();
         for token in (1..=1_500).map(LeaseToken::from_stored) {
-            unsettled.claimed(token, 1);
+            unsettled.claimed(Shard::FIRST, token, 1);
             unsettled.settled(&[token]);
         }
-        assert_eq!(unsettled.take_settled().len(), SETTLED_MAX);
-        assert_eq!(unsettled.take_settled().len(), 500);
+        assert_eq!(unsettled.take_settled(Shard::FIRST).len(), SETTLED_MAX);
+        assert_eq!(unsettled.take_settled(Shard::FIRST).len(), 500);
+    }
+
+    #[test]
+    fn a_claim_is_answered_to_its_own_shard() {
+        let (unsettled, token) = (Unsettled::default(), LeaseToken::generate());
+        let second = taskqueue_core::Shards::new(2).unwrap().all().last().unwrap();
+        unsettled.claimed(second, token, 1);
+        unsettled.settled(&[token]);
+        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
+        assert_eq!(unsettled.take_settled(second), [token.get()]);
     }
 }

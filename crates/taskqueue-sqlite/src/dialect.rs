@@ -15,7 +15,7 @@ use taskqueue_core::{
     Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Timestamp, Transition, WakeUp,
 };
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Reclaiming, Row, Statement,
+    Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Owner, Reclaiming, Row, Statement,
 };
 
 use crate::claim::{Sql, TYPES_MAX};
@@ -222,6 +222,7 @@ impl Dialect for SqliteDialect {
         now: Timestamp,
         _shard: Shard,
         decisions: &[Decision],
+        _owner: Owner,
     ) -> Attempt<Vec<Applied>> {
         let (completes, others): (Vec<&Decision>, Vec<&Decision>) =
             decisions.iter().partition(|decision| decision.transition == Transition::Complete);

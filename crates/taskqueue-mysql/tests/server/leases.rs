@@ -78,6 +78,26 @@ async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases(server: S
     assert!(tokens(&database).await.contains(&leases[0].token.get()));
 }
 
+async fn a_callers_transaction_keeps_no_claim_from_the_leases(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = claim(&queue, 1).await;
+    for _ in 0..20 {
+        complete_another(&queue).await;
+    }
+    let mut connection = database.connect().await;
+    // REPEATABLE READ locks what is between rows.
+    sqlx::query("SET SESSION innodb_lock_wait_timeout = 1").execute(&mut connection).await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    queue.complete_in(&mut transaction, leases[0].clone()).await.unwrap();
+
+    for _ in 0..20 {
+        claim(&queue, 1).await;
+    }
+
+    assert_eq!(queue.contention_retries(), 0, "nothing stood in their way");
+    transaction.commit().await.unwrap();
+}
+
 async fn a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten(server: Server) {
     let database = server.database().await;
     let mut config: MysqlConfig = database.config();
@@ -105,5 +125,6 @@ on! {
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
     a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
     a_claim_whose_settle_the_caller_undoes_stays_among_the_leases
+    a_callers_transaction_keeps_no_claim_from_the_leases
     a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten
 }
