@@ -60,7 +60,8 @@ CREATE TABLE {table}_paused (
 ) WITHOUT ROWID;
 
 -- Sums over finished tasks, kept by whoever finishes or removes one, so that statistics never scan them.
--- Engines with many writers spread a sum over slots; here there is one writer and one slot.
+-- Engines with many writers spread a sum over slots; here there is one writer, and so one slot, and
+-- one below 0 for transactions of the service.
 CREATE TABLE {table}_totals (
     type    TEXT    NOT NULL,
     status  INTEGER NOT NULL,

@@ -308,7 +308,12 @@ impl Dialect for PostgresDialect {
         cleaning::clean_up(self, connection, shard, cleanup).await
     }
 
-    async fn add_totals(&self, connection: &mut PgConnection, totals: &[Total]) -> Attempt<()> {
+    async fn add_totals(
+        &self,
+        connection: &mut PgConnection,
+        totals: &[Total],
+        _owner: Owner,
+    ) -> Attempt<()> {
         let query = self
             .query(&self.literal.totals.add)
             .bind(totals.iter().map(|total| total.task_type.as_str()).collect::<Vec<&str>>())

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use taskqueue_core::{Shard, State, TaskId};
-use taskqueue_sql::{Attempt, Dialect as _, Reclaiming, Row};
+use taskqueue_sql::{Attempt, Dialect as _, Owner, Reclaiming, Row};
 use uuid::Uuid;
 
 use crate::arguments::integer;
@@ -26,7 +26,7 @@ pub(crate) async fn ended(
     if shard == Shard::FIRST {
         let taken = dialect.rows(&mut *connection, dialect.query(&dialect.literal().totals.fold)).await?;
         if !taken.is_empty() {
-            dialect.add_totals(&mut *connection, &summed(taken)?).await?;
+            dialect.add_totals(&mut *connection, &summed(taken)?, Owner::Queue).await?;
         }
     }
     let query = dialect.query(&dialect.literal().ended).bind(integer(limit));

@@ -10,7 +10,7 @@ use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
 use crate::round::{Round, Turns};
 use crate::statements::LIST_MAX;
-use crate::{Attempt, Dialect, Now, Row};
+use crate::{Attempt, Dialect, Now, Owner, Row};
 
 /// Removes finished tasks of one shard.
 pub(crate) struct CleanUp {
@@ -60,7 +60,7 @@ pub(crate) async fn remove_oldest<D: Dialect>(
     for chunk in ids.chunks(LIST_MAX) {
         changed(dialect.execute(connection, statements(dialect, shard).remove(chunk)).await?, chunk.len())?;
     }
-    deltas.apply(dialect, connection).await?;
+    deltas.apply(dialect, connection, Owner::Queue).await?;
     Ok(ids.len() as u64)
 }
 

@@ -256,8 +256,15 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
     /// same rows wait for each other instead of deadlocking.
-    async fn add_totals(&self, connection: &mut Self::Connection, totals: &[Total]) -> Attempt<()> {
+    async fn add_totals(
+        &self,
+        connection: &mut Self::Connection,
+        totals: &[Total],
+        owner: Owner,
+    ) -> Attempt<()> {
         let slot = rand::random_range(0..Self::SLOTS);
+        // Callers have slots of their own, below 0: the queue's calls would wait for one as long as its transaction is open.
+        let slot = if owner == Owner::Caller { !slot } else { slot };
         for total in totals {
             self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot)).await?;
         }

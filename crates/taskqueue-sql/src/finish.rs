@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use taskqueue_core::{State, TaskType};
 
-use crate::{Attempt, Delta, Dialect, Total};
+use crate::{Attempt, Delta, Dialect, Owner, Total};
 
 /// What the sums change by, for each type and status. Written in key order, so that two transactions that touch the
 /// same sums wait for each other instead of deadlocking.
@@ -23,10 +23,15 @@ impl Deltas {
     }
 
     /// Writes the changes.
-    pub(crate) async fn apply<D: Dialect>(self, dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
+    pub(crate) async fn apply<D: Dialect>(
+        self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        owner: Owner,
+    ) -> Attempt<()> {
         let total = |((task_type, _), (state, delta))| Total { task_type, state, delta };
         let totals: Vec<Total> = self.0.into_iter().map(total).collect();
-        if totals.is_empty() { Ok(()) } else { dialect.add_totals(connection, &totals).await }
+        if totals.is_empty() { Ok(()) } else { dialect.add_totals(connection, &totals, owner).await }
     }
 
     fn change(&mut self, task_type: &TaskType, state: State, by: Delta) {

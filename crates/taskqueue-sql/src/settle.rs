@@ -98,7 +98,7 @@ impl<D: Dialect> Operation<D> for Settle {
             applied.extend(settled.into_iter().map(|Applied { id, busy_us }| (id, busy_us)));
         }
         if !D::COUNTS_SETTLES {
-            self.sum_up(&applied).apply(dialect, connection).await?;
+            self.sum_up(&applied).apply(dialect, connection, self.owner).await?;
         }
         if self.removes {
             self.remove(dialect, connection, shards, &applied).await?;

@@ -13,7 +13,7 @@ use crate::operation::{Operation, changed, kind_of, statements};
 use crate::round::{Round, Turns};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
-use crate::{Attempt, Dialect, Reclaiming, Row};
+use crate::{Attempt, Dialect, Owner, Reclaiming, Row};
 
 /// Cancels a task that is not finished.
 pub(crate) struct Cancel(pub(crate) TaskId);
@@ -36,7 +36,7 @@ impl<D: Dialect> Operation<D> for Cancel {
         changed(dialect.execute(connection, cancel).await?, 1)?;
         let mut deltas = Deltas::default();
         deltas.add(&task_type, State::Cancelled, 0);
-        deltas.apply(dialect, connection).await?;
+        deltas.apply(dialect, connection, Owner::Queue).await?;
         Ok(Cancelled::From(from.status()))
     }
 }
@@ -72,7 +72,7 @@ impl<D: Dialect> Operation<D> for Reclaim {
             }
             deltas.add(task_type, *state, 0);
         }
-        deltas.apply(dialect, connection).await?;
+        deltas.apply(dialect, connection, Owner::Queue).await?;
         Ok(reclaimed)
     }
 }
@@ -212,7 +212,7 @@ async fn redrive<D: Dialect>(
     for dead in chosen.iter().filter(|dead| redriven.contains(&dead.id)) {
         deltas.subtract(&dead.task_type, State::DeadLetter, 0);
     }
-    deltas.apply(dialect, connection).await?;
+    deltas.apply(dialect, connection, Owner::Queue).await?;
     Ok(redriven.len() as u64)
 }
 

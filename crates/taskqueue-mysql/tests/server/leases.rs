@@ -78,7 +78,7 @@ async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases(server: S
     assert!(tokens(&database).await.contains(&leases[0].token.get()));
 }
 
-async fn a_callers_transaction_keeps_no_claim_from_the_leases(server: Server) {
+async fn a_callers_transaction_keeps_no_claim_and_no_completion_waiting(server: Server) {
     let (queue, database) = fresh(server).await;
     let leases = claim(&queue, 1).await;
     for _ in 0..20 {
@@ -91,7 +91,7 @@ async fn a_callers_transaction_keeps_no_claim_from_the_leases(server: Server) {
     queue.complete_in(&mut transaction, leases[0].clone()).await.unwrap();
 
     for _ in 0..20 {
-        claim(&queue, 1).await;
+        complete_another(&queue).await;
     }
 
     assert_eq!(queue.contention_retries(), 0, "nothing stood in their way");
@@ -125,6 +125,6 @@ on! {
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
     a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
     a_claim_whose_settle_the_caller_undoes_stays_among_the_leases
-    a_callers_transaction_keeps_no_claim_from_the_leases
+    a_callers_transaction_keeps_no_claim_and_no_completion_waiting
     a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten
 }
