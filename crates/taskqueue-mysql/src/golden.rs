@@ -9,6 +9,7 @@ use taskqueue_sql::{Statements, TableName, samples};
 
 use crate::claim::{Literal, Order};
 use crate::config::NOW;
+use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
 use crate::leases;
 
@@ -45,7 +46,8 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("settle", literal.settle.clone()),
         ("heartbeat", literal.heartbeat(2, 1)),
         ("hold", literal.leases.hold(2)),
-        ("forget", literal.leases.forget(Shard::FIRST, &[7, 8])),
+        ("forget", literal.leases.forget(Engine::Mysql, Shard::FIRST, &[7, 8])),
+        ("forget_on_vitess", literal.leases.forget(Engine::Vitess, Shard::FIRST, &[7, 8])),
         ("check_sooner", literal.leases.check_sooner(2)),
         ("check_later", literal.leases.check_later(2)),
         ("running_page", leases::page(&table, &TaskFilter::default())),
@@ -72,7 +74,10 @@ fn every_statement_is_what_its_golden_file_says() {
 fn every_statement_names_the_shard_of_the_tasks_that_it_touches() {
     for (name, text) in texts() {
         if text.contains("tasks_totals")
-            || matches!(name, "gate" | "shards" | "hold" | "forget" | "check_sooner" | "check_later")
+            || matches!(
+                name,
+                "gate" | "shards" | "hold" | "forget" | "forget_on_vitess" | "check_sooner" | "check_later"
+            )
             || (text.contains("tasks_paused") && !text.contains("FROM tasks "))
         {
             continue;

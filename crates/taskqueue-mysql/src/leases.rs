@@ -3,10 +3,13 @@
 //! one look into the index a row, and never by a walk over what is completed. It knows no connection.
 //!
 //! A transaction that changes these rows and tasks changes these rows first, so that two that meet wait for each other
-//! instead of deadlocking. A claim comes last: nobody knows its token yet.
+//! instead of deadlocking. A claim comes last: nobody knows its token yet. Rows are changed by their key: of a few the server
+//! would rather read all, and wait for each claim that is under way.
 
 use taskqueue_core::{Shard, TaskFilter};
 use taskqueue_sql::{TASK_COLUMNS, TableName};
+
+use crate::engine::Engine;
 
 /// How often `open_counts` names the shard.
 pub(crate) const OPEN_SHARDS: usize = 5;
@@ -41,11 +44,17 @@ impl Leases {
         format!("INSERT INTO {table}_leases (token, type, shard, claimed_at, check_at) VALUES {rows}")
     }
 
-    /// Forgets claims. All stands in the text, so that it can go with others.
-    pub(crate) fn forget(&self, shard: Shard, tokens: &[i64]) -> String {
+    /// Forgets claims. All stands in the text, so that it can go with others. Vitess does not take a deletion with a hint.
+    pub(crate) fn forget(&self, engine: Engine, shard: Shard, tokens: &[i64]) -> String {
         let (Self { table, .. }, shard) = (self, shard.number());
         let tokens = tokens.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-        format!("DELETE FROM {table}_leases WHERE token IN ({tokens}) AND shard = {shard}")
+        let from = match engine {
+            Engine::Vitess => format!("FROM {table}_leases"),
+            Engine::Mysql | Engine::Mariadb => {
+                format!("l FROM {table}_leases AS l FORCE INDEX (PRIMARY)")
+            }
+        };
+        format!("DELETE {from} WHERE token IN ({tokens}) AND shard = {shard}")
     }
 
     /// The visibility timeout in us, the tokens, the shard, the visibility timeout again. A heartbeat may shorten a lease: then
@@ -54,7 +63,7 @@ impl Leases {
         let Self { table, now, .. } = self;
         let tokens = vec!["?"; tokens].join(", ");
         format!(
-            "UPDATE {table}_leases SET check_at = {now} + INTERVAL ? MICROSECOND \
+            "UPDATE {table}_leases FORCE INDEX (PRIMARY) SET check_at = {now} + INTERVAL ? MICROSECOND \
              WHERE token IN ({tokens}) AND shard = ? AND check_at > {now} + INTERVAL ? MICROSECOND"
         )
     }
@@ -64,7 +73,7 @@ impl Leases {
         let Self { table, now, .. } = self;
         let tokens = vec!["?"; tokens].join(", ");
         format!(
-            "UPDATE {table}_leases SET check_at = ? WHERE token IN ({tokens}) AND shard = ? AND check_at <= {now}"
+            "UPDATE {table}_leases FORCE INDEX (PRIMARY) SET check_at = ? WHERE token IN ({tokens}) AND shard = ? AND check_at <= {now}"
         )
     }
 }

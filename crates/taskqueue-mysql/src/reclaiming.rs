@@ -33,7 +33,7 @@ pub(crate) async fn ended(
     let leases = &dialect.literal().leases;
     let checked = check(dialect, &mut *connection, shard).await?;
     for tokens in checked.over.chunks(LIST_MAX) {
-        dialect.text(&leases.forget(shard, tokens), &mut *connection).await?;
+        dialect.text(&leases.forget(dialect.engine(), shard, tokens), &mut *connection).await?;
     }
     if let Some(until) = checked.until {
         for tokens in checked.live.chunks(LIST_MAX) {

@@ -128,7 +128,7 @@ async fn begin(
     let literal = dialect.literal();
     let mut text = if is_marked { literal.mark.clone() } else { literal.time.clone() };
     if !settled.is_empty() {
-        let forget = literal.leases.forget(shard, settled);
+        let forget = literal.leases.forget(dialect.engine(), shard, settled);
         if dialect.engine() == Engine::Vitess {
             dialect.text(&forget, &mut *connection).await?;
         } else {

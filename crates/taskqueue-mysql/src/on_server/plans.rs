@@ -113,6 +113,9 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "complete_and_delete" => &["0", ONE, TWO, "7"],
         "heartbeat" => &["1000", "0", ONE, TWO, "7"],
         "settle" | "reclaim" | "promote" | "redrive" => &["'[]'", "0"],
+        "forget" => &[],
+        "check_sooner" => &["1000", "7", "8", "0", "1000"],
+        "check_later" => &["NOW(6)", "7", "8", "0"],
         "running_page" => &["0", "0", "100", "0"],
         "due_claims" => &["0", "0"],
         "ended" => &["0", "0", "500"],
@@ -123,9 +126,14 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
     })
 }
 
+/// Whether it changes what is known of claims, whose rows it locks.
+fn changes_leases(name: &str) -> bool {
+    matches!(name, "forget" | "check_sooner" | "check_later")
+}
+
 async fn guard(variable: &str) {
     let plans = plans(variable).await;
-    assert_eq!(plans.len(), 22, "every literal statement but the insert is guarded");
+    assert_eq!(plans.len(), 25, "every literal statement but the insert is guarded");
     for (name, steps) in plans {
         for step in steps.iter().filter(|step| matches!(step.table.as_str(), "tasks" | "t")) {
             assert_ne!(step.access, "ALL", "{name} reads the whole table: {steps:#?}");
@@ -138,8 +146,10 @@ async fn guard(variable: &str) {
             assert_eq!(step.key, key, "{name}: {steps:#?}");
             assert!(!step.extra.contains("filesort"), "{name} sorts: {steps:#?}");
         }
-        for step in steps.iter().filter(|step| step.table == "tasks_leases") {
-            assert_eq!(step.key, "tasks_leases_check", "{name} reads claims that are not due: {steps:#?}");
+        for step in steps.iter().filter(|step| step.table == "tasks_leases" || changes_leases(name)) {
+            let key = if changes_leases(name) { "PRIMARY" } else { "tasks_leases_check" };
+            assert_eq!(step.key, key, "{name} reads other claims: {steps:#?}");
+            assert!(!changes_leases(name) || step.access == "range", "{name} locks other claims: {steps:#?}");
         }
         let groups = steps.iter().any(|step| step.extra.contains("Using index for group-by"));
         assert_eq!(groups, name == "waiting", "{name}: only the kinds are jumped over: {steps:#?}");

@@ -1,1 +1,1 @@
-DELETE FROM tasks_leases WHERE token IN (7, 8) AND shard = 0
+DELETE l FROM tasks_leases AS l FORCE INDEX (PRIMARY) WHERE token IN (7, 8) AND shard = 0
