@@ -1,5 +1,5 @@
 //! Cleanup: removing finished tasks and taking them off the sums. This file owns the way of the engines whose index
-//! holds finished tasks in the order in which they finished; a dialect may have its own.
+//! holds finished tasks in the order in which they finished, or were claimed; a dialect may have its own.
 
 use std::collections::BTreeSet;
 
@@ -41,7 +41,7 @@ impl<D: Dialect> Round<D> for CleanUp {
     }
 }
 
-/// Removes the tasks that finished first.
+/// Removes tasks that are old enough: as far as the index goes by it, those that finished first.
 pub(crate) async fn remove_oldest<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
@@ -73,7 +73,7 @@ struct Finished {
     busy_us: i64,
 }
 
-/// The oldest finished tasks of each status and type. Each is a prefix of the index in its order; which statuses
+/// The first finished tasks of each status and type. Each is a prefix of the index in its order; which statuses
 /// and types there are, the sums say.
 async fn finished<D: Dialect>(
     dialect: &D,
