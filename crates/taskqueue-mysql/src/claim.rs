@@ -321,7 +321,8 @@ fn redrive(table: &TableName, now: &str) -> String {
     update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, "t.status = 5")
 }
 
-fn marks(count: usize) -> String {
+/// So many placeholders.
+pub(crate) fn marks(count: usize) -> String {
     vec!["?"; count].join(", ")
 }
 

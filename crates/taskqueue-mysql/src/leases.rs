@@ -9,6 +9,7 @@
 use taskqueue_core::{Shard, TaskFilter};
 use taskqueue_sql::{TASK_COLUMNS, TableName};
 
+use crate::claim::marks;
 use crate::engine::Engine;
 
 /// How often `open_counts` names the shard.
@@ -61,19 +62,20 @@ impl Leases {
     /// its claim is checked sooner. A usual one finds nothing to bring forward.
     pub(crate) fn check_sooner(&self, tokens: usize) -> String {
         let Self { table, now, .. } = self;
-        let tokens = vec!["?"; tokens].join(", ");
         format!(
             "UPDATE {table}_leases FORCE INDEX (PRIMARY) SET check_at = {now} + INTERVAL ? MICROSECOND \
-             WHERE token IN ({tokens}) AND shard = ? AND check_at > {now} + INTERVAL ? MICROSECOND"
+             WHERE token IN ({}) AND shard = ? AND check_at > {now} + INTERVAL ? MICROSECOND",
+            marks(tokens)
         )
     }
 
     /// The time, the tokens, the shard. Claims that were due are checked again then.
     pub(crate) fn check_later(&self, tokens: usize) -> String {
         let Self { table, now, .. } = self;
-        let tokens = vec!["?"; tokens].join(", ");
         format!(
-            "UPDATE {table}_leases FORCE INDEX (PRIMARY) SET check_at = ? WHERE token IN ({tokens}) AND shard = ? AND check_at <= {now}"
+            "UPDATE {table}_leases FORCE INDEX (PRIMARY) SET check_at = ? \
+             WHERE token IN ({}) AND shard = ? AND check_at <= {now}",
+            marks(tokens)
         )
     }
 }

@@ -28,11 +28,7 @@ pub(crate) async fn settle(
 ) -> Attempt<Vec<Applied>> {
     let claims = claims_alone(dialect.engine(), decisions);
     let is_marked = claims.is_some() && decisions.len() > 1;
-    let settled = match owner {
-        Owner::Queue => dialect.unsettled().take_settled(shard),
-        // Under an isolation level that locks what is between rows it would keep claims from putting theirs in.
-        Owner::Caller => Vec::new(),
-    };
+    let settled = dialect.unsettled().take_settled(shard, owner);
     let now = begin(dialect, &mut *connection, shard, &settled, is_marked).await?;
     let completed = match &claims {
         Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims).await?,

@@ -30,10 +30,7 @@ pub(crate) async fn settle(
             false => &dialect.literal().complete,
         };
         let query = of_leases(dialect, sql, &completed).bind(shard.number());
-        let query = query.bind(match owner {
-            Owner::Queue => dialect.unsettled().take_settled(shard),
-            Owner::Caller => Vec::new(),
-        });
+        let query = query.bind(dialect.unsettled().take_settled(shard, owner));
         applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
     }
     if !others.is_empty() {

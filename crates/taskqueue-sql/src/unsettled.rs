@@ -1,16 +1,19 @@
 //! Which claims of this instance have tasks that are not settled, for the dialects that keep a row (or a few) a claim among the
 //! leases. It is there for the case that its worker dies; once its last task is settled it has nothing more to tell, and goes
-//! with the next completion. Else statistics would look at each task of the last minutes, and so would the check of leases when
+//! with the next completion or settle. Else statistics would look at each task of the last minutes, and so would the check of leases when
 //! its time has come.
 //!
 //! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. It goes in a
-//! transaction of the queue's own: in a caller's it could be locked for long, or come back. Rows
+//! transaction of the queue's own: a caller's can be undone, or stay open for long, and under an isolation level that locks what is
+//! between rows it would keep claims from putting theirs in. Rows
 //! of other claims (a worker died, a task was cancelled, the claim is forgotten here) stay until their check is due.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::HashMap;
 use taskqueue_core::{LeaseToken, Shard};
+
+use crate::Owner;
 
 /// As many claims are known at once; one more, and all are forgotten.
 const CLAIMS_MAX: usize = 10_000;
@@ -54,9 +57,12 @@ impl Unsettled {
         }
     }
 
-    /// The tokens of claims in this shard whose tasks are all settled, in their stored form. Each is answered once: where the rows
-    /// do not go then, they stay until their check is due.
-    pub fn take_settled(&self, shard: Shard) -> Vec<i64> {
+    /// What a transaction is to remove: the tokens of claims in this shard whose tasks are all settled, in their stored form; of
+    /// none in a caller's. Each is answered once: where the rows do not go then, they stay until their check is due.
+    pub fn take_settled(&self, shard: Shard, owner: Owner) -> Vec<i64> {
+        if owner == Owner::Caller {
+            return Vec::new();
+        }
         let mut state = self.lock();
         let mut taken = Vec::new();
         state.settled.retain(|(of_token, token)| {
@@ -84,19 +90,19 @@ mod tests {
         unsettled.claimed(Shard::FIRST, one, 3);
         unsettled.claimed(Shard::FIRST, other, 1);
         unsettled.settled(&[one, one]);
-        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
         unsettled.settled(&[one, other]);
-        let mut settled = unsettled.take_settled(Shard::FIRST);
+        let mut settled = unsettled.take_settled(Shard::FIRST, Owner::Queue);
         settled.sort_unstable();
         assert_eq!(settled, [1, 2]);
-        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
     #[test]
     fn a_claim_of_another_instance_is_never_settled_here() {
         let unsettled = Unsettled::default();
         unsettled.settled(&[LeaseToken::from_stored(1)]);
-        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
     #[test]
@@ -106,7 +112,7 @@ mod tests {
         unsettled.claimed(Shard::FIRST, forgotten, 1);
         (0..CLAIMS_MAX).for_each(|_| unsettled.claimed(Shard::FIRST, LeaseToken::generate(), 1));
         unsettled.settled(&[forgotten]);
-        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
     #[test]
@@ -116,8 +122,8 @@ mod tests {
             unsettled.claimed(Shard::FIRST, token, 1);
             unsettled.settled(&[token]);
         }
-        assert_eq!(unsettled.take_settled(Shard::FIRST).len(), SETTLED_MAX);
-        assert_eq!(unsettled.take_settled(Shard::FIRST).len(), 500);
+        assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue).len(), SETTLED_MAX);
+        assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue).len(), 500);
     }
 
     #[test]
@@ -126,7 +132,16 @@ mod tests {
         let second = taskqueue_core::Shards::new(2).unwrap().all().last().unwrap();
         unsettled.claimed(second, token, 1);
         unsettled.settled(&[token]);
-        assert!(unsettled.take_settled(Shard::FIRST).is_empty());
-        assert_eq!(unsettled.take_settled(second), [token.get()]);
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
+        assert_eq!(unsettled.take_settled(second, Owner::Queue), [token.get()]);
+    }
+
+    #[test]
+    fn a_callers_transaction_takes_none_and_leaves_them_to_the_next_one() {
+        let (unsettled, token) = (Unsettled::default(), LeaseToken::generate());
+        unsettled.claimed(Shard::FIRST, token, 1);
+        unsettled.settled(&[token]);
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Caller).is_empty());
+        assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [token.get()]);
     }
 }
