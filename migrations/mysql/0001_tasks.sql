@@ -6,8 +6,7 @@
 --
 -- queue_rank is -priority of a ready task, else 0; queue_at is when the task became ready, is due, was claimed, became a
 -- dead letter or was cancelled. listed is the status that the index has: a completed task stays among the running ones, where
--- its claim put it, so that a completion writes no index. lease_token 0 means that there is no lease. unique_held is 1 while the unique key is held: NULL is
--- equal to nothing in a unique index, so that NULL lets the key go.
+-- its claim put it, so that a completion writes no index. lease_token 0 means that there is no lease.
 --
 -- What claims and completions write has the same width before and after: a row that grows takes its place anew, and
 -- splits its page. So the times they set are the year 1000 where there is none, never NULL, and worker_id is filled up
@@ -41,24 +40,30 @@ CREATE TABLE IF NOT EXISTS {table} (
                   DEFAULT X'00000000000000000000000000000000000000000000000000000000000000000000000000000000',
     region        varchar(50)  CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
     unique_key    varbinary(200) NULL,
-    unique_held   smallint     NULL,
     metadata      longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
     last_error    longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
     payload       longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     PRIMARY KEY (shard, id),
     -- Claims read the ready prefix of a type in its order; promotion, reclaim, statistics and cleanup read the others.
     INDEX {table}_pos (shard, listed, type, queue_rank, queue_at),
-    UNIQUE INDEX {table}_unique (shard, type, unique_key, unique_held),
     CHECK (status BETWEEN 0 AND 6),
     CHECK (queue_rank = CASE WHEN status = 0 THEN -priority ELSE 0 END),
     CHECK ((due_at IS NOT NULL) = (status IN (1, 4))),
     CHECK ((completed_at > '1000-01-01') = (status IN (3, 5, 6))),
     CHECK ((lease_until > '1000-01-01') = (status = 2)),
     CHECK (status <> 2 OR lease_token <> 0),
-    CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0),
-    CHECK ((unique_held IS NOT NULL) = (unique_key IS NOT NULL AND status IN (0, 1, 2, 4))),
-    CHECK (unique_held IS NULL OR unique_held = 1)
+    CHECK (attempts >= 0 AND max_retries >= 1 AND reclaims >= 0 AND lease_number >= 0)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
+
+-- A row for each unique key that is held, with the task that holds it. Not an index of the tasks: it would have an entry for
+-- each of those without a key as well.
+CREATE TABLE IF NOT EXISTS {table}_keys (
+    shard      smallint       NOT NULL,
+    type       varchar(64)    CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    unique_key varbinary(200) NOT NULL,
+    id         binary(16)     NOT NULL,
+    PRIMARY KEY (shard, type, unique_key)
+) ENGINE = InnoDB;
 
 -- A row for each type that a claim has taken: what reclaim looks at when check_at has come, and where in the index the tasks of
 -- the claim are.

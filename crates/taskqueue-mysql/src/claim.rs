@@ -1,5 +1,6 @@
 //! The statements whose form decides the plan and the locks in MySQL and MariaDB, written out: insert, claim, settle,
-//! heartbeat, reclaim, promote, redrive. What is known of claims is `leases.rs`'s. It knows no connection.
+//! heartbeat, reclaim, promote, redrive. What is known of claims is `leases.rs`'s, what of unique keys `keys.rs`'s. It knows
+//! no connection.
 //!
 //! `FOR UPDATE SKIP LOCKED` locks whatever it scans. So what is to be locked is found without locks or by exactly one
 //! prefix of `_pos` in its order (InnoDB appends the primary key to it, so that `ORDER BY …, id` needs no sort), and
@@ -12,6 +13,7 @@ use taskqueue_core::Shard;
 use taskqueue_sql::{Column, TASK_COLUMNS, TableName};
 
 use crate::config::NOW;
+use crate::keys::Keys;
 use crate::leases::Leases;
 use crate::width::NEVER;
 
@@ -49,6 +51,7 @@ pub(crate) struct Literal {
     pub(crate) promote: String,
     pub(crate) redrive: String,
     pub(crate) leases: Leases,
+    pub(crate) keys: Keys,
 }
 
 impl Literal {
@@ -65,6 +68,7 @@ impl Literal {
             promote: promote(table, now),
             redrive: redrive(table, now),
             leases: Leases::new(table, now),
+            keys: Keys::new(table),
         }
     }
 
@@ -81,11 +85,11 @@ impl Literal {
             "({shard}, ?, ?, ?, {now}, COALESCE(?, created_at + INTERVAL ? MICROSECOND), \
              IF(scheduled_at > created_at, 1, 0), IF(status = 0, -priority, 0), \
              IF(status = 0, scheduled_at + INTERVAL ? MICROSECOND, scheduled_at), IF(status = 1, scheduled_at, NULL), \
-             ?, ?, IF(unique_key IS NULL, NULL, 1), ?, ?, ?)"
+             ?, ?, ?, ?, ?)"
         );
         format!(
             "INSERT INTO {table} (shard, id, type, priority, created_at, scheduled_at, status, queue_rank, queue_at, \
-             due_at, max_retries, unique_key, unique_held, region, metadata, payload) VALUES {}",
+             due_at, max_retries, unique_key, region, metadata, payload) VALUES {}",
             vec![row; rows].join(", ")
         )
     }
@@ -164,12 +168,12 @@ impl Literal {
         )
     }
 
-    /// The time twice, the shard, the ids, then the tokens. No index has what it changes, but for a unique key that is let go.
+    /// The time twice, the shard, the ids, then the tokens. No index has what it changes.
     pub(crate) fn complete(&self, ids: usize, tokens: usize) -> String {
         let Self { table, .. } = self;
         format!(
             "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 3, completed_at = ?, lease_until = {NEVER}, \
-             unique_held = NULL, updated_at = ? WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
+             updated_at = ? WHERE shard = ? AND id IN ({}) AND lease_token IN ({}) AND status = 2",
             marks(ids),
             marks(tokens)
         )
@@ -223,10 +227,10 @@ pub(crate) fn claim_sets(column: Column) -> bool {
 }
 
 /// The list with its last entry repeated up to a power of two.
-pub(crate) fn padded<T: Copy>(list: &[T]) -> Vec<T> {
+pub(crate) fn padded<T: Clone>(list: &[T]) -> Vec<T> {
     let mut padded = list.to_vec();
     if let Some(last) = list.last() {
-        padded.resize(list.len().next_power_of_two(), *last);
+        padded.resize(list.len().next_power_of_two(), last.clone());
     }
     padded
 }
@@ -272,7 +276,7 @@ fn settle(table: &TableName, now: &str) -> String {
          t.scheduled_at = IF(u.moves = 1, {now} + INTERVAL u.delay MICROSECOND, t.scheduled_at), \
          t.attempts = t.attempts - u.given_back, t.completed_at = IF(u.status = 5, {now}, {NEVER}), \
          t.last_error = IF(u.fails = 1, u.error, t.last_error), t.lease_until = {NEVER}, \
-         t.unique_held = IF(u.status = 5, NULL, t.unique_held), t.updated_at = {now}"
+         t.updated_at = {now}"
     );
     update_each(table, columns, &assignments, "t.lease_token = u.token AND t.status = 2")
 }
@@ -285,7 +289,7 @@ fn reclaim(table: &TableName, now: &str) -> String {
     let assignments = format!(
         "t.status = u.status, t.queue_rank = IF(u.status = 0, -t.priority, 0), \
          t.queue_at = {now} + INTERVAL u.place MICROSECOND, t.completed_at = IF(u.status = 5, {now}, {NEVER}), \
-         t.unique_held = IF(u.status = 5, NULL, t.unique_held), t.reclaims = t.reclaims + 1, \
+         t.reclaims = t.reclaims + 1, \
          t.last_error = u.error, t.lease_token = 0, t.lease_until = {NEVER}, t.updated_at = {now}"
     );
     let condition = format!("t.lease_token = u.token AND t.status = 2 AND t.lease_until <= {now}");
@@ -316,7 +320,7 @@ fn redrive(table: &TableName, now: &str) -> String {
     let assignments = format!(
         "t.status = 0, t.queue_rank = -t.priority, t.queue_at = {now} + INTERVAL u.place MICROSECOND, \
          t.attempts = 0, t.reclaims = 0, t.completed_at = {NEVER}, t.lease_token = 0, \
-         t.unique_held = IF(t.unique_key IS NULL, NULL, 1), t.updated_at = {now}"
+         t.updated_at = {now}"
     );
     update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, "t.status = 5")
 }

@@ -110,6 +110,9 @@ impl Claimed<'_> {
         });
         dialect.run(query, connection).await.map_err(failure)?;
         dialect.unsettled().claimed(shard, token, claims.len());
+        if claims.iter().all(|claim| claim.task.unique_key.is_none()) {
+            dialect.unsettled().without_keys(token);
+        }
         Ok(())
     }
 

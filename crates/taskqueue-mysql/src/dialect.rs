@@ -9,13 +9,13 @@ use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
 use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, TaskType, WakeUp,
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId, TaskType, WakeUp,
 };
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Options, Owner, Reclaiming, Row,
-    Sharding, Statement, Unsettled,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
+    Statement, Unsettled,
 };
 
 use crate::MysqlConfig;
@@ -23,11 +23,11 @@ use crate::batch::Batch;
 use crate::claim::Literal;
 use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
-use crate::error::{changed, failure, is_duplicate};
+use crate::error::{changed, failure};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::{bind_ids, number};
-use crate::{claiming, insert, leases, reclaiming, settling, wire};
+use crate::{claiming, insert, keys, leases, reclaiming, settling, wire};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -132,12 +132,7 @@ impl MysqlDialect {
         let mut rows = 0;
         for (array, _) in batch.into_arrays() {
             let query = self.query(sql).bind(array).bind(shard.number());
-            // A redrive can meet a unique key that was taken meanwhile: what was read is out of date.
-            let done = self.run(query, &mut *connection).await.map_err(|error| match is_duplicate(&error) {
-                true => Failure::Contention { source: Some(error.into()) },
-                false => failure(error),
-            });
-            rows += done?.rows_affected();
+            rows += self.run(query, &mut *connection).await.map_err(failure)?.rows_affected();
         }
         Ok(rows)
     }
@@ -293,6 +288,9 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
+        let dead = ended.iter().filter(|ended| ended.state == State::DeadLetter);
+        let dead: Vec<TaskId> = dead.map(|ended| ended.id).collect();
+        keys::let_go_of(self, &mut *connection, shard, &dead).await?;
         let rows = self.each(connection, shard, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
         changed(rows, ended.len())?;
         Ok(ended.iter().map(|ended| ended.id).collect())
@@ -316,9 +314,14 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
+        keys::hold_again(self, &mut *connection, shard, ids).await?;
         let rows = self.each(connection, shard, &self.literal.redrive, Batch::of_ready(ids)).await?;
         changed(rows, ids.len())?;
         Ok(ids.iter().copied().collect())
+    }
+
+    async fn let_key_go(&self, connection: &mut MySqlConnection, shard: Shard, id: TaskId) -> Attempt<()> {
+        keys::let_go_of(self, connection, shard, &[id]).await
     }
 
     async fn running(

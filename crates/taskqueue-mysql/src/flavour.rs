@@ -28,6 +28,8 @@ impl Flavour for MysqlFlavour {
     type Builder = MysqlQueryBuilder;
     type Now = ();
 
+    const KEYS_APART: bool = true;
+
     fn now(&self, (): ()) -> Expr {
         Expr::cust(self.now.clone())
     }

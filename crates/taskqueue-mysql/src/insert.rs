@@ -15,6 +15,7 @@ use crate::batch::micros;
 use crate::claim::{Order, insert_rows};
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate, is_late, is_unfit};
+use crate::keys::{self, Key};
 use crate::packet::RECORD_BYTES;
 use crate::wire::{bytes, number};
 
@@ -74,26 +75,34 @@ async fn insert_piece(
     order: Order,
 ) -> Attempt<Vec<TaskId>> {
     let mut free = first_of_each_key(piece.to_vec());
-    for _ in 0..TRIES_MAX {
+    for tries in 0..TRIES_MAX {
         if free.is_empty() {
             return Ok(Vec::new());
         }
+        if tries > 0 {
+            let keys = free.iter().filter_map(|(_, task)| key(task));
+            keys::let_go_without_task(dialect, connection, shard, keys).await?;
+        }
         match insert_rows_of(dialect, connection, shard, &free, order).await? {
             Inserting::Done => return Ok(free.into_iter().map(|(_, task)| task.id).collect()),
-            // The statement left nothing behind; the transaction goes on, and sees what others have committed.
+            // Nothing was left behind; the transaction goes on, and sees what others have committed.
             Inserting::Collided => free = without_collisions(dialect, connection, shard, piece).await?,
         }
     }
     Err(Failure::Contention { source: None })
 }
 
+/// How an INSERT ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Inserting {
+pub(crate) enum Inserting {
+    /// All rows are in.
     Done,
+    /// None is: one was in the way.
     Collided,
 }
 
-fn inserting(answer: sqlx::Result<MySqlQueryResult>) -> Attempt<Inserting> {
+/// How the INSERT ended that the server answered so.
+pub(crate) fn inserting(answer: sqlx::Result<MySqlQueryResult>) -> Attempt<Inserting> {
     match answer {
         Ok(_) => Ok(Inserting::Done),
         Err(error) if is_duplicate(&error) => Ok(Inserting::Collided),
@@ -117,7 +126,21 @@ async fn insert_rows_of(
     for row in rows {
         query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
     }
-    inserting(dialect.run(query, connection).await)
+    let holders: Vec<(Key, TaskId)> =
+        rows.iter().filter_map(|(_, task)| Some((key(task)?, task.id))).collect();
+    if keys::hold(dialect, &mut *connection, shard, &holders).await? == Inserting::Collided {
+        return Ok(Inserting::Collided);
+    }
+    let inserting = inserting(dialect.run(query, &mut *connection).await)?;
+    if inserting == Inserting::Collided {
+        keys::let_go(dialect, connection, shard, holders.into_iter().map(|(key, _)| key)).await?;
+    }
+    Ok(inserting)
+}
+
+/// What a task wants to be the only one to have.
+fn key(task: &NewTask) -> Option<Key> {
+    Some((task.task_type.as_str().to_owned(), task.unique_key.clone()?))
 }
 
 /// What puts the tasks of a call in order. Ids do where they rise, as those of one process do, and every task is ready

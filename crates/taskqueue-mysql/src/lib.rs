@@ -19,6 +19,7 @@ mod flavour;
 #[cfg(test)]
 mod golden;
 mod insert;
+mod keys;
 mod leases;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]

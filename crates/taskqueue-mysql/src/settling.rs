@@ -12,6 +12,7 @@ use crate::claim::{LIST_MAX, ROLLBACK, padded};
 use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
 use crate::error::{changed, failure};
+use crate::keys;
 use crate::wire::{self, bind_ids, bind_tokens};
 
 /// The most claims whose tasks are completed without a look at them first: each takes a statement of its own.
@@ -26,7 +27,9 @@ pub(crate) async fn settle(
     decisions: &[Decision],
     owner: Owner,
 ) -> Attempt<Vec<Applied>> {
-    let claims = claims_alone(dialect.engine(), decisions);
+    let tokens = decisions.iter().map(|decision| decision.lease.token);
+    let has_keys = !dialect.unsettled().are_without_keys(tokens);
+    let claims = if has_keys { None } else { claims_alone(dialect.engine(), decisions) };
     let is_marked = claims.is_some() && decisions.len() > 1;
     let settled = dialect.unsettled().take_settled(shard, owner);
     let now = begin(dialect, &mut *connection, shard, &settled, is_marked).await?;
@@ -40,26 +43,41 @@ pub(crate) async fn settle(
         if completed > 0 {
             dialect.text(ROLLBACK, &mut *connection).await?;
         }
-        settle_live(dialect, connection, shard, now, decisions).await?
+        let live = live_decisions(dialect, &mut *connection, shard, decisions).await?;
+        if has_keys {
+            let finished = live.iter().filter(|decision| decision.transition.state().status().is_finished());
+            let finished: Vec<TaskId> = finished.map(|decision| decision.lease.task_id).collect();
+            keys::let_go_of(dialect, &mut *connection, shard, &finished).await?;
+        }
+        settle_live(dialect, connection, shard, now, live).await?
     };
     let busy_us = |lease: &Lease| (now - lease.claimed_at.timestamp_micros()).max(0);
     let answer = |Decision { lease, .. }: &Decision| Applied { id: lease.task_id, busy_us: busy_us(lease) };
     Ok(applied.into_iter().map(answer).collect())
 }
 
-/// Looks which leases are live, and applies the decisions of those.
+/// Those whose lease is live. Their tasks are locked.
+async fn live_decisions<'d>(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    decisions: &'d [Decision],
+) -> Attempt<Vec<&'d Decision>> {
+    let live = live(dialect, connection, shard, decisions.iter().map(|decision| &decision.lease)).await?;
+    let is_live = |decision: &&Decision| live.get(&decision.lease.task_id) == Some(&decision.lease.token);
+    Ok(decisions.iter().filter(is_live).collect())
+}
+
+/// Applies decisions whose lease is live.
 async fn settle_live<'d>(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     now: i64,
-    decisions: &'d [Decision],
+    live: Vec<&'d Decision>,
 ) -> Attempt<Vec<&'d Decision>> {
-    let live =
-        live(dialect, &mut *connection, shard, decisions.iter().map(|decision| &decision.lease)).await?;
-    let is_live = |decision: &&Decision| live.get(&decision.lease.task_id) == Some(&decision.lease.token);
     let (completed, others): (Vec<&Decision>, Vec<&Decision>) =
-        decisions.iter().filter(is_live).partition(|decision| decision.transition == Transition::Complete);
+        live.into_iter().partition(|decision| decision.transition == Transition::Complete);
     let place = |decision: &&Decision| (decision.lease.task_id, decision.lease.token);
     let mut leases: Vec<(TaskId, LeaseToken)> = completed.iter().map(place).collect();
     leases.sort_unstable_by_key(|(id, _)| *id);

@@ -11,6 +11,8 @@ mod cursors;
 mod deleting;
 #[path = "server/extra.rs"]
 mod extra;
+#[path = "server/keys.rs"]
+mod keys;
 #[path = "server/leases.rs"]
 mod leases;
 #[path = "server/stored.rs"]

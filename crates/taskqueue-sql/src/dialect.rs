@@ -243,6 +243,16 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         ids: &[TaskId],
     ) -> Attempt<HashSet<TaskId>>;
 
+    /// Lets the unique key of a task go that is about to be cancelled, where the keys that are held are in a table of their own.
+    async fn let_key_go(
+        &self,
+        _connection: &mut Self::Connection,
+        _shard: Shard,
+        _id: TaskId,
+    ) -> Attempt<()> {
+        Ok(())
+    }
+
     /// Removes finished tasks that are old enough, at most the limit, and takes them off the sums. Answers how many.
     async fn cleanup(
         &self,

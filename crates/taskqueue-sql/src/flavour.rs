@@ -15,6 +15,9 @@ pub trait Flavour: Send + Sync + 'static {
     /// the queue's clock, nothing where the server has its own.
     type Now: Copy + Send + Sync + 'static;
 
+    /// Whether the unique keys that are held are in a table of their own. Else the tasks say whether they hold theirs.
+    const KEYS_APART: bool = false;
+
     /// Now, as an expression.
     fn now(&self, now: Self::Now) -> Expr;
 

@@ -12,11 +12,14 @@ use crate::Column::{
     BusyUs, CompletedAt, DueAt, Id, LeaseToken, LeaseUntil, PausedAt, QueueAt, QueueRank, Region,
     ScheduledAt, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
 };
-use crate::table::{PAUSED, SHARDS, TASKS, TOTALS};
+use crate::table::{KEYS, PAUSED, SHARDS, TASKS, TOTALS};
 use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName, Total};
 
 /// The most ids or keys that one statement names, well below every engine's limit of bound values.
 pub(crate) const LIST_MAX: usize = 500;
+
+/// What the row is called that says who holds a unique key.
+const HOLDER: &str = "holder";
 
 const OPEN: [State; 4] = [State::Ready, State::Delayed, State::Running, State::Failed];
 
@@ -77,11 +80,17 @@ impl<'a, F: Flavour> Statements<'a, F> {
 
     /// Who holds unique keys of a type: key, id.
     pub fn holders(&self, task_type: &TaskType, keys: &[&str]) -> Statement {
-        let mut select = self.select(&[UniqueKey, Id]);
+        let at = |column| Expr::col((HOLDER, column));
+        let mut select = self.held();
+        select.columns([UniqueKey, Id].map(|column| (HOLDER, column)));
         select
-            .and_where(Expr::col(Type).eq(task_type.as_str()))
-            .and_where(Expr::col(UniqueKey).is_in(keys.iter().copied()))
-            .and_where(Expr::col(UniqueHeld).eq(Expr::cust("1")));
+            .and_where(at(Type).eq(task_type.as_str()))
+            .and_where(at(UniqueKey).is_in(keys.iter().copied()));
+        if F::KEYS_APART {
+            let task = |column| Expr::col((self.table_name(), column));
+            let is_its_task = task(Column::Shard).eq(at(Column::Shard)).and(task(Id).eq(at(Id)));
+            select.inner_join(self.table.reference(TASKS), is_its_task);
+        }
         self.render(&select)
     }
 
@@ -103,10 +112,12 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .value(DueAt, Expr::null())
             .value(LeaseToken, 0_i64)
             .value(LeaseUntil, self.flavour.no_time())
-            .value(UniqueHeld, Expr::null())
             .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
             .and_where(self.is(id))
             .and_where(Expr::col(Column::Status).eq(from.code()));
+        if !F::KEYS_APART {
+            update.value(UniqueHeld, Expr::null());
+        }
         self.render(&update)
     }
 
@@ -252,18 +263,27 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// Dead letters whose unique key, if any, nobody holds.
     fn that_can_go(&self, is_dead_letter: Expr) -> SelectStatement {
         let at = |column| Expr::col((self.table_name(), column));
-        let of_holder = |column| Expr::col(("holder", column));
-        let mut holder = Query::select();
+        let of_holder = |column| Expr::col((HOLDER, column));
+        let mut holder = self.held();
         holder
             .expr(Expr::cust("1"))
-            .from_as(self.table.reference(TASKS), "holder")
-            .and_where(of_holder(Column::Shard).eq(self.shard.number()))
             .and_where(of_holder(Type).eq(at(Type)))
-            .and_where(of_holder(UniqueKey).eq(at(UniqueKey)))
-            .and_where(of_holder(UniqueHeld).eq(Expr::cust("1")));
+            .and_where(of_holder(UniqueKey).eq(at(UniqueKey)));
         let free = Cond::any().add(at(UniqueKey).is_null()).add(Expr::exists(holder).not());
         let mut select = self.select(&[Id, Type, UniqueKey]);
         select.and_where(is_dead_letter).cond_where(free);
+        select
+    }
+
+    /// Of the unique keys that are held, as [`HOLDER`].
+    fn held(&self) -> SelectStatement {
+        let at = |column| Expr::col((HOLDER, column));
+        let mut select = Query::select();
+        let table = self.table.reference(if F::KEYS_APART { KEYS } else { TASKS });
+        select.from_as(table, HOLDER).and_where(at(Column::Shard).eq(self.shard.number()));
+        if !F::KEYS_APART {
+            select.and_where(at(UniqueHeld).eq(Expr::cust("1")));
+        }
         select
     }
 

@@ -14,6 +14,8 @@ pub const TABLE_CHARS_MAX: usize = 48;
 
 /// What the task table's own name ends with.
 pub(crate) const TASKS: &str = "";
+/// What the name of the table of the unique keys that are held ends with, where there is one.
+pub(crate) const KEYS: &str = "_keys";
 /// What the name of the table of the paused types ends with.
 pub(crate) const PAUSED: &str = "_paused";
 /// What the name of the table of the number of shards ends with.

@@ -26,19 +26,40 @@ pub struct Unsettled(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The shard of each claim, and how many of its tasks are not settled.
-    tasks: HashMap<LeaseToken, (Shard, usize)>,
+    claims: HashMap<LeaseToken, Claimed>,
     settled: Vec<(Shard, LeaseToken)>,
+}
+
+#[derive(Debug)]
+struct Claimed {
+    shard: Shard,
+    /// How many of its tasks are not settled.
+    tasks: usize,
+    is_without_keys: bool,
 }
 
 impl Unsettled {
     /// So many tasks, at least one, were claimed in this shard with this token.
     pub fn claimed(&self, shard: Shard, token: LeaseToken, tasks: usize) {
         let mut state = self.lock();
-        if state.tasks.len() >= CLAIMS_MAX {
-            state.tasks.clear();
+        if state.claims.len() >= CLAIMS_MAX {
+            state.claims.clear();
         }
-        state.tasks.insert(token, (shard, tasks));
+        state.claims.insert(token, Claimed { shard, tasks, is_without_keys: false });
+    }
+
+    /// None of the tasks that were claimed with this token has a unique key, which would have to be let go.
+    pub fn without_keys(&self, token: LeaseToken) {
+        if let Some(claimed) = self.lock().claims.get_mut(&token) {
+            claimed.is_without_keys = true;
+        }
+    }
+
+    /// Whether it is known of all these claims that none of their tasks has a unique key.
+    pub fn are_without_keys(&self, tokens: impl IntoIterator<Item = LeaseToken>) -> bool {
+        let state = self.lock();
+        let is_without = |token| state.claims.get(&token).is_some_and(|claimed| claimed.is_without_keys);
+        tokens.into_iter().all(is_without)
     }
 
     /// Tasks were settled under these tokens, a token for each task, and that is committed.
@@ -47,11 +68,11 @@ impl Unsettled {
         // Tasks of one claim are mostly settled side by side.
         for of_claim in tokens.chunk_by(|one, next| one == next) {
             let token = of_claim[0];
-            let Some((shard, tasks)) = state.tasks.get_mut(&token) else { continue };
-            *tasks = tasks.saturating_sub(of_claim.len());
-            if *tasks == 0 {
-                let shard = *shard;
-                state.tasks.remove(&token);
+            let Some(claimed) = state.claims.get_mut(&token) else { continue };
+            claimed.tasks = claimed.tasks.saturating_sub(of_claim.len());
+            if claimed.tasks == 0 {
+                let shard = claimed.shard;
+                state.claims.remove(&token);
                 state.settled.push((shard, token));
             }
         }
@@ -113,6 +134,17 @@ mod tests {
         (0..CLAIMS_MAX).for_each(|_| unsettled.claimed(Shard::FIRST, LeaseToken::generate(), 1));
         unsettled.settled(&[forgotten]);
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
+    }
+
+    #[test]
+    fn a_claim_is_without_keys_only_as_long_as_that_is_known() {
+        let (unsettled, [one, other]) = (Unsettled::default(), [1, 2].map(LeaseToken::from_stored));
+        [one, other].map(|token| unsettled.claimed(Shard::FIRST, token, 1));
+        unsettled.without_keys(one);
+        assert!(unsettled.are_without_keys([one, one]));
+        assert!(!unsettled.are_without_keys([one, other]), "the other one was claimed with a key");
+        unsettled.settled(&[one]);
+        assert!(!unsettled.are_without_keys([one]), "it is settled and forgotten");
     }
 
     #[test]

@@ -25,13 +25,15 @@ impl<D: Dialect> Operation<D> for Cancel {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<Cancelled> {
         let Self(id) = *self;
-        let statements = statements(dialect, shards.of(id));
+        let shard = shards.of(id);
+        let statements = statements(dialect, shard);
         let mut rows = dialect.fetch(connection, statements.position(id)).await?;
         let mut row = rows.pop().ok_or_else(|| Error::task_not_found("cancel", id))?;
         let (task_type, from) = kind_of(&mut row)?;
         if from.status().is_finished() {
             return Ok(Cancelled::AlreadyFinished(from.status()));
         }
+        dialect.let_key_go(connection, shard, id).await?;
         let cancel = statements.cancel(dialect.now(), id, from);
         changed(dialect.execute(connection, cancel).await?, 1)?;
         let mut deltas = Deltas::default();

@@ -1,1 +1,1 @@
-UPDATE tasks FORCE INDEX (PRIMARY) SET status = 3, completed_at = ?, lease_until = TIMESTAMP'1000-01-01 00:00:00', unique_held = NULL, updated_at = ? WHERE shard = ? AND id IN (?, ?) AND lease_token IN (?) AND status = 2
+UPDATE tasks FORCE INDEX (PRIMARY) SET status = 3, completed_at = ?, lease_until = TIMESTAMP'1000-01-01 00:00:00', updated_at = ? WHERE shard = ? AND id IN (?, ?) AND lease_token IN (?) AND status = 2

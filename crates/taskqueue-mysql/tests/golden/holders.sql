@@ -1,1 +1,1 @@
-SELECT `unique_key`, `id` FROM `tasks` WHERE `tasks`.`shard` = ? AND `type` = ? AND `unique_key` IN (?, ?) AND `unique_held` = (1)
+SELECT `holder`.`unique_key`, `holder`.`id` FROM `tasks_keys` AS `holder` INNER JOIN `tasks` ON `tasks`.`shard` = `holder`.`shard` AND `tasks`.`id` = `holder`.`id` WHERE `holder`.`shard` = ? AND `holder`.`type` = ? AND `holder`.`unique_key` IN (?, ?)

@@ -1,1 +1,1 @@
-SELECT "unique_key", "id" FROM "tasks" WHERE "tasks"."shard" = $1 AND "type" = $2 AND "unique_key" IN ($3, $4) AND "unique_held" = (1)
+SELECT "holder"."unique_key", "holder"."id" FROM "tasks" AS "holder" WHERE "holder"."shard" = $1 AND "holder"."unique_held" = (1) AND "holder"."type" = $2 AND "holder"."unique_key" IN ($3, $4)

@@ -1,0 +1,218 @@
+//! Unique keys: a row for each one that is held. MySQL's indexes have an entry for every row, so that one over the tasks would
+//! cost each of those without a key as much as their place in the claim order does.
+//!
+//! A key is held from the insert of its task to the settle that finishes it, or the deletion; whoever changes that does it in
+//! the same transaction. Keys are held before tasks are inserted, in the order of the keys, so that two that meet wait for each
+//! other instead of deadlocking.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::mysql::MySqlArguments;
+use sqlx::query::Query;
+use sqlx::{MySql, MySqlConnection};
+use taskqueue_core::{Shard, TaskId};
+use taskqueue_sql::{Attempt, Failure, TableName};
+
+use crate::claim::{LIST_MAX, insert_rows, marks, padded};
+use crate::dialect::MysqlDialect;
+use crate::engine::Engine;
+use crate::error::{failure, is_duplicate};
+use crate::insert::{Inserting, inserting};
+use crate::wire::{self, bind_ids, bytes};
+
+/// A type, and a key that is unique among its unfinished tasks.
+pub(crate) type Key = (String, String);
+
+/// The statements for one table.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    table: TableName,
+}
+
+impl Keys {
+    pub(crate) fn new(table: &TableName) -> Self {
+        Self { table: table.clone() }
+    }
+
+    /// For each row: the type, the key, the id.
+    pub(crate) fn hold(&self, shard: Shard, rows: usize) -> String {
+        let (Self { table }, shard) = (self, shard.number());
+        let rows = vec![format!("({shard}, ?, ?, ?)"); rows].join(", ");
+        format!("INSERT INTO {table}_keys (shard, type, unique_key, id) VALUES {rows}")
+    }
+
+    /// The shard, then the ids. For tasks that do not hold their keys.
+    pub(crate) fn hold_again(&self, ids: usize) -> String {
+        let Self { table } = self;
+        format!(
+            "INSERT INTO {table}_keys (shard, type, unique_key, id) SELECT shard, type, unique_key, id FROM {table} \
+             FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) AND unique_key IS NOT NULL ORDER BY type, unique_key",
+            marks(ids)
+        )
+    }
+
+    /// The shard, then the ids. Type and key of those that have one; the tasks are locked in key order, so that what is read
+    /// is what is there, whatever the transaction saw before.
+    pub(crate) fn of_tasks(&self, ids: usize) -> String {
+        let Self { table } = self;
+        format!(
+            "SELECT type, unique_key FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) \
+             AND unique_key IS NOT NULL ORDER BY id FOR UPDATE",
+            marks(ids)
+        )
+    }
+
+    /// The shard, the type, then the keys. By the primary key: of few rows the server would rather read all, and wait for
+    /// those that others hold. Vitess does not take a deletion with a hint.
+    pub(crate) fn let_go(&self, engine: Engine, keys: usize) -> String {
+        let Self { table } = self;
+        let from = match engine {
+            Engine::Vitess => format!("FROM {table}_keys"),
+            Engine::Mysql | Engine::Mariadb => format!("k FROM {table}_keys AS k FORCE INDEX (PRIMARY)"),
+        };
+        format!("DELETE {from} WHERE shard = ? AND type = ? AND unique_key IN ({})", marks(keys))
+    }
+
+    /// The shard, the type, then the keys. Those of them whose task is gone.
+    pub(crate) fn without_task(&self, keys: usize) -> String {
+        let Self { table } = self;
+        format!(
+            "SELECT k.unique_key FROM {table}_keys AS k FORCE INDEX (PRIMARY) \
+             LEFT JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.shard = k.shard AND t.id = k.id \
+             WHERE k.shard = ? AND k.type = ? AND k.unique_key IN ({}) AND t.id IS NULL FOR UPDATE",
+            marks(keys)
+        )
+    }
+}
+
+/// Has tasks hold their keys, all or none. The keys differ.
+pub(crate) async fn hold(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    holders: &[(Key, TaskId)],
+) -> Attempt<Inserting> {
+    let mut holders = holders.to_vec();
+    holders.sort_unstable();
+    let mut held = 0;
+    while held < holders.len() {
+        let rows = insert_rows(holders.len() - held);
+        let sql = dialect.literal().keys.hold(shard, rows);
+        let mut query = dialect.query(&sql);
+        for ((task_type, key), id) in &holders[held..held + rows] {
+            query = query.bind(task_type).bind(key.as_bytes()).bind(bytes(*id));
+        }
+        if inserting(dialect.run(query, &mut *connection).await)? == Inserting::Collided {
+            let_go(dialect, connection, shard, holders[..held].iter().map(|(key, _)| key.clone())).await?;
+            return Ok(Inserting::Collided);
+        }
+        held += rows;
+    }
+    Ok(Inserting::Done)
+}
+
+/// Has tasks that let their keys go hold them again.
+pub(crate) async fn hold_again(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ids: &[TaskId],
+) -> Attempt<()> {
+    for chunk in ids.chunks(LIST_MAX) {
+        let chunk = padded(chunk);
+        let sql = dialect.literal().keys.hold_again(chunk.len());
+        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
+        // A key was taken meanwhile: what was read is out of date.
+        dialect.run(query, &mut *connection).await.map_err(|error| match is_duplicate(&error) {
+            true => Failure::Contention { source: Some(error.into()) },
+            false => failure(error),
+        })?;
+    }
+    Ok(())
+}
+
+/// Lets go the keys of tasks that hold theirs, if they have one. Before they are changed: some are about to be deleted.
+pub(crate) async fn let_go_of(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ids: &[TaskId],
+) -> Attempt<()> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let mut keys = Vec::new();
+    for chunk in ids.chunks(LIST_MAX) {
+        let chunk = padded(chunk);
+        let sql = dialect.literal().keys.of_tasks(chunk.len());
+        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
+        for row in dialect.rows(query, &mut *connection).await? {
+            let mut row = wire::row(&row)?;
+            keys.push((row.text(0)?, row.text(1)?));
+        }
+    }
+    let_go(dialect, connection, shard, keys).await
+}
+
+/// Lets keys go that are held.
+pub(crate) async fn let_go(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    keys: impl IntoIterator<Item = Key>,
+) -> Attempt<()> {
+    for list in lists(keys) {
+        let sql = dialect.literal().keys.let_go(dialect.engine(), list.keys.len());
+        dialect.run(list.bind(dialect.query(&sql), shard), &mut *connection).await.map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// Lets those of the keys go whose task is gone, as after a deletion by hand: nobody else would ever do it.
+pub(crate) async fn let_go_without_task(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    keys: impl IntoIterator<Item = Key>,
+) -> Attempt<()> {
+    let mut gone = Vec::new();
+    for list in lists(keys) {
+        let sql = dialect.literal().keys.without_task(list.keys.len());
+        for row in dialect.rows(list.bind(dialect.query(&sql), shard), &mut *connection).await? {
+            gone.push((list.task_type.clone(), wire::row(&row)?.text(0)?));
+        }
+    }
+    let_go(dialect, connection, shard, gone).await
+}
+
+/// Keys of one type, in order and filled up.
+struct List {
+    task_type: String,
+    keys: Vec<Vec<u8>>,
+}
+
+impl List {
+    /// Binds the shard, the type and the keys.
+    fn bind<'q>(
+        &'q self,
+        query: Query<'q, MySql, MySqlArguments>,
+        shard: Shard,
+    ) -> Query<'q, MySql, MySqlArguments> {
+        let query = query.bind(shard.number()).bind(&self.task_type);
+        self.keys.iter().fold(query, Query::bind)
+    }
+}
+
+/// The keys by type, as many at once as a statement lists.
+fn lists(keys: impl IntoIterator<Item = Key>) -> Vec<List> {
+    let mut of_types: BTreeMap<String, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    for (task_type, key) in keys {
+        of_types.entry(task_type).or_default().insert(key.into_bytes());
+    }
+    let mut lists = Vec::new();
+    for (task_type, keys) in of_types {
+        let keys: Vec<Vec<u8>> = keys.into_iter().collect();
+        let chunks = keys.chunks(LIST_MAX);
+        lists.extend(chunks.map(|keys| List { task_type: task_type.clone(), keys: padded(keys) }));
+    }
+    lists
+}

@@ -1,0 +1,1 @@
+INSERT INTO tasks_keys (shard, type, unique_key, id) SELECT shard, type, unique_key, id FROM tasks FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN (?, ?) AND unique_key IS NOT NULL ORDER BY type, unique_key

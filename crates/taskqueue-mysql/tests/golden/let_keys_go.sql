@@ -1,0 +1,1 @@
+DELETE k FROM tasks_keys AS k FORCE INDEX (PRIMARY) WHERE shard = ? AND type = ? AND unique_key IN (?, ?)

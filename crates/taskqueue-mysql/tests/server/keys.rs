@@ -1,0 +1,191 @@
+//! The rows among the unique keys: each is there as long as its task is not finished, and no longer.
+
+use std::time::Duration;
+
+use sqlx::Connection;
+use taskqueue_mysql::{
+    Completed, Engine, Enqueued, ErrorKind, Lease, MysqlConfig, MysqlQueue, NewTask, Outcome, Queue, Redrive,
+    Retry, Settlement, TaskId,
+};
+
+use crate::cases::on;
+use crate::support::{Database, Server};
+use crate::{claim, fresh, task};
+
+fn keyed(key: &str) -> NewTask {
+    task().unique_key(key)
+}
+
+async fn held(database: &Database) -> Vec<String> {
+    let all = sqlx::query_scalar::<_, Vec<u8>>("SELECT unique_key FROM tasks_keys ORDER BY unique_key");
+    let keys = all.fetch_all(&mut database.connect().await).await.unwrap();
+    keys.into_iter().map(|key| String::from_utf8(key).unwrap()).collect()
+}
+
+/// Enqueues tasks with these keys and one without, and claims them in this order.
+async fn running(queue: &MysqlQueue, keys: &[&str]) -> Vec<Lease> {
+    let tasks: Vec<NewTask> = keys.iter().copied().map(keyed).chain([task()]).collect();
+    queue.enqueue_many(tasks).await.unwrap();
+    let claims = claim(queue, keys.len() + 1).await;
+    assert_eq!(claims.len(), keys.len() + 1);
+    claims.into_iter().map(|claim| claim.lease).collect()
+}
+
+async fn complete(queue: &MysqlQueue, leases: impl IntoIterator<Item = Lease>) {
+    let completed = leases.into_iter().map(|lease| Settlement::new(lease, Outcome::done()));
+    queue.settle_many(completed.collect()).await.unwrap();
+}
+
+async fn a_key_is_held_until_its_task_is_finished_in_whatever_way(server: Server) {
+    for (completed, engine) in [
+        (Completed::Keep, None),
+        (Completed::Delete, None),
+        (Completed::Keep, Some(Engine::Vitess)),
+        (Completed::Delete, Some(Engine::Vitess)),
+    ] {
+        let database = server.database().await;
+        let mut config = database.config();
+        (config.options.completed, config.engine) = (completed, engine);
+        let queue = MysqlQueue::with_config(config).await.unwrap();
+        queue.migrate().await.unwrap();
+        let keys = ["cancelled", "completed", "dead", "failed", "released", "snoozed"];
+        let [cancelled, completed, dead, failed, released, snoozed, without] =
+            running(&queue, &keys).await.try_into().unwrap();
+        assert_eq!(held(&database).await, keys);
+
+        let settlements = [
+            (completed, Outcome::done()),
+            (dead, Outcome::permanent("never")),
+            (failed, Outcome::Fail { error: "no".to_owned(), retry: Retry::ByPolicy }),
+            (released, Outcome::Release),
+            (snoozed, Outcome::Snooze { delay: Duration::from_secs(60) }),
+            (without, Outcome::done()),
+        ];
+        let settlements = settlements.map(|(lease, outcome)| Settlement::new(lease, outcome));
+        queue.settle_many(settlements.into()).await.unwrap();
+        queue.cancel(cancelled.task_id).await.unwrap();
+
+        assert_eq!(held(&database).await, ["failed", "released", "snoozed"]);
+    }
+}
+
+async fn a_completion_of_nothing_but_tasks_with_keys_lets_them_go(server: Server) {
+    let (queue, database) = fresh(server).await;
+    queue.enqueue_many(["a", "b", "c"].map(keyed).into()).await.unwrap();
+    let claims = claim(&queue, 10).await;
+    complete(&queue, claims.into_iter().map(|claim| claim.lease)).await;
+    assert!(held(&database).await.is_empty());
+}
+
+async fn whoever_settles_lets_the_key_go(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = running(&queue, &["k"]).await;
+    let other = MysqlQueue::with_config(database.config()).await.unwrap();
+    other.complete(leases[0].clone()).await.unwrap();
+    assert!(held(&database).await.is_empty(), "of the claim it knows nothing");
+}
+
+async fn a_settle_that_is_too_late_lets_no_key_go(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = running(&queue, &["k", "l"]).await;
+    queue.cancel(leases[0].task_id).await.unwrap();
+    queue.enqueue(keyed("k")).await.unwrap();
+
+    complete(&queue, leases).await;
+
+    assert_eq!(held(&database).await, ["k"], "that of the new task");
+}
+
+async fn a_key_is_let_go_with_the_last_reclaim_and_held_again_with_the_redrive(server: Server) {
+    let database = server.database().await;
+    let mut config: MysqlConfig = database.config();
+    config.options.visibility_timeout = Duration::from_millis(1);
+    config.options.max_reclaims = 0;
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    running(&queue, &["k"]).await;
+    // The server's clock may tick between the two.
+    while queue.stats().await.unwrap().running > 0 {
+        queue.reclaim_stale(10).await.unwrap();
+    }
+    assert!(held(&database).await.is_empty());
+
+    assert_eq!(queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await.unwrap(), 2);
+
+    assert_eq!(held(&database).await, ["k"]);
+    assert_eq!(queue.enqueue(keyed("k")).await.unwrap_err().kind(), ErrorKind::DuplicateUnique);
+}
+
+async fn a_repeated_id_holds_no_other_key(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let id = queue.enqueue(task()).await.unwrap();
+
+    let repeated = vec![keyed("new"), keyed("of the repeated").id(id)];
+    let answers = queue.enqueue_many(repeated).await.unwrap();
+
+    assert!(matches!(answers[..], [Enqueued::Created(_), Enqueued::Repeated(of)] if of == id), "{answers:?}");
+    assert_eq!(held(&database).await, ["new"]);
+}
+
+/// REPEATABLE READ shows the transaction the state in which it began.
+async fn a_callers_transaction_lets_the_key_go_of_a_task_that_it_cannot_see(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let seen: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM tasks").fetch_one(&mut *transaction).await.unwrap();
+    assert_eq!(seen, 0);
+    let leases = running(&queue, &["k"]).await;
+
+    let completed = queue.complete_in(&mut transaction, leases[0].clone()).await;
+    transaction.commit().await.unwrap();
+
+    // MariaDB lets a transaction change nothing that it cannot see.
+    assert_eq!(completed.is_ok(), server.engine != "mariadb", "{completed:?}");
+    assert_eq!(held(&database).await.is_empty(), completed.is_ok());
+}
+
+async fn a_callers_transaction_keeps_no_other_key_waiting(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let leases = running(&queue, &["b", "d", "f"]).await;
+    let mut connection = database.connect().await;
+    // REPEATABLE READ locks what is between rows.
+    let mut transaction = connection.begin().await.unwrap();
+    queue.complete_in(&mut transaction, leases[1].clone()).await.unwrap();
+    queue.enqueue_in(&mut transaction, keyed("h")).await.unwrap();
+
+    queue.enqueue_many(["a", "c", "e", "g", "i"].map(keyed).into()).await.unwrap();
+    complete(&queue, [0, 2].map(|place: usize| leases[place].clone())).await;
+
+    assert_eq!(queue.contention_retries(), 0, "nothing stood in their way");
+    transaction.commit().await.unwrap();
+    assert_eq!(held(&database).await, ["a", "c", "e", "g", "h", "i"]);
+}
+
+async fn the_key_of_a_task_that_was_deleted_by_hand_is_free(server: Server) {
+    let (queue, database) = fresh(server).await;
+    queue.enqueue_many(["k", "l"].map(keyed).into()).await.unwrap();
+    let mut connection = database.connect().await;
+    sqlx::query("DELETE FROM tasks WHERE unique_key = 'k'").execute(&mut connection).await.unwrap();
+
+    let answers = queue.enqueue_many(["k", "l"].map(keyed).into()).await.unwrap();
+
+    let [Enqueued::Created(created), Enqueued::Duplicate(_)] = answers[..] else { panic!("{answers:?}") };
+    let holder: Vec<u8> = sqlx::query_scalar("SELECT id FROM tasks_keys WHERE unique_key = 'k'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(holder, TaskId::as_uuid(&created).as_bytes());
+}
+
+on! {
+    a_key_is_held_until_its_task_is_finished_in_whatever_way
+    a_completion_of_nothing_but_tasks_with_keys_lets_them_go
+    whoever_settles_lets_the_key_go
+    a_settle_that_is_too_late_lets_no_key_go
+    a_key_is_let_go_with_the_last_reclaim_and_held_again_with_the_redrive
+    a_repeated_id_holds_no_other_key
+    a_callers_transaction_lets_the_key_go_of_a_task_that_it_cannot_see
+    a_callers_transaction_keeps_no_other_key_waiting
+    the_key_of_a_task_that_was_deleted_by_hand_is_free
+}
