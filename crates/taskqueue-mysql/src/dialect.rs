@@ -289,8 +289,7 @@ impl Dialect for MysqlDialect {
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
         let dead = ended.iter().filter(|ended| ended.state == State::DeadLetter);
-        let dead: Vec<TaskId> = dead.map(|ended| ended.id).collect();
-        keys::let_go_of(self, &mut *connection, shard, &dead).await?;
+        keys::let_go_of(self, &mut *connection, shard, dead.map(|ended| ended.id)).await?;
         let rows = self.each(connection, shard, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
         changed(rows, ended.len())?;
         Ok(ended.iter().map(|ended| ended.id).collect())
@@ -321,7 +320,7 @@ impl Dialect for MysqlDialect {
     }
 
     async fn let_key_go(&self, connection: &mut MySqlConnection, shard: Shard, id: TaskId) -> Attempt<()> {
-        keys::let_go_of(self, connection, shard, &[id]).await
+        keys::let_go_of(self, connection, shard, [id]).await
     }
 
     async fn running(

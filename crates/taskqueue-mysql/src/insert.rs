@@ -16,7 +16,7 @@ use crate::claim::{Order, insert_rows};
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate, is_late, is_unfit};
 use crate::keys::{self, Key};
-use crate::packet::RECORD_BYTES;
+use crate::packet::fitting;
 use crate::wire::{bytes, number};
 
 /// How often the rest is inserted again because another transaction put something in the way meanwhile.
@@ -224,19 +224,9 @@ fn first_of_each_key(mut tasks: Vec<Placed<'_>>) -> Vec<Placed<'_>> {
 
 /// How many of these tasks one INSERT takes: what does not fit into one record goes in equal pieces that do.
 fn piece_rows(tasks: &[Placed<'_>]) -> usize {
-    let rows = fitting(tasks, RECORD_BYTES);
+    let rows = fitting(tasks, row_bytes);
     let pieces = tasks.len().div_ceil(rows);
-    insert_rows(fitting(&tasks[..tasks.len().div_ceil(pieces)], RECORD_BYTES))
-}
-
-/// How many of these tasks, at least one, take no more than so many bytes.
-fn fitting(tasks: &[Placed<'_>], bytes_max: usize) -> usize {
-    let mut bytes = 0;
-    let fits = |task: &&Placed<'_>| {
-        bytes += row_bytes(task);
-        bytes <= bytes_max
-    };
-    tasks.iter().take_while(fits).count().max(1)
+    insert_rows(fitting(&tasks[..tasks.len().div_ceil(pieces)], row_bytes))
 }
 
 /// What a task takes in a statement; the few that have metadata take more.
@@ -260,6 +250,7 @@ fn times(task: &NewTask) -> Attempt<(Option<NaiveDateTime>, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::RECORD_BYTES;
 
     fn task(payload_bytes: usize) -> NewTask {
         NewTask::raw("mail", format!("\"{}\"", "x".repeat(payload_bytes))).unwrap()

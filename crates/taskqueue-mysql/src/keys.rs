@@ -18,7 +18,11 @@ use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
 use crate::error::{failure, is_duplicate};
 use crate::insert::{Inserting, inserting};
+use crate::packet::fitting;
 use crate::wire::{self, bind_ids, bytes};
+
+/// What the row of a key takes in a statement beside the key, at most.
+const ROW_BYTES: usize = 90;
 
 /// A type, and a key that is unique among its unfinished tasks.
 pub(crate) type Key = (String, String);
@@ -51,13 +55,17 @@ impl Keys {
         )
     }
 
-    /// The shard, then the ids. Type and key of those that have one; the tasks are locked in key order, so that what is read
-    /// is what is there, whatever the transaction saw before.
-    pub(crate) fn of_tasks(&self, ids: usize) -> String {
+    /// The shard, then the ids. The keys that these tasks hold. Vitess does not take a deletion with a hint.
+    pub(crate) fn let_go_of(&self, engine: Engine, ids: usize) -> String {
         let Self { table } = self;
+        let hint = match engine {
+            Engine::Vitess => "",
+            Engine::Mysql | Engine::Mariadb => " FORCE INDEX (PRIMARY)",
+        };
         format!(
-            "SELECT type, unique_key FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) \
-             AND unique_key IS NOT NULL ORDER BY id FOR UPDATE",
+            "DELETE k FROM {table} AS t{hint} STRAIGHT_JOIN {table}_keys AS k{hint} \
+             ON k.shard = t.shard AND k.type = t.type AND k.unique_key = t.unique_key AND k.id = t.id \
+             WHERE t.shard = ? AND t.id IN ({})",
             marks(ids)
         )
     }
@@ -96,7 +104,7 @@ pub(crate) async fn hold(
     holders.sort_unstable();
     let mut held = 0;
     while held < holders.len() {
-        let rows = insert_rows(holders.len() - held);
+        let rows = insert_rows(fitting(&holders[held..], |((_, key), _)| ROW_BYTES + key.len()));
         let sql = dialect.literal().keys.hold(shard, rows);
         let mut query = dialect.query(&sql);
         for ((task_type, key), id) in &holders[held..held + rows] {
@@ -131,26 +139,22 @@ pub(crate) async fn hold_again(
     Ok(())
 }
 
-/// Lets go the keys of tasks that hold theirs, if they have one. Before they are changed: some are about to be deleted.
+/// Lets the keys go that these tasks hold. Before the tasks are changed: some are about to be deleted.
 pub(crate) async fn let_go_of(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
-    ids: &[TaskId],
+    ids: impl IntoIterator<Item = TaskId>,
 ) -> Attempt<()> {
-    let mut ids = ids.to_vec();
+    let mut ids: Vec<TaskId> = ids.into_iter().collect();
     ids.sort_unstable();
-    let mut keys = Vec::new();
     for chunk in ids.chunks(LIST_MAX) {
         let chunk = padded(chunk);
-        let sql = dialect.literal().keys.of_tasks(chunk.len());
+        let sql = dialect.literal().keys.let_go_of(dialect.engine(), chunk.len());
         let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        for row in dialect.rows(query, &mut *connection).await? {
-            let mut row = wire::row(&row)?;
-            keys.push((row.text(0)?, row.text(1)?));
-        }
+        dialect.run(query, &mut *connection).await.map_err(failure)?;
     }
-    let_go(dialect, connection, shard, keys).await
+    Ok(())
 }
 
 /// Lets keys go that are held.
@@ -211,8 +215,14 @@ fn lists(keys: impl IntoIterator<Item = Key>) -> Vec<List> {
     let mut lists = Vec::new();
     for (task_type, keys) in of_types {
         let keys: Vec<Vec<u8>> = keys.into_iter().collect();
-        let chunks = keys.chunks(LIST_MAX);
-        lists.extend(chunks.map(|keys| List { task_type: task_type.clone(), keys: padded(keys) }));
+        let mut rest = &keys[..];
+        while !rest.is_empty() {
+            // Filling up makes a list twice as long at most.
+            let fit = fitting(rest, |key| 2 * key.len()).min(LIST_MAX);
+            let (list, others) = rest.split_at(fit);
+            lists.push(List { task_type: task_type.clone(), keys: padded(list) });
+            rest = others;
+        }
     }
     lists
 }

@@ -6,3 +6,13 @@
 
 /// What fits into one record, with the head of a statement.
 pub(crate) const RECORD_BYTES: usize = 15 * 1024;
+
+/// How many of these, at least one, fit into a record.
+pub(crate) fn fitting<T>(items: &[T], bytes_of: impl Fn(&T) -> usize) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&T| {
+        bytes += bytes_of(item);
+        bytes <= RECORD_BYTES
+    };
+    items.iter().take_while(fits).count().max(1)
+}

@@ -29,25 +29,25 @@ pub(crate) async fn settle(
 ) -> Attempt<Vec<Applied>> {
     let tokens = decisions.iter().map(|decision| decision.lease.token);
     let has_keys = !dialect.unsettled().are_without_keys(tokens);
-    let claims = if has_keys { None } else { claims_alone(dialect.engine(), decisions) };
-    let is_marked = claims.is_some() && decisions.len() > 1;
+    let claims = claims_alone(dialect.engine(), decisions);
+    let is_marked = claims.is_some() && (decisions.len() > 1 || has_keys);
     let settled = dialect.unsettled().take_settled(shard, owner);
     let now = begin(dialect, &mut *connection, shard, &settled, is_marked).await?;
     let completed = match &claims {
-        Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims).await?,
+        Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims, has_keys).await?,
         None => 0,
     };
     let applied = if completed == decisions.len() as u64 {
         decisions.iter().collect()
     } else {
-        if completed > 0 {
+        if is_marked {
             dialect.text(ROLLBACK, &mut *connection).await?;
         }
         let live = live_decisions(dialect, &mut *connection, shard, decisions).await?;
         if has_keys {
             let finished = live.iter().filter(|decision| decision.transition.state().status().is_finished());
-            let finished: Vec<TaskId> = finished.map(|decision| decision.lease.task_id).collect();
-            keys::let_go_of(dialect, &mut *connection, shard, &finished).await?;
+            let finished = finished.map(|decision| decision.lease.task_id);
+            keys::let_go_of(dialect, &mut *connection, shard, finished).await?;
         }
         settle_live(dialect, connection, shard, now, live).await?
     };
@@ -179,9 +179,13 @@ async fn complete_all(
     shard: Shard,
     now: i64,
     claims: &BTreeMap<i64, BTreeSet<TaskId>>,
+    has_keys: bool,
 ) -> Attempt<u64> {
     let mut completed = 0;
     for (token, ids) in claims {
+        if has_keys {
+            keys::let_go_of(dialect, &mut *connection, shard, ids.iter().copied()).await?;
+        }
         let leases: Vec<_> = ids.iter().map(|id| (*id, LeaseToken::from_stored(*token))).collect();
         for chunk in leases.chunks(LIST_MAX) {
             let rows = complete(dialect, &mut *connection, shard, now, chunk).await?;

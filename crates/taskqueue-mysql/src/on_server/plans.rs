@@ -127,7 +127,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "ended" => &["0", "0", "500"],
         "open_counts" => &["0", "0", "0", "0", "0"],
         "waiting" => &["0"],
-        "hold_keys_again" | "keys_of_tasks" => &["0", ONE, TWO],
+        "hold_keys_again" | "let_keys_of_tasks_go" => &["0", ONE, TWO],
         "holders" | "let_keys_go" | "keys_without_task" => &["0", "'welcome'", "'a'", "'b'"],
         "due" => &["0", "1", "'welcome'", "500", "0", "4", "'rare'", "500", "500"],
         _ => return None,
