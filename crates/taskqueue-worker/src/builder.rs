@@ -87,7 +87,7 @@ impl WorkerBuilder {
     /// The most tasks that are claimed ahead of a free slot. More of it hides the store's round trip; but what
     /// this worker holds, no idle worker can take. Of a type with a concurrency limit no more than the limit is
     /// ever held. Default: as many as this worker handles in a tenth of a second, by its pace so far, at most
-    /// 2,000: none of tasks that take minutes.
+    /// 4,000: none of tasks that take minutes.
     pub fn prefetch(mut self, tasks: usize) -> Self {
         self.settings.prefetch = Some(tasks);
         self

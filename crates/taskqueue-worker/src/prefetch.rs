@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn never_more_than_four_batches_are_claimed_ahead() {
-        assert_eq!(after(30, Duration::from_micros(10), 500), TASKS_MAX);
+        assert_eq!(after(30, Duration::from_micros(10), 1_000), TASKS_MAX);
     }
 
     #[test]

@@ -61,18 +61,18 @@ async fn what_several_claims_bring_starts_in_queue_order_and_outlives_the_failur
         started.lock().unwrap().push(number.n);
     }
     let (spy, started) = (Spy::taking_extra_claims(queue()), Arc::new(Mutex::new(Vec::<u32>::new())));
-    enqueue_numbers(&spy.queue, 2_500).await;
+    enqueue_numbers(&spy.queue, 5_000).await;
     spy.fail(Call::Dequeue, 1);
     let builder = Worker::builder(Arc::new(spy.clone())).data_arc(Arc::clone(&started)).handler(note);
-    let report = builder.concurrency(2).prefetch(1_000).build().unwrap().drain().await;
+    let report = builder.concurrency(2).prefetch(2_000).build().unwrap().drain().await;
 
-    assert_eq!(report.completed, 2_500);
-    let mut left: BTreeSet<u32> = (1..=2_500).collect();
+    assert_eq!(report.completed, 5_000);
+    let mut left: BTreeSet<u32> = (1..=5_000).collect();
     for number in started.lock().unwrap().iter() {
         assert!(left.remove(number), "{number} is started once");
         assert!(left.range(..number).count() <= 1, "only what is in the other slot is passed: {number}");
     }
-    assert_eq!((spy.calls(Call::Dequeue)[0], spy.calls(Call::ExtraDequeue)[0]), (500, 500));
+    assert_eq!((spy.calls(Call::Dequeue)[0], spy.calls(Call::ExtraDequeue)[0]), (1_000, 1_000));
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,13 +81,13 @@ async fn where_extra_claims_bring_nothing_few_are_made_and_every_task_is_claimed
         tokio::time::sleep(SECOND / 100).await;
     }
     let spy = Spy::on(queue());
-    enqueue_numbers(&spy.queue, 5_000).await;
-    let builder = Worker::builder(Arc::new(spy.clone())).handler(slow).concurrency(200).prefetch(1_000);
+    enqueue_numbers(&spy.queue, 10_000).await;
+    let builder = Worker::builder(Arc::new(spy.clone())).handler(slow).concurrency(200).prefetch(2_000);
     let start = Instant::now();
     let report = builder.build().unwrap().drain().await;
 
-    assert_eq!(report.completed, 5_000);
-    assert!(spy.calls(Call::Dequeue).iter().all(|limit| *limit <= 500));
+    assert_eq!(report.completed, 10_000);
+    assert!(spy.calls(Call::Dequeue).iter().all(|limit| *limit <= 1_000));
     let rests = start.elapsed().as_millis() / 80;
     let extra = spy.calls(Call::ExtraDequeue).len() as u128;
     assert!((1..=rests + 1).contains(&extra), "{extra} in {rests} rests");
@@ -281,18 +281,18 @@ async fn failed_claims_are_repeated_after_growing_waits_until_they_succeed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_tasks_are_claimed_in_few_calls_of_at_most_500() {
+async fn many_tasks_are_claimed_in_few_calls_of_at_most_1000() {
     let spy = Spy::on(queue());
     let gate = Gate::closed();
-    gate.open_for(2000);
-    enqueue_numbers(&spy, 2000).await;
-    let builder = Worker::builder(spy.clone()).data_arc(gate).handler(at_gate).concurrency(1000);
+    gate.open_for(4000);
+    enqueue_numbers(&spy, 4000).await;
+    let builder = Worker::builder(spy.clone()).data_arc(gate).handler(at_gate).concurrency(2000);
 
     let report = builder.build().unwrap().drain().await;
 
-    assert_eq!(report.completed, 2000);
+    assert_eq!(report.completed, 4000);
     let limits = spy.calls(Call::Dequeue);
-    assert!(limits.iter().all(|limit| *limit <= 500) && limits.len() <= 10, "{limits:?}");
+    assert!(limits.iter().all(|limit| *limit <= 1000) && limits.len() <= 10, "{limits:?}");
 }
 
 #[tokio::test(start_paused = true)]

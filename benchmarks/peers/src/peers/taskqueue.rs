@@ -85,10 +85,7 @@ impl Peer for Taskqueue {
     async fn work(&self, setting: Setting) -> Result<Working> {
         let builder = Worker::builder(Arc::clone(&self.0)).concurrency(setting.concurrency).handler(handle);
         let builder = if setting.is_tuned {
-            builder
-                .prefetch(2_000)
-                .settle_delay(Duration::from_millis(5))
-                .poll_interval(Duration::from_millis(5))
+            builder.prefetch(4_000).poll_interval(Duration::from_millis(5))
         } else {
             builder
         };

@@ -2,7 +2,6 @@
 //! 500 at a time on two connections.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -93,9 +92,7 @@ pub(super) fn worker(queue: Arc<dyn Queue>, setting: Setting) -> Result<Worker> 
     let builder = match setting {
         Setting::Untouched => builder,
         Setting::Concurrency(tasks) => builder.concurrency(tasks),
-        Setting::Tuned(tasks) => {
-            builder.concurrency(tasks).prefetch(2_000).settle_delay(Duration::from_millis(5))
-        }
+        Setting::Tuned(tasks) => builder.concurrency(tasks).prefetch(4_000),
     };
     Ok(builder.build()?)
 }

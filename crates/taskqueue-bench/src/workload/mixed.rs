@@ -2,7 +2,6 @@
 //! loop, and against our drain of one type and one priority.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use async_trait::async_trait;
@@ -65,7 +64,7 @@ async fn by_types(queue: &Arc<dyn Queue>, types: &[TaskType], tasks: usize) -> R
         queue.enqueue_many(batch.collect()).await?;
     }
     let builder = Worker::builder(Arc::clone(queue)).concurrency(CONCURRENCY);
-    let builder = builder.prefetch(1_500).settle_delay(Duration::from_millis(5));
+    let builder = builder.prefetch(4_000);
     let builder = types.iter().fold(builder, |builder, it| builder.handle(it.clone(), Nothing));
     let worker = builder.build()?;
     let drained = measured(tasks, async { Ok(usize::try_from(worker.drain().await.completed)?) }).await?;
