@@ -36,6 +36,8 @@ pub(crate) struct Found<'c> {
     /// The last places of all types.
     places: Places,
     is_enough: bool,
+    /// Whether more may be ready where it looked.
+    is_cut_off: bool,
     began: Instant,
     ended: Instant,
 }
@@ -118,7 +120,11 @@ async fn find<'c>(
     let tasks = take(dialect, connection, shard, &takes).await?;
     let places = places_of(&starts, &tasks);
     let is_enough = tasks.len() == claiming.limit;
-    Ok(Found { tasks, now, starts, places, is_enough, began, ended: Instant::now() })
+    // The heads may be locked by others, and types that come after them were not looked at.
+    let are_all_heads =
+        starts.len() > 1 && heads.iter().map(|(_, heads)| heads).sum::<i64>() == number(claiming.limit);
+    let is_cut_off = is_enough || are_all_heads;
+    Ok(Found { tasks, now, starts, places, is_enough, is_cut_off, began, ended: Instant::now() })
 }
 
 /// How many tasks of each type to claim, and the server's time at which that was found out.
@@ -187,7 +193,7 @@ fn places_of(starts: &[Start<'_>], tasks: &[Vec<Field>]) -> Places {
 impl Found<'_> {
     /// Tells the cursors, when the tasks are claimed. Should the transaction fail after that, they are late ones.
     pub(crate) fn tell(&self, cursors: &Cursors, shard: Shard) {
-        let Self { is_enough, began, ended, .. } = *self;
+        let Self { is_enough, is_cut_off, began, ended, .. } = *self;
         if self.starts.len() > TYPES_MAX {
             return;
         }
@@ -196,13 +202,13 @@ impl Found<'_> {
             let (types, claimed) =
                 (from_ref(*task_type), &of_type.map(|(kind, at)| (kind.clone(), *at)).collect());
             if *reach == Reach::Everywhere {
-                cursors.scanned(shard, types, &Scan { claimed, is_cut_off: is_enough, began, ended });
+                cursors.scanned(shard, types, &Scan { claimed, is_cut_off, began, ended });
                 continue;
             }
             let look_back_took = (*reach != Reach::Ahead).then(|| ended.saturating_duration_since(began));
             cursors.advance(shard, types, &AheadOf { claimed, is_enough, look_back_took });
             if *reach == Reach::Gaps {
-                cursors.filled(shard, types, claimed, is_enough);
+                cursors.filled(shard, types, claimed, is_cut_off);
             }
         }
     }

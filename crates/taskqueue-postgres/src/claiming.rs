@@ -79,6 +79,12 @@ fn is_turned_away(claiming: &Claiming, claimed: &[Claimed]) -> bool {
     claiming.is_extra && claimed.is_empty()
 }
 
+/// Whether more may be ready where it looked. Of several types what comes first is read and then locked, as far as no other claim
+/// has locked it: less than was asked for need not be all there is.
+fn is_cut_off(claiming: &Claiming, claimed: &[Claimed]) -> bool {
+    claimed.len() == claiming.limit || (claiming.types.len() > 1 && !claimed.is_empty())
+}
+
 /// What is left to claim after some was.
 fn rest(claiming: &Claiming, claimed: &[Claimed]) -> Claiming {
     Claiming {
@@ -148,7 +154,7 @@ async fn scan(
     }
     let scan = Scan {
         claimed: &places_of(&claimed),
-        is_cut_off: claimed.len() == claiming.limit,
+        is_cut_off: is_cut_off(claiming, &claimed),
         began,
         ended: Instant::now(),
     };
@@ -207,7 +213,7 @@ async fn between(
         .bind(gaps.iter().map(|gap| gap.above).collect::<Vec<i64>>())
         .bind(gaps.iter().map(|gap| gap.below).collect::<Vec<i64>>());
     let claimed = fetch(dialect, connection, shard, claiming, query).await?;
-    let is_cut_off = claimed.len() == claiming.limit;
+    let is_cut_off = is_cut_off(claiming, &claimed);
     dialect.cursors().filled(shard, &claiming.types, &places_of(&claimed), is_cut_off);
     Ok(claimed)
 }

@@ -48,6 +48,9 @@ const EVERY_TYPE: &str = "unnest($1::text[]) AS k(type)";
 /// The types $1, each with the ranks above $8 and below $9.
 const EVERY_GAP: &str = "unnest($1::text[], $8::bigint[], $9::bigint[]) AS k(type, above, below)";
 
+/// How many heads are read: another claim as large as this one may have locked as many before it, or a few small ones.
+const CANDIDATES: &str = "$4 + greatest($4, 512)";
+
 /// How many branches a merge has at most: the server plans each, which takes 3 ms for all of them.
 const BRANCHES_MAX: usize = 64;
 
@@ -96,9 +99,9 @@ fn heads(kinds: &str, of_kind: &str) -> String {
     format!(
         "SELECT h.ctid FROM {kinds} CROSS JOIN LATERAL (SELECT ctid, queue_rank, queue_at FROM {{table}} \
          WHERE shard = $6 AND queue_rank IS NOT NULL AND {} {of_kind}AND status + 0 <> 2 \
-         ORDER BY queue_rank, queue_at LIMIT $4 + 512) AS h \
+         ORDER BY queue_rank, queue_at LIMIT {CANDIDATES}) AS h \
          WHERE NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = k.type) \
-         ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512",
+         ORDER BY h.queue_rank, h.queue_at LIMIT {CANDIDATES}",
         is_of("k.type")
     )
 }
@@ -117,14 +120,14 @@ fn merge(branches: usize, of_kind: &str) -> String {
         let branch = format!(
             "(SELECT ctid, queue_rank, queue_at FROM {{table}} WHERE shard = $6 AND queue_rank IS NOT NULL AND {} \
              {of_kind}AND status + 0 <> 2 AND NOT EXISTS (SELECT 1 FROM {{table}}_paused AS p WHERE p.type = ($1::text[])[{{n}}]) \
-             ORDER BY queue_rank, queue_at LIMIT $4 + 512)",
+             ORDER BY queue_rank, queue_at LIMIT {CANDIDATES})",
             is_of("($1::text[])[{n}]")
         );
         branch.replace("{n}", &number.to_string())
     };
     let branches: Vec<String> = (1..=branches).map(branch).collect();
     format!(
-        "SELECT h.ctid FROM ({}) AS h ORDER BY h.queue_rank, h.queue_at LIMIT $4 + 512",
+        "SELECT h.ctid FROM ({}) AS h ORDER BY h.queue_rank, h.queue_at LIMIT {CANDIDATES}",
         branches.join(" UNION ALL ")
     )
 }

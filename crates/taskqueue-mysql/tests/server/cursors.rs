@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 use taskqueue_mysql::{
     Claim, ClaimRequest, MysqlQueue, NewTask, Priority, Queue, Scanning, TaskType, WorkerId,
 };
@@ -70,6 +70,29 @@ async fn what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_o
 }
 
 /// A task of another process that became ready so long before now, and is committed after later ones were claimed.
+/// They bring less than was asked for because others hold the rest; the next full scan is hours away.
+async fn what_others_have_locked_is_not_taken_for_all_there_is(server: Server) {
+    let (producer, database) = fresh(server).await;
+    let queue = scanning(&database, NEVER_AGAIN).await;
+    let kinds = [("mail", 9, 9), ("image", 5, 1), ("image", 1, 5)];
+    let kinds = kinds.into_iter().flat_map(|(name, priority, count)| vec![(name, priority); count]);
+    producer.enqueue_many(kinds.map(|kind| of_kind(&kind)).collect()).await.unwrap();
+    let mut other = database.connect().await;
+    other.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await.unwrap();
+    let mut claim = other.begin().await.unwrap();
+    let lock = "SELECT id FROM tasks WHERE shard = 0 AND listed = 0 AND type = 'mail' FOR UPDATE";
+    claim.execute(lock).await.unwrap();
+    let mut claimed = claim_of(&queue, &TYPES, 10).await.len();
+    assert_eq!(claimed, 1, "of the first ten");
+    claim.rollback().await.unwrap();
+
+    while let claims @ [_, ..] = claim_of(&queue, &TYPES, 10).await.as_slice() {
+        claimed += claims.len();
+    }
+
+    assert_eq!(claimed, 15);
+}
+
 async fn late(producer: &MysqlQueue, database: &Database, milliseconds: u32) {
     producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
     let behind = format!(
@@ -117,6 +140,7 @@ async fn an_idle_queue_finds_what_only_a_scan_finds(server: Server) {
 }
 
 on! {
+    what_others_have_locked_is_not_taken_for_all_there_is
     an_idle_queue_finds_what_only_a_scan_finds
     what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_of_others
     kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another

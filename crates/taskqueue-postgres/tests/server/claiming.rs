@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use sqlx::Connection;
 use taskqueue_postgres::{
     Claim, ClaimRequest, NewTask, PostgresConfig, PostgresQueue, Priority, Queue, Scanning, TaskId, TaskType,
     WorkerId,
@@ -16,6 +17,17 @@ const TYPES: [&str; 3] = ["mail", "image", "report"];
 fn of_types(names: &[&str], limit: usize) -> ClaimRequest {
     let types: Vec<TaskType> = names.iter().map(|name| TaskType::new(name).unwrap()).collect();
     ClaimRequest::new(WorkerId::new("ada").unwrap(), types, limit)
+}
+
+fn of_kind((name, priority): &(&str, i32)) -> NewTask {
+    NewTask::raw(*name, "{}").unwrap().priority(Priority(*priority))
+}
+
+/// A queue whose claims go by cursors, but for the first.
+async fn without_scans(scratch: &Scratch) -> PostgresQueue {
+    let mut config = PostgresConfig::pool(pool(scratch.options(), PATIENCE));
+    config.scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+    PostgresQueue::with_config(config).await.unwrap()
 }
 
 fn ids(claims: &[Claim]) -> Vec<TaskId> {
@@ -114,20 +126,55 @@ async fn a_claim_keeps_to_its_limit_under_nested_loops_and_generic_plans() {
     assert_eq!(left.len(), 600 - 2 * (1 + 2 + 7 + 30));
 }
 
+/// Locks the first ready tasks, as a claim does that is under way.
+const LOCKED: &str =
+    "SELECT id FROM tasks WHERE shard = 0 AND status = 0 ORDER BY queue_rank, queue_at LIMIT $1 FOR UPDATE";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_claims_of_several_types_at_once_both_find_their_limit() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue_many((0..3_000).map(|number| of_kind(&(TYPES[number % 2], 0))).collect()).await.unwrap();
+    let mut other = scratch.connect().await;
+    let mut claim = other.begin().await.unwrap();
+    sqlx::query(LOCKED).bind(1_500_i64).execute(&mut *claim).await.unwrap();
+
+    let claims = queue.dequeue_many(&of_types(&TYPES, 1_500)).await.unwrap();
+
+    assert_eq!(claims.len(), 1_500);
+}
+
+/// They bring less than was asked for because others hold the rest; the next full scan is hours away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_have_locked_is_not_taken_for_all_there_is() {
+    let (scratch, producer) = Scratch::with_queue().await;
+    let queue = without_scans(&scratch).await;
+    let kinds = [("mail", 9, 600), ("image", 1, 5)];
+    let kinds = kinds.into_iter().flat_map(|(name, priority, count)| vec![(name, priority); count]);
+    producer.enqueue_many(kinds.map(|kind| of_kind(&kind)).collect()).await.unwrap();
+    let mut other = scratch.connect().await;
+    let mut claim = other.begin().await.unwrap();
+    sqlx::query(LOCKED).bind(520_i64).execute(&mut *claim).await.unwrap();
+    let mut claimed = queue.dequeue_many(&of_types(&TYPES, 10)).await.unwrap().len();
+    assert_eq!(claimed, 2, "of the first 522");
+    claim.rollback().await.unwrap();
+
+    while let claims @ [_, ..] = queue.dequeue_many(&of_types(&TYPES, 100)).await.unwrap().as_slice() {
+        claimed += claims.len();
+    }
+
+    assert_eq!(claimed, 605);
+}
+
 /// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another() {
     let (scratch, producer) = Scratch::with_queue().await;
     for types in [&TYPES[..1], &TYPES[..2]] {
-        let mut config = PostgresConfig::pool(pool(scratch.options(), PATIENCE));
-        config.scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
-        let queue = PostgresQueue::with_config(config).await.unwrap();
+        let queue = without_scans(&scratch).await;
         let kinds = [("mail", 9, 3), ("image", 5, 2), ("mail", 1, 2)];
         let kinds = kinds.into_iter().filter(|(name, ..)| types.contains(name));
         let kinds: Vec<_> = kinds.flat_map(|(name, priority, count)| vec![(name, priority); count]).collect();
-        let task =
-            |(name, priority): &(_, i32)| NewTask::raw(name, "{}").unwrap().priority(Priority(*priority));
-        producer.enqueue_many(kinds.iter().rev().map(task).collect()).await.unwrap();
+        producer.enqueue_many(kinds.iter().rev().map(of_kind).collect()).await.unwrap();
 
         let mut claimed = Vec::new();
         while let claims @ [_, ..] = queue.dequeue_many(&of_types(types, 2)).await.unwrap().as_slice() {
