@@ -79,7 +79,8 @@ async fn insert_piece(
         if free.is_empty() {
             return Ok(Vec::new());
         }
-        if tries > 0 {
+        // Of those that nobody holds something was in the way all the same.
+        if tries > 1 {
             let keys = free.iter().filter_map(|(_, task)| key(task));
             keys::let_go_without_task(dialect, connection, shard, keys).await?;
         }
@@ -117,6 +118,11 @@ async fn insert_rows_of(
     rows: &[Placed<'_>],
     order: Order,
 ) -> Attempt<Inserting> {
+    let holders: Vec<(Key, TaskId)> =
+        rows.iter().filter_map(|(_, task)| Some((key(task)?, task.id))).collect();
+    if keys::hold(dialect, &mut *connection, shard, &holders).await? == Inserting::Collided {
+        return Ok(Inserting::Collided);
+    }
     let are_plain = rows.iter().all(|(_, task)| is_plain(task));
     let sql = match are_plain {
         true => dialect.literal().insert_plain(shard, rows.len(), order),
@@ -125,11 +131,6 @@ async fn insert_rows_of(
     let mut query = dialect.query(&sql);
     for row in rows {
         query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
-    }
-    let holders: Vec<(Key, TaskId)> =
-        rows.iter().filter_map(|(_, task)| Some((key(task)?, task.id))).collect();
-    if keys::hold(dialect, &mut *connection, shard, &holders).await? == Inserting::Collided {
-        return Ok(Inserting::Collided);
     }
     let inserting = inserting(dialect.run(query, &mut *connection).await)?;
     if inserting == Inserting::Collided {
