@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn a_claim_is_without_keys_only_as_long_as_that_is_known() {
         let (unsettled, [one, other]) = (Unsettled::default(), [1, 2].map(LeaseToken::from_stored));
-        [one, other].map(|token| unsettled.claimed(Shard::FIRST, token, 1));
+        unsettled.claimed(Shard::FIRST, one, 1);
+        unsettled.claimed(Shard::FIRST, other, 1);
         unsettled.without_keys(one);
         assert!(unsettled.are_without_keys([one, one]));
         assert!(!unsettled.are_without_keys([one, other]), "the other one was claimed with a key");
