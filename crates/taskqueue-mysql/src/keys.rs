@@ -81,7 +81,8 @@ impl Keys {
         format!("DELETE {from} WHERE shard = ? AND type = ? AND unique_key IN ({})", marks(keys))
     }
 
-    /// The shard, the type, then the keys. Those of them whose task is gone.
+    /// The shard, the type, then the keys. Those of them whose task is gone, locked: a deletion by a join might see a key whose
+    /// insert it waited for without the task that was inserted with it.
     pub(crate) fn without_task(&self, keys: usize) -> String {
         let Self { table } = self;
         format!(
@@ -126,17 +127,12 @@ pub(crate) async fn hold_again(
     shard: Shard,
     ids: &[TaskId],
 ) -> Attempt<()> {
-    for chunk in ids.chunks(LIST_MAX) {
-        let chunk = padded(chunk);
-        let sql = dialect.literal().keys.hold_again(chunk.len());
-        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        // A key was taken meanwhile: what was read is out of date.
-        dialect.run(query, &mut *connection).await.map_err(|error| match is_duplicate(&error) {
-            true => Failure::Contention { source: Some(error.into()) },
-            false => failure(error),
-        })?;
-    }
-    Ok(())
+    let text = |ids| dialect.literal().keys.hold_again(ids);
+    // A key was taken meanwhile: what was read is out of date.
+    run_on(dialect, connection, shard, ids, text).await.map_err(|error| match is_duplicate(&error) {
+        true => Failure::Contention { source: Some(error.into()) },
+        false => failure(error),
+    })
 }
 
 /// Lets the keys go that these tasks hold. Before the tasks are changed: some are about to be deleted.
@@ -148,11 +144,22 @@ pub(crate) async fn let_go_of(
 ) -> Attempt<()> {
     let mut ids: Vec<TaskId> = ids.into_iter().collect();
     ids.sort_unstable();
+    let text = |ids| dialect.literal().keys.let_go_of(dialect.engine(), ids);
+    run_on(dialect, connection, shard, &ids, text).await.map_err(failure)
+}
+
+/// Runs the statement for so many ids on all of these.
+async fn run_on(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ids: &[TaskId],
+    text: impl Fn(usize) -> String,
+) -> sqlx::Result<()> {
     for chunk in ids.chunks(LIST_MAX) {
         let chunk = padded(chunk);
-        let sql = dialect.literal().keys.let_go_of(dialect.engine(), chunk.len());
-        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        dialect.run(query, &mut *connection).await.map_err(failure)?;
+        let sql = text(chunk.len());
+        dialect.run(bind_ids(dialect.query(&sql).bind(shard.number()), &chunk), &mut *connection).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taskqueue_core::{CONCURRENCY_DEFAULT, POLL_INTERVAL_DEFAULT, RetryPolicy, check_visibility_timeout};
 
-/// The most tasks of one claim, and of one settle: larger batches gain next to nothing and hold locks for longer.
+/// The most tasks of one claim, and of one settle: larger batches gain little more and hold locks for longer.
 pub(crate) const STORE_BATCH_MAX: usize = 1_000;
 /// The most tasks that a worker claims at once, by a claim and an extra one. A worker that runs a single task at a time keeps
 /// the queue's order to the letter: it claims once at a time.
