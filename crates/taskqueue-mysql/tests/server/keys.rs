@@ -116,6 +116,24 @@ async fn a_key_is_let_go_with_the_last_reclaim_and_held_again_with_the_redrive(s
     assert_eq!(queue.enqueue(keyed("k")).await.unwrap_err().kind(), ErrorKind::DuplicateUnique);
 }
 
+async fn a_settle_under_a_lost_lease_keeps_the_key_of_a_task_that_runs_again(server: Server) {
+    let database = server.database().await;
+    let mut config: MysqlConfig = database.config();
+    config.options.visibility_timeout = Duration::from_millis(1);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    let lost = running(&queue, &["k"]).await;
+    while queue.stats().await.unwrap().running > 0 {
+        queue.reclaim_stale(10).await.unwrap();
+    }
+    assert_eq!(claim(&queue, 2).await.len(), 2);
+
+    let [late, ..] = &lost[..] else { panic!("two were claimed") };
+    queue.settle_many(vec![Settlement::new(late.clone(), Outcome::done())]).await.unwrap();
+
+    assert_eq!(held(&database).await, ["k"]);
+}
+
 async fn a_repeated_id_holds_no_other_key(server: Server) {
     let (queue, database) = fresh(server).await;
     let id = queue.enqueue(task()).await.unwrap();
@@ -184,6 +202,7 @@ on! {
     whoever_settles_lets_the_key_go
     a_settle_that_is_too_late_lets_no_key_go
     a_key_is_let_go_with_the_last_reclaim_and_held_again_with_the_redrive
+    a_settle_under_a_lost_lease_keeps_the_key_of_a_task_that_runs_again
     a_repeated_id_holds_no_other_key
     a_callers_transaction_lets_the_key_go_of_a_task_that_it_cannot_see
     a_callers_transaction_keeps_no_other_key_waiting
