@@ -70,21 +70,14 @@ pub struct Claim {
 impl Claim {
     /// What two claims brought, as one would have: by priority, by time, and by id, which rises where the queue makes it.
     /// What each brought stays in its order, which also knows of retries.
-    pub fn merge(one: Vec<Self>, other: Vec<Self>) -> Vec<Self> {
-        if one.is_empty() || other.is_empty() {
-            return if one.is_empty() { other } else { one };
-        }
+    pub fn merge(one: Vec<Self>, other: Vec<Self>) -> impl Iterator<Item = Self> {
         let place = |claim: &Self| (Reverse(claim.task.priority), claim.task.scheduled_at, claim.task.id);
-        let mut merged = Vec::with_capacity(one.len() + other.len());
-        let mut other = other.into_iter().peekable();
-        for claim in one {
-            while let Some(earlier) = other.next_if(|other| place(other) < place(&claim)) {
-                merged.push(earlier);
-            }
-            merged.push(claim);
-        }
-        merged.extend(other);
-        merged
+        let (mut one, mut other) = (one.into_iter(), other.into_iter());
+        std::iter::from_fn(move || match (one.as_slice(), other.as_slice()) {
+            ([first, ..], [earlier, ..]) if place(earlier) < place(first) => other.next(),
+            ([], _) => other.next(),
+            _ => one.next(),
+        })
     }
 }
 

@@ -68,7 +68,7 @@ impl Share for Vec<Claim> {
     }
 
     fn add(&mut self, more: Self) {
-        *self = Claim::merge(std::mem::take(self), more);
+        *self = Claim::merge(std::mem::take(self), more).collect();
     }
 }
 

@@ -2,59 +2,56 @@
 
 use std::sync::Arc;
 
-use taskqueue_core::{
-    Claim, Heartbeat, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
-};
+use taskqueue_core::{Heartbeat, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::DataMap;
+use crate::leases::Held;
 use crate::pipe::Pipe;
-use crate::stop::Stop;
 
 /// One attempt at a task, as its handler sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct TaskContext {
-    pub(crate) claim: Arc<Claim>,
+    pub(crate) held: Arc<Held>,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) stop: Stop,
     pub(crate) pipe: Arc<Pipe>,
 }
 
 impl TaskContext {
     /// The task as it stood right after the claim.
     pub fn task(&self) -> &Task {
-        &self.claim.task
+        &self.held.claim.task
     }
 
     /// The task's id.
     pub fn id(&self) -> TaskId {
-        self.claim.task.id
+        self.held.claim.task.id
     }
 
     /// The task's type.
     pub fn task_type(&self) -> &TaskType {
-        &self.claim.task.task_type
+        &self.held.claim.task.task_type
     }
 
     /// The payload as it was enqueued.
     pub fn payload(&self) -> &RawPayload {
-        &self.claim.task.payload
+        &self.held.claim.task.payload
     }
 
     /// Trace context and headers that came with the task.
     pub fn metadata(&self) -> &Metadata {
-        &self.claim.task.metadata
+        &self.held.claim.task.metadata
     }
 
     /// Which attempt this is, from 1.
     pub fn attempt(&self) -> u32 {
-        self.claim.lease.attempt
+        self.held.claim.lease.attempt
     }
 
     /// How many attempts the task may have in total.
     pub fn max_retries(&self) -> u32 {
-        self.claim.lease.max_retries
+        self.held.claim.lease.max_retries
     }
 
     /// Whether a failure now is final.
@@ -65,7 +62,7 @@ impl TaskContext {
     /// The number of this claim, rising with each claim of the task. Hand it to outside systems as a fence: one
     /// that has seen a higher number refuses a lower one.
     pub fn lease_number(&self) -> i64 {
-        self.claim.lease.number
+        self.held.claim.lease.number
     }
 
     /// When this attempt is stopped for taking too long, if its type has a timeout.
@@ -87,7 +84,7 @@ impl TaskContext {
     /// Cancelled when this attempt is to stop: its lease was lost (the task was cancelled, or another worker has
     /// it), its time is up, or the worker stops and the grace period has passed.
     pub fn cancelled(&self) -> &CancellationToken {
-        self.stop.token()
+        self.held.stop.token()
     }
 
     /// Shared state, for handlers that are no plain function.
@@ -105,7 +102,7 @@ impl TaskContext {
     /// # Cancel safety
     /// The call runs to completion when its future is dropped.
     pub async fn heartbeat(&self) -> Result<()> {
-        let lease = &self.claim.lease;
+        let lease = &self.held.claim.lease;
         match self.pipe.extend(vec![lease.clone()]).await?.first() {
             Some(Heartbeat::Extended) => Ok(()),
             _ => Err(taskqueue_core::Error::lease_lost("heartbeat", lease.task_id)),

@@ -7,14 +7,16 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::join;
 use taskqueue_core::metrics::Processed;
-use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Outcome, Result, Settlement, WakeListener};
+use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Lease, Outcome, Result, WakeListener};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::executor;
+use crate::leases::Held;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
+use crate::settler::Finished;
 use crate::slots::{Ask, Claimed};
 use crate::timing::{Poll, backoff, jittered, later};
 
@@ -38,7 +40,7 @@ pub(crate) enum Mode {
 /// The dispatcher's own state.
 struct Dispatcher<'a> {
     pipe: &'a Arc<Pipe>,
-    settle: &'a mpsc::Sender<Settlement>,
+    settle: &'a mpsc::Sender<Finished>,
     wake: WakeListener,
     poll: Poll,
     /// When an extra claim may be made again.
@@ -52,7 +54,7 @@ struct Dispatcher<'a> {
 ///
 /// # Errors
 /// `QueueClosed`: nothing can be claimed ever again. A drain ends at any error that is not transient.
-pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Settlement>, mode: Mode) -> Result<()> {
+pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Finished>, mode: Mode) -> Result<()> {
     let wake = pipe.queue.wake_up().listen();
     let poll = Poll::new(pipe.settings.poll_interval, wake.hears_others());
     let extra_at = Instant::now();
@@ -161,14 +163,13 @@ impl Dispatcher<'_> {
             self.extra_at = later(claimed_at, jittered(EXTRA_REST));
         }
         let is_dry = first.len() < limit || (1..extra_limit).contains(&extra.len());
-        let claims = Claim::merge(first, extra);
+        let claimed = first.len() + extra.len();
         match failure {
-            Some(error) if claims.is_empty() => return Err(error),
+            Some(error) if claimed == 0 => return Err(error),
             Some(error) => warn!(%error, "one of two claims failed"),
             None => self.pipe.slots.mark(&ask.handlers, is_dry),
         }
-        let claimed = claims.len();
-        self.admit(claims, claimed_at).await;
+        self.admit(Claim::merge(first, extra).map(|claim| Held::new(claim, claimed_at)).collect()).await;
         Ok(claimed)
     }
 
@@ -186,18 +187,16 @@ impl Dispatcher<'_> {
         self.pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await
     }
 
-    async fn admit(&self, claims: Vec<Claim>, claimed_at: Instant) {
+    async fn admit(&self, claimed: Vec<Arc<Held>>) {
         let pipe = self.pipe;
         let is_stopped = pipe.tokens.stop.is_cancelled();
-        let mut admitted = Vec::with_capacity(claims.len());
-        let stops = pipe.leases.add(&claims, claimed_at);
-        for (claim, stop) in claims.into_iter().zip(stops) {
-            match pipe.by_type.get(&claim.task.task_type) {
-                Some(_) if is_stopped => self.release(claim).await,
-                Some(&handler) => {
-                    admitted.push(Claimed { claim: Arc::new(claim), handler, stop, claimed_at });
-                }
-                None => self.refuse(claim).await,
+        let mut admitted = Vec::with_capacity(claimed.len());
+        pipe.leases.add(&claimed);
+        for held in claimed {
+            match pipe.by_type.get(&held.claim.task.task_type) {
+                Some(_) if is_stopped => self.release(held).await,
+                Some(&handler) => admitted.push(Claimed { held, handler }),
+                None => self.refuse(held).await,
             }
         }
         for claimed in pipe.slots.admit(admitted, Instant::now()) {
@@ -206,16 +205,16 @@ impl Dispatcher<'_> {
     }
 
     /// A backend gave a task that was not asked for: it goes back untouched, never discarded.
-    async fn refuse(&self, claim: Claim) {
-        let task_type = &claim.task.task_type;
-        warn!(id = %claim.task.id, r#type = %task_type, "claimed a task without a handler; it is released");
+    async fn refuse(&self, held: Arc<Held>) {
+        let Lease { task_id, task_type, .. } = held.lease();
+        warn!(id = %task_id, r#type = %task_type, "claimed a task without a handler; it is released");
         self.pipe.metrics.of_type(task_type).processed(Processed::NoHandler, 1);
-        self.release(claim).await;
+        self.release(held).await;
     }
 
-    async fn release(&self, claim: Claim) {
+    async fn release(&self, held: Arc<Held>) {
         // The settler ends after its senders, of which this is one.
-        let _ = self.settle.send(Settlement::new(claim.lease, Outcome::Release)).await;
+        let _ = self.settle.send(Finished { held, outcome: Outcome::Release }).await;
     }
 
     /// Waits until all that was claimed is settled, and makes ready what is due by now.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use taskqueue_core::metrics::TypeMetrics;
-use taskqueue_core::{Lease, Outcome, Retry, Settlement, Task};
+use taskqueue_core::{Lease, Outcome, Retry, Task};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
@@ -17,23 +17,24 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::leases::LeaseKey;
 use crate::pipe::{Pipe, Registered};
+use crate::settler::Finished;
 use crate::slots::Claimed;
 use crate::timing::later;
 use crate::{TaskContext, TaskError};
 
 /// Runs tasks in one slot until none is waiting. A slot takes over the next task by itself, so a busy worker
 /// spawns nothing for a task.
-pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Settlement>, first: Claimed) {
+pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, first: Claimed) {
     pipe.metrics.workers_active(pipe.slots.running());
     // One for all tasks of the slot: each registers with a list that all slots share.
     let mut killed = pin!(pipe.tokens.kill.cancelled());
     let mut next = Some(first);
     while let Some(claimed) = next {
         let handler = claimed.handler;
-        if let Some(settlement) = work(&pipe, claimed, killed.as_mut()).await
-            && let Err(unsent) = settle.send(settlement).await
+        if let Some(finished) = work(&pipe, claimed, killed.as_mut()).await
+            && let Err(unsent) = settle.send(finished).await
         {
-            pipe.leases.remove([LeaseKey::from(&unsent.0.lease)]);
+            pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);
         }
         next = pipe.slots.finish(handler);
         // Handlers that never wait must not keep this thread from its other tasks.
@@ -47,20 +48,20 @@ async fn work(
     pipe: &Arc<Pipe>,
     claimed: Claimed,
     killed: Pin<&mut WaitForCancellationFuture<'_>>,
-) -> Option<Settlement> {
-    let Claimed { claim, handler, stop, claimed_at } = claimed;
-    if stop.is_stopped() {
-        debug!(id = %claim.task.id, "cancelled before it started");
-        let is_held = pipe.leases.holds(&claim.lease);
-        return is_held.then(|| Settlement::new(claim.lease.clone(), Outcome::Release));
+) -> Option<Finished> {
+    let Claimed { held, handler } = claimed;
+    let (task, lease) = (&held.claim.task, held.lease());
+    if held.stop.is_stopped() {
+        debug!(id = %task.id, "cancelled before it started");
+        let is_held = pipe.leases.holds(lease);
+        return is_held.then(|| Finished { held, outcome: Outcome::Release });
     }
     let registered = &pipe.handlers[handler];
-    let (task, lease) = (&claim.task, &claim.lease);
     let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
     let (metrics, started_at) = (registered.metrics(&pipe.metrics), Instant::now());
-    record_wait(metrics, task, started_at - claimed_at);
+    record_wait(metrics, task, started_at - held.claimed_at);
     let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
-    let cx = TaskContext { claim: Arc::clone(&claim), deadline, stop: stop.clone(), pipe: Arc::clone(pipe) };
+    let cx = TaskContext { held: Arc::clone(&held), deadline, pipe: Arc::clone(pipe) };
     let outcome = tokio::select! {
         biased;
         result = attempt(registered, cx).instrument(span.clone()) => decide(registered, lease, result),
@@ -68,12 +69,12 @@ async fn work(
     };
     metrics.processing(started_at.elapsed());
     let _entered = span.entered();
-    if stop.is_stopped() && !pipe.leases.holds(lease) {
+    if held.stop.is_stopped() && !pipe.leases.holds(lease) {
         warn!("the lease was lost while the handler ran; what it returned is dropped");
         return None;
     }
     log_failure(lease, &outcome);
-    Some(Settlement::new(lease.clone(), outcome))
+    Some(Finished { held, outcome })
 }
 
 /// One attempt, with its deadline and its panics.

@@ -1,7 +1,7 @@
 //! The leases that this worker holds, from claim to settle. It owns who must be kept alive and who was lost; it
 //! knows nothing of slots or outcomes.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::HashMap;
@@ -23,40 +23,57 @@ impl From<&Lease> for LeaseKey {
     }
 }
 
-/// A lease that is held, and how its handler is told to stop.
-struct Held {
-    lease: Lease,
-    stop: Stop,
+/// A claim that this worker has, and how its handler is told to stop. It is large and changes hands often: it is shared, from
+/// the claim to the settle.
+pub(crate) struct Held {
+    pub(crate) claim: Claim,
+    pub(crate) stop: Stop,
+    /// Right before the call that claimed it.
+    pub(crate) claimed_at: Instant,
+}
+
+impl Held {
+    /// What a call that began then has claimed.
+    pub(crate) fn new(claim: Claim, claimed_at: Instant) -> Arc<Self> {
+        Arc::new(Self { claim, stop: Stop::default(), claimed_at })
+    }
+
+    /// The right to settle it.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.claim.lease
+    }
+}
+
+/// A lease that is kept alive.
+struct Kept {
+    held: Arc<Held>,
     extended_at: Instant,
 }
 
 /// Every claim enters here once and leaves here once: settled, lost, or given up.
 #[derive(Default)]
 pub(crate) struct Leases {
-    held: Mutex<HashMap<LeaseKey, Held>>,
+    kept: Mutex<HashMap<LeaseKey, Kept>>,
     emptied: Notify,
 }
 
 impl Leases {
-    /// Holds the leases of a claim that was made `now`. Answers how each attempt is told to stop.
-    pub(crate) fn add(&self, claims: &[Claim], now: Instant) -> Vec<Stop> {
-        let mut held = self.lock();
-        let mut add = |Claim { lease, .. }: &Claim| {
-            let stop = Stop::default();
-            let of_claim = Held { lease: lease.clone(), stop: stop.clone(), extended_at: now };
-            held.insert(LeaseKey::from(lease), of_claim);
-            stop
-        };
-        claims.iter().map(&mut add).collect()
+    /// Keeps these leases alive from now on.
+    pub(crate) fn add(&self, claimed: &[Arc<Held>]) {
+        let mut kept = self.lock();
+        for held in claimed {
+            let entry = Kept { held: Arc::clone(held), extended_at: held.claimed_at };
+            kept.insert(LeaseKey::from(held.lease()), entry);
+        }
     }
 
     /// Lets go of leases that were settled or given up.
     pub(crate) fn remove(&self, keys: impl IntoIterator<Item = LeaseKey>) {
-        let mut held = self.lock();
+        let mut kept = self.lock();
         for key in keys {
-            held.remove(&key);
+            kept.remove(&key);
         }
-        self.tell_if_empty(&held);
+        self.tell_if_empty(&kept);
     }
 
     /// Whether the lease is held still.
@@ -71,37 +88,37 @@ impl Leases {
 
     /// The leases that were last extended at or before `time`.
     pub(crate) fn not_extended_since(&self, time: Instant) -> Vec<Lease> {
-        let held = self.lock();
-        held.values().filter(|held| held.extended_at <= time).map(|held| held.lease.clone()).collect()
+        let kept = self.lock();
+        kept.values().filter(|kept| kept.extended_at <= time).map(|kept| kept.held.lease().clone()).collect()
     }
 
     /// Whether the lease has ended, as far as this worker knows.
     pub(crate) fn has_ended(&self, lease: &Lease, visibility_timeout: Duration, now: Instant) -> bool {
-        let held = self.lock();
-        held.get(&LeaseKey::from(lease)).is_none_or(|held| later(held.extended_at, visibility_timeout) <= now)
+        let kept = self.lock();
+        kept.get(&LeaseKey::from(lease)).is_none_or(|kept| later(kept.extended_at, visibility_timeout) <= now)
     }
 
     /// Takes down what a heartbeat that was sent `now` found. A lost lease is let go and its handler told.
     /// Answers how many were lost.
     pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], now: Instant) -> usize {
-        let mut held = self.lock();
+        let mut kept = self.lock();
         let mut lost = 0;
         for (lease, answer) in leases.iter().zip(answers) {
             let key = LeaseKey::from(lease);
             if *answer == Heartbeat::Extended {
-                held.entry(key).and_modify(|held| held.extended_at = now);
-            } else if let Some(held) = held.remove(&key) {
-                held.stop.stop();
+                kept.entry(key).and_modify(|kept| kept.extended_at = now);
+            } else if let Some(lease) = kept.remove(&key) {
+                lease.held.stop.stop();
                 lost += 1;
             }
         }
-        self.tell_if_empty(&held);
+        self.tell_if_empty(&kept);
         lost
     }
 
     /// Tells every handler to stop. Their leases are held on, so that what they return can be settled.
     pub(crate) fn cancel_all(&self) {
-        self.lock().values().for_each(|held| held.stop.stop());
+        self.lock().values().for_each(|kept| kept.held.stop.stop());
     }
 
     /// Waits until none is held.
@@ -115,13 +132,13 @@ impl Leases {
         }
     }
 
-    fn tell_if_empty(&self, held: &HashMap<LeaseKey, Held>) {
-        if held.is_empty() {
+    fn tell_if_empty(&self, kept: &HashMap<LeaseKey, Kept>) {
+        if kept.is_empty() {
             self.emptied.notify_waiters();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseKey, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<LeaseKey, Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

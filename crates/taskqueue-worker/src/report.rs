@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use taskqueue_core::{Outcome, Retry, Settled, Settlement};
+use taskqueue_core::{Lease, Outcome, Retry, Settled};
 
 /// What a worker did until it stopped. Each count is of settles that the queue confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,10 +34,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Where a settlement counts if it is applied.
-    pub(crate) fn of(settlement: &Settlement) -> Self {
-        let lease = &settlement.lease;
-        match &settlement.outcome {
+    /// Where this outcome counts if it is applied.
+    pub(crate) fn of(lease: &Lease, outcome: &Outcome) -> Self {
+        match outcome {
             Outcome::Fail { retry: Retry::Never, .. } => Self::DeadLettered,
             Outcome::Fail { .. } if lease.attempt >= lease.max_retries => Self::DeadLettered,
             Outcome::Fail { .. } => Self::Failed,

@@ -10,18 +10,31 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
-use crate::leases::LeaseKey;
+use crate::leases::{Held, LeaseKey};
 use crate::pipe::Pipe;
 use crate::report::Kind;
 use crate::settings::STORE_BATCH_MAX;
 use crate::timing::{backoff, later};
+
+/// A task that is done with, on its way to its settle.
+pub(crate) struct Finished {
+    pub(crate) held: Arc<Held>,
+    pub(crate) outcome: Outcome,
+}
+
+impl Finished {
+    /// A copy for the store: what it has not answered is sent again.
+    fn settlement(&self) -> Settlement {
+        Settlement::new(self.held.lease().clone(), self.outcome.clone())
+    }
+}
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
 /// meanwhile makes the next one larger.
-pub(crate) async fn run(pipe: Arc<Pipe>, mut outcomes: mpsc::Receiver<Settlement>) {
+pub(crate) async fn run(pipe: Arc<Pipe>, mut outcomes: mpsc::Receiver<Finished>) {
     loop {
         let batch = collect(&pipe, &mut outcomes).await;
         if batch.is_empty() {
@@ -32,7 +45,7 @@ pub(crate) async fn run(pipe: Arc<Pipe>, mut outcomes: mpsc::Receiver<Settlement
 }
 
 /// The next batch: what is there, and what arrives within the settle delay while more tasks are held.
-async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Settlement>) -> Vec<Settlement> {
+async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Finished>) -> Vec<Finished> {
     let mut batch = Vec::new();
     tokio::select! {
         biased;
@@ -57,7 +70,7 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Settlement>) -> Vec<
 
 /// Settles a batch. When the store refuses it, it is split until what is refused stands alone: one bad follow-up
 /// does not sink the rest.
-async fn settle(pipe: &Pipe, batch: Vec<Settlement>) {
+async fn settle(pipe: &Pipe, batch: Vec<Finished>) {
     let mut batches = vec![batch];
     while let Some(batch) = batches.pop() {
         let Err((mut batch, refusal)) = settle_until_answered(pipe, batch).await else { continue };
@@ -73,24 +86,23 @@ async fn settle(pipe: &Pipe, batch: Vec<Settlement>) {
 
 /// A row that the store refuses for what it carries becomes a failed attempt that says so. One that is refused
 /// even so is given up: its lease ends, and the task is handled again.
-fn fail(pipe: &Pipe, row: Settlement, refusal: &Error) -> Option<Settlement> {
-    let Settlement { lease, outcome } = row;
+fn fail(pipe: &Pipe, row: Finished, refusal: &Error) -> Option<Finished> {
+    let Finished { held, outcome } = row;
+    let lease = held.lease();
     if matches!(outcome, Outcome::Complete { .. }) {
         warn!(id = %lease.task_id, error = %refusal, "the completion was refused; the attempt is failed");
-        return Some(Settlement::new(lease, Outcome::fail(format!("settling: {refusal}"))));
+        return Some(Finished { held, outcome: Outcome::fail(format!("settling: {refusal}")) });
     }
-    give_up(pipe, &[LeaseKey::from(&lease)], refusal);
+    give_up(pipe, &[LeaseKey::from(lease)], refusal);
     None
 }
 
 /// Settles a batch, again and again while the error is transient. Gives the batch back when it is refused.
-async fn settle_until_answered(
-    pipe: &Pipe,
-    mut batch: Vec<Settlement>,
-) -> Result<(), (Vec<Settlement>, Error)> {
+async fn settle_until_answered(pipe: &Pipe, mut batch: Vec<Finished>) -> Result<(), (Vec<Finished>, Error)> {
     let mut failures = 0;
     while !batch.is_empty() {
-        let (queue, rows) = (Arc::clone(&pipe.queue), batch.clone());
+        let queue = Arc::clone(&pipe.queue);
+        let rows = batch.iter().map(Finished::settlement).collect();
         let failure = match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
             Ok(answers) => {
                 record(pipe, &batch, &answers);
@@ -121,10 +133,10 @@ fn is_refusal(failure: &Error) -> bool {
 }
 
 /// Gives up rows whose lease has ended meanwhile: their tasks are handled again.
-fn drop_ended(pipe: &Pipe, batch: Vec<Settlement>, failure: &Error) -> Vec<Settlement> {
+fn drop_ended(pipe: &Pipe, batch: Vec<Finished>, failure: &Error) -> Vec<Finished> {
     let now = Instant::now();
     let has_ended = |lease: &Lease| pipe.leases.has_ended(lease, pipe.visibility_timeout, now);
-    let (ended, live): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| has_ended(&row.lease));
+    let (ended, live): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| has_ended(row.held.lease()));
     if !ended.is_empty() {
         give_up(pipe, &keys(&ended), failure);
     }
@@ -136,16 +148,17 @@ fn give_up(pipe: &Pipe, keys: &[LeaseKey], failure: &Error) {
     pipe.leases.remove(keys.iter().copied());
 }
 
-fn record(pipe: &Pipe, batch: &[Settlement], answers: &[Settled]) {
-    for (row, answer) in batch.iter().zip(answers) {
-        pipe.tally.settled(Kind::of(row), *answer);
+fn record(pipe: &Pipe, batch: &[Finished], answers: &[Settled]) {
+    for (Finished { held, outcome }, answer) in batch.iter().zip(answers) {
+        let lease = held.lease();
+        pipe.tally.settled(Kind::of(lease, outcome), *answer);
         if *answer == Settled::LeaseLost {
-            warn!(id = %row.lease.task_id, r#type = %row.lease.task_type, "the lease was lost before the settle");
+            warn!(id = %lease.task_id, r#type = %lease.task_type, "the lease was lost before the settle");
         }
     }
     pipe.leases.remove(keys(batch));
 }
 
-fn keys(batch: &[Settlement]) -> Vec<LeaseKey> {
-    batch.iter().map(|row| LeaseKey::from(&row.lease)).collect()
+fn keys(batch: &[Finished]) -> Vec<LeaseKey> {
+    batch.iter().map(|row| LeaseKey::from(row.held.lease())).collect()
 }

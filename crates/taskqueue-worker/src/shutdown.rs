@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::{Outcome, Result, Settlement};
+use taskqueue_core::{Outcome, Result};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::dispatcher::{self, Mode};
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
+use crate::settler::Finished;
 use crate::{Report, heartbeater, maintenance, settler};
 
 /// How many outcomes may wait for the settler before handlers' slots wait with them.
@@ -53,10 +54,10 @@ pub(crate) async fn supervise(pipe: Arc<Pipe>, mode: Mode) -> Result<Report> {
     dispatched.map(|()| report)
 }
 
-async fn release_waiting(pipe: &Pipe, settle: &mpsc::Sender<Settlement>) {
+async fn release_waiting(pipe: &Pipe, settle: &mpsc::Sender<Finished>) {
     for claimed in pipe.slots.close() {
         // The settler ends after its senders; it cannot be gone yet.
-        let _ = settle.send(Settlement::new(claimed.claim.lease.clone(), Outcome::Release)).await;
+        let _ = settle.send(Finished { held: claimed.held, outcome: Outcome::Release }).await;
     }
 }
 

@@ -7,22 +7,18 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskqueue_core::Claim;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::leases::Held;
 use crate::prefetch::Prefetch;
 use crate::settings::claimed_max;
-use crate::stop::Stop;
 
 /// A claimed task on its way to its handler.
 pub(crate) struct Claimed {
-    /// Shared, since it is large and changes hands often.
-    pub(crate) claim: Arc<Claim>,
+    pub(crate) held: Arc<Held>,
     /// The index of its handler.
     pub(crate) handler: usize,
-    pub(crate) stop: Stop,
-    pub(crate) claimed_at: Instant,
 }
 
 /// What is to be claimed at once: at most `limit` tasks of these handlers' types.
@@ -214,7 +210,7 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use taskqueue_core::{
-        Lease, LeaseToken, Priority, RawPayload, Status, Task, TaskId, TaskType, clock::Clock,
+        Claim, Lease, LeaseToken, Priority, RawPayload, Status, Task, TaskId, TaskType, clock::Clock,
         clock::ManualClock,
     };
 
@@ -255,8 +251,7 @@ mod tests {
             claimed_at: now,
             until: now,
         };
-        let claim = Arc::new(Claim { task, lease });
-        Claimed { claim, handler, stop: Stop::default(), claimed_at: Instant::now() }
+        Claimed { held: Held::new(Claim { task, lease }, Instant::now()), handler }
     }
 
     fn admit(slots: &Slots, handlers: &[usize]) -> usize {

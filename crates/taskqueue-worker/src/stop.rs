@@ -1,13 +1,13 @@
 //! How one attempt is told to stop. Most handlers never ask: a token is made for the first who does, be it the handler
 //! or the one who stops it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use tokio_util::sync::CancellationToken;
 
-/// The signal of one attempt. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Stop(Arc<OnceLock<CancellationToken>>);
+/// The signal of one attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Stop(OnceLock<CancellationToken>);
 
 impl Stop {
     /// Tells the attempt to stop.
@@ -33,9 +33,9 @@ mod tests {
     #[test]
     fn whoever_asks_learns_of_a_stop_before_and_after_it() {
         let stop = Stop::default();
-        let (other, before) = (stop.clone(), stop.token().clone());
+        let before = stop.token().clone();
         assert!(!stop.is_stopped() && !before.is_cancelled());
-        other.stop();
+        stop.stop();
         assert!(stop.is_stopped() && before.is_cancelled() && stop.token().is_cancelled());
     }
 
