@@ -3,14 +3,11 @@
 
 use taskqueue_sql::TableName;
 
+use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::ready::{self, ByNumber};
 use crate::stats;
 use crate::totals::Totals;
-
-/// What a claim answers with of each task: what it has not set itself, and the times of this claim.
-pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.scheduled_at, t.started_at, t.attempts, t.max_retries, \
-     t.last_error, t.created_at, t.region, t.unique_key, t.reclaims, t.metadata, t.lease_number, t.queue_at";
 
 /// What a claim does with the rank of a task, and so with its place in the claim index. Only one of claim and completion can
 /// be a HOT update, which writes no index.

@@ -3,19 +3,15 @@
 
 use std::time::Duration;
 
-use sqlx::postgres::PgRow;
-use sqlx::{Decode, PgConnection, Postgres, Row as _, Type};
-use taskqueue_core::{
-    Claim, Lease, LeaseToken, Priority, RawPayload, Shard, Status, Task, TaskId, TaskType, Timestamp, clock,
-};
-use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
+use sqlx::PgConnection;
+use taskqueue_core::{Claim, LeaseToken, Shard, TaskType, Timestamp};
+use taskqueue_sql::{Attempt, Claiming};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::arguments::{integer, micros};
 use crate::claim::Ahead;
+use crate::claimed::{Claimed, Reader, claims, places_of, sort};
 use crate::dialect::PostgresDialect;
-use crate::error::failure;
 use crate::query::Query;
 use taskqueue_sql::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 
@@ -26,12 +22,22 @@ pub(crate) async fn claim(
     shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
+    let claimed = find(dialect, connection, shard, claiming).await?;
+    Ok(claims(claimed))
+}
+
+async fn find(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+) -> Attempt<Vec<Claimed>> {
     let Some(ahead) = &dialect.literal().ahead else {
-        return Ok(claims(everywhere(dialect, connection, shard, claiming).await?));
+        return everywhere(dialect, connection, shard, claiming).await;
     };
     let (cursors, types, began) = (dialect.cursors(), &claiming.types, Instant::now());
     let Look::From(places) = cursors.look(shard, types, began, claiming.is_extra) else {
-        return Ok(claims(scan(dialect, connection, shard, claiming).await?));
+        return scan(dialect, connection, shard, claiming).await;
     };
     let start = |back| Start { statements: ahead, places: &places, back };
     let back = if claiming.is_extra { Duration::ZERO } else { cursors.look_back(shard, types, began) };
@@ -43,10 +49,10 @@ pub(crate) async fn claim(
     let look_back_took = (!back.is_zero()).then(|| began.elapsed());
     cursors.advance(shard, types, &AheadOf { claimed: &places_of(&claimed), is_enough, look_back_took });
     if is_enough || claiming.is_extra {
-        return Ok(claims(claimed));
+        return Ok(claimed);
     }
     let late = late(dialect, connection, shard, &rest(claiming, &claimed), start(back)).await;
-    join(dialect, claimed, late).map(claims)
+    join(dialect, claimed, late)
 }
 
 /// Looks for what is not ahead of the cursors.
@@ -118,26 +124,6 @@ struct Start<'a> {
     places: &'a Places,
     /// How far back from now it looks besides.
     back: Duration,
-}
-
-/// A claim, and when its task became ready.
-struct Claimed {
-    claim: Claim,
-    at: Timestamp,
-}
-
-fn claims(claimed: Vec<Claimed>) -> Vec<Claim> {
-    claimed.into_iter().map(|claimed| claimed.claim).collect()
-}
-
-/// The last place of each kind.
-fn places_of(claimed: &[Claimed]) -> Places {
-    let mut places = Places::new();
-    for Claimed { claim: Claim { task, .. }, at } in claimed {
-        let place = places.entry((-i64::from(task.priority.0), task.task_type.clone())).or_insert(*at);
-        *place = (*at).max(*place);
-    }
-    places
 }
 
 /// Claims from the start of the index, and tells the cursors.
@@ -228,11 +214,6 @@ fn bind<'q>(dialect: &PostgresDialect, query: Query<'q>, shard: Shard, claiming:
     if dialect.literal().takes_extra_claims { query.bind(claiming.is_extra) } else { query }
 }
 
-/// Into claim order. The server would sort whole rows, and after it has locked and changed them.
-fn sort(claimed: &mut [Claimed]) {
-    claimed.sort_by_key(|claimed| (-i64::from(claimed.claim.task.priority.0), claimed.at));
-}
-
 async fn fetch(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
@@ -240,67 +221,11 @@ async fn fetch(
     claiming: &Claiming,
     query: Query<'_>,
 ) -> Attempt<Vec<Claimed>> {
-    let rows = query.fetch_all(connection).await.map_err(failure)?;
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
-    dialect.unsettled().claimed(shard, claiming.token, rows.len());
-    let claimed_at = get(first, CLAIMED_AT)?;
-    let times = (claimed_at, clock::add(claimed_at, claiming.visibility_timeout));
-    let mut claimed = rows.iter().map(|row| read(row, claiming, times)).collect::<Attempt<Vec<Claimed>>>()?;
+    let mut reader = Reader::new(claiming);
+    let mut claimed = query.fetch_read(connection, |row| reader.read(row)).await?;
+    if !claimed.is_empty() {
+        dialect.unsettled().claimed(shard, claiming.token, claimed.len());
+    }
     sort(&mut claimed);
     Ok(claimed)
-}
-
-/// The place of the time of the claim in a row: one moment in all rows of one statement.
-const CLAIMED_AT: usize = 5;
-
-/// Reads a row of `CLAIMED`, of a claim made and ending at these times. What the claim itself has set is not sent back.
-fn read(row: &PgRow, claiming: &Claiming, (claimed_at, until): (Timestamp, Timestamp)) -> Attempt<Claimed> {
-    let id = TaskId::from(get::<Uuid>(row, 0)?);
-    let name: &str = get(row, 1)?;
-    let task_type = match claiming.types.iter().find(|known| known.as_str() == name) {
-        Some(known) => known.clone(),
-        None => return Err(Failure::malformed(format!("the task {id} was claimed with its type {name:?}"))),
-    };
-    let task = Task {
-        id,
-        task_type,
-        status: Status::Running,
-        priority: Priority(get(row, 2)?),
-        payload: RawPayload::from_stored(get::<&str>(row, 3)?),
-        scheduled_at: get(row, 4)?,
-        started_at: Some(claimed_at),
-        completed_at: None,
-        attempts: count(row, 6)?,
-        max_retries: count(row, 7)?,
-        retry_after: None,
-        last_error: get(row, 8)?,
-        created_at: get(row, 9)?,
-        updated_at: claimed_at,
-        region: get(row, 10)?,
-        worker_id: Some(claiming.worker_id.clone()),
-        unique_key: get(row, 11)?,
-        reclaims: count(row, 12)?,
-        metadata: read_metadata(get(row, 13)?)?,
-    };
-    let lease = Lease {
-        task_id: id,
-        task_type: task.task_type.clone(),
-        token: claiming.token,
-        number: get(row, 14)?,
-        attempt: task.attempts,
-        max_retries: task.max_retries,
-        claimed_at,
-        until,
-    };
-    Ok(Claimed { claim: Claim { task, lease }, at: get(row, 15)? })
-}
-
-fn get<'r, T: Decode<'r, Postgres> + Type<Postgres>>(row: &'r PgRow, place: usize) -> Attempt<T> {
-    row.try_get(place).map_err(failure)
-}
-
-fn count(row: &PgRow, place: usize) -> Attempt<u32> {
-    let number: i32 = get(row, place)?;
-    u32::try_from(number)
-        .map_err(|_| Failure::malformed(format!("a task was claimed with the count {number}")))
 }

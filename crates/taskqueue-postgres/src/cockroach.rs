@@ -9,7 +9,8 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{CLAIMED, Literal, Rank, completed};
+use crate::claim::{Literal, Rank, completed};
+use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::error::failure;
 use crate::migrate::{create_schema, newest, record};

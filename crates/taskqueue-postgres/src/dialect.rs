@@ -129,7 +129,7 @@ impl PostgresDialect {
 
     /// The rows of a literal query.
     pub(crate) async fn rows(&self, connection: &mut PgConnection, query: Query<'_>) -> Attempt<Vec<Row>> {
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+        query.fetch_read(connection, wire::row).await
     }
 }
 
@@ -196,8 +196,7 @@ impl Dialect for PostgresDialect {
     }
 
     async fn fetch(&self, connection: &mut PgConnection, statement: Statement) -> Attempt<Vec<Row>> {
-        let query = wire::bind(self.query(&statement.sql), statement.values);
-        query.fetch_all(connection).await.map_err(failure)?.iter().map(wire::row).collect()
+        self.rows(connection, wire::bind(self.query(&statement.sql), statement.values)).await
     }
 
     async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
@@ -247,12 +246,8 @@ impl Dialect for PostgresDialect {
         let (ids, tokens) = leases(held.iter());
         let query = self.query(&self.literal.heartbeat).bind(ids).bind(tokens);
         let query = query.bind(micros(visibility_timeout)).bind(shard.number());
-        let rows = query.fetch_all(connection).await.map_err(failure)?;
-        let read = |row: &PgRow| {
-            let mut row = wire::row(row)?;
-            Ok((row.id(0)?, LeaseToken::from_stored(row.integer(1)?)))
-        };
-        rows.iter().map(read).collect()
+        let read = |mut row: Row| Ok((row.id(0)?, LeaseToken::from_stored(row.integer(1)?)));
+        self.rows(connection, query).await?.into_iter().map(read).collect()
     }
 
     async fn ended(

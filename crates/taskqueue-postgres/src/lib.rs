@@ -7,6 +7,7 @@
 
 mod arguments;
 mod claim;
+mod claimed;
 mod claiming;
 mod cleaning;
 mod cleanup;

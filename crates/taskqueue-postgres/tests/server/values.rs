@@ -57,6 +57,20 @@ async fn payload_bytes_come_back_as_they_went_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_from_a_column_of_another_type_says_which_column_it_is() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue(task()).await.unwrap();
+    let mut connection = scratch.connect().await;
+    let alter = "ALTER TABLE tasks ALTER COLUMN region TYPE bytea USING NULL";
+    sqlx::raw_sql(alter).execute(&mut connection).await.unwrap();
+
+    let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), [mail()], 1);
+    let refusal = queue.dequeue_many(&request).await.unwrap_err().to_string();
+
+    assert!(refusal.contains("column region has the type BYTEA"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_table_takes_what_a_state_sets_and_nothing_else() {
     let (scratch, queue) = Scratch::with_queue().await;
     queue.enqueue(task().unique_key("held")).await.unwrap();

@@ -1,0 +1,156 @@
+//! What a claim answers with, and the claims that it becomes. It owns which columns those are, and claim order; it makes no
+//! statement.
+
+use sqlx::postgres::{PgRow, PgTypeInfo};
+use sqlx::{Column as _, Decode, Postgres, Row as _, Type, TypeInfo as _};
+use taskqueue_core::{Claim, Lease, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp, clock};
+use taskqueue_sql::cursor::Places;
+use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
+use uuid::Uuid;
+
+use crate::error::failure;
+
+/// What a claim answers with of each task: what it has not set itself, and the times of this claim.
+pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.scheduled_at, t.started_at, t.attempts, t.max_retries, \
+     t.last_error, t.created_at, t.region, t.unique_key, t.reclaims, t.metadata, t.lease_number, t.queue_at";
+
+/// Whether a column has the type that [`Reader::read`] takes it for, one for each of [`CLAIMED`].
+const HAVE_TYPES: [fn(&PgTypeInfo) -> bool; 16] = {
+    let (text, count, time) = (is::<str>, is::<i32>, is::<Timestamp>);
+    [
+        is::<Uuid>, text, count, text, time, time, count, count, text, time, text, text, count, text,
+        is::<i64>, time,
+    ]
+};
+
+/// The place of the time of the claim in a row: one moment in all rows of one statement.
+const CLAIMED_AT: usize = 5;
+
+/// A claim, and when its task became ready.
+pub(crate) struct Claimed {
+    claim: Claim,
+    at: Timestamp,
+}
+
+impl Claimed {
+    fn kind(&self) -> (Priority, &TaskType) {
+        (self.claim.task.priority, &self.claim.task.task_type)
+    }
+}
+
+/// Reads the rows of one claim.
+pub(crate) struct Reader<'c> {
+    claiming: &'c Claiming,
+    /// When the claim was made and when it ends; known from the first row.
+    times: Option<(Timestamp, Timestamp)>,
+}
+
+impl<'c> Reader<'c> {
+    /// For the answer to this claim.
+    pub(crate) fn new(claiming: &'c Claiming) -> Self {
+        Self { claiming, times: None }
+    }
+
+    /// Reads one row. What the claim itself has set is not sent back.
+    pub(crate) fn read(&mut self, row: &PgRow) -> Attempt<Claimed> {
+        let (claimed_at, until) = self.times(row)?;
+        let id = TaskId::from(get::<Uuid>(row, 0)?);
+        let task = Task {
+            id,
+            task_type: self.task_type(id, get(row, 1)?)?,
+            status: Status::Running,
+            priority: Priority(get(row, 2)?),
+            payload: RawPayload::from_stored(get::<&str>(row, 3)?),
+            scheduled_at: get(row, 4)?,
+            started_at: Some(claimed_at),
+            completed_at: None,
+            attempts: count(row, 6)?,
+            max_retries: count(row, 7)?,
+            retry_after: None,
+            last_error: get(row, 8)?,
+            created_at: get(row, 9)?,
+            updated_at: claimed_at,
+            region: get(row, 10)?,
+            worker_id: Some(self.claiming.worker_id.clone()),
+            unique_key: get(row, 11)?,
+            reclaims: count(row, 12)?,
+            metadata: read_metadata(get(row, 13)?)?,
+        };
+        let lease = Lease {
+            task_id: id,
+            task_type: task.task_type.clone(),
+            token: self.claiming.token,
+            number: get(row, 14)?,
+            attempt: task.attempts,
+            max_retries: task.max_retries,
+            claimed_at,
+            until,
+        };
+        Ok(Claimed { claim: Claim { task, lease }, at: get(row, 15)? })
+    }
+
+    fn times(&mut self, row: &PgRow) -> Attempt<(Timestamp, Timestamp)> {
+        if let Some(times) = self.times {
+            return Ok(times);
+        }
+        check_types(row)?;
+        let claimed_at = get(row, CLAIMED_AT)?;
+        let times = (claimed_at, clock::add(claimed_at, self.claiming.visibility_timeout));
+        Ok(*self.times.insert(times))
+    }
+
+    fn task_type(&self, id: TaskId, name: &str) -> Attempt<TaskType> {
+        let known = self.claiming.types.iter().find(|known| known.as_str() == name);
+        let unknown = || Failure::malformed(format!("the task {id} was claimed with its type {name:?}"));
+        known.cloned().ok_or_else(unknown)
+    }
+}
+
+/// Into claim order. The server would sort whole rows, and after it has locked and changed them.
+pub(crate) fn sort(claimed: &mut [Claimed]) {
+    claimed.sort_by_key(|claimed| (-i64::from(claimed.claim.task.priority.0), claimed.at));
+}
+
+/// The last place of each kind among these, which are in claim order.
+pub(crate) fn places_of(claimed: &[Claimed]) -> Places {
+    let mut places = Places::new();
+    for of_kind in claimed.chunk_by(|one, next| one.kind() == next.kind()) {
+        let [.., last] = of_kind else { continue };
+        let (priority, task_type) = last.kind();
+        places.insert((-i64::from(priority.0), task_type.clone()), last.at);
+    }
+    places
+}
+
+/// The claims by themselves.
+pub(crate) fn claims(claimed: Vec<Claimed>) -> Vec<Claim> {
+    claimed.into_iter().map(|claimed| claimed.claim).collect()
+}
+
+/// The types are those of the statement, the same in all its rows: checked in each field they would cost as much as all else.
+fn check_types(row: &PgRow) -> Attempt<()> {
+    for (column, has_type) in row.columns().iter().zip(HAVE_TYPES) {
+        if !has_type(column.type_info()) {
+            let (name, found) = (column.name(), column.type_info().name());
+            return Err(Failure::malformed(format!(
+                "the column {name} has the type {found}, which no version makes"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Of a row whose types were checked.
+fn get<'r, T: Decode<'r, Postgres>>(row: &'r PgRow, place: usize) -> Attempt<T> {
+    row.try_get_unchecked(place).map_err(failure)
+}
+
+fn count(row: &PgRow, place: usize) -> Attempt<u32> {
+    let number: i32 = get(row, place)?;
+    u32::try_from(number)
+        .map_err(|_| Failure::malformed(format!("a task was claimed with the count {number}")))
+}
+
+fn is<T: Type<Postgres> + ?Sized>(found: &PgTypeInfo) -> bool {
+    T::compatible(found)
+}
