@@ -22,7 +22,10 @@ pub(crate) async fn claim(
     shard: Shard,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
+    // An extra claim is made beside another one.
+    let _turn = if claiming.is_extra { None } else { dialect.turns().take().await };
     let claimed = find(dialect, connection, shard, claiming).await?;
+    dialect.turns().claimed(claiming, claimed.len());
     Ok(claims(claimed))
 }
 

@@ -30,6 +30,7 @@ use crate::query::Query;
 use crate::reclaiming;
 use crate::session::{Connections, Session};
 use crate::settling;
+use crate::turns::Turns;
 use crate::wire;
 use taskqueue_sql::cursor::Cursors;
 
@@ -47,6 +48,7 @@ pub(crate) struct PostgresDialect {
     places: Places,
     cursors: Cursors,
     unsettled: Unsettled,
+    turns: Turns,
     contention_retries_max: u32,
     prepared_statements: bool,
     statement_timeout: Duration,
@@ -75,6 +77,7 @@ impl PostgresDialect {
             places: Places::default(),
             cursors: Cursors::new(config.scanning),
             unsettled: Unsettled::default(),
+            turns: Turns::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -106,6 +109,10 @@ impl PostgresDialect {
 
     pub(crate) fn unsettled(&self) -> &Unsettled {
         &self.unsettled
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// A connection for one statement, which is a transaction by itself.

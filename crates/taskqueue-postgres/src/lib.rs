@@ -32,6 +32,7 @@ mod session;
 mod settling;
 mod stats;
 mod totals;
+mod turns;
 mod wire;
 
 use std::sync::Arc;
