@@ -13,7 +13,8 @@ pub struct Plan {
     pub singles: usize,
     /// Tasks that are enqueued in batches.
     pub batched: usize,
-    /// Tasks whose latency is taken, in each round.
+    /// Tasks whose latency is taken, in each round. Of 200 a worker's first ones, for which each connection prepares its
+    /// statements, would be the p99.
     pub latencies: usize,
     /// How long a steady flow lasts.
     pub steady_seconds: usize,
@@ -56,7 +57,6 @@ impl Plan {
             drain: 40_000,
             singles: 200,
             batched: 50_000,
-            latencies: 200,
             steady_seconds: 30,
             dead: 200_000,
             finished: 500_000,
