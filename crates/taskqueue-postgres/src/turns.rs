@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 const CROWDED_FOR: Duration = Duration::from_millis(500);
 /// So long a turn is waited for; then it goes on without. One that is held up, by a lock of the service's perhaps, must
 /// not hold up the rest.
-const WAIT_MAX: Duration = Duration::from_millis(200);
+pub(crate) const WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// Whose turn it is.
 #[derive(Debug, Default)]

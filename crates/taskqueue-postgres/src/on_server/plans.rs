@@ -2,14 +2,12 @@
 //! skewed types, with fresh statistics and with those from before the tasks were finished; and over what must hold
 //! whatever the plan: no claim goes beyond its limit, and which updates are HOT.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
-use taskqueue_core::TaskId;
+use sqlx::{AssertSqlSafe, PgConnection, Row};
 use taskqueue_migrations::POSTGRES;
 use taskqueue_sql::TableName;
 
+use super::database::{Database, run};
 use crate::claim::{Literal, Rank};
 use crate::golden::texts;
 
@@ -104,43 +102,14 @@ const LITERAL: [&str; 22] = [
 const PORTABLE: [&str; 6] =
     ["task", "list", "list_dead_letters", "position", "dead_letters", "dead_letters_of_type"];
 
-/// A database of its own, dropped at the end.
-struct Database {
-    url: sqlx::postgres::PgConnectOptions,
-    name: String,
-}
-
-impl Database {
-    async fn create() -> Self {
-        let url = std::env::var("TASKQUEUE_POSTGRES_URL")
-            .unwrap_or_else(|_| panic!("no server: set TASKQUEUE_POSTGRES_URL to the URL of one"));
-        let name = format!("tq_{}", TaskId::generate().as_uuid().simple());
-        let database = Self { url: url.parse().unwrap(), name };
-        run(&mut connect(&database.url).await, format!("CREATE DATABASE {}", database.name)).await;
-        let mut connection = database.connect().await;
-        run(&mut connection, POSTGRES.iter().map(|migration| migration.sql("tasks")).collect()).await;
-        run(&mut connection, FILL.to_owned()).await;
-        run(&mut connection, AGE.to_owned()).await;
-        database
-    }
-
-    async fn connect(&self) -> PgConnection {
-        connect(&self.url.clone().database(&self.name)).await
-    }
-
-    async fn drop(self) {
-        run(&mut connect(&self.url).await, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
-    }
-}
-
-async fn connect(options: &sqlx::postgres::PgConnectOptions) -> PgConnection {
-    PgConnection::connect_with(options).await.unwrap()
-}
-
-async fn run(connection: &mut PgConnection, sql: String) -> Vec<PgRow> {
-    let failed = sql.clone();
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await;
-    rows.unwrap_or_else(|error| panic!("{failed}: {error}"))
+/// A database with tasks of all kinds.
+async fn filled() -> Database {
+    let database = Database::create().await;
+    let mut connection = database.connect().await;
+    run(&mut connection, POSTGRES.iter().map(|migration| migration.sql("tasks")).collect()).await;
+    run(&mut connection, FILL.to_owned()).await;
+    run(&mut connection, AGE.to_owned()).await;
+    database
 }
 
 /// The text of a statement and the values that it is executed with.
@@ -211,7 +180,7 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
 
 #[tokio::test]
 async fn no_statement_reads_the_finished_tasks_whatever_the_statistics() {
-    let database = Database::create().await;
+    let database = filled().await;
     let mut connection = database.connect().await;
     for statistics in ["SELECT 'from when all were ready'", "ANALYZE tasks", BURST] {
         run(&mut connection, statistics.to_owned()).await;
@@ -223,7 +192,7 @@ async fn no_statement_reads_the_finished_tasks_whatever_the_statistics() {
 
 #[tokio::test]
 async fn a_claim_of_many_types_reads_of_each_no_more_than_it_takes() {
-    let database = Database::create().await;
+    let database = filled().await;
     let mut connection = database.connect().await;
     for mode in ["auto", "force_generic_plan"] {
         run(&mut connection, format!("SET plan_cache_mode = {mode}")).await;
@@ -238,7 +207,7 @@ async fn a_claim_of_many_types_reads_of_each_no_more_than_it_takes() {
 
 #[tokio::test]
 async fn the_server_compiles_no_statistics() {
-    let database = Database::create().await;
+    let database = filled().await;
     let mut connection = database.connect().await;
     run(&mut connection, statement("snapshot").0).await;
     let sums = "EXPLAIN (ANALYZE) SELECT type, status, sum(tasks) FROM tasks_totals GROUP BY type, status";
@@ -251,7 +220,7 @@ async fn the_server_compiles_no_statistics() {
 
 #[tokio::test]
 async fn no_claim_goes_beyond_its_limit_whatever_the_plan() {
-    let database = Database::create().await;
+    let database = filled().await;
     let mut connection = database.connect().await;
     let kinds =
         ["hashjoin", "mergejoin", "nestloop", "indexscan", "bitmapscan", "tidscan", "seqscan", "material"];
@@ -292,7 +261,7 @@ async fn of_claim_and_completion_one_is_a_hot_update_and_a_heartbeat_always() {
     // Those of the rare type stand on pages of their own, so that there is room whatever has been pruned.
     const BATCH: i64 = 10;
     for (rank, hot) in [(Rank::Taken, [0, BATCH, BATCH]), (Rank::Left, [BATCH, BATCH, 0])] {
-        let database = Database::create().await;
+        let database = filled().await;
         let mut connection = database.connect().await;
         let literal = Literal::new(&TableName::default(), rank);
         for (name, text) in
