@@ -25,7 +25,11 @@ pub(crate) async fn claim(
     // An extra claim is made beside another one.
     let _turn = if claiming.is_extra { None } else { dialect.turns().take().await };
     let claimed = find(dialect, connection, shard, claiming).await?;
-    dialect.turns().claimed(claiming, claimed.len());
+    if is_turned_away(claiming, &claimed) {
+        dialect.turns().turned_away();
+    } else if !claiming.is_extra && claimed.len() < claiming.limit {
+        dialect.turns().reached_the_end();
+    }
     Ok(claims(claimed))
 }
 

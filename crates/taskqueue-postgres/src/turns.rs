@@ -9,7 +9,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use taskqueue_sql::Claiming;
 use tokio::time::{Instant, timeout};
 
 /// So long after an extra claim was turned away others are taken to claim still. Extra claims are tried more often.
@@ -29,14 +28,14 @@ pub(crate) struct Turns {
 pub(crate) type Turn<'t> = Option<tokio::sync::MutexGuard<'t, ()>>;
 
 impl Turns {
-    /// What a claim has found. An extra one that finds nothing was turned away, since another instance makes its own; unless
-    /// there is nothing to find, as the claims that are not extra tell.
-    pub(crate) fn claimed(&self, claiming: &Claiming, found: usize) {
-        if claiming.is_extra && found == 0 {
-            *self.lock() = Some(Instant::now());
-        } else if !claiming.is_extra && found < claiming.limit {
-            *self.lock() = None;
-        }
+    /// An extra claim found nothing: another instance makes its own, unless there is nothing to find.
+    pub(crate) fn turned_away(&self) {
+        *self.lock() = Some(Instant::now());
+    }
+
+    /// A claim that was not extra found less than it asked for: there was nothing to be turned away from.
+    pub(crate) fn reached_the_end(&self) {
+        *self.lock() = None;
     }
 
     /// Waits for a turn where others claim as well.
@@ -59,35 +58,20 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
-    use taskqueue_core::{LeaseToken, TaskType, WorkerId};
     use tokio::time::advance;
 
     use super::*;
 
-    fn claiming(is_extra: bool) -> Claiming {
-        Claiming {
-            types: vec![TaskType::new("mail").unwrap()],
-            limit: 10,
-            token: LeaseToken::generate(),
-            worker_id: WorkerId::new("ada").unwrap(),
-            visibility_timeout: Duration::from_secs(60),
-            is_extra,
-        }
-    }
-
     /// Turns of an instance whose extra claim was turned away just now.
     fn crowded() -> Turns {
         let turns = Turns::default();
-        turns.claimed(&claiming(true), 0);
-        turns.claimed(&claiming(false), 10);
+        turns.turned_away();
         turns
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_instance_alone_takes_no_turns() {
         let turns = Turns::default();
-        turns.claimed(&claiming(true), 10);
-        turns.claimed(&claiming(false), 10);
         let _first = turns.take().await;
         assert!(turns.take().now_or_never().is_some());
     }
@@ -122,7 +106,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn where_nothing_is_left_to_claim_an_extra_claim_that_finds_nothing_tells_of_nobody() {
         let turns = crowded();
-        turns.claimed(&claiming(false), 9);
+        turns.reached_the_end();
         let _first = turns.take().await;
         assert!(turns.take().now_or_never().is_some());
     }

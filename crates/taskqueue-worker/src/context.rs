@@ -102,7 +102,7 @@ impl TaskContext {
     /// # Cancel safety
     /// The call runs to completion when its future is dropped.
     pub async fn heartbeat(&self) -> Result<()> {
-        let lease = &self.held.claim.lease;
+        let lease = self.held.lease();
         match self.pipe.extend(vec![lease.clone()]).await?.first() {
             Some(Heartbeat::Extended) => Ok(()),
             _ => Err(taskqueue_core::Error::lease_lost("heartbeat", lease.task_id)),

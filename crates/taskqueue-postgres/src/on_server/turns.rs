@@ -1,8 +1,7 @@
 //! That the queue's own claims and settles take turns where others claim.
 
 use sqlx::postgres::PgPoolOptions;
-use taskqueue_core::{ClaimRequest, LeaseToken, NewTask, Queue as _, TaskType, WorkerId};
-use taskqueue_sql::Claiming;
+use taskqueue_core::{ClaimRequest, NewTask, Queue as _, TaskType, WorkerId};
 use tokio::time::Instant;
 
 use super::database::Database;
@@ -18,27 +17,18 @@ async fn claims_and_settles_wait_for_their_turn_while_others_claim() {
     for _ in 0..2 {
         queue.enqueue(NewTask::raw("mail", "1").unwrap()).await.unwrap();
     }
-    let (types, worker_id) = (vec![TaskType::new("mail").unwrap()], WorkerId::new("ada").unwrap());
-    let request = ClaimRequest::new(worker_id.clone(), types.clone(), 1);
+    let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), [TaskType::new("mail").unwrap()], 1);
     let lease = queue.dequeue_many(&request).await.unwrap().remove(0).lease;
-    let turned_away = Claiming {
-        types,
-        limit: 1,
-        token: LeaseToken::generate(),
-        worker_id,
-        visibility_timeout: queue.visibility_timeout(),
-        is_extra: true,
-    };
     let turns = queue.sql.dialect().turns();
 
-    turns.claimed(&turned_away, 0);
+    turns.turned_away();
     let turn = turns.take().await;
     assert!(turn.is_some());
     let began = Instant::now();
     queue.complete(lease).await.unwrap();
     assert!(began.elapsed() >= WAIT_MAX, "the settle waited for {:?} only", began.elapsed());
 
-    turns.claimed(&turned_away, 0);
+    turns.turned_away();
     let began = Instant::now();
     assert_eq!(queue.dequeue_many(&request).await.unwrap().len(), 1);
     assert!(began.elapsed() >= WAIT_MAX, "the claim waited for {:?} only", began.elapsed());
