@@ -39,16 +39,16 @@ CREATE TABLE {table} (
     PRIMARY KEY (shard, id) WITH (fillfactor = 50),
     -- What each state sets and what it does not. The server reads the text of a CHECK anew in each statement that writes
     -- rows, and that takes as long as the text is: hence one that says it in few words.
-    CHECK (num_nonnulls(due_at, lease_until, completed_at) = least(status, 1)
+    CHECK (num_nonnulls(due_at, lease_until, completed_at) = least(status, '1'::smallint)
         AND (dead_at IS NULL OR completed_at IS NOT NULL)
-        AND CASE
-            WHEN lease_until IS NOT NULL THEN status = 2::smallint
-            WHEN queue_rank IS NOT NULL THEN status = 0::smallint
-            WHEN due_at IS NOT NULL THEN status = ANY ('{1,4}'::smallint[])
-            WHEN dead_at IS NOT NULL THEN status = 5::smallint
-            ELSE status = ANY ('{3,6}'::smallint[])
-        END
-        AND (unique_held IS NULL) = (unique_key IS NULL OR status = ANY ('{3,5,6}'::smallint[])))
+        AND status = ANY (CASE
+            WHEN lease_until IS NOT NULL THEN '{2}'::smallint[]
+            WHEN queue_rank IS NOT NULL THEN '{0}'
+            WHEN due_at IS NOT NULL THEN '{1,4}'
+            WHEN dead_at IS NOT NULL THEN '{5}'
+            ELSE '{3,6}'
+        END)
+        AND (unique_held IS NULL) = (unique_key IS NULL OR completed_at IS NOT NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- Claims: the ready tasks of a type in their order, and running ones that keep their rank. The hash of the type instead of

@@ -43,6 +43,8 @@ pub(crate) struct Literal {
     pub(crate) takes_extra_claims: bool,
     pub(crate) insert: String,
     pub(crate) insert_one: String,
+    /// As `insert_one`, or nothing where it collides.
+    pub(crate) insert_one_or_none: String,
     pub(crate) insert_plain: String,
     /// As `insert_plain`, with one type, priority, number of retries and metadata for all.
     pub(crate) insert_alike: String,
@@ -80,7 +82,8 @@ impl Literal {
                        SET LOCAL jit = off",
             takes_extra_claims: true,
             insert: insert(table),
-            insert_one: insert_one(table),
+            insert_one: insert_one(table, "now()"),
+            insert_one_or_none: insert_one_or_none(table),
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
             claim: claim(&ready::one_type()),
@@ -133,12 +136,19 @@ fn insert(table: &TableName) -> String {
 
 /// $1 id, $2 type, $3 priority, $4 payload, $5 max retries, $6 metadata, $7 shard. As [`insert_plain`], of one task: to
 /// unnest arrays of one takes the server 0.03 ms of a call of 0.5.
-fn insert_one(table: &TableName) -> String {
+fn insert_one(table: &TableName, queue_at: &str) -> String {
     format!(
         "INSERT INTO {table} (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, \
          reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, metadata, payload) \
-         VALUES ($7::int2, $1::uuid, $2, 0, $3::int4, -$3::int4::bigint, now(), 0, $5::int4, 0, 0, 0, now(), now(), now(), $6, $4)"
+         VALUES ($7::int2, $1::uuid, $2, 0, $3::int4, -$3::int4::bigint, {queue_at}, 0, $5::int4, 0, 0, 0, now(), now(), \
+         now(), $6, $4)"
     )
+}
+
+/// As [`insert_one`], and $8 place: inside of a transaction, which a violation would end.
+fn insert_one_or_none(table: &TableName) -> String {
+    let insert = insert_one(table, "now() + $8::bigint * interval '1 microsecond'");
+    format!("{insert} ON CONFLICT DO NOTHING")
 }
 
 /// Type, priority, most retries and metadata of each of the tasks.

@@ -47,6 +47,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("version", literal.version.to_owned()),
         ("insert", literal.insert),
         ("insert_one", literal.insert_one),
+        ("insert_one_or_none", literal.insert_one_or_none),
         ("insert_plain", literal.insert_plain),
         ("insert_alike", literal.insert_alike),
         ("claim", literal.claim),

@@ -36,7 +36,7 @@ pub(crate) async fn insert_all(dialect: &PostgresDialect, shard: Shard, tasks: &
 /// Where all are alike but for their payloads, the rest is sent and read once.
 fn plain<'q>(dialect: &PostgresDialect, shard: Shard, tasks: &'q [&NewTask]) -> Query<'q> {
     if let [task] = tasks {
-        return one(dialect, shard, task);
+        return one(dialect, &dialect.literal().insert_one, shard, task);
     }
     let ids: Vec<Uuid> = tasks.iter().map(|task| task.id.as_uuid()).collect();
     let payloads: Vec<&str> = tasks.iter().map(|task| task.payload.as_str()).collect();
@@ -61,9 +61,9 @@ fn plain<'q>(dialect: &PostgresDialect, shard: Shard, tasks: &'q [&NewTask]) -> 
     query.bind(shard.number())
 }
 
-fn one<'q>(dialect: &PostgresDialect, shard: Shard, task: &'q NewTask) -> Query<'q> {
+fn one<'q>(dialect: &PostgresDialect, sql: &str, shard: Shard, task: &'q NewTask) -> Query<'q> {
     dialect
-        .query(&dialect.literal().insert_one)
+        .query(sql)
         .bind(task.id.as_uuid())
         .bind(task.task_type.as_str())
         .bind(task.priority.0)
@@ -90,6 +90,13 @@ pub(crate) async fn insert(
     place: usize,
 ) -> Attempt<HashSet<TaskId>> {
     dialect.cursors().expect_tasks(shard, tasks.iter().copied());
+    if let [task] = tasks
+        && is_plain(task)
+    {
+        let query = one(dialect, &dialect.literal().insert_one_or_none, shard, task).bind(integer(place));
+        let is_in = query.execute(connection).await.map_err(failure)?.rows_affected() > 0;
+        return Ok(is_in.then_some(task.id).into_iter().collect());
+    }
     let text = |of: fn(&NewTask) -> Option<&str>| tasks.iter().map(|task| of(task)).collect::<Vec<_>>();
     let query = dialect
         .query(&dialect.literal().insert)

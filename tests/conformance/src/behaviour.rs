@@ -201,6 +201,7 @@ macro_rules! __behaviours {
             follow_ups {
                 follow_ups_are_enqueued_with_the_completion
                 many_follow_ups_are_claimed_in_their_order
+                a_lone_follow_up_goes_behind_what_its_batch_makes_ready
                 a_lost_lease_enqueues_no_follow_up
                 in_a_batch_only_those_of_live_leases_are_enqueued
                 a_repeated_settle_enqueues_them_once

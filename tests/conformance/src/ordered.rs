@@ -18,6 +18,7 @@ pub const ORDERED: &[&str] = &[
     "promotion_takes_the_earliest_due_first_up_to_its_limit",
     "delayed_and_failed_tasks_are_promoted_in_one_order",
     "many_follow_ups_are_claimed_in_their_order",
+    "a_lone_follow_up_goes_behind_what_its_batch_makes_ready",
     "in_a_batch_only_those_of_live_leases_are_enqueued",
     "a_follow_up_whose_key_is_held_is_passed_over",
     "a_reclaim_takes_the_earliest_lease_ends_first_up_to_its_limit",

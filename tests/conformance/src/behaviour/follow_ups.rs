@@ -37,6 +37,22 @@ pub(crate) async fn many_follow_ups_are_claimed_in_their_order(harness: &dyn Har
     Ok(())
 }
 
+pub(crate) async fn a_lone_follow_up_goes_behind_what_its_batch_makes_ready(
+    harness: &dyn Harness,
+) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.enqueue_many(tasks(4)).await?;
+    let claims = bed.claim(4).await?;
+    let next = task();
+    let mut expected = ids(&claims[1..]);
+    expected.push(next.id);
+    let outcomes = [done_with(vec![next]), Outcome::Release, Outcome::Release, Outcome::Release];
+    let batch = claims.into_iter().zip(outcomes);
+    bed.settle_many(batch.map(|(claim, outcome)| Settlement::new(claim.lease, outcome)).collect()).await?;
+    assert_eq!(ids(&bed.claim(10).await?), expected);
+    Ok(())
+}
+
 pub(crate) async fn a_lost_lease_enqueues_no_follow_up(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
     let lease = bed.running().await?.lease;

@@ -1,0 +1,1 @@
+INSERT INTO tasks (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, reclaims, lease_token, lease_number, scheduled_at, created_at, updated_at, metadata, payload) VALUES ($7::int2, $1::uuid, $2, 0, $3::int4, -$3::int4::bigint, now() + $8::bigint * interval '1 microsecond', 0, $5::int4, 0, 0, 0, now(), now(), now(), $6, $4) ON CONFLICT DO NOTHING
