@@ -9,12 +9,12 @@ use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
 use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId, TaskType, WakeUp,
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId, TaskType,
 };
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, InUse, Options, Owner, Reclaiming, Row, Sharding,
     Statement, Unsettled,
 };
 
@@ -362,8 +362,8 @@ impl Dialect for MysqlDialect {
         self.cursors.forget_doubtful();
     }
 
-    fn hear(&self, _wake_up: &WakeUp) {
-        self.connections.open_ahead();
+    async fn get_ready(&self) {
+        self.connections.open_ahead().await.into_iter().for_each(InUse::done);
     }
 
     async fn close(&self) {

@@ -33,6 +33,20 @@ pub(crate) async fn claim(
     Ok(claims(claimed))
 }
 
+/// Claims nothing, by each statement that claims of one type are made with.
+pub(crate) async fn claim_nothing(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    claiming: &Claiming,
+) -> Attempt<()> {
+    everywhere(dialect, &mut *connection, Shard::FIRST, claiming).await?;
+    if let Some(statements) = &dialect.literal().ahead {
+        let start = Start { statements, places: &Places::new(), back: Duration::ZERO };
+        from(dialect, connection, Shard::FIRST, claiming, start).await?;
+    }
+    Ok(())
+}
+
 async fn find(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,

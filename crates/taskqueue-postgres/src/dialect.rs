@@ -28,6 +28,7 @@ use crate::inserting;
 use crate::listen::Wakes;
 use crate::query::Query;
 use crate::reclaiming;
+use crate::rehearsal;
 use crate::session::{Connections, Session};
 use crate::settling;
 use crate::turns::Turns;
@@ -376,10 +377,13 @@ impl Dialect for PostgresDialect {
     }
 
     fn hear(&self, wake_up: &WakeUp) {
-        self.connections.open_ahead();
         if let Some(wakes) = &self.wakes {
             wakes.hear(wake_up);
         }
+    }
+
+    async fn get_ready(&self) {
+        rehearsal::rehearse(self).await;
     }
 
     async fn close(&self) {

@@ -28,6 +28,7 @@ mod pool;
 mod query;
 mod ready;
 mod reclaiming;
+mod rehearsal;
 mod session;
 mod settling;
 mod stats;

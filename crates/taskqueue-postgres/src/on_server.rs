@@ -5,4 +5,5 @@
 
 mod database;
 mod plans;
+mod rehearsal;
 mod turns;

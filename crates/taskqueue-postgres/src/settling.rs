@@ -27,13 +27,8 @@ pub(crate) async fn settle(
     let mut applied = Vec::with_capacity(decisions.len());
     if !completed.is_empty() {
         completed.sort_unstable_by_key(|decision| decision.lease.task_id.as_uuid());
-        let sql = match dialect.deletes_completed() {
-            true => &dialect.literal().complete_and_delete,
-            false => &dialect.literal().complete,
-        };
-        let query = of_leases(dialect, sql, &completed).bind(shard.number());
-        let query = query.bind(dialect.unsettled().take_settled(shard, owner));
-        applied.extend(answered(&query.fetch_one(&mut *connection).await.map_err(failure)?)?);
+        let settled = dialect.unsettled().take_settled(shard, owner);
+        applied.extend(complete(dialect, &mut *connection, shard, &completed, settled).await?);
     }
     if !others.is_empty() {
         let query = of_leases(dialect, &dialect.literal().settle, &others);
@@ -41,6 +36,22 @@ pub(crate) async fn settle(
         applied.extend(answered(&query.fetch_one(connection).await.map_err(failure)?)?);
     }
     Ok(applied)
+}
+
+/// Completes what `decisions` name, in ascending order of the ids, and forgets the claims of these tokens.
+pub(crate) async fn complete(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    decisions: &[&Decision],
+    settled: Vec<i64>,
+) -> Attempt<Vec<Applied>> {
+    let sql = match dialect.deletes_completed() {
+        true => &dialect.literal().complete_and_delete,
+        false => &dialect.literal().complete,
+    };
+    let query = of_leases(dialect, sql, decisions).bind(shard.number()).bind(settled);
+    answered(&query.fetch_one(connection).await.map_err(failure)?)
 }
 
 fn of_leases<'q>(dialect: &PostgresDialect, sql: &str, decisions: &[&Decision]) -> Query<'q> {

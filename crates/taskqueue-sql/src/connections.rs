@@ -79,22 +79,18 @@ impl<P: Pool> Connections<P> {
         Self(Arc::new(Source { pool, kept, is_ahead, is_lent, limit }))
     }
 
-    /// Opens as many as may stay at hand, in the background, so that the first calls of a worker do not wait for log-ins.
-    /// Once. What cannot be opened is left to the call that needs it, which says why.
-    pub fn open_ahead(&self) {
-        let Ok(runtime) = Handle::try_current() else { return };
+    /// Opens as many as may stay at hand, so that the first calls of a worker do not wait for log-ins. Once; none after that.
+    /// What cannot be opened is left to the call that needs it, which says why.
+    pub async fn open_ahead(&self) -> Vec<InUse<P>> {
         if self.0.is_ahead.swap(true, Ordering::Relaxed) {
-            return;
+            return Vec::new();
         }
-        let connections = self.clone();
-        runtime.spawn(async move {
-            let mut opening = JoinSet::new();
-            for _ in 0..connections.0.kept.room() {
-                let connections = connections.clone();
-                opening.spawn(async move { connections.acquire().await });
-            }
-            opening.join_all().await.into_iter().flatten().for_each(InUse::done);
-        });
+        let mut opening = JoinSet::new();
+        for _ in 0..self.0.kept.room() {
+            let connections = self.clone();
+            opening.spawn(async move { connections.acquire().await });
+        }
+        opening.join_all().await.into_iter().flatten().collect()
     }
 
     /// The pool, for the queue's own use.
@@ -271,38 +267,27 @@ mod tests {
         Connections::new(numbers, 3, Arc::default(), Duration::from_secs(1))
     }
 
-    async fn until_kept(connections: &Connections<Numbers>, number: usize) {
-        while connections.kept() < number {
-            tokio::task::yield_now().await;
-        }
-    }
-
     #[tokio::test]
     async fn connections_are_opened_ahead_once_and_stay_at_hand() {
         let connections = connections(9);
-        connections.open_ahead();
-        until_kept(&connections, 3).await;
-        connections.open_ahead();
+        connections.open_ahead().await.into_iter().for_each(InUse::done);
+        assert!(connections.open_ahead().await.is_empty());
         connections.acquire().await.map(InUse::done).expect("three are at hand");
-        tokio::task::yield_now().await;
         assert_eq!((connections.kept(), connections.pool().opened.load(Ordering::Relaxed)), (3, 3));
     }
 
     #[tokio::test]
     async fn what_cannot_be_opened_ahead_is_left_to_the_call_that_needs_it() {
         let connections = connections(2);
-        connections.open_ahead();
-        until_kept(&connections, 2).await;
-        let _two = (connections.acquire().await, connections.acquire().await);
-        assert_eq!(connections.acquire().await.err(), Some(3));
+        let two = connections.open_ahead().await;
+        assert_eq!((two.len(), connections.acquire().await.err()), (2, Some(3)));
     }
 
     #[tokio::test]
     async fn nothing_is_opened_ahead_of_a_service_that_wants_the_connections_as_well() {
         let connections = connections(9);
         connections.lend();
-        connections.open_ahead();
-        tokio::task::yield_now().await;
+        assert!(connections.open_ahead().await.is_empty());
         assert_eq!(connections.pool().opened.load(Ordering::Relaxed), 0);
     }
 

@@ -321,8 +321,12 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     fn announce(&self) {}
 
     /// Somebody is about to wait for this signal, as a worker does: it is to be roused by what other processes announce as
-    /// well. Connections may be opened ahead.
+    /// well.
     fn hear(&self, _wake_up: &WakeUp) {}
+
+    /// A worker has started: the time to open connections that its first calls would have to wait for. In the background,
+    /// and each time that one starts.
+    async fn get_ready(&self) {}
 
     /// Closes the connections once the calls under way have ended.
     async fn close(&self);

@@ -12,6 +12,7 @@ use taskqueue_core::{
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Task,
     TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
 };
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -311,6 +312,10 @@ impl<D: Dialect> Queue for SqlQueue<D> {
 
     fn wake_up(&self) -> WakeUp {
         self.0.dialect.hear(&self.0.wake_up);
+        if let Ok(runtime) = Handle::try_current() {
+            let runner = Arc::clone(&self.0);
+            runtime.spawn(async move { runner.dialect.get_ready().await });
+        }
         self.0.wake_up.clone()
     }
 
