@@ -1,7 +1,11 @@
 //! That a worker's connections know its statements before its first task.
 
+use std::time::Duration;
+
 use sqlx::{ConnectOptions as _, Row as _};
 use taskqueue_core::{NewTask, Queue as _, Status};
+use taskqueue_sql::WakeUpMode;
+use tokio::time::timeout;
 
 use super::database::{Database, run};
 use crate::{PostgresConfig, PostgresQueue};
@@ -9,16 +13,21 @@ use crate::{PostgresConfig, PostgresQueue};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_connection_that_is_opened_ahead_has_a_workers_statements_prepared_and_nothing_is_claimed() {
     let database = Database::create().await;
-    let config = PostgresConfig::url(database.options().to_url_lossy().as_str()).unwrap();
+    let mut config = PostgresConfig::url(database.options().to_url_lossy().as_str()).unwrap();
+    // Notifications have connections that are opened for them.
+    config.wake_up = WakeUpMode::Off;
     let queue = PostgresQueue::with_config(config).await.unwrap();
     queue.migrate().await.unwrap();
     let id = queue.enqueue(NewTask::raw("rehearsal", "1").unwrap()).await.unwrap();
     let (dialect, literal) = (queue.sql.dialect(), queue.sql.dialect().literal());
 
     let _wake_up = queue.wake_up();
-    while dialect.connections().kept() < 2 {
-        tokio::task::yield_now().await;
-    }
+    let rehearsing = async {
+        while dialect.connections().kept() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), rehearsing).await.expect("two connections are at hand soon");
 
     let ahead = &literal.ahead.as_ref().unwrap().claim;
     let wanted = [&literal.claim, ahead, &literal.complete];
