@@ -13,13 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::kept::{Keeping, Kept};
 
 /// The most connections that stay at hand: as many as a worker uses at once.
 const KEPT_MAX: usize = 4;
+/// About what a log-in takes. So long a call waits until a connection is back in its pool, which would open another else.
+const LOG_IN_TIME: Duration = Duration::from_millis(20);
 
 tokio::task_local! {
     /// There while a connection goes back to its pool from the queue.
@@ -136,7 +138,11 @@ impl<P: Pool> Source<P> {
     async fn acquire(&self) -> Result<Keeping<P::Connection>, P::Error> {
         loop {
             match self.kept.take() {
-                Ok(old) if old.is_old(Instant::now()) => self.give_back(old.value),
+                Ok(old) if old.is_old(Instant::now()) => {
+                    if let Some(giving) = self.give_back(old.value) {
+                        drop(timeout(LOG_IN_TIME, giving).await);
+                    }
+                }
                 Ok(kept) => return Ok(kept),
                 Err(_waiting) => {
                     let value = self.pool.acquire().await?;
@@ -147,19 +153,18 @@ impl<P: Pool> Source<P> {
     }
 
     fn keep_none(&self) {
-        self.kept.stop().into_iter().for_each(|connection| self.give_back(connection));
+        self.kept.stop().into_iter().for_each(|connection| drop(self.give_back(connection)));
     }
 
-    /// The pool may ask the server once more, with no limit of its own, and the place in the pool is taken meanwhile.
-    /// Outside of a runtime, as in the drop of a queue that outlived it, nobody can ask.
-    fn give_back(&self, connection: P::Connection) {
-        match Handle::try_current() {
-            Ok(runtime) => {
-                let giving = FROM_QUEUE.scope((), P::give_back(connection));
-                drop(runtime.spawn(timeout(self.limit, giving)));
-            }
-            Err(_) => P::drop_outside(connection),
-        }
+    /// In the background. The pool may ask the server once more, with no limit of its own, and the place in the pool is taken
+    /// meanwhile. Outside of a runtime, as in the drop of a queue that outlived it, nobody can ask: then there is no task.
+    fn give_back(&self, connection: P::Connection) -> Option<JoinHandle<()>> {
+        let Ok(runtime) = Handle::try_current() else {
+            P::drop_outside(connection);
+            return None;
+        };
+        let giving = timeout(self.limit, FROM_QUEUE.scope((), P::give_back(connection)));
+        Some(runtime.spawn(async { drop(giving.await) }))
     }
 }
 
@@ -220,7 +225,7 @@ impl<P: Pool> Drop for InUse<P> {
         if !self.is_done {
             P::discard(keeping.value);
         } else if let Some(connection) = self.source.kept.put(keeping, Instant::now()) {
-            self.source.give_back(connection);
+            drop(self.source.give_back(connection));
         }
     }
 }
@@ -289,6 +294,15 @@ mod tests {
         connections.lend();
         assert!(connections.open_ahead().await.is_empty());
         assert_eq!(connections.pool().opened.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_was_kept_for_long_is_back_before_the_pool_is_asked_for_another() {
+        let connections = connections(9);
+        connections.acquire().await.map(InUse::done).expect("there are nine");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let _another = connections.acquire().await;
+        assert_eq!((CAME_BACK.get(), connections.kept()), (1, 0));
     }
 
     #[tokio::test]
