@@ -2,7 +2,7 @@
 //! statement.
 
 use sqlx::postgres::{PgRow, PgTypeInfo};
-use sqlx::{Column, Decode, Postgres, Row as _, Type, TypeInfo as _};
+use sqlx::{Column as _, Decode, Postgres, Row as _, Type, TypeInfo as _};
 use taskqueue_core::{Claim, Lease, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp, clock};
 use taskqueue_sql::cursor::Places;
 use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
@@ -25,9 +25,6 @@ const HAVE_TYPES: [fn(&PgTypeInfo) -> bool; 16] = {
 
 /// The place of the time of the claim in a row: one moment in all rows of one statement.
 const CLAIMED_AT: usize = 5;
-
-/// The start of the year 2000, from which the server counts, in microseconds.
-const EPOCH: i64 = 946_684_800_000_000;
 
 /// A claim, and when its task became ready.
 pub(crate) struct Claimed {
@@ -57,21 +54,21 @@ impl<'c> Reader<'c> {
     /// Reads one row. What the claim itself has set is not sent back.
     pub(crate) fn read(&mut self, row: &PgRow) -> Attempt<Claimed> {
         let (claimed_at, until) = self.times(row)?;
-        let id = TaskId::from(Uuid::from_bytes(fixed(row, 0)?));
+        let id = TaskId::from(get::<Uuid>(row, 0)?);
         let task = Task {
             id,
             task_type: self.task_type(id, get(row, 1)?)?,
             status: Status::Running,
-            priority: Priority(i32::from_be_bytes(fixed(row, 2)?)),
+            priority: Priority(get(row, 2)?),
             payload: RawPayload::from_stored(get::<&str>(row, 3)?),
-            scheduled_at: time(row, 4)?,
+            scheduled_at: get(row, 4)?,
             started_at: Some(claimed_at),
             completed_at: None,
             attempts: count(row, 6)?,
             max_retries: count(row, 7)?,
             retry_after: None,
             last_error: get(row, 8)?,
-            created_at: time(row, 9)?,
+            created_at: get(row, 9)?,
             updated_at: claimed_at,
             region: get(row, 10)?,
             worker_id: Some(self.claiming.worker_id.clone()),
@@ -83,13 +80,13 @@ impl<'c> Reader<'c> {
             task_id: id,
             task_type: task.task_type.clone(),
             token: self.claiming.token,
-            number: i64::from_be_bytes(fixed(row, 14)?),
+            number: get(row, 14)?,
             attempt: task.attempts,
             max_retries: task.max_retries,
             claimed_at,
             until,
         };
-        Ok(Claimed { claim: Claim { task, lease }, at: time(row, 15)? })
+        Ok(Claimed { claim: Claim { task, lease }, at: get(row, 15)? })
     }
 
     fn times(&mut self, row: &PgRow) -> Attempt<(Timestamp, Timestamp)> {
@@ -97,7 +94,7 @@ impl<'c> Reader<'c> {
             return Ok(times);
         }
         check_types(row)?;
-        let claimed_at = time(row, CLAIMED_AT)?;
+        let claimed_at = get(row, CLAIMED_AT)?;
         let times = (claimed_at, clock::add(claimed_at, self.claiming.visibility_timeout));
         Ok(*self.times.insert(times))
     }
@@ -148,28 +145,10 @@ fn get<'r, T: Decode<'r, Postgres>>(row: &'r PgRow, place: usize) -> Attempt<T> 
     row.try_get_unchecked(place).map_err(failure)
 }
 
-/// The bytes of a value that has always so many. The driver would ask of each whether it came as text, which no answer to a
-/// statement with arguments does, and count days for a time: a sixteenth of a worker's instructions for a task.
-fn fixed<const BYTES: usize>(row: &PgRow, place: usize) -> Attempt<[u8; BYTES]> {
-    let value = row.try_get_raw(place).map_err(failure)?;
-    value.as_bytes().ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| unreadable(row, place))
-}
-
-/// Microseconds since [`EPOCH`].
-fn time(row: &PgRow, place: usize) -> Attempt<Timestamp> {
-    let micros = i64::from_be_bytes(fixed(row, place)?).checked_add(EPOCH);
-    micros.and_then(Timestamp::from_timestamp_micros).ok_or_else(|| unreadable(row, place))
-}
-
 fn count(row: &PgRow, place: usize) -> Attempt<u32> {
-    let number = i32::from_be_bytes(fixed(row, place)?);
+    let number: i32 = get(row, place)?;
     u32::try_from(number)
         .map_err(|_| Failure::malformed(format!("a task was claimed with the count {number}")))
-}
-
-fn unreadable(row: &PgRow, place: usize) -> Failure {
-    let name = row.columns().get(place).map_or("", Column::name);
-    Failure::malformed(format!("a task was claimed whose {name} cannot be read"))
 }
 
 fn is<T: Type<Postgres> + ?Sized>(found: &PgTypeInfo) -> bool {
