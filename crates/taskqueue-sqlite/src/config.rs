@@ -17,6 +17,8 @@ pub const READERS_DEFAULT: u32 = 4;
 const ROWS_AHEAD: usize = 512;
 /// Negative: kibibytes. 16 MiB keep the upper levels of the indexes of ten million tasks.
 const CACHE_SIZE: &str = "-16384";
+/// SQLite counts it in milliseconds, in 32 bits.
+const BUSY_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// When a commit is safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,9 +120,10 @@ impl SqliteConfig {
     }
 
     /// How long a write waits for the writes of other processes before it counts as contention, which is retried
-    /// twice and then an error that says that trying again can help. Default 10 seconds; zero fails at once.
+    /// twice and then an error that says that trying again can help. Default 10 seconds; zero fails at once; more than
+    /// 24 days are taken as this.
     pub fn busy_timeout(mut self, timeout: Duration) -> Self {
-        self.busy_timeout = timeout;
+        self.busy_timeout = timeout.min(BUSY_TIMEOUT_MAX);
         self
     }
 
@@ -238,6 +241,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_busy_timeout_without_end_is_cut_to_what_sqlite_takes() {
+        let config = SqliteConfig::new("q.db").unwrap().busy_timeout(Duration::MAX);
+        assert!(i32::try_from(config.busy_timeout.as_millis()).is_ok());
     }
 
     #[test]

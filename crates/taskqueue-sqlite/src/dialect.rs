@@ -2,14 +2,12 @@
 //! It decides nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_query::{Expr, SqliteQueryBuilder, Value};
-use sqlx::pool::PoolConnection;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{SqliteConnection, SqlitePool};
 use taskqueue_core::clock::{add, subtract};
 use taskqueue_core::{
     Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Timestamp, Transition, WakeUp,
@@ -23,6 +21,7 @@ use crate::config::{Place, SqliteConfig};
 use crate::encode::{NewRow, ids_json, leases_json, reclaims_json, settles_json};
 use crate::error::failure;
 use crate::query::{Query, bind_values, fields};
+use crate::transaction::{self, SqliteTransaction};
 use crate::watch::Watch;
 
 /// How often a transaction is repeated when others are in the way. Each time has waited out the busy timeout.
@@ -65,33 +64,6 @@ pub(crate) struct SqliteDialect {
     pub(crate) watch: Option<Watch>,
 }
 
-/// A connection with or without an open transaction.
-#[derive(Debug)]
-pub(crate) enum SqliteTransaction {
-    Single(PoolConnection<Sqlite>),
-    Open(Transaction<'static, Sqlite>),
-}
-
-impl Deref for SqliteTransaction {
-    type Target = SqliteConnection;
-
-    fn deref(&self) -> &SqliteConnection {
-        match self {
-            Self::Single(connection) => connection,
-            Self::Open(transaction) => transaction,
-        }
-    }
-}
-
-impl DerefMut for SqliteTransaction {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        match self {
-            Self::Single(connection) => connection,
-            Self::Open(transaction) => transaction,
-        }
-    }
-}
-
 #[async_trait]
 impl Dialect for SqliteDialect {
     type Flavour = SqliteFlavour;
@@ -118,9 +90,8 @@ impl Dialect for SqliteDialect {
         match access {
             Access::Read => self.readers.acquire().await.map(SqliteTransaction::Single),
             Access::Snapshot => self.readers.begin().await.map(SqliteTransaction::Open),
-            // A deferred transaction that reads first can never be upgraded once another process has written.
             Access::Single | Access::Write => {
-                self.writer.begin_with("BEGIN IMMEDIATE").await.map(SqliteTransaction::Open)
+                transaction::begin_write(&self.writer).await.map(SqliteTransaction::Open)
             }
         }
         .map_err(failure)
@@ -135,7 +106,7 @@ impl Dialect for SqliteDialect {
 
     async fn rollback(&self, transaction: SqliteTransaction) {
         if let SqliteTransaction::Open(transaction) = transaction {
-            // The transaction has failed already, and a connection on which even this fails is not used again.
+            // The transaction has failed already. Where even this fails, the next one puts the connection right.
             let _ = transaction.rollback().await;
         }
     }

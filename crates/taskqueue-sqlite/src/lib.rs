@@ -33,6 +33,7 @@ mod migrate;
 #[cfg(test)]
 mod plans;
 mod query;
+mod transaction;
 mod watch;
 
 use std::time::Duration;
@@ -116,7 +117,7 @@ async fn open(config: &SqliteConfig, options: SqliteConnectOptions, connections:
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
             .min_connections(1)
-            .acquire_timeout(CONNECTION_WAIT.saturating_add(config.busy_timeout))
+            .acquire_timeout(CONNECTION_WAIT + config.busy_timeout)
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None);
