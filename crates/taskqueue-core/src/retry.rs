@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::DURATION_MAX;
+
 /// The longest delay of the default policy.
 pub const BACKOFF_CAP_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// The part of a delay that jitter may take away, by default.
@@ -12,7 +14,7 @@ pub const JITTER_DEFAULT: f64 = 0.2;
 type CustomFn = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
 
 /// How long a task waits after its failed attempt number n. The delay is never over the cap; without jitter it
-/// never falls from one attempt to the next (custom functions excepted). Jitter shortens a delay by a random
+/// never falls from one attempt to the next (custom functions excepted), and never over [`DURATION_MAX`]. Jitter shortens a delay by a random
 /// part of up to `jitter`, so that tasks that failed together do not come back together.
 #[derive(Clone)]
 pub struct RetryPolicy {
@@ -77,7 +79,8 @@ impl RetryPolicy {
             Curve::Fixed(delay) => *delay,
             Curve::Custom(delay) => delay(attempt),
         };
-        delay.min(self.cap).mul_f64(1.0 - self.jitter * random.clamp(0.0, 1.0))
+        let whole = delay.min(self.cap).min(DURATION_MAX);
+        whole.mul_f64(1.0 - self.jitter * random.clamp(0.0, 1.0)).min(whole)
     }
 
     fn of_curve(curve: Curve) -> Self {
@@ -147,6 +150,15 @@ mod tests {
         let delays: Vec<u64> =
             (1..=10).map(|attempt| RetryPolicy::default().delay(attempt, 0.0).as_secs()).collect();
         assert_eq!(delays, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_delay_without_end_is_cut_to_the_longest() {
+        for policy in
+            [RetryPolicy::fixed(Duration::MAX), RetryPolicy::linear(Duration::MAX).cap(Duration::MAX)]
+        {
+            assert_eq!(policy.jitter(0.0).delay(u32::MAX, 0.5), DURATION_MAX);
+        }
     }
 
     #[test]

@@ -219,7 +219,10 @@ impl Dispatcher<'_> {
 
     /// Waits until all that was claimed is settled, and makes ready what is due by now.
     async fn settle_down(&mut self) -> Result<()> {
-        self.pipe.leases.none_held().await;
+        tokio::select! {
+            () = self.pipe.leases.none_held() => {}
+            () = self.pipe.tokens.stop.cancelled() => return Ok(()),
+        }
         let mut promoted = PROMOTE_LIMIT as u64;
         while promoted == PROMOTE_LIMIT as u64 {
             let queue = Arc::clone(&self.pipe.queue);

@@ -2,14 +2,14 @@
 //! touches the store.
 
 use std::any::Any;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use taskqueue_core::metrics::TypeMetrics;
-use taskqueue_core::{Lease, Outcome, Retry, Task};
+use taskqueue_core::{Lease, Outcome, Retry, RetryPolicy, Task};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
@@ -102,15 +102,25 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
-/// What becomes of the task: a failure without a decision of its own takes the type's policy.
+/// What becomes of the task: a failure without a decision of its own takes the type's policy, unless there is no other
+/// attempt.
 fn decide(registered: &Registered, lease: &Lease, result: Result<Outcome, TaskError>) -> Outcome {
     let outcome = result.unwrap_or_else(TaskError::into_outcome);
     match (outcome, &registered.retry) {
-        (Outcome::Fail { error, retry: Retry::ByPolicy }, Some(policy)) => {
-            Outcome::retry_after(error, policy.delay(lease.attempt, rand::random()))
+        (Outcome::Fail { error, retry: Retry::ByPolicy }, Some(policy))
+            if lease.attempt < lease.max_retries =>
+        {
+            let retry = delay(policy, lease.attempt).map_or(Retry::ByPolicy, Retry::After);
+            Outcome::Fail { error, retry }
         }
         (outcome, _) => outcome,
     }
+}
+
+/// None: the policy is the service's own code, and panicked. The queue's decides then.
+fn delay(policy: &RetryPolicy, attempt: u32) -> Option<Duration> {
+    let delay = catch_unwind(AssertUnwindSafe(|| policy.delay(attempt, rand::random())));
+    delay.inspect_err(|panic| warn!("the type's retry policy panicked: {}", panic_text(&**panic))).ok()
 }
 
 /// How long a first attempt waited from due to start. Of later ones the queue does not tell when they were due.

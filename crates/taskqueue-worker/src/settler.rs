@@ -31,6 +31,8 @@ impl Finished {
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often the database is asked to take a row that stands alone, where it gives no reason that is the row's.
+const REFUSALS_MAX: u32 = 3;
 
 /// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
 /// meanwhile makes the next one larger.
@@ -114,10 +116,10 @@ async fn settle_until_answered(pipe: &Pipe, mut batch: Vec<Finished>) -> Result<
             give_up(pipe, &keys(&batch), &failure);
             return Ok(());
         }
-        if is_refusal(&failure) {
+        failures += 1;
+        if is_refusal(&failure, batch.len(), failures) {
             return Err((batch, failure));
         }
-        failures += 1;
         let wait = backoff(failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
         warn!(error = %failure, rows = batch.len(), "settling failed; trying again in {wait:?}");
         let _ = tokio::time::timeout(wait, pipe.tokens.give_up.cancelled()).await;
@@ -127,9 +129,13 @@ async fn settle_until_answered(pipe: &Pipe, mut batch: Vec<Finished>) -> Result<
 }
 
 /// Whether the same batch would fail again. A full queue has no room for follow-ups before tasks are settled,
-/// so it, too, must not hold up rows that have none.
-fn is_refusal(failure: &Error) -> bool {
-    !failure.is_transient() || failure.kind() == ErrorKind::QueueFull
+/// so it, too, must not hold up rows that have none. What else the database refuses need not be the row's fault.
+fn is_refusal(failure: &Error, rows: usize, failures: u32) -> bool {
+    match failure.kind() {
+        ErrorKind::QueueFull => true,
+        ErrorKind::Backend if rows == 1 && !failure.is_transient() => failures >= REFUSALS_MAX,
+        _ => !failure.is_transient(),
+    }
 }
 
 /// Gives up rows whose lease has ended meanwhile: their tasks are handled again.

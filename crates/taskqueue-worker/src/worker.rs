@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use taskqueue_core::{Error, ErrorKind, Queue, Result, TaskType, WorkerId};
 use tokio::task::JoinHandle;
+use tracing::error;
 
 use crate::dispatcher::Mode;
 use crate::pipe::Pipe;
@@ -49,7 +50,17 @@ impl Worker {
 
     /// Starts the worker in the background. Call it within a tokio runtime.
     pub fn start(self) -> RunningWorker {
-        let supervisor = tokio::spawn(shutdown::supervise(Arc::clone(&self.pipe), Mode::Serve));
+        self.start_in(Mode::Serve)
+    }
+
+    /// Starts in the background what [`drain`](Self::drain) does: the worker ends by itself, and can be stopped before.
+    /// Call it within a tokio runtime.
+    pub fn start_draining(self) -> RunningWorker {
+        self.start_in(Mode::Drain)
+    }
+
+    fn start_in(self, mode: Mode) -> RunningWorker {
+        let supervisor = tokio::spawn(shutdown::supervise(Arc::clone(&self.pipe), mode));
         RunningWorker { pipe: self.pipe, supervisor: Some(supervisor) }
     }
 
@@ -72,15 +83,14 @@ impl Worker {
     }
 
     /// Handles what is ready or due, and what follows from it, until nothing is; then stops. For tests and
-    /// one-off runs: what waits for a later time (a delay, a retry) stays in the queue.
+    /// one-off runs: what waits for a later time (a delay, a retry) stays in the queue. A database that refuses ends it
+    /// early, which is logged; [`start_draining`](Self::start_draining) answers why.
     pub async fn drain(self) -> Report {
-        let pipe = Arc::clone(&self.pipe);
-        let mut running = RunningWorker {
-            supervisor: Some(tokio::spawn(shutdown::supervise(Arc::clone(&pipe), Mode::Drain))),
-            pipe: self.pipe,
-        };
-        let _ = running.ended().await;
-        pipe.tally.report()
+        let mut running = self.start_draining();
+        if let Err(failure) = running.ended().await {
+            error!(error = %failure, worker = %running.id(), "the drain ended early; tasks may be left");
+        }
+        running.report()
     }
 }
 
@@ -107,10 +117,10 @@ impl RunningWorker {
         self.pipe.tally.report()
     }
 
-    /// Waits until the worker has ended by itself: only a closed queue does that.
+    /// Waits until the worker has ended by itself: by a closed queue, or when all is drained.
     ///
     /// # Errors
-    /// What ended it.
+    /// What ended it early: a closed queue; for a drain also a database that refuses.
     ///
     /// # Cancel safety
     /// Safe: the worker goes on.

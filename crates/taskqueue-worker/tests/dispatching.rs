@@ -296,6 +296,34 @@ async fn many_tasks_are_claimed_in_few_calls_of_at_most_1000() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_that_the_database_ends_says_why() {
+    let spy = Spy::on(queue());
+    enqueue_numbers(&spy, 3).await;
+    spy.refuse(Call::Dequeue, 1);
+    let builder = Worker::builder(spy.clone()).data_arc(Gate::closed()).handler(at_gate);
+
+    let failure = builder.build().unwrap().start_draining().ended().await.unwrap_err();
+
+    assert_eq!(failure.to_string(), "spy: the database refuses");
+    assert_eq!(count(&spy, Status::Pending).await, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_is_stopped_gives_handlers_their_grace_period_and_hands_their_tasks_back() {
+    let (queue, gate) = (queue(), Gate::closed());
+    enqueue_numbers(&queue, 2).await;
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.concurrency(4).grace_period(SECOND).build().unwrap().start_draining();
+    gate.wait_for(2).await;
+
+    gate.open_for(1);
+    let report = running.stop().await;
+
+    assert_eq!((report.completed, report.released), (1, 1));
+    assert_eq!(count(&queue, Status::Pending).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_works_what_is_due_and_leaves_what_is_not() {
     let queue = queue();
     let gate = Gate::closed();

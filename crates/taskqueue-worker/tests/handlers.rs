@@ -205,6 +205,25 @@ async fn a_panic_is_a_failed_attempt_that_keeps_its_message_and_the_worker_goes_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_policy_that_panics_leaves_the_delay_to_the_queue_and_is_not_asked_about_the_last_attempt() {
+    async fn handle(_: Number) -> Result<(), TaskError> {
+        Err(TaskError::from("no".to_owned()))
+    }
+    let delays = [SECOND];
+    let policy = RetryPolicy::custom(move |attempt| delays[attempt as usize - 1]);
+    let queue = queue();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).concurrency(1).handler(handle.retry(policy));
+    let running = builder.build().unwrap().start();
+
+    let task = support::wait_for_status(&queue, id, Status::DeadLetter).await;
+
+    assert_eq!((task.attempts, task.last_error.as_deref()), (3, Some("no")));
+    let report = running.stop().await;
+    assert_eq!((report.failed, report.dead_lettered), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_past_its_timeout_is_stopped_told_and_fails() {
     async fn handle(_: Number, cx: TaskContext, token: Data<Mutex<Option<CancellationToken>>>) {
         let left = cx.deadline().unwrap() - tokio::time::Instant::now();

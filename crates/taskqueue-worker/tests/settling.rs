@@ -90,6 +90,38 @@ async fn a_settle_that_fails_for_a_time_is_repeated_until_it_succeeds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_database_that_refuses_for_a_moment_costs_no_handlers_success() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    gate.open_for(3);
+    let ids = enqueue_numbers(&spy, 1).await;
+    spy.refuse(Call::Settle, 2);
+    let builder = Worker::builder(spy.clone()).data_arc(gate).handler(at_gate);
+
+    let report = builder.build().unwrap().drain().await;
+
+    assert_eq!((report.completed, report.failed), (1, 0));
+    assert_eq!(spy.get(ids[0]).await.unwrap().attempts, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_completion_that_the_database_refuses_again_and_again_is_a_failed_attempt_that_says_so() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    gate.open_for(3);
+    let ids = enqueue_numbers(&spy, 1).await;
+    spy.refuse(Call::Settle, 3);
+    let builder =
+        Worker::builder(spy.clone()).data_arc(gate).handler(at_gate.retry(RetryPolicy::fixed(SECOND)));
+
+    let report = builder.build().unwrap().drain().await;
+
+    assert_eq!((report.completed, report.failed), (0, 1));
+    let task = spy.get(ids[0]).await.unwrap();
+    assert_eq!(task.last_error.as_deref(), Some("settling: spy: the database refuses"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn outcomes_are_given_up_when_their_leases_have_ended_and_the_tasks_are_handled_again() {
     let spy = Spy::on(queue());
     let gate = Gate::closed();

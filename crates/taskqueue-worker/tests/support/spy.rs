@@ -24,6 +24,7 @@ struct Log {
     /// The calls, each with its rows: the tasks claimed, settled or extended.
     calls: Mutex<Vec<(Call, usize)>>,
     failures: [AtomicUsize; 4],
+    refusals: [AtomicUsize; 4],
     settles_are_held: watch::Sender<bool>,
     wake_up: WakeUp,
     is_deaf: bool,
@@ -64,6 +65,11 @@ impl Spy {
         self.log.failures[call as usize].store(times, Ordering::SeqCst);
     }
 
+    /// Lets the next `times` calls of this kind fail as a database does that refuses.
+    pub fn refuse(&self, call: Call, times: usize) {
+        self.log.refusals[call as usize].store(times, Ordering::SeqCst);
+    }
+
     /// The calls of this kind so far, failed ones included: the rows of each.
     pub fn calls(&self, call: Call) -> Vec<usize> {
         let calls = self.log.calls.lock().unwrap();
@@ -82,13 +88,19 @@ impl Spy {
 
     fn pass(&self, call: Call, rows: usize) -> Result<()> {
         self.log.calls.lock().unwrap().push((call, rows));
-        let failures = &self.log.failures[call as usize];
-        let left = failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        match left {
-            Ok(_) => Err(Error::new(ErrorKind::Unavailable, "spy", "the database is away")),
-            Err(_) => Ok(()),
+        if take_one(&self.log.failures[call as usize]) {
+            return Err(Error::new(ErrorKind::Unavailable, "spy", "the database is away"));
         }
+        if take_one(&self.log.refusals[call as usize]) {
+            return Err(Error::new(ErrorKind::Backend, "spy", "the database refuses"));
+        }
+        Ok(())
     }
+}
+
+/// Whether there was one left.
+fn take_one(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 #[async_trait]
