@@ -157,6 +157,9 @@ impl Args {
 }
 
 async fn many(target: &Target, args: &Args) -> Outcome {
+    if args.payload.as_deref().is_some_and(|payload| payload != "-") {
+        return Err(Failure::usage("--json-lines reads standard input or --file FILE; it takes no payload"));
+    }
     let tally = match args.file.as_deref().filter(|path| *path != Path::new("-")) {
         Some(path) => from_file(target, args, path).await?,
         None => from_standard_input(target, args).await?,

@@ -148,13 +148,14 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     }
     let queue = connect::existing_or_new(target).await?;
     let worker = build(&queue, handlers, &args)?;
-    let report = if args.drain {
-        drain(worker, &mut stop).await?
+    let running = if args.drain {
+        worker.start_draining()
     } else {
         let at_once = count(args.concurrency as u64, "task", "tasks");
         output::note(format!("taskqueue: {} handles {types}, up to {at_once} at once", worker.id()));
-        serve(worker.start(), &mut stop, args.grace_period).await?
+        worker.start()
     };
+    let report = serve(running, &mut stop, args.grace_period).await?;
     queue.close().await;
     output::line(text(&report))
 }
@@ -174,13 +175,6 @@ fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Wor
         builder = builder.visibility_timeout(timeout);
     }
     Ok(handlers.register(builder).build()?)
-}
-
-async fn drain(worker: Worker, stop: &mut Stop) -> Outcome<Report> {
-    tokio::select! {
-        report = worker.drain() => Ok(report),
-        () = stop.requested() => Err(at_once()),
-    }
 }
 
 async fn serve(mut worker: RunningWorker, stop: &mut Stop, grace_period: Duration) -> Outcome<Report> {

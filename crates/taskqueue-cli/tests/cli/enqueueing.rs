@@ -44,6 +44,20 @@ fn a_payload_is_read_from_an_argument_a_file_or_standard_input() {
 }
 
 #[test]
+fn a_file_that_is_named_as_a_payload_is_not_passed_over() {
+    let program = Program::new();
+    program.file("tasks.jsonl", "1\n");
+    for args in
+        [&["enqueue", "--json-lines", "tasks.jsonl"][..], &["enqueue", "--json-lines", "--type", "mail", "1"]]
+    {
+        program.run(args).refused(2, "--file FILE");
+    }
+    assert!(!program.folder().join("taskqueue.db").exists());
+    let text = program.run_with_input(&["enqueue", "--json-lines", "--type", "mail", "-"], "1\n2\n").stdout;
+    assert_eq!(text, "enqueued 2 tasks\n");
+}
+
+#[test]
 fn a_second_task_with_a_unique_key_is_a_conflict_that_names_the_first() {
     let program = Program::new();
     let enqueue = ["enqueue", "--type", "mail", "--unique-key", "ada", "1"];

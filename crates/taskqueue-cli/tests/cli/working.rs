@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
+
 use crate::support::{Background, Program, wait_until};
 
 #[test]
@@ -108,6 +111,35 @@ fn a_second_signal_stops_a_worker_at_once() {
     program.file("go", "");
     assert_eq!(status.code(), Some(130));
     wait_until(|| program.ok(&["reclaim"]).contains("1 ready again"));
+    assert_eq!(program.status(&id), "pending");
+}
+
+#[test]
+fn a_drain_that_is_told_to_stop_finishes_what_it_runs() {
+    let program = Program::new();
+    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let ids = [program.enqueue("mail", "1"), program.enqueue("mail", "2")];
+    let exec = format!("mail=sh {}", script.display());
+    let args = ["work", "--drain", "--exec", &exec, "--concurrency", "1"];
+    let mut worker = Background::start(program.command(&args));
+    wait_until(|| program.folder().join("begun").exists());
+    worker.signal("TERM");
+    worker.wait_for("stopping");
+    program.file("go", "");
+    let (code, text) = worker.wait();
+    assert_eq!((code, ids.map(|id| program.status(&id))), (0, ["completed", "pending"].map(str::to_owned)));
+    assert!(text.contains("1 completed"), "{text}");
+}
+
+#[tokio::test]
+async fn a_drain_that_the_database_refuses_fails() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "1");
+    let file = SqliteConnectOptions::new().filename(program.folder().join("taskqueue.db"));
+    let refuse =
+        "CREATE TRIGGER refuse BEFORE UPDATE ON tasks BEGIN SELECT RAISE(ABORT, 'no claims here'); END";
+    file.connect().await.expect("it is there").execute(refuse).await.expect("it takes a trigger");
+    program.run(&["work", "--drain", "--exec", "mail=cat"]).refused(1, "no claims here");
     assert_eq!(program.status(&id), "pending");
 }
 
