@@ -54,7 +54,8 @@ pub struct Backend {
 /// did not, and enqueue and settle can be repeated safely.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
-    /// Enqueues all tasks or, on an error, none. Answers one a task, in order.
+    /// Enqueues all tasks or, on an error, none. Answers one a task, in order. After an error of the database, where its
+    /// answer was lost or came too late, tasks may be in all the same: the call can be repeated with the same ids.
     ///
     /// # Errors
     /// `InvalidInput`, `InvalidPayload` (before anything is stored), `QueueFull`, `QueueClosed`, and what the
@@ -171,7 +172,8 @@ pub trait Queue: Send + Sync + 'static {
     /// `QueueClosed`, and what the database says.
     async fn backend(&self) -> Result<Backend>;
 
-    /// Closes this instance: every later call fails with `QueueClosed`. What is stored stays. Idempotent.
+    /// Closes this instance: every later call fails with `QueueClosed`. What is stored stays, and so does a pool that is
+    /// the service's. Idempotent.
     async fn close(&self);
 
     /// How long leases last unless a claim says otherwise.

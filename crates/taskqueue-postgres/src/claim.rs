@@ -20,6 +20,15 @@ pub(crate) enum Rank {
     Left,
 }
 
+/// How far what an instance remembers of its settles can be relied on when a claim leaves the leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// It is told of each new connection, and so of a server that took over and may not know of them all.
+    Trusted,
+    /// It is not: the tasks of the claim are looked at first.
+    Doubted,
+}
+
 /// The claims that start from known places of the index.
 #[derive(Debug, Clone)]
 pub(crate) struct Ahead {
@@ -71,7 +80,7 @@ pub(crate) struct Literal {
 }
 
 impl Literal {
-    pub(crate) fn new(table: &TableName, rank: Rank) -> Self {
+    pub(crate) fn new(table: &TableName, rank: Rank, memory: Memory) -> Self {
         let claim = |ready: &str| claim(table, ready, rank);
         Self {
             name: "postgres",
@@ -93,8 +102,8 @@ impl Literal {
                 claim_many: ready::many_places().map(claim),
                 claim_gaps: claim(&ready::gaps()),
             }),
-            complete: complete(table),
-            complete_and_delete: complete_and_delete(table),
+            complete: complete(table, memory),
+            complete_and_delete: complete_and_delete(table, memory),
             settle: settle(table),
             heartbeat: heartbeat(table),
             ended: ended(table),
@@ -211,28 +220,35 @@ const HELD: &str = "t.shard = $3 AND t.id = ANY($1::uuid[]) \
 
 /// $1 ids in ascending order, $2 tokens, $3 shard, $4 tokens of claims whose tasks are all settled. The rank is there still if
 /// the claim left it.
-fn complete(table: &TableName) -> String {
+fn complete(table: &TableName, memory: Memory) -> String {
     let change = format!(
         "UPDATE {table} AS t SET status = 3, queue_rank = NULL, completed_at = now(), lease_until = NULL, \
          unique_held = NULL, updated_at = now() WHERE {HELD}"
     );
-    completed(table, &change)
+    completed(table, &change, memory)
 }
 
 /// As [`complete`]. Completes tasks whose rows are not kept.
-fn complete_and_delete(table: &TableName) -> String {
-    completed(table, &format!("DELETE FROM {table} AS t WHERE {HELD}"))
+fn complete_and_delete(table: &TableName, memory: Memory) -> String {
+    completed(table, &format!("DELETE FROM {table} AS t WHERE {HELD}"), memory)
 }
 
 /// Answers the ids that this change completes, in one array: a row for each costs both sides more. What it finishes is
 /// counted in the same statement: how long tasks ran is summed up before it becomes a number. What was settled before
 /// leaves the leases.
-pub(crate) fn completed(table: &TableName, change: &str) -> String {
+pub(crate) fn completed(table: &TableName, change: &str, memory: Memory) -> String {
+    let unless_held = match memory {
+        Memory::Trusted => String::new(),
+        Memory::Doubted => format!(
+            " AND (SELECT min(r.lease_until) FROM {table} AS r WHERE r.shard = l.shard AND r.id = ANY(l.ids) \
+             AND r.lease_token = l.token AND r.status + 0 = 2) IS NULL"
+        ),
+    };
     format!(
         "WITH s AS ({change} RETURNING t.id, t.type, now() - t.started_at AS busy), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
          SELECT type, 3, count(*), (extract(epoch FROM sum(busy)) * 1000000)::bigint FROM s GROUP BY type), \
-         g AS (DELETE FROM {table}_leases WHERE token = ANY($4::int8[])) \
+         g AS (DELETE FROM {table}_leases AS l WHERE l.token = ANY($4::int8[]){unless_held}) \
          SELECT coalesce(array_agg(id), '{{}}'::uuid[]) FROM s"
     )
 }

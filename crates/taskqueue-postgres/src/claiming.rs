@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use taskqueue_core::{Claim, LeaseToken, Shard, TaskType, Timestamp};
-use taskqueue_sql::{Attempt, Claiming};
+use taskqueue_sql::{Attempt, Claiming, Failure};
 use tokio::time::Instant;
 
 use crate::arguments::{integer, micros};
@@ -128,14 +128,21 @@ fn join(
     mut claimed: Vec<Claimed>,
     late: Attempt<Vec<Claimed>>,
 ) -> Attempt<Vec<Claimed>> {
-    match late {
-        Ok(late) => claimed.extend(late),
-        // What was claimed ahead is committed by now.
-        Err(_) if !claimed.is_empty() && dialect.is_read_committed() => {}
-        Err(failure) => return Err(failure),
+    let failure = match late {
+        Ok(late) => {
+            claimed.extend(late);
+            sort(&mut claimed);
+            return Ok(claimed);
+        }
+        Err(failure) => failure,
+    };
+    // What was claimed ahead is committed by now, unless a transaction is open.
+    if claimed.is_empty() || !dialect.is_read_committed() {
+        return Err(failure);
     }
-    sort(&mut claimed);
-    Ok(claimed)
+    tracing::debug!(?failure, "a part of a claim failed");
+    let late = if let Failure::Partly(late) = failure { late } else { Vec::new() };
+    Err(Failure::Partly(Claim::merge(claims(claimed), late).collect()))
 }
 
 /// Where a claim ahead of the cursors looks.

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{Literal, Rank, completed};
+use crate::claim::{Literal, Memory, Rank, completed};
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::error::failure;
@@ -28,7 +28,7 @@ const FOLD_MAX: usize = 2_000;
 /// The literal statements for one table. `hints`: whether claims name their index.
 pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
     let ready = if hints { format!("{table}@{}_ready", table.name()) } else { table.to_string() };
-    let postgres = Literal::new(table, Rank::Taken);
+    let postgres = Literal::new(table, Rank::Taken, Memory::Trusted);
     Literal {
         name: "cockroach",
         version: "SELECT ltrim(split_part(version(), ' ', 3), 'v')",
@@ -103,11 +103,11 @@ fn complete(table: &TableName) -> String {
         "UPDATE {table} AS t SET status = 3, completed_at = now(), lease_until = NULL, unique_held = NULL, \
          updated_at = now() FROM {HELD}"
     );
-    completed(table, &change)
+    completed(table, &change, Memory::Trusted)
 }
 
 fn complete_and_delete(table: &TableName) -> String {
-    completed(table, &format!("DELETE FROM {table} AS t USING {HELD}"))
+    completed(table, &format!("DELETE FROM {table} AS t USING {HELD}"), Memory::Trusted)
 }
 
 /// $1 limit, $2 shard. As PostgreSQL's.

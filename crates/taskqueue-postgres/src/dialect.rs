@@ -2,6 +2,7 @@
 //! arguments. What the statements are is `claim.rs`'s business.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,6 @@ use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
     Statement, Total, Unsettled,
 };
-use uuid::Uuid;
 
 use crate::arguments::{integer, leases, micros};
 use crate::claim::Literal;
@@ -35,10 +35,19 @@ use crate::turns::Turns;
 use crate::wire;
 use taskqueue_sql::cursor::Cursors;
 
+/// What a queue's calls have of the server. `unsettled` is told of each connection that the queue's own pool opens.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) connections: Connections,
+    pub(crate) unsettled: Arc<Unsettled>,
+    /// Whether single statements need no transaction of their own.
+    pub(crate) is_read_committed: bool,
+}
+
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
 pub(crate) struct PostgresDialect {
-    connections: Connections,
+    opened: Opened,
     /// The engine, where the pool is the caller's.
     of_callers: Option<Engine>,
     /// None where wake-ups are off.
@@ -48,48 +57,42 @@ pub(crate) struct PostgresDialect {
     sharding: Sharding,
     places: Places,
     cursors: Cursors,
-    unsettled: Unsettled,
     turns: Turns,
     contention_retries_max: u32,
     prepared_statements: bool,
     statement_timeout: Duration,
-    is_read_committed: bool,
     /// What stands for the current time, where a test has its own.
     now_sql: Option<&'static str>,
 }
 
 impl PostgresDialect {
-    /// `is_read_committed`: whether single statements need no transaction of their own.
     pub(crate) fn new(
-        connections: Connections,
+        opened: Opened,
         engine: Engine,
         wakes: Option<Wakes>,
         config: &crate::PostgresConfig,
         literal: Literal,
         sharding: Sharding,
-        is_read_committed: bool,
     ) -> Self {
         Self {
-            connections,
+            opened,
             of_callers: matches!(config.source, Source::Pool(_)).then_some(engine),
             wakes,
             literal,
             sharding,
             places: Places::default(),
             cursors: Cursors::new(config.scanning),
-            unsettled: Unsettled::default(),
             turns: Turns::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
             statement_timeout: config.statement_timeout,
-            is_read_committed,
             now_sql: config.now_sql,
         }
     }
 
     pub(crate) fn connections(&self) -> &Connections {
-        &self.connections
+        &self.opened.connections
     }
 
     pub(crate) fn sharding(&self) -> &Sharding {
@@ -109,7 +112,7 @@ impl PostgresDialect {
     }
 
     pub(crate) fn unsettled(&self) -> &Unsettled {
-        &self.unsettled
+        &self.opened.unsettled
     }
 
     pub(crate) fn turns(&self) -> &Turns {
@@ -118,12 +121,11 @@ impl PostgresDialect {
 
     /// A connection for one statement, which is a transaction by itself.
     pub(crate) async fn single(&self) -> Attempt<Session> {
-        Session::single(&self.connections, self.of_callers, self.statement_timeout).await.map_err(failure)
+        Session::single(self.connections(), self.of_callers, self.statement_timeout).await.map_err(failure)
     }
 
-    /// Whether a single statement is a transaction by itself.
     pub(crate) fn is_read_committed(&self) -> bool {
-        self.is_read_committed
+        self.opened.is_read_committed
     }
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
@@ -180,9 +182,7 @@ impl Dialect for PostgresDialect {
     /// says nothing.
     async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
-            Access::Read | Access::Single if self.is_read_committed => {
-                return self.single().await;
-            }
+            Access::Read | Access::Single if self.is_read_committed() => return self.single().await,
             Access::Snapshot => self.literal.snapshot,
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
@@ -296,9 +296,7 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         chosen: &[TaskId],
     ) -> Attempt<HashSet<TaskId>> {
-        let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
-        let query = self.query(&self.literal.redrive).bind(chosen).bind(shard.number());
-        ids(query.fetch_all(connection).await.map_err(failure)?)
+        reclaiming::redrive(self, connection, shard, chosen).await
     }
 
     async fn cleanup(
@@ -362,7 +360,7 @@ impl Dialect for PostgresDialect {
     }
 
     fn settled(&self, tokens: &[LeaseToken]) {
-        self.unsettled.settled(tokens);
+        self.unsettled().settled(tokens);
     }
 
     fn doubt(&self) {
@@ -390,8 +388,10 @@ impl Dialect for PostgresDialect {
         if let Some(wakes) = &self.wakes {
             wakes.close().await;
         }
-        self.connections.keep_none();
-        self.connections.pool().0.close().await;
+        self.connections().keep_none();
+        if self.of_callers.is_none() {
+            self.connections().pool().0.close().await;
+        }
     }
 }
 

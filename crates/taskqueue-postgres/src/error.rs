@@ -8,9 +8,12 @@ use taskqueue_sql::Failure;
 
 /// SQLSTATEs of transactions that others were in the way of: serialization failure, deadlock, lock timeout.
 const CONTENTION: [&str; 3] = ["40001", "40P01", "55P03"];
-/// Of servers that are going away, starting, read-only after a failover, or out of connections; and of a commit whose
-/// outcome is unknown, which is safe to repeat since ids and tokens are the client's.
-const UNAVAILABLE: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "53300", "25006", "40003"];
+/// Of servers that are going away, starting or read-only after a failover; of a statement that took too long for the server's
+/// settings or was cancelled by hand; and of a commit whose outcome is unknown, which is safe to repeat since ids and tokens
+/// are the client's.
+const UNAVAILABLE: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "57014", "25006", "40003"];
+/// The classes of lost connections, and of a server that is out of connections, memory or room on its disk.
+const UNAVAILABLE_CLASSES: [&str; 2] = ["08", "53"];
 
 /// Of tables, columns and schemas that are not there.
 const NOT_MIGRATED: [&str; 3] = ["42P01", "42703", "3F000"];
@@ -73,12 +76,16 @@ fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {
         state if NOT_MIGRATED.contains(&state) => {
             (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
         }
-        state if UNAVAILABLE.contains(&state) || state.starts_with("08") => {
+        state if is_unavailable(state) => {
             (ErrorKind::Unavailable, format!("PostgreSQL cannot serve this now: {said}"))
         }
         _ => (ErrorKind::Backend, format!("PostgreSQL refused ({code}): {said}")),
     };
     Failure::Database { kind, message: message.into(), source: Some(error.into()) }
+}
+
+fn is_unavailable(state: &str) -> bool {
+    UNAVAILABLE.contains(&state) || UNAVAILABLE_CLASSES.iter().any(|class| state.starts_with(class))
 }
 
 fn said(error: &sqlx::Error) -> String {

@@ -7,7 +7,7 @@ use taskqueue_conformance::assert_golden;
 use taskqueue_core::Shard;
 use taskqueue_sql::{Statements, TableName, samples};
 
-use crate::claim::{Literal, Rank};
+use crate::claim::{Literal, Memory, Rank};
 use crate::cockroach;
 use crate::flavour::PostgresFlavour;
 
@@ -17,8 +17,9 @@ const NOT_SENT: [&str; 6] = ["finished", "remove", "open_counts", "oldest_pendin
 /// Every text for PostgreSQL, by name.
 pub(crate) fn texts() -> Vec<(&'static str, String)> {
     let table = TableName::default();
-    let mut texts = texts_of(Literal::new(&table, Rank::Taken));
-    texts.push(("claim_in_place", Literal::new(&table, Rank::Left).claim));
+    let mut texts = texts_of(Literal::new(&table, Rank::Taken, Memory::Trusted));
+    let doubting = Literal::new(&table, Rank::Left, Memory::Doubted);
+    texts.extend([("claim_in_place", doubting.claim), ("complete_doubting", doubting.complete)]);
     texts
 }
 

@@ -41,16 +41,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
+use taskqueue_core::clock::DURATION_MAX;
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
-use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, comes_from_queue, delegate_queue, kept_of};
+use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, Unsettled, comes_from_queue, delegate_queue, kept_of};
 
-use claim::Literal;
+use claim::{Literal, Memory};
 use config::Source;
 pub use config::{Engine, Pooler, PostgresConfig};
 #[doc(hidden)]
-use dialect::PostgresDialect;
+use dialect::{Opened, PostgresDialect};
 use listen::Wakes;
 use pool::DriverPool;
 use session::Connections;
@@ -88,10 +89,13 @@ impl PostgresQueue {
             );
         }
         config.prepared_statements &= !is_pooled;
-        let is_lent = Arc::new(AtomicBool::new(false));
-        let pool = match &config.source {
-            Source::Pool(pool) => pool.clone(),
-            Source::Url(url) => open(&config, engine, url, Arc::clone(&is_lent)).await?,
+        let (is_lent, unsettled) = (Arc::new(AtomicBool::new(false)), Arc::new(Unsettled::default()));
+        let (pool, memory) = match &config.source {
+            Source::Pool(pool) => (pool.clone(), Memory::Doubted),
+            Source::Url(url) => {
+                let pool = open(&config, engine, url, Arc::clone(&is_lent), Arc::clone(&unsettled)).await?;
+                (pool, if is_pooled { Memory::Doubted } else { Memory::Trusted })
+            }
         };
         let keeps = match &config.source {
             Source::Url(_) if !is_pooled => kept_of(config.connections_max),
@@ -105,11 +109,12 @@ impl PostgresQueue {
         let is_single = config.prepared_statements
             && session::is_read_committed(&connections, config.statement_timeout).await?;
         let literal = match engine {
-            Engine::Postgres => Literal::new(table, config.rank()),
+            Engine::Postgres => Literal::new(table, config.rank(), memory),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);
-        let dialect = PostgresDialect::new(connections, engine, wakes, &config, literal, sharding, is_single);
+        let opened = Opened { connections, unsettled, is_read_committed: is_single };
+        let dialect = PostgresDialect::new(opened, engine, wakes, &config, literal, sharding);
         Ok(Self { sql: SqlQueue::new(dialect), engine })
     }
 
@@ -159,7 +164,9 @@ impl PostgresQueue {
         }
     }
 
-    /// Completes a claim inside the caller's own transaction.
+    /// Completes a claim inside the caller's own transaction. `Ok` also where this very completion was committed before:
+    /// who repeats a transaction because the reply to its commit was lost asks [`settle_in`](Self::settle_in), which answers
+    /// [`Settled::Repeated`].
     ///
     /// # Errors
     /// As [`Queue::complete`]. The caller's transaction should then be rolled back.
@@ -195,17 +202,24 @@ async fn open(
     engine: Engine,
     url: &PgConnectOptions,
     is_lent: Arc<AtomicBool>,
+    unsettled: Arc<Unsettled>,
 ) -> Result<PgPool> {
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
+    // Behind a pooler the setting would stay with a connection that others get.
+    let reads_committed = config.prepared_statements;
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
-        .acquire_timeout(config.acquire_timeout)
+        .acquire_timeout(config.acquire_timeout.min(DURATION_MAX))
         .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            unsettled.connected();
+            Box::pin(async move {
+                if reads_committed { session::read_committed(connection).await } else { Ok(()) }
+            })
+        })
         .after_release(move |connection, _| {
             let may_be_open = is_lent.load(Ordering::Relaxed) && !comes_from_queue();
             Box::pin(async move { Ok(!may_be_open || session::is_clean(connection, engine).await?) })
         });
-    // Behind a pooler the setting would stay with a connection that others get.
-    let pool = if config.prepared_statements { session::read_committed(pool) } else { pool };
     pool.connect_with(url).await.map_err(|error| error::connect_failure(error).into_error("connect"))
 }

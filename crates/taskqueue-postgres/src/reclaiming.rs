@@ -1,15 +1,15 @@
-//! The check of claims, and what it takes back, from end to end. What the statements are is `claim.rs`'s business.
+//! The check of claims, what it takes back, and dead letters that are redriven, from end to end. What the statements are is `claim.rs`'s business.
 
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use taskqueue_core::{Shard, State, TaskId};
-use taskqueue_sql::{Attempt, Dialect as _, Owner, Reclaiming, Row};
+use taskqueue_sql::{Attempt, Dialect as _, Failure, Owner, Reclaiming, Row};
 use uuid::Uuid;
 
 use crate::arguments::integer;
 use crate::dialect::{PostgresDialect, ids};
-use crate::error::failure;
+use crate::error::{failure, is_duplicate};
 use crate::totals::summed;
 
 /// Running tasks whose lease has ended, earliest end first. On the way claims are checked, and the sums over finished tasks folded.
@@ -55,4 +55,21 @@ pub(crate) async fn reclaim(
         .bind(places.collect::<Vec<i64>>())
         .bind(shard.number());
     ids(query.fetch_all(connection).await.map_err(failure)?)
+}
+
+/// Makes dead letters ready again, in this order; answers those.
+pub(crate) async fn redrive(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    chosen: &[TaskId],
+) -> Attempt<HashSet<TaskId>> {
+    let chosen: Vec<Uuid> = chosen.iter().map(TaskId::as_uuid).collect();
+    let query = dialect.query(&dialect.literal().redrive).bind(chosen).bind(shard.number());
+    let redriven = query.fetch_all(connection).await.map_err(|error| match is_duplicate(&error) {
+        // A key was taken since it was looked at: that look is repeated.
+        true => Failure::Contention { source: Some(error.into()) },
+        false => failure(error),
+    });
+    ids(redriven?)
 }

@@ -4,7 +4,6 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::postgres::PgPoolOptions;
 use sqlx::{PgConnection, Row as _};
 use taskqueue_core::Result;
 use taskqueue_sql::{InUse, within};
@@ -108,14 +107,10 @@ pub(crate) async fn is_clean(connection: &mut PgConnection, engine: Engine) -> s
     sqlx::raw_sql(question).fetch_one(connection).await?.try_get(0)
 }
 
-/// Makes READ COMMITTED the default of the pool's connections, which must be the queue's own and no pooler's.
-pub(crate) fn read_committed(options: PgPoolOptions) -> PgPoolOptions {
-    options.after_connect(|connection, _| {
-        Box::pin(async move {
-            let set = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
-            sqlx::raw_sql(set).execute(connection).await.map(drop)
-        })
-    })
+/// Makes READ COMMITTED the default of a connection, which must be the queue's own and no pooler's.
+pub(crate) async fn read_committed(connection: &mut PgConnection) -> sqlx::Result<()> {
+    let set = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    sqlx::raw_sql(set).execute(connection).await.map(drop)
 }
 
 /// Whether a statement outside of a transaction runs as the queue's must: a stricter level would turn skipped rows

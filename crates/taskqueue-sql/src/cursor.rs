@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// waits while there is enough ahead of it.
 const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 
+/// No rest is longer.
+const REST_MAX: Duration = Duration::from_secs(60);
+
 /// How far behind the cursors a claim looks where full scans have to rest for longer than usual: transactions
 /// commit in another order than they begin. It walks over all that was claimed in this time.
 pub const LOOK_BACK: Duration = Duration::from_secs(1);
@@ -196,9 +199,11 @@ impl Cursors {
     pub fn scanned(&self, shard: Shard, types: &[TaskType], scan: &Scan<'_>) {
         let mut state = self.lock();
         let tracks = state.tracks.entry(shard).or_default();
-        let before = tracks.remove(types).map(|track| (track.places, track.look_back_took));
-        let (places, look_back_took) = before.unwrap_or_default();
-        let scan_took = scan.ended.saturating_duration_since(scan.began);
+        let before = tracks.remove(types);
+        let took = scan.ended.saturating_duration_since(scan.began);
+        let scan_took = before.as_ref().map_or(took, |track| self.believed(took, track.scan_took));
+        let (places, look_back_took) =
+            before.map(|track| (track.places, track.look_back_took)).unwrap_or_default();
         let mut track = Track {
             places,
             scanned_at: scan.ended,
@@ -262,7 +267,13 @@ impl Cursors {
 
     /// How long to rest after what took so long.
     fn rest(&self, took: Duration) -> Duration {
-        took * self.scanning.rests
+        took.saturating_mul(self.scanning.rests).min(REST_MAX)
+    }
+
+    /// How long a scan is taken to need: at most twice as long as the one before, since one may have waited for a disk or a
+    /// standby that stood still.
+    fn believed(&self, took: Duration, before: Duration) -> Duration {
+        took.min((2 * before).max(self.scanning.slow))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

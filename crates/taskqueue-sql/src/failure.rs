@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use taskqueue_core::{Error, ErrorKind};
+use taskqueue_core::{Claim, Error, ErrorKind};
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -30,6 +30,8 @@ pub enum Failure {
     },
     /// The call itself was refused.
     Refused(Error),
+    /// A claim failed after a part of it was committed by itself. That part is answered, and the connection is not relied on.
+    Partly(Vec<Claim>),
 }
 
 impl Failure {
@@ -47,6 +49,7 @@ impl Failure {
     pub fn into_error(self, operation: &'static str) -> Error {
         let (kind, message, source) = match self {
             Self::Refused(error) => return error,
+            Self::Partly(_) => (ErrorKind::Unavailable, "the claim was cut short".into(), None),
             Self::Contention { source } => {
                 let message = "the database is locked by others; trying again later can help";
                 (ErrorKind::Unavailable, message.into(), source)

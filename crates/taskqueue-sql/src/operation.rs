@@ -30,6 +30,11 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
     /// Does it.
     async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards)
     -> Attempt<Self::Answer>;
+
+    /// What it answers all the same when it failed, if there is anything.
+    fn rescue(&self, failure: Failure) -> Attempt<Self::Answer> {
+        Err(failure)
+    }
 }
 
 /// The portable statements of a dialect's table, on one of its shards. Those about other tables have none.

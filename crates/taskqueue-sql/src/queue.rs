@@ -79,8 +79,9 @@ impl<D: Dialect> SqlQueue<D> {
 
     /// Rouses the workers that wait for this queue, here and in other processes where the engine can.
     pub fn wake(&self) {
-        self.0.wake_up.notify();
+        // First what is forgotten for it: who is roused looks at once.
         self.0.dialect.announce();
+        self.0.wake_up.notify();
     }
 
     async fn run_in<O: Operation<D>>(

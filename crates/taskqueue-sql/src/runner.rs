@@ -132,7 +132,7 @@ impl<D: Dialect> Runner<D> {
             Ok(answer) => self.dialect.commit(transaction).await.map(|()| answer),
             Err(failure) => {
                 self.dialect.rollback(transaction).await;
-                Err(failure)
+                operation.rescue(failure)
             }
         }
     }

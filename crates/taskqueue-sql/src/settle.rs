@@ -15,7 +15,7 @@ use crate::operation::{Operation, changed, statements};
 use crate::round::{Round, Turns};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
-use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect, Owner};
+use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Owner};
 
 /// Claims in one shard.
 pub(crate) struct Dequeue {
@@ -41,6 +41,13 @@ impl<D: Dialect> Operation<D> for Dequeue {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Vec<Claim>> {
         dialect.claim(connection, dialect.now(), self.shard, &self.claiming).await
+    }
+
+    fn rescue(&self, failure: Failure) -> Attempt<Vec<Claim>> {
+        match failure {
+            Failure::Partly(claims) => Ok(claims),
+            failure => Err(failure),
+        }
     }
 }
 

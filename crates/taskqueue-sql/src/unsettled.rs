@@ -3,7 +3,9 @@
 //! with the next completion or settle. Else statistics would look at each task of the last minutes, and so would the check of leases when
 //! its time has come.
 //!
-//! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. It goes in a
+//! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. A server that
+//! takes over from another may not know of a commit (asynchronous replication), so that what was settled before a connection to it
+//! was opened is forgotten here. It goes in a
 //! transaction of the queue's own: a caller's can be undone, or stay open for long, and under an isolation level that locks what is
 //! between rows it would keep claims from putting theirs in. Rows
 //! of other claims (a worker died, a task was cancelled, the claim is forgotten here) stay until their check is due.
@@ -15,7 +17,7 @@ use taskqueue_core::{LeaseToken, Shard};
 
 use crate::Owner;
 
-/// As many claims are known at once; one more, and all are forgotten.
+/// As many claims are known at once, and as many wait for a completion to take them along; one more, and all are forgotten.
 const CLAIMS_MAX: usize = 10_000;
 /// As many rows go with one completion.
 const SETTLED_MAX: usize = 1_000;
@@ -33,8 +35,9 @@ struct State {
 #[derive(Debug)]
 struct Claimed {
     shard: Shard,
-    /// How many of its tasks are not settled.
     tasks: usize,
+    /// How many of them are not settled.
+    unsettled: usize,
     is_without_keys: bool,
 }
 
@@ -45,7 +48,8 @@ impl Unsettled {
         if state.claims.len() >= CLAIMS_MAX {
             state.claims.clear();
         }
-        state.claims.insert(token, Claimed { shard, tasks, is_without_keys: false });
+        let claimed = Claimed { shard, tasks, unsettled: tasks, is_without_keys: false };
+        state.claims.insert(token, claimed);
     }
 
     /// None of the tasks that were claimed with this token has a unique key, which would have to be let go.
@@ -69,13 +73,23 @@ impl Unsettled {
         for of_claim in tokens.chunk_by(|one, next| one == next) {
             let token = of_claim[0];
             let Some(claimed) = state.claims.get_mut(&token) else { continue };
-            claimed.tasks = claimed.tasks.saturating_sub(of_claim.len());
-            if claimed.tasks == 0 {
+            claimed.unsettled = claimed.unsettled.saturating_sub(of_claim.len());
+            if claimed.unsettled == 0 {
                 let shard = claimed.shard;
                 state.claims.remove(&token);
+                if state.settled.len() >= CLAIMS_MAX {
+                    state.settled.clear();
+                }
                 state.settled.push((shard, token));
             }
         }
+    }
+
+    /// A connection was opened, perhaps to a server that does not know of the settles so far.
+    pub fn connected(&self) {
+        let mut state = self.lock();
+        state.settled.clear();
+        state.claims.retain(|_, claimed| claimed.unsettled == claimed.tasks);
     }
 
     /// What a transaction is to remove: the tokens of claims in this shard whose tasks are all settled, in their stored form; of
@@ -124,6 +138,29 @@ mod tests {
         let unsettled = Unsettled::default();
         unsettled.settled(&[LeaseToken::from_stored(1)]);
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
+    }
+
+    #[test]
+    fn what_was_settled_before_a_connection_was_opened_is_not_relied_on() {
+        let (unsettled, [one, half, other]) = (Unsettled::default(), [1, 2, 3].map(LeaseToken::from_stored));
+        for token in [one, half, other] {
+            unsettled.claimed(Shard::FIRST, token, 2);
+        }
+        unsettled.settled(&[one, one, half]);
+        unsettled.connected();
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
+        unsettled.settled(&[half, other, other]);
+        assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [3]);
+    }
+
+    #[test]
+    fn no_more_wait_for_a_completion_than_are_known() {
+        let unsettled = Unsettled::default();
+        for token in (0..=CLAIMS_MAX as i64).map(LeaseToken::from_stored) {
+            unsettled.claimed(Shard::FIRST, token, 1);
+            unsettled.settled(&[token]);
+        }
+        assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [CLAIMS_MAX as i64]);
     }
 
     #[test]

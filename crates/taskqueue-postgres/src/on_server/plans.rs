@@ -8,7 +8,7 @@ use taskqueue_migrations::POSTGRES;
 use taskqueue_sql::TableName;
 
 use super::database::{Database, run};
-use crate::claim::{Literal, Rank};
+use crate::claim::{Literal, Memory, Rank};
 use crate::golden::texts;
 
 /// One task in a hundred is of the type `rare`. All are ready at first, as the statistics may remember them.
@@ -48,8 +48,8 @@ fn values(name: &str) -> &'static str {
         "claim_many_ahead" | "claim_of_64_ahead" => {
             "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, false, '{-5,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
-        "complete" | "complete_and_delete" => {
-            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2, '{1}'"
+        "complete" | "complete_and_delete" | "complete_doubting" => {
+            "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 0::int2, '{1,7}'"
         }
         "heartbeat" => "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', 1000000, 0::int2",
         "settle" => {
@@ -74,7 +74,7 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 22] = [
+const LITERAL: [&str; 23] = [
     "claim",
     "claim_many",
     "claim_of_64",
@@ -85,6 +85,7 @@ const LITERAL: [&str; 22] = [
     "claim_gaps",
     "complete",
     "complete_and_delete",
+    "complete_doubting",
     "settle",
     "heartbeat",
     "ended",
@@ -115,7 +116,7 @@ async fn filled() -> Database {
 /// The text of a statement and the values that it is executed with.
 fn statement(name: &str) -> (String, String) {
     let text = |name: &str| texts().into_iter().find(|(other, _)| *other == name).unwrap().1;
-    let literal = Literal::new(&TableName::default(), Rank::Left);
+    let literal = Literal::new(&TableName::default(), Rank::Left, Memory::Trusted);
     match name {
         "claim_of_64" => (literal.claim_many.serving(64).to_owned(), values(name).to_owned()),
         "claim_of_64_ahead" => {
@@ -263,7 +264,7 @@ async fn of_claim_and_completion_one_is_a_hot_update_and_a_heartbeat_always() {
     for (rank, hot) in [(Rank::Taken, [0, BATCH, BATCH]), (Rank::Left, [BATCH, BATCH, 0])] {
         let database = filled().await;
         let mut connection = database.connect().await;
-        let literal = Literal::new(&TableName::default(), rank);
+        let literal = Literal::new(&TableName::default(), rank, Memory::Doubted);
         for (name, text) in
             [("claim", literal.claim), ("heartbeat", literal.heartbeat), ("complete", literal.complete)]
         {

@@ -30,6 +30,12 @@ async fn without_scans(scratch: &Scratch) -> PostgresQueue {
     PostgresQueue::with_config(config).await.unwrap()
 }
 
+/// Ends the session that claims an urgent task.
+const NO_URGENT_CLAIMS: &str = "CREATE FUNCTION end_session() RETURNS trigger LANGUAGE plpgsql AS \
+     'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END'; \
+     CREATE TRIGGER no_urgent_claims BEFORE UPDATE ON tasks FOR EACH ROW WHEN (NEW.priority = 20) \
+     EXECUTE FUNCTION end_session()";
+
 fn ids(claims: &[Claim]) -> Vec<TaskId> {
     claims.iter().map(|claim| claim.task.id).collect()
 }
@@ -43,6 +49,22 @@ async fn drain(queue: PostgresQueue, request: ClaimRequest) -> Vec<TaskId> {
         claimed.extend(ids(&claims));
     }
     claimed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_claim_has_when_its_connection_breaks_is_answered_and_the_connection_is_not_kept() {
+    let (scratch, other) = Scratch::with_queue().await;
+    let no_scans = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+    let queue = scratch.queue_with(|config| config.scanning = no_scans).await;
+    queue.enqueue_many(tasks(5)).await.unwrap();
+    assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1, "cut off: there is more to look for");
+    say(&mut scratch.connect().await, NO_URGENT_CLAIMS.to_owned()).await.unwrap();
+    other.enqueue(of_kind(&("mail", 20))).await.unwrap();
+
+    let claims = queue.dequeue_many(&request(10)).await.unwrap();
+
+    assert_eq!(claims.len(), 4);
+    queue.complete(claims[0].lease.clone()).await.expect("another connection is used");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

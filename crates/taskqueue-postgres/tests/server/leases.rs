@@ -3,7 +3,8 @@
 use sqlx::{AssertSqlSafe, Row as _};
 use taskqueue_postgres::{Claim, Lease, Outcome, PostgresQueue, Queue, Retry, Settlement};
 
-use crate::scratch::{Scratch, claim_one, request, task, tasks};
+use crate::scratch::{Scratch, request, task, tasks, wait_until_ok};
+use crate::support::say;
 
 /// The tokens that are among the leases.
 async fn tokens(scratch: &Scratch) -> Vec<i64> {
@@ -26,10 +27,50 @@ async fn settle(queue: &PostgresQueue, leases: &[Lease], outcome: Outcome) {
 
 /// A completion that has nothing to do with the claims before it. What it has claimed stays among the leases.
 async fn complete_another(queue: &PostgresQueue) -> i64 {
-    queue.enqueue(task()).await.unwrap();
-    let lease = claim_one(queue).await.lease;
-    queue.complete(lease.clone()).await.unwrap();
+    let another = task();
+    wait_until_ok(async || queue.enqueue(another.clone()).await).await;
+    let claim = wait_until_ok(async || queue.dequeue_many(&request(1)).await).await.pop();
+    let lease = claim.expect("it is ready").lease;
+    wait_until_ok(async || queue.complete(lease.clone()).await).await;
     lease.token.get()
+}
+
+/// Settles and ends every session, as a server does that takes over and has not heard of the settle.
+async fn settle_and_lose_it(scratch: &Scratch, queue: &PostgresQueue, leases: &[Lease], outcome: Outcome) {
+    let mut beside = scratch.connect().await;
+    say(&mut beside, "CREATE TABLE before AS SELECT * FROM tasks".to_owned()).await.unwrap();
+    settle(queue, leases, outcome).await;
+    scratch.end_sessions().await;
+    let lose = "DELETE FROM tasks; INSERT INTO tasks SELECT * FROM before; DROP TABLE before";
+    say(&mut scratch.connect().await, lose.to_owned()).await.unwrap();
+}
+
+/// Whether a claim of two is among the leases still once one of its tasks runs again, because a server forgot that it was settled.
+async fn is_kept_when_a_settle_is_lost(scratch: &Scratch, queue: &PostgresQueue, settled: usize) -> bool {
+    let leases = claim(queue, 2).await;
+    let snooze = Outcome::Snooze { delay: std::time::Duration::from_secs(60) };
+    settle_and_lose_it(scratch, queue, &leases[..settled], snooze).await;
+    if let Some(last) = leases.get(settled) {
+        wait_until_ok(async || queue.complete(last.clone()).await).await;
+    }
+
+    complete_another(queue).await;
+
+    tokens(scratch).await.contains(&leases[0].token.get())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_stays_among_the_leases_when_the_server_forgets_its_settle() {
+    for settled in [1, 2] {
+        let (scratch, queue) = Scratch::with_queue().await;
+        assert!(
+            is_kept_when_a_settle_is_lost(&scratch, &queue, settled).await,
+            "{settled}, the service's pool"
+        );
+        let (scratch, _) = Scratch::with_queue().await;
+        let queue = scratch.queue_by_url().await;
+        assert!(is_kept_when_a_settle_is_lost(&scratch, &queue, settled).await, "{settled}, its own pool");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,6 +43,19 @@ impl Scratch {
         queue_on(pool(self.options(), PATIENCE)).await
     }
 
+    /// A queue on a pool of its own.
+    pub(crate) async fn queue_by_url(&self) -> PostgresQueue {
+        self.queue_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn queue_with(&self, set: impl FnOnce(&mut PostgresConfig)) -> PostgresQueue {
+        let mut config = PostgresConfig::url(self.options().to_url_lossy().as_str()).unwrap();
+        config.prepared_statements = prepares();
+        set(&mut config);
+        PostgresQueue::with_config(config).await.unwrap()
+    }
+
     /// A session beside the queue's, past any pooler.
     pub(crate) async fn connect(&self) -> PgConnection {
         direct().database(&self.name).connect().await.unwrap()

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection};
 use taskqueue_postgres::{
-    ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Settled, Settlement, Status,
+    ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Redrive, Settled, Settlement, Status,
 };
 
 use crate::scratch::{Scratch, claim_one, task};
@@ -40,6 +40,45 @@ async fn an_enqueue_commits_or_rolls_back_with_the_callers_rows() {
     assert_eq!(queue.get(lost).await.unwrap_err().kind(), ErrorKind::TaskNotFound);
     assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
     assert_eq!(orders(&scratch).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redrive_passes_over_a_dead_letter_whose_key_is_taken_in_that_moment() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let kinds = [task().unique_key("k"), task()];
+    for task in kinds {
+        queue.enqueue(task).await.unwrap();
+        let lease = claim_one(&queue).await.lease;
+        queue.settle_many(vec![Settlement::new(lease, Outcome::permanent("no"))]).await.unwrap();
+    }
+    let mut connection = scratch.connect().await;
+    let mut holder = connection.begin().await.unwrap();
+    queue.enqueue_in(&mut holder, task().unique_key("k")).await.unwrap();
+
+    let redriving = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await }
+    });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut scratch.connect().await).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    holder.commit().await.unwrap();
+
+    assert_eq!(redriving.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_is_closed_leaves_the_services_pool_open() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let pool = PgPoolOptions::new().connect_with(scratch.options()).await.unwrap();
+    let queue = PostgresQueue::with_config(PostgresConfig::pool(pool.clone())).await.unwrap();
+    queue.enqueue(task()).await.unwrap();
+
+    queue.close().await;
+
+    assert_eq!(queue.enqueue(task()).await.unwrap_err().kind(), ErrorKind::QueueClosed);
+    say(&mut pool.acquire().await.unwrap(), "SELECT 1".to_owned()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

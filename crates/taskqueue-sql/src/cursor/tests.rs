@@ -51,6 +51,19 @@ fn what_nothing_is_known_of_is_looked_for_everywhere() {
 }
 
 #[test]
+fn a_scan_that_stood_still_puts_off_the_next_one_hardly_longer_than_the_one_before() {
+    let stall = Duration::from_secs(45);
+    let (cursors, now) = scanned(&[(0, 1)]);
+    scan(&cursors, &[(0, 1)], false, stall);
+    let may_scan = |cursors: &Cursors, later| cursors.may_scan(Shard::FIRST, &types(), now + stall + later);
+    assert!(!may_scan(&cursors, 19 * SLOW));
+    assert!(may_scan(&cursors, 2 * 19 * SLOW));
+    let cursors = Cursors::new(Scanning::default());
+    scan(&cursors, &[(0, 1)], false, stall);
+    assert!(may_scan(&cursors, REST_MAX + SLOW), "nothing was known before");
+}
+
+#[test]
 fn a_claim_starts_where_the_last_one_ended_highest_priority_first() {
     let (cursors, now) = scanned(&[(-5, 2), (0, 1)]);
     assert_eq!(look(&cursors, now), Look::From(places(&[(-5, 2), (0, 1)])));
