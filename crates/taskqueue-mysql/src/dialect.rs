@@ -14,7 +14,7 @@ use taskqueue_core::{
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Completed, Dialect, InUse, Options, Owner, Reclaiming, Row, Sharding,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
     Statement, Unsettled,
 };
 
@@ -363,7 +363,7 @@ impl Dialect for MysqlDialect {
     }
 
     async fn get_ready(&self) {
-        self.connections.open_ahead().await.into_iter().for_each(InUse::done);
+        self.connections.open_ahead(async |connection| connection.done()).await;
     }
 
     async fn close(&self) {

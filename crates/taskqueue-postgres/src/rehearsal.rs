@@ -2,7 +2,6 @@
 //! its kind on a connection is read and prepared, and the server reads its catalog for it: 5 to 10 ms, which the first tasks
 //! would wait for. It changes nothing.
 
-use futures::future::join_all;
 use taskqueue_core::{LeaseToken, Shard, TaskType, WorkerId};
 use taskqueue_sql::{Attempt, Claiming, Dialect as _, InUse};
 
@@ -11,10 +10,9 @@ use crate::dialect::PostgresDialect;
 use crate::pool::DriverPool;
 use crate::settling::complete;
 
-/// Opens the connections that may stay at hand, and rehearses on each.
+/// Opens the connections that may stay at hand, one after the other, and rehearses on each.
 pub(crate) async fn rehearse(dialect: &PostgresDialect) {
-    let connections = dialect.connections().open_ahead().await;
-    join_all(connections.into_iter().map(|connection| rehearse_on(dialect, connection))).await;
+    dialect.connections().open_ahead(|connection| rehearse_on(dialect, connection)).await;
 }
 
 /// A connection on which that fails is closed: what is wrong is told by the call that meets it.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::kept::{Keeping, Kept};
@@ -81,18 +81,17 @@ impl<P: Pool> Connections<P> {
         Self(Arc::new(Source { pool, kept, is_ahead, is_lent, limit }))
     }
 
-    /// Opens as many as may stay at hand, so that the first calls of a worker do not wait for log-ins. Once; none after that.
-    /// What cannot be opened is left to the call that needs it, which says why.
-    pub async fn open_ahead(&self) -> Vec<InUse<P>> {
+    /// Opens as many as may stay at hand, and lets `prepare` use each, so that the first calls of a worker do not wait for
+    /// log-ins. Once; none after that. One after the other: each log-in takes as much of both sides' processors as many calls,
+    /// and the worker's first calls run meanwhile. What cannot be opened is left to the call that needs it, which says why.
+    pub async fn open_ahead<F: Future<Output = ()>>(&self, prepare: impl Fn(InUse<P>) -> F) {
         if self.0.is_ahead.swap(true, Ordering::Relaxed) {
-            return Vec::new();
+            return;
         }
-        let mut opening = JoinSet::new();
         for _ in 0..self.0.kept.room() {
-            let connections = self.clone();
-            opening.spawn(async move { connections.acquire().await });
+            let Ok(value) = self.0.pool.acquire().await else { return };
+            prepare(self.in_use(Keeping { value, since: Instant::now() })).await;
         }
-        opening.join_all().await.into_iter().flatten().collect()
     }
 
     /// The pool, for the queue's own use.
@@ -123,8 +122,11 @@ impl<P: Pool> Connections<P> {
     /// # Errors
     /// As the pool's.
     pub async fn acquire(&self) -> Result<InUse<P>, P::Error> {
-        let connection = Some(self.0.acquire().await?);
-        Ok(InUse { source: Arc::clone(&self.0), connection, is_done: false })
+        Ok(self.in_use(self.0.acquire().await?))
+    }
+
+    fn in_use(&self, connection: Keeping<P::Connection>) -> InUse<P> {
+        InUse { source: Arc::clone(&self.0), connection: Some(connection), is_done: false }
     }
 }
 
@@ -272,27 +274,50 @@ mod tests {
         Connections::new(numbers, 3, Arc::default(), Duration::from_secs(1))
     }
 
+    async fn leave(connection: InUse<Numbers>) {
+        connection.done();
+    }
+
     #[tokio::test]
-    async fn connections_are_opened_ahead_once_and_stay_at_hand() {
+    async fn connections_are_opened_ahead_once_one_after_the_other_and_stay_at_hand() {
         let connections = connections(9);
-        connections.open_ahead().await.into_iter().for_each(InUse::done);
-        assert!(connections.open_ahead().await.is_empty());
+        let used = Cell::new(0);
+        let prepare = |connection: InUse<Numbers>| {
+            assert_eq!((*connection, connections.kept()), (used.get(), used.get()));
+            used.set(used.get() + 1);
+            leave(connection)
+        };
+        connections.open_ahead(prepare).await;
+        connections.open_ahead(prepare).await;
         connections.acquire().await.map(InUse::done).expect("three are at hand");
+        let opened = connections.pool().opened.load(Ordering::Relaxed);
+        assert_eq!((used.get(), connections.kept(), opened), (3, 3, 3));
+    }
+
+    #[tokio::test]
+    async fn a_call_in_between_finds_what_is_at_hand_already() {
+        let connections = connections(9);
+        connections.acquire().await.map(InUse::done).expect("there are nine");
+        let calls = async |connection: InUse<Numbers>| {
+            connections.acquire().await.map(InUse::done).expect("one is at hand");
+            connection.done();
+        };
+        connections.open_ahead(calls).await;
         assert_eq!((connections.kept(), connections.pool().opened.load(Ordering::Relaxed)), (3, 3));
     }
 
     #[tokio::test]
     async fn what_cannot_be_opened_ahead_is_left_to_the_call_that_needs_it() {
         let connections = connections(2);
-        let two = connections.open_ahead().await;
-        assert_eq!((two.len(), connections.acquire().await.err()), (2, Some(3)));
+        connections.open_ahead(async |connection| drop(connection)).await;
+        assert_eq!(connections.acquire().await.err(), Some(3));
     }
 
     #[tokio::test]
     async fn nothing_is_opened_ahead_of_a_service_that_wants_the_connections_as_well() {
         let connections = connections(9);
         connections.lend();
-        assert!(connections.open_ahead().await.is_empty());
+        connections.open_ahead(leave).await;
         assert_eq!(connections.pool().opened.load(Ordering::Relaxed), 0);
     }
 

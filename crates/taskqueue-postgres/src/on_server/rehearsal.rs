@@ -21,6 +21,8 @@ async fn each_connection_that_is_opened_ahead_has_a_workers_statements_prepared_
     let id = queue.enqueue(NewTask::raw("rehearsal", "1").unwrap()).await.unwrap();
     let (dialect, literal) = (queue.sql.dialect(), queue.sql.dialect().literal());
 
+    // That of the calls so far: a worker's first claim has it meanwhile.
+    let used = dialect.connections().acquire().await.unwrap();
     let _wake_up = queue.wake_up();
     let rehearsing = async {
         while dialect.connections().kept() < 2 {
@@ -45,7 +47,7 @@ async fn each_connection_that_is_opened_ahead_has_a_workers_statements_prepared_
     assert_eq!((task.status, task.attempts), (Status::Pending, 0));
     assert!(run(&mut database.connect().await, "SELECT token FROM tasks_leases".to_owned()).await.is_empty());
 
-    drop(looked_at);
+    drop((used, looked_at));
     queue.close().await;
     database.drop().await;
 }
