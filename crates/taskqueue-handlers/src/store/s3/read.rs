@@ -3,7 +3,7 @@
 //! Listings of objects ask for URL-encoded keys, since XML has no form for some characters that a key may have; a server
 //! that does not encode says so by leaving its name for the encoding out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
 
 use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
@@ -98,22 +98,41 @@ pub(super) fn malformed(target: &impl Display, what: &str) -> StoreError {
 
 /// One for one: an answer in quiet form names only what failed.
 pub(super) fn delete_outcomes(objects: &[ObjectRef], errors: &[types::Error]) -> Vec<DeleteOutcome> {
-    let failed: HashMap<_, _> =
-        errors.iter().map(|error| ((error.key(), error.version_id()), error)).collect();
-    let failure = |object: &ObjectRef| {
-        let key = Some(object.key.as_str());
-        let error = failed.get(&(key, object.version_id.as_deref()))?;
-        let code = error.code();
-        // Each has only a code: a status that says nothing.
-        let kind = StoreErrorKind::of_answer(0, code);
-        let said = [code, error.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
-        Some(StoreError::new(kind, format!("delete {object}: {said}")).with_code(code))
-    };
-    let outcome = |object| match failure(object) {
-        Some(error) if !error.is_not_found() => Err(error),
+    let asked: HashSet<_> = objects.iter().map(identity).collect();
+    let (told, stray): (Vec<_>, Vec<_>) =
+        errors.iter().partition(|error| failed(error).is_some_and(|it| asked.contains(&it)));
+    let told: HashMap<_, _> = told.into_iter().map(|error| (failed(error), error)).collect();
+    // One that names no object of the batch may be about any that has no answer of its own.
+    let stray = stray.into_iter().find(|error| !is_absent(error));
+    let outcome = |object| match told.get(&Some(identity(object))).copied().or(stray) {
+        Some(error) if !is_absent(error) => Err(not_deleted(object, error)),
         _ => Ok(()),
     };
     objects.iter().map(outcome).collect()
+}
+
+fn identity(object: &ObjectRef) -> (&str, Option<&str>) {
+    (&object.key, object.version_id.as_deref())
+}
+
+/// Which object an error is about. Ceph writes an empty version where there is none.
+fn failed(error: &types::Error) -> Option<(&str, Option<&str>)> {
+    Some((error.key()?, error.version_id().filter(|version| !version.is_empty())))
+}
+
+/// What is absent is deleted already.
+fn is_absent(error: &types::Error) -> bool {
+    kind(error) == StoreErrorKind::NotFound
+}
+
+/// Each error has only a code: a status that says nothing.
+fn kind(error: &types::Error) -> StoreErrorKind {
+    StoreErrorKind::of_answer(0, error.code())
+}
+
+fn not_deleted(object: &ObjectRef, error: &types::Error) -> StoreError {
+    let said = [error.code(), error.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
+    StoreError::new(kind(error), format!("delete {object}: {said}")).with_code(error.code())
 }
 
 pub(super) fn object_page(answer: &ListObjectsV2Output) -> Result<ObjectPage, StoreError> {
@@ -257,6 +276,30 @@ mod tests {
         let outcomes = delete_outcomes(&objects, &[error("b", "SlowDown"), error("c", "NoSuchKey")]);
         assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
         assert_eq!(outcomes[1].as_ref().expect_err("it failed").kind(), StoreErrorKind::Throttled);
+    }
+
+    #[test]
+    fn an_empty_version_in_the_error_of_a_delete_is_none() {
+        let objects = ["a", "b"].map(|key| ObjectRef::new("bucket", key));
+        let error = types::Error::builder().key("b").version_id("").code("AccessDenied").build();
+        let outcomes = delete_outcomes(&objects, &[error]);
+        assert!(outcomes[0].is_ok());
+        assert_eq!(outcomes[1].as_ref().expect_err("it is there").kind(), StoreErrorKind::Denied);
+    }
+
+    #[test]
+    fn an_error_about_no_object_of_the_batch_fails_all_that_have_no_answer_of_their_own() {
+        let versions = ["1", "2", "3"];
+        let objects = versions.map(|id| ObjectRef::new("bucket", "k").version(Some(id.to_owned())));
+        let error = || types::Error::builder().code("InternalError");
+        let own = error().key("k").version_id("2").code("AccessDenied").build();
+        let absent = error().key("k").version_id("3").code("NoSuchVersion").build();
+        for stray in [error(), error().key("k"), error().key("k").version_id("4"), error().key("other")] {
+            let outcomes = delete_outcomes(&objects, &[own.clone(), absent.clone(), stray.build()]);
+            let kinds = outcomes.iter().map(|it| it.as_ref().err().map(StoreError::kind));
+            let expected = [Some(StoreErrorKind::Unavailable), Some(StoreErrorKind::Denied), None];
+            assert_eq!(kinds.collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]
