@@ -81,7 +81,8 @@ impl Sums {
 /// The body that `read` is, of exactly `length` bytes.
 pub(super) fn checked(read: ObjectBody, length: u64, sums: Arc<Sums>, what: String) -> Body {
     let reading = Reading { data: read.data, left: length, sums, what, has_ended: false };
-    Body { length, data: stream::unfold(reading, Reading::next).boxed() }
+    // An unfolded stream panics when it is asked after its end, and who writes may ask.
+    Body { length, data: stream::unfold(reading, Reading::next).fuse().boxed() }
 }
 
 struct Reading {
@@ -145,12 +146,8 @@ mod tests {
 
     const MD5_OF_DATA: &str = "8d777f385d3dfec8815d20f7496026dc";
 
-    /// What comes through of these pieces when so much was announced, and what is to blame for it.
-    async fn passed(
-        pieces: &'static [&'static str],
-        length: u64,
-        md5: Option<&str>,
-    ) -> Result<String, StoreError> {
+    /// The body of these pieces when so much was announced.
+    fn body(pieces: &'static [&'static str], length: u64, sums: &Arc<Sums>) -> Body {
         let info = ObjectInfo {
             size: length,
             etag: String::new(),
@@ -160,14 +157,31 @@ mod tests {
             restore: RestoreState::None,
         };
         let data = stream::iter(pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))));
+        checked(ObjectBody { info, data: data.boxed() }, length, Arc::clone(sums), "b/k".to_owned())
+    }
+
+    /// What comes through of it, and what is to blame for it.
+    async fn passed(
+        pieces: &'static [&'static str],
+        length: u64,
+        md5: Option<&str>,
+    ) -> Result<String, StoreError> {
         let sums = Arc::new(Sums::of_whole(md5));
-        let read = ObjectBody { info, data: data.boxed() };
-        let body = checked(read, length, Arc::clone(&sums), "b/k".to_owned());
+        let body = body(pieces, length, &sums);
         let passed: Vec<Bytes> = body.data.try_collect().await.inspect_err(|error| {
             let blamed = sums.blame(StoreError::new(StoreErrorKind::Unavailable, "the write failed"));
             assert!(matches!(blamed, TransferError::Source(fault) if fault == *error));
         })?;
         Ok(String::from_utf8(passed.concat()).expect("it is text"))
+    }
+
+    #[tokio::test]
+    async fn who_asks_again_after_the_end_is_told_of_the_end_again() {
+        for (pieces, length) in [(&[][..], 0), (&["da", "ta"], 4), (&["data"], 5)] {
+            let mut data = body(pieces, length, &Arc::new(Sums::of_whole(None))).data;
+            while data.next().await.is_some() {}
+            assert!(data.next().await.is_none());
+        }
     }
 
     #[tokio::test]

@@ -16,11 +16,8 @@ use crate::store::{Body, StoreError, StoreErrorKind};
 
 /// The body as the SDK takes it, and what is seen of it while it is sent.
 pub(super) fn body(body: Body) -> (ByteStream, Sent) {
-    // An empty body is never asked for.
-    let whose_turn = if body.length == 0 { Turn::Answer } else { Turn::Server };
-    let sent = Sent(Arc::new(Mutex::new(State { at: Instant::now(), whose_turn, failure: None })));
-    let upload =
-        UploadBody { data: Mutex::new(body.data), rest: body.length, last: None, sent: sent.clone() };
+    let upload = UploadBody::new(body);
+    let sent = upload.sent.clone();
     (ByteStream::new(SdkBody::from_body_1_x(upload)), sent)
 }
 
@@ -83,12 +80,14 @@ impl Sent {
 }
 
 struct UploadBody {
-    /// Never locked: the SDK wants a body that can be shared, and polls it alone.
-    data: Mutex<BoxStream<'static, Result<Bytes, StoreError>>>,
+    /// Never locked: the SDK wants a body that can be shared, and polls it alone. None once the source has ended or
+    /// failed: a stream must not be polled after that, and a connection of HTTP/2 may ask again.
+    data: Option<Mutex<BoxStream<'static, Result<Bytes, StoreError>>>>,
     /// What the source still has to bring, in bytes.
     rest: u64,
-    /// The last piece, held back until the source has said that there are no more: the connection asks for no piece
-    /// after it.
+    /// The last piece, held back until the source has said that there are no more. After it this is the end of the
+    /// stream, and a connection asks for no other: HTTP/1.1 since it has as much as was announced, HTTP/2 since it
+    /// marks the frame of this piece as the last one.
     last: Option<Bytes>,
     sent: Sent,
 }
@@ -96,6 +95,15 @@ struct UploadBody {
 type Polled = Poll<Option<Result<Frame<Bytes>, StoreError>>>;
 
 impl UploadBody {
+    fn new(body: Body) -> Self {
+        // An empty body is at its end before it is asked for anything, and so is its source.
+        let is_empty = body.length == 0;
+        let whose_turn = if is_empty { Turn::Answer } else { Turn::Server };
+        let sent = Sent(Arc::new(Mutex::new(State { at: Instant::now(), whose_turn, failure: None })));
+        let data = (!is_empty).then(|| Mutex::new(body.data));
+        Self { data, rest: body.length, last: None, sent }
+    }
+
     fn take(&mut self, piece: Bytes, cx: &mut Context<'_>) -> Polled {
         if piece.is_empty() {
             return self.poll_source(cx);
@@ -113,6 +121,7 @@ impl UploadBody {
     }
 
     fn end(&mut self) -> Polled {
+        self.data = None;
         if self.rest > 0 {
             return self.fail(&format!("{} bytes too few", self.rest));
         }
@@ -121,7 +130,8 @@ impl UploadBody {
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Polled {
-        let data = self.data.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(data) = &mut self.data else { return Poll::Ready(None) };
+        let data = data.get_mut().unwrap_or_else(PoisonError::into_inner);
         match data.as_mut().poll_next(cx) {
             Poll::Pending => {
                 self.sent.moved(Turn::Source);
@@ -138,6 +148,7 @@ impl UploadBody {
     }
 
     fn fail_with(&mut self, error: StoreError) -> Polled {
+        self.data = None;
         self.sent.lock().failure = Some(error.clone());
         Poll::Ready(Some(Err(error)))
     }
@@ -151,7 +162,73 @@ impl http_body::Body for UploadBody {
         self.get_mut().poll_source(cx)
     }
 
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none() && self.last.is_none()
+    }
+
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.rest + self.last.as_ref().map_or(0, |piece| piece.len() as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures::{StreamExt, stream};
+    use http_body::Body as _;
+
+    use super::*;
+
+    /// Of a source that panics when it is polled after its end.
+    fn of(pieces: &'static [&'static str], length: u64) -> UploadBody {
+        let next = |pieces: &'static [&'static str]| async move {
+            let (piece, rest) = pieces.split_first()?;
+            Some((Ok(Bytes::from_static(piece.as_bytes())), rest))
+        };
+        UploadBody::new(Body { length, data: stream::unfold(pieces, next).boxed() })
+    }
+
+    async fn next(body: &mut UploadBody) -> Option<Result<Bytes, StoreError>> {
+        let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        Some(frame.map(|frame| frame.into_data().expect("it has no trailers")))
+    }
+
+    #[tokio::test]
+    async fn the_end_is_known_with_the_last_piece_and_stays_the_end() {
+        let mut body = of(&["da", "", "ta", ""], 4);
+        for (piece, is_end) in [("da", false), ("ta", true)] {
+            assert!(!body.is_end_stream());
+            assert_eq!(next(&mut body).await, Some(Ok(piece.into())));
+            assert_eq!(body.is_end_stream(), is_end);
+        }
+        for _ in 0..2 {
+            assert_eq!(next(&mut body).await, None);
+        }
+        assert_eq!(body.sent.seen().1, Turn::Answer);
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_is_at_its_end_from_the_start() {
+        let mut body = of(&[], 0);
+        for _ in 0..2 {
+            assert!(body.is_end_stream());
+            assert_eq!(next(&mut body).await, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_brought_another_length_is_not_asked_again() {
+        for (length, how) in [(5, "1 bytes too few"), (3, "more than was announced")] {
+            let mut body = of(&["da", "ta"], length);
+            let error = loop {
+                if let Err(error) = next(&mut body).await.expect("it ends with an error") {
+                    break error;
+                }
+            };
+            assert!(error.to_string().contains(how), "{error}");
+            assert_eq!(body.sent.failure(), Some(error));
+            assert_eq!(next(&mut body).await, None);
+        }
     }
 }
