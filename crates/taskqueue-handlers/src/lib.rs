@@ -34,7 +34,6 @@ pub mod exec;
 pub mod federation;
 pub mod lifecycle;
 mod metrics;
-#[cfg(any(feature = "nats", feature = "s3"))]
 mod percent;
 pub mod replication;
 pub mod restore;

@@ -281,7 +281,14 @@ async fn a_url_that_is_none_or_not_http_fails_for_good() {
 
 #[tokio::test]
 async fn an_error_holds_no_part_of_a_url_that_may_be_secret() {
-    let echo = b"you sent Bearer abcdefghijkl".to_vec();
+    let echoes = [
+        "you sent Bearer abcdefghijkl".to_owned(),
+        "Cannot POST /services/tok3n".to_owned(),
+        r#"{"path":"/services/tok3n","query":"key=s3cret"}"#.to_owned(),
+        "no route for /services/tok3n?key=s3cret".to_owned(),
+        format!("user:hunter2 sent Authorization: Basic {}", STANDARD.encode("user:hunter2")),
+    ];
+    let echo = echoes.join("\r\n").into_bytes();
     let receiver = Receiver::start(Answer::Status("404 Not Found", Vec::new(), echo)).await;
     let url = format!("http://user:hunter2@{}/services/tok3n?key=s3cret", receiver.address);
     let headers = Some([("Authorization2".to_owned(), "Bearer abcdefghijkl".to_owned())].into());
@@ -290,10 +297,12 @@ async fn an_error_holds_no_part_of_a_url_that_may_be_secret() {
     for payload in [answered, broken] {
         let error = deliver(local(), &payload).await.unwrap_err();
         let shown = format!("{error} {error:?}");
-        for secret in ["hunter2", "tok3n", "s3cret", "abcdefghijkl"] {
+        for secret in ["hunter2", "tok3n", "s3cret", "abcdefghijkl", &STANDARD.encode("user:hunter2")] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
+    let sent = receiver.only().header("authorization").map(str::to_owned);
+    assert_eq!(sent, Some(format!("Basic {}", STANDARD.encode("user:hunter2"))));
 }
 
 #[tokio::test]

@@ -103,10 +103,10 @@ impl WebhookSender {
         let origin = redact::origin(&delivery.url);
         let timeout = delivery.timeout.unwrap_or(self.config.timeout).min(self.config.timeout);
         let headers = self.headers(&delivery)?;
-        let request =
-            self.client.post(delivery.url).headers(headers.clone()).timeout(timeout).body(delivery.body);
+        let request = self.client.post(delivery.url.clone()).headers(headers.clone());
+        let request = request.timeout(timeout).body(delivery.body);
         let response = request.send().await.map_err(|error| not_sent(&origin, &error, timeout))?;
-        self.judge(&origin, response, &headers).await
+        self.judge(&delivery.url, response, &headers).await
     }
 
     /// A host that is an address is never resolved, so it is checked here; names are checked as they resolve.
@@ -150,12 +150,7 @@ impl WebhookSender {
         }
     }
 
-    async fn judge(
-        &self,
-        origin: &str,
-        mut response: Response,
-        sent: &HeaderMap,
-    ) -> Result<(), HandlerError> {
+    async fn judge(&self, url: &Url, mut response: Response, sent: &HeaderMap) -> Result<(), HandlerError> {
         let status = response.status();
         let wait = response
             .headers()
@@ -164,14 +159,16 @@ impl WebhookSender {
             .and_then(|value| retry_after(value, self.config.clock.now(), self.config.retry_after_max));
         // Also after a 2xx: a body that was read to its end leaves the connection for the next delivery.
         let body = read_bounded(&mut response, self.config.response_bytes_max).await;
-        let excerpt = redact::excerpt(&body, sent);
-        let excerpt = if excerpt.is_empty() { excerpt } else { format!(": {excerpt}") };
-        let message = format!("POST to {origin} was answered {status}{excerpt}");
+        let message = || {
+            let excerpt = redact::excerpt(&body, sent, url);
+            let excerpt = if excerpt.is_empty() { excerpt } else { format!(": {excerpt}") };
+            format!("POST to {} was answered {status}{excerpt}", redact::origin(url))
+        };
         match (Verdict::of(status), wait) {
             (Verdict::Delivered, _) => Ok(()),
-            (Verdict::Never, _) => Err(HandlerError::permanent(message)),
-            (Verdict::Again, Some(wait)) => Err(HandlerError::retry_after(message, wait)),
-            (Verdict::Again, None) => Err(HandlerError::transient(message)),
+            (Verdict::Never, _) => Err(HandlerError::permanent(message())),
+            (Verdict::Again, Some(wait)) => Err(HandlerError::retry_after(message(), wait)),
+            (Verdict::Again, None) => Err(HandlerError::transient(message())),
         }
     }
 }
