@@ -1,5 +1,7 @@
 //! The sink that publishes to NATS, by its core protocol or into a JetStream. It knows nothing of records.
 
+mod thread;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +18,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use taskqueue_core::{Error, ErrorKind, Result};
 
+use self::thread::Thread;
 use super::{EventNotification, EventSink};
 use crate::HandlerError;
 use crate::percent::of_credentials;
@@ -44,7 +47,7 @@ pub enum NatsMode {
     #[default]
     JetStream,
     /// Until the server has handed it to whoever is subscribed. Core NATS keeps nothing: who is not subscribed at that
-    /// moment never sees it.
+    /// moment never sees it. Such a sink has a thread of its own, for its connection.
     Core,
 }
 
@@ -151,6 +154,9 @@ pub struct NatsSink {
     stream: jetstream::Context,
     config: NatsConfig,
     complaints: Arc<Complaints>,
+    /// Of the client of the core protocol. The client hands complaints to a task of its own, which must have counted
+    /// them before a delivery looks.
+    thread: Option<Thread>,
     hosts: String,
 }
 
@@ -181,13 +187,18 @@ impl NatsSink {
             Some(Login::Token(token)) => options.token(token),
             None => options,
         };
-        let client = options.connect(servers.addresses).await.map_err(|source| {
-            Error::new(ErrorKind::Backend, "event", format!("nats at {hosts}: cannot be set up"))
-                .with_source(source)
-        })?;
+        let failed = || Error::new(ErrorKind::Backend, "event", format!("nats at {hosts}: cannot be set up"));
+        let thread = (config.mode == NatsMode::Core).then(Thread::start).transpose();
+        let thread = thread.map_err(|source| failed().with_source(source))?;
+        let connecting = options.connect(servers.addresses);
+        let client = match &thread {
+            Some(thread) => thread.run(connecting).await,
+            None => connecting.await,
+        };
+        let client = client.map_err(|source| failed().with_source(source))?;
         let stream =
             ContextBuilder::new().timeout(config.timeout).ack_timeout(config.timeout).build(client.clone());
-        Ok(Self { client, stream, config, complaints, hosts })
+        Ok(Self { client, stream, config, complaints, thread, hosts })
     }
 
     /// Whether the connection is there now.
@@ -214,7 +225,7 @@ impl NatsSink {
 
     /// The server handles what one connection sends in its order, so a message to ourselves that comes back has seen
     /// the publication before it handled; unless the connection was another one by then.
-    async fn hand_over(&self, notification: &EventNotification) -> Result<(), HandlerError> {
+    async fn hand_over(&self, thread: &Thread, notification: &EventNotification) -> Result<(), HandlerError> {
         if !self.is_connected() {
             // Answered once there is a connection: the first one is no broken one.
             self.client
@@ -234,7 +245,13 @@ impl NatsSink {
         })?;
         self.client.publish(echo, Bytes::new()).await.map_err(|error| transient(&error))?;
         self.client.flush().await.map_err(|error| transient(&error))?;
-        if echoes.next().await.is_none() || self.connection() != before {
+        let came = thread.run(async move {
+            let came = echoes.next().await.is_some();
+            // A complaint that came before the echo is with its task by now, which is polled before we are again.
+            tokio::task::yield_now().await;
+            came
+        });
+        if !came.await || self.connection() != before {
             return Err(transient(&"the connection broke off"));
         }
         Ok(())
@@ -262,9 +279,9 @@ impl NatsSink {
 impl EventSink for NatsSink {
     async fn deliver(&self, notification: &EventNotification) -> Result<(), HandlerError> {
         let delivery = async {
-            match self.config.mode {
-                NatsMode::JetStream => self.store(notification).await,
-                NatsMode::Core => self.hand_over(notification).await,
+            match &self.thread {
+                Some(thread) => self.hand_over(thread, notification).await,
+                None => self.store(notification).await,
             }
         };
         let in_time = tokio::time::timeout(self.config.timeout, delivery).await;
@@ -342,14 +359,51 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_and_debug_show_the_hosts_and_no_secret() {
-        let config = NatsConfig::new("nats://user:hunter2@127.0.0.1:9", "events");
-        let sink = NatsSink::connect(config.timeout(Duration::from_millis(20))).await.unwrap();
         for mode in [NatsMode::JetStream, NatsMode::Core] {
-            let sink = NatsSink { config: sink.config.clone().mode(mode), ..sink.clone() };
+            let config = NatsConfig::new("nats://user:hunter2@127.0.0.1:9", "events").mode(mode);
+            let sink = NatsSink::connect(config.timeout(Duration::from_millis(20))).await.unwrap();
             let error = sink.deliver(&EventNotification::new(taskqueue_core::TaskId::generate(), "{}")).await;
             let shown = format!("{error:?} {:?}", sink.config);
             assert!(shown.contains("127.0.0.1:9") && !shown.contains("hunter2"), "{shown}");
             assert!(!error.unwrap_err().is_permanent());
         }
+    }
+
+    /// A server that refuses what is published to `events`, and says so together with what it sends next.
+    async fn refuse(listener: TcpListener) -> std::io::Result<()> {
+        let (read, mut write) = listener.accept().await?.0.into_split();
+        let (mut lines, mut echo_sid) = (BufReader::new(read).lines(), String::new());
+        write.write_all(b"INFO {\"server_id\":\"s\",\"max_payload\":1024}\r\n").await?;
+        while let Some(line) = lines.next_line().await? {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["PING"] => write.write_all(b"PONG\r\n").await?,
+                ["SUB", _, sid] => sid.clone_into(&mut echo_sid),
+                ["PUB", subject, "0"] => {
+                    let refusal = "-ERR 'Permissions Violation for Publish to \"events\"'";
+                    let answer = format!("{refusal}\r\nMSG {subject} {echo_sid} 0\r\n\r\n");
+                    write.write_all(answer.as_bytes()).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// On one thread that polls whoever was woken last: the delivery comes before the task that counts complaints.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_publication_that_the_server_refuses_is_no_delivery() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        tokio::spawn(refuse(listener));
+        let config = NatsConfig::new(url, "events").mode(NatsMode::Core);
+        let delivering = tokio::spawn(async move {
+            let sink = NatsSink::connect(config).await.unwrap();
+            for _ in 0..20 {
+                let notification = EventNotification::new(taskqueue_core::TaskId::generate(), "{}");
+                let error = sink.deliver(&notification).await.expect_err("it was refused");
+                assert!(error.to_string().contains("Permissions Violation"), "{error}");
+            }
+        });
+        delivering.await.unwrap();
     }
 }
