@@ -7,11 +7,16 @@
 //!
 //! With `transitioned_ref` (`bucket/key`) the data is kept by that object of the same store, and is copied to where the
 //! object is, in the standard class; together with the completion goes a task `lifecycle` that moves it back to its
-//! archive class when the days are over, if it has not changed by then.
+//! archive class when the days are over, if it has not changed by then. What the copy replaces is the archived object,
+//! or nothing: a condition names the ETag that was seen, or says that there was none, where the store knows conditions;
+//! one that does not is asked without, right after the look. An object that is there, is not archived and has other
+//! data was written since: it is left alone, and the task fails for good.
 //!
 //! **A second run** of the same task looks first: a restore that is under way is not asked for again, and one that is
-//! done is only told of again.
+//! done is only told of again. The copy of an earlier run is known by its ETag, or, where the store gave it another one
+//! (it was made of other parts, or is encrypted), by its data.
 
+mod copy;
 mod progress;
 
 use std::sync::Arc;
@@ -20,18 +25,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, Utc};
 use taskqueue_core::metrics::Metrics;
-use taskqueue_core::payloads::{
-    DEEP_ARCHIVE, GLACIER, LifecycleAction, LifecyclePayload, RestorePayload, types,
-};
+use taskqueue_core::payloads::{DEEP_ARCHIVE, GLACIER, LifecyclePayload, RestorePayload, types};
 use taskqueue_core::{Clock, NewTask, Outcome, SystemClock};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 pub use self::progress::{RestoreProgress, RestoreStatus, RestoreStatusStore};
 use crate::metrics::HandlerMetrics;
-use crate::store::{
-    Condition, CopyObject, ObjectInfo, ObjectRef, ObjectStore, RestoreRequest, RestoreStarted, RestoreState,
-    found,
-};
+use crate::store::{ObjectInfo, ObjectRef, ObjectStore, RestoreRequest, RestoreStarted, RestoreState};
 use crate::{HandlerError, derived};
 
 /// How often a restore is looked at.
@@ -109,8 +109,8 @@ impl RestoreHandler {
     ///
     /// # Errors
     /// Permanent for days of zero, for a tier that does not restore from the class, for a `transitioned_ref` that is no
-    /// `bucket/key`, and for an object that is not there; these are told as failed. Else as the store and the status
-    /// store say.
+    /// `bucket/key`, for an object that is not there, and for one that was written anew where a copy is to be; these are
+    /// told as failed. Else as the store and the status store say.
     pub async fn restore(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
         let restored = match self.advance(payload).await {
             Ok(restored) => restored,
@@ -178,39 +178,6 @@ impl RestoreHandler {
         Ok(Restored::After((least / 10).max(pause_min).min(pause_max)))
     }
 
-    async fn copy(&self, payload: &RestorePayload, reference: &str) -> Result<Restored, HandlerError> {
-        let Some((bucket, key)) =
-            reference.split_once('/').filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
-        else {
-            return Err(HandlerError::permanent(format!("transitioned_ref {reference:?} is no bucket/key")));
-        };
-        let (source, target) = (ObjectRef::new(bucket, key), ObjectRef::new(&payload.bucket, &payload.key));
-        let archived = self.store.head(&source).await?;
-        if !self.is_there(&target, &archived).await? {
-            let copy = CopyObject {
-                source,
-                target: target.clone(),
-                size: archived.size,
-                if_match: Some(archived.etag),
-                condition: Condition::Always,
-                attributes: None,
-                storage_class: None,
-            };
-            self.store.copy(&copy).await?;
-            self.metrics.bytes(archived.size);
-        }
-        let written = self.store.head(&target).await?;
-        let expires = self.clock.now().checked_add_days(Days::new(payload.days.into()));
-        let expires = expires.ok_or_else(|| HandlerError::permanent("days are out of range"))?;
-        Ok(Restored::Copied { expires, back: Box::new(back(payload, &written, self.clock.now())) })
-    }
-
-    /// Whether an earlier run made the copy.
-    async fn is_there(&self, target: &ObjectRef, archived: &ObjectInfo) -> Result<bool, HandlerError> {
-        let there = found(self.store.head(target).await)?;
-        Ok(there.is_some_and(|info| !is_archived(&info) && info.etag == archived.etag))
-    }
-
     async fn done(
         &self,
         payload: &RestorePayload,
@@ -274,19 +241,4 @@ fn check(payload: &RestorePayload) -> Result<(), HandlerError> {
         return Err(HandlerError::permanent(message));
     }
     Ok(())
-}
-
-fn back(payload: &RestorePayload, written: &ObjectInfo, now: DateTime<Utc>) -> LifecyclePayload {
-    LifecyclePayload {
-        bucket: payload.bucket.clone(),
-        key: payload.key.clone(),
-        version_id: None,
-        action: LifecycleAction::Transition,
-        storage_class: Some(payload.storage_class.clone()),
-        rule_id: format!("restore {}", payload.request_id),
-        evaluated_at: now.timestamp_nanos_opt().unwrap_or_default(),
-        expected_etag: Some(written.etag.clone()),
-        expected_mod_time: written.last_modified.timestamp_nanos_opt(),
-        upload_id: None,
-    }
 }
