@@ -48,6 +48,28 @@ impl S3Store {
     pub fn new(config: S3Config) -> taskqueue_core::Result<Self> {
         Ok(Self { client: config.client()?, config })
     }
+
+    async fn begin_upload(
+        &self,
+        object: &ObjectRef,
+        attributes: &Attributes,
+        tagging: Option<String>,
+    ) -> Result<Upload, StoreError> {
+        let request = self.client.create_multipart_upload().bucket(&object.bucket).key(&object.key);
+        let request = request
+            .set_content_type(attributes.content_type.clone())
+            .set_content_encoding(attributes.content_encoding.clone())
+            .set_content_disposition(attributes.content_disposition.clone())
+            .set_content_language(attributes.content_language.clone())
+            .set_cache_control(attributes.cache_control.clone())
+            .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
+            .set_storage_class(storage_class(attributes.storage_class.as_deref()))
+            .set_tagging(tagging);
+        let created = self.answered("begin an upload of", object, request.send()).await?;
+        let id = created.upload_id().map(str::to_owned);
+        let id = id.ok_or_else(|| read::malformed(object, "an upload without an id"))?;
+        Ok(Upload { object: object.clone(), id })
+    }
 }
 
 #[async_trait]
@@ -175,19 +197,7 @@ impl ObjectStore for S3Store {
     }
 
     async fn create_upload(&self, object: &ObjectRef, attributes: &Attributes) -> Result<Upload, StoreError> {
-        let request = self.client.create_multipart_upload().bucket(&object.bucket).key(&object.key);
-        let request = request
-            .set_content_type(attributes.content_type.clone())
-            .set_content_encoding(attributes.content_encoding.clone())
-            .set_content_disposition(attributes.content_disposition.clone())
-            .set_content_language(attributes.content_language.clone())
-            .set_cache_control(attributes.cache_control.clone())
-            .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
-            .set_storage_class(storage_class(attributes.storage_class.as_deref()));
-        let created = self.answered("begin an upload of", object, request.send()).await?;
-        let id = created.upload_id().map(str::to_owned);
-        let id = id.ok_or_else(|| read::malformed(object, "an upload without an id"))?;
-        Ok(Upload { object: object.clone(), id })
+        self.begin_upload(object, attributes, None).await
     }
 
     async fn upload_part(&self, upload: &Upload, number: u32, body: Body) -> Result<Part, StoreError> {

@@ -269,14 +269,18 @@ async fn a_copy_onto_itself_changes_the_class_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_too_large_for_one_copy_is_copied_in_parts() {
+async fn an_object_that_is_too_large_for_one_copy_is_copied_in_parts_with_its_tags() {
     let bucket = Bucket::new().await;
     let data: Vec<u8> = (0..11 * MIB).map(|at| (at / 1000) as u8).collect();
-    bucket.put("source", &data).await;
+    let request =
+        bucket.client.put_object().bucket(&bucket.name).key("source").tagging("team=a%20b&of=x%2F1");
+    request.body(data.clone().into()).send().await.unwrap();
     let store = S3Store::new(S3Config { copy_bytes_max: 5 << 20, ..config() }).unwrap();
     store.copy(&copy(bucket.object("source"), bucket.object("target"), data.len())).await.unwrap();
     assert!(bucket.read("target").await.unwrap() == data);
     assert!(store.head(&bucket.object("target")).await.unwrap().etag.ends_with("-3"), "it was made of parts");
+    let tags = [("team", "a b"), ("of", "x/1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(store.tags(&bucket.object("target")).await.unwrap(), BTreeMap::from(tags));
 }
 
 #[tokio::test]

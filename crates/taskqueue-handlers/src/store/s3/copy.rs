@@ -1,6 +1,8 @@
 //! Copies within the store: in one request, or in parts where the object is larger than one may take. It knows no
 //! task.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::types::MetadataDirective;
 
 use super::{S3Store, condition_headers, part_number, quoted, read, storage_class};
@@ -45,13 +47,24 @@ impl S3Store {
             storage_class: copy.storage_class.clone(),
             ..copy.attributes.clone().unwrap_or(source.attributes)
         };
-        let upload = self.create_upload(&copy.target, &attributes).await?;
+        let upload = self.begin_upload(&copy.target, &attributes, self.tagging(&copy.source).await?).await?;
         let copied = self.fill(&upload, copy, &source.etag).await;
         if copied.is_err() {
             // Its parts would cost their room for ever; a lifecycle rule is what remains when this fails too.
             self.abort_upload(&upload).await.ok();
         }
         copied
+    }
+
+    /// The source's tags, which a copy in one request has by itself; none where it has none, or the store knows none.
+    async fn tagging(&self, source: &ObjectRef) -> Result<Option<String>, StoreError> {
+        match self.tags(source).await {
+            Ok(tags) => Ok(tagging_header(&tags)),
+            Err(error) if matches!(error.kind(), StoreErrorKind::NotSupported | StoreErrorKind::NotFound) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn fill(&self, upload: &Upload, copy: &CopyObject, etag: &str) -> Result<Written, StoreError> {
@@ -100,6 +113,12 @@ fn source_header(source: &ObjectRef) -> String {
         .map_or(path.clone(), |version| format!("{path}?versionId={}", encoded(version)))
 }
 
+/// `team=a%20b&…`.
+fn tagging_header(tags: &BTreeMap<String, String>) -> Option<String> {
+    let pair = |(name, value): (&String, &String)| format!("{}={}", encoded(name), encoded(value));
+    (!tags.is_empty()).then(|| tags.iter().map(pair).collect::<Vec<_>>().join("&"))
+}
+
 fn encoded(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
     text.bytes()
@@ -115,5 +134,13 @@ mod tests {
     fn a_source_is_url_encoded_but_for_its_slashes() {
         let source = ObjectRef::new("b", "a b/ü?+&%.txt").version(Some("v 1".into()));
         assert_eq!(source_header(&source), "b/a%20b/%C3%BC%3F%2B%26%25.txt?versionId=v%201");
+    }
+
+    #[test]
+    fn tags_are_url_encoded_and_none_are_no_header() {
+        let tags = [("team", "a b/ü"), ("of & by", "x=1")];
+        let tags = tags.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(tagging_header(&tags.into()).as_deref(), Some("of%20%26%20by=x%3D1&team=a%20b/%C3%BC"));
+        assert_eq!(tagging_header(&BTreeMap::new()), None);
     }
 }
