@@ -34,6 +34,17 @@ pub(crate) enum Order {
     Place,
 }
 
+/// How a task stands that is to be taken by whoever finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It waits for a time that has come.
+    Due,
+    /// It runs, and its lease has ended.
+    Ended,
+    /// It is finished.
+    Finished,
+}
+
 /// The literal statements for one table. Those without a list are rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Literal {
@@ -154,6 +165,21 @@ impl Literal {
             "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, attempts = attempts + 1, \
              lease_token = ?, lease_number = lease_number + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, \
              started_at = ?, updated_at = ? WHERE shard = ? AND id IN ({}) AND status = 0",
+            marks(ids)
+        )
+    }
+
+    /// The shard, then the ids. Those that stand so and that nobody else has locked, locked: id, lease token.
+    pub(crate) fn free(&self, standing: Standing, ids: usize) -> String {
+        let Self { table, now, .. } = self;
+        let stands = match standing {
+            Standing::Due => format!("status IN (1, 4) AND due_at <= {now}"),
+            Standing::Ended => format!("status = 2 AND lease_until <= {now}"),
+            Standing::Finished => "status IN (3, 5, 6)".to_owned(),
+        };
+        format!(
+            "SELECT id, lease_token FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) \
+             AND {stands} ORDER BY id FOR UPDATE SKIP LOCKED",
             marks(ids)
         )
     }

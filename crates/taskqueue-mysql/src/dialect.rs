@@ -9,7 +9,7 @@ use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
 use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId, TaskType,
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, TaskType,
 };
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
@@ -20,14 +20,14 @@ use taskqueue_sql::{
 
 use crate::MysqlConfig;
 use crate::batch::Batch;
-use crate::claim::Literal;
+use crate::claim::{Literal, Standing};
 use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::{bind_ids, number};
-use crate::{claiming, insert, keys, leases, reclaiming, settling, wire};
+use crate::{claiming, free, insert, keys, leases, promoting, reclaiming, settling, wire};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -135,31 +135,6 @@ impl MysqlDialect {
             rows += self.run(query, &mut *connection).await.map_err(failure)?.rows_affected();
         }
         Ok(rows)
-    }
-
-    /// Due tasks, earliest first.
-    async fn due(
-        &self,
-        connection: &mut MySqlConnection,
-        shard: Shard,
-        limit: usize,
-    ) -> Attempt<Vec<TaskId>> {
-        let mut kinds = Vec::new();
-        let waiting = self.query(&self.literal.waiting).bind(shard.number());
-        for row in self.rows(waiting, &mut *connection).await? {
-            let mut row = wire::row(&row)?;
-            kinds.push((row.integer(0)?, row.text(1)?));
-        }
-        if kinds.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sql = self.literal.due(kinds.len());
-        let mut query = self.query(&sql);
-        for (status, task_type) in kinds {
-            query = query.bind(shard.number()).bind(status).bind(task_type).bind(number(limit));
-        }
-        let query = query.bind(number(limit));
-        self.rows(query, connection).await?.iter().map(|row| wire::row(row)?.id(0)).collect()
     }
 }
 
@@ -288,11 +263,7 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         ended: &[Reclaiming],
     ) -> Attempt<HashSet<TaskId>> {
-        let dead = ended.iter().filter(|ended| ended.state == State::DeadLetter);
-        keys::let_go_of(self, &mut *connection, shard, dead.map(|ended| ended.id)).await?;
-        let rows = self.each(connection, shard, &self.literal.reclaim, Batch::of_reclaims(ended)).await?;
-        changed(rows, ended.len())?;
-        Ok(ended.iter().map(|ended| ended.id).collect())
+        reclaiming::reclaim(self, connection, shard, ended).await
     }
 
     async fn promote(
@@ -302,8 +273,7 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         limit: usize,
     ) -> Attempt<u64> {
-        let due = self.due(&mut *connection, shard, limit).await?;
-        self.each(connection, shard, &self.literal.promote, Batch::of_ready(&due)).await
+        promoting::promote(self, connection, shard, limit).await
     }
 
     async fn redrive(
@@ -348,6 +318,17 @@ impl Dialect for MysqlDialect {
     async fn backend(&self, connection: &mut MySqlConnection) -> Attempt<Backend> {
         let Server { engine, version, .. } = server(connection, Some(self.engine)).await?;
         Ok(Backend { name: engine.name(), version })
+    }
+
+    async fn lock_finished(
+        &self,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        ids: &[TaskId],
+        limit: usize,
+    ) -> Attempt<HashSet<TaskId>> {
+        let free = free::lock(self, connection, shard, Standing::Finished, ids, limit).await?;
+        Ok(free.into_keys().collect())
     }
 
     fn settled(&self, tokens: &[LeaseToken]) {

@@ -7,7 +7,7 @@ use taskqueue_conformance::assert_golden;
 use taskqueue_core::{Shard, TaskFilter};
 use taskqueue_sql::{Statements, TableName, samples};
 
-use crate::claim::{Literal, Order};
+use crate::claim::{Literal, Order, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
@@ -41,6 +41,9 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("take_in_ranges", literal.take(1, 2)),
         ("claim", literal.claim(2)),
         ("running", literal.running(2)),
+        ("free_due", literal.free(Standing::Due, 2)),
+        ("free_ended", literal.free(Standing::Ended, 2)),
+        ("free_finished", literal.free(Standing::Finished, 2)),
         ("complete", literal.complete(2, 1)),
         ("complete_and_delete", literal.complete_and_delete(2, 1)),
         ("settle", literal.settle.clone()),
@@ -48,6 +51,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("hold", literal.leases.hold(2)),
         ("forget", literal.leases.forget(Engine::Mysql, Shard::FIRST, &[7, 8])),
         ("forget_on_vitess", literal.leases.forget(Engine::Vitess, Shard::FIRST, &[7, 8])),
+        ("free_claims", literal.leases.free(2)),
         ("check_sooner", literal.leases.check_sooner(2)),
         ("check_later", literal.leases.check_later(2)),
         ("running_page", leases::page(&table, &TaskFilter::default())),
@@ -61,6 +65,8 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("redrive", literal.redrive),
         ("hold_keys", literal.keys.hold(Shard::FIRST, 2)),
         ("hold_keys_again", literal.keys.hold_again(2)),
+        ("keys_of_tasks", literal.keys.held_by(2)),
+        ("free_keys_of_tasks", literal.keys.free_of(2)),
         ("let_keys_of_tasks_go", literal.keys.let_go_of(Engine::Mysql, 2)),
         ("let_keys_of_tasks_go_on_vitess", literal.keys.let_go_of(Engine::Vitess, 2)),
         ("let_keys_go", literal.keys.let_go(Engine::Mysql, 2)),
@@ -83,7 +89,14 @@ fn every_statement_names_the_shard_of_the_tasks_that_it_touches() {
         if text.contains("tasks_totals")
             || matches!(
                 name,
-                "gate" | "shards" | "hold" | "forget" | "forget_on_vitess" | "check_sooner" | "check_later"
+                "gate"
+                    | "shards"
+                    | "hold"
+                    | "forget"
+                    | "forget_on_vitess"
+                    | "free_claims"
+                    | "check_sooner"
+                    | "check_later"
             )
             || matches!(name, "hold_keys" | "let_keys_go" | "let_keys_go_on_vitess")
             || (text.contains("tasks_paused") && !text.contains("FROM tasks "))

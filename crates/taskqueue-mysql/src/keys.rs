@@ -5,7 +5,7 @@
 //! the same transaction. Keys are held before tasks are inserted, in the order of the keys, so that two that meet wait for each
 //! other instead of deadlocking.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
@@ -68,6 +68,22 @@ impl Keys {
              WHERE t.shard = ? AND t.id IN ({})",
             marks(ids)
         )
+    }
+
+    /// The shard, then the ids. Those of these tasks that hold their keys: id.
+    pub(crate) fn held_by(&self, ids: usize) -> String {
+        let Self { table } = self;
+        format!(
+            "SELECT k.id FROM {table} AS t FORCE INDEX (PRIMARY) STRAIGHT_JOIN {table}_keys AS k FORCE INDEX (PRIMARY) \
+             ON k.shard = t.shard AND k.type = t.type AND k.unique_key = t.unique_key AND k.id = t.id \
+             WHERE t.shard = ? AND t.id IN ({}) ORDER BY t.id",
+            marks(ids)
+        )
+    }
+
+    /// The same, of those whose keys nobody else has locked, locked.
+    pub(crate) fn free_of(&self, ids: usize) -> String {
+        self.held_by(ids) + " FOR UPDATE SKIP LOCKED"
     }
 
     /// The shard, the type, then the keys. By the primary key: of few rows the server would rather read all, and wait for
@@ -146,6 +162,46 @@ pub(crate) async fn let_go_of(
     ids.sort_unstable();
     let text = |ids| dialect.literal().keys.let_go_of(dialect.engine(), ids);
     run_on(dialect, connection, shard, &ids, text).await.map_err(failure)
+}
+
+/// Lets the keys go that these tasks hold and nobody else has locked; answers the tasks whose keys others have. The tasks are
+/// locked.
+///
+/// An enqueue with the same key, in a transaction of the service's, keeps the key locked until that one ends.
+pub(crate) async fn let_free_go_of(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ids: impl IntoIterator<Item = TaskId>,
+) -> Attempt<HashSet<TaskId>> {
+    let keys = &dialect.literal().keys;
+    let mut ids: Vec<TaskId> = ids.into_iter().collect();
+    ids.sort_unstable();
+    let holders = ids_on(dialect, &mut *connection, shard, &ids, |ids| keys.held_by(ids)).await?;
+    let free = ids_on(dialect, &mut *connection, shard, &holders, |ids| keys.free_of(ids)).await?;
+    let blocked = holders.iter().filter(|id| free.binary_search(id).is_err()).copied().collect();
+    let_go_of(dialect, connection, shard, free).await?;
+    Ok(blocked)
+}
+
+/// Runs the query for so many ids on all of these, which are in order; answers the ids that it does, in order.
+async fn ids_on(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ids: &[TaskId],
+    text: impl Fn(usize) -> String,
+) -> Attempt<Vec<TaskId>> {
+    let mut found = Vec::new();
+    for chunk in ids.chunks(LIST_MAX) {
+        let chunk = padded(chunk);
+        let sql = text(chunk.len());
+        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
+        for row in dialect.rows(query, &mut *connection).await? {
+            found.push(wire::row(&row)?.id(0)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Runs the statement for so many ids on all of these.

@@ -58,6 +58,17 @@ impl Leases {
         format!("DELETE {from} WHERE token IN ({tokens}) AND shard = {shard}")
     }
 
+    /// The tokens, the shard. The token of each row that nobody else has locked, locked. Whoever changes a claim changes all its
+    /// rows, so that a claim of which one is free is free, or will be in a moment.
+    pub(crate) fn free(&self, tokens: usize) -> String {
+        let Self { table, .. } = self;
+        format!(
+            "SELECT token FROM {table}_leases FORCE INDEX (PRIMARY) WHERE token IN ({}) AND shard = ? \
+             ORDER BY token FOR UPDATE SKIP LOCKED",
+            marks(tokens)
+        )
+    }
+
     /// The visibility timeout in us, the tokens, the shard, the visibility timeout again. A heartbeat may shorten a lease: then
     /// its claim is checked sooner. A usual one finds nothing to bring forward.
     pub(crate) fn check_sooner(&self, tokens: usize) -> String {

@@ -16,6 +16,7 @@ mod dialect;
 mod engine;
 mod error;
 mod flavour;
+mod free;
 #[cfg(test)]
 mod golden;
 mod insert;
@@ -26,6 +27,7 @@ mod migrate;
 mod on_server;
 mod packet;
 mod pool;
+mod promoting;
 mod reclaiming;
 mod search;
 mod settling;

@@ -1,12 +1,19 @@
-//! The check of claims, from end to end. What its statements are is `leases.rs`'s business.
+//! Reclaims: the check of claims, and the tasks that are taken back, from end to end. What the statements are is the business of
+//! `leases.rs` and `claim.rs`.
+
+use std::collections::HashSet;
 
 use sqlx::MySqlConnection;
-use taskqueue_core::Shard;
-use taskqueue_sql::{Attempt, Row};
+use sqlx::mysql::MySqlRow;
+use taskqueue_core::{Shard, State, TaskId};
+use taskqueue_sql::{Attempt, Reclaiming, Row};
 
-use crate::claim::{LIST_MAX, padded};
+use crate::batch::Batch;
+use crate::claim::{LIST_MAX, Standing, padded};
 use crate::dialect::MysqlDialect;
-use crate::error::failure;
+use crate::error::{changed, failure};
+use crate::free::{self, wider};
+use crate::keys;
 use crate::wire::{self, bind_tokens, number};
 
 /// What a check makes of the claims that were due.
@@ -22,32 +29,35 @@ struct Checked {
     has_ended: bool,
 }
 
-/// Running tasks whose lease has ended, earliest end first. Claims of which none runs are forgotten, and those whose leases all last
-/// are checked again when the first of all ends; the others stay due until their tasks are taken back.
+/// Running tasks whose lease has ended and that nobody else has locked, earliest end first. Claims of which none runs are forgotten,
+/// and those whose leases all last are checked again when the first of all ends; the others stay due until their tasks are taken
+/// back, and so do those that others have locked.
 pub(crate) async fn ended(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     limit: usize,
 ) -> Attempt<Vec<Row>> {
-    let leases = &dialect.literal().leases;
-    let checked = check(dialect, &mut *connection, shard).await?;
-    for tokens in checked.over.chunks(LIST_MAX) {
-        dialect.text(&leases.forget(dialect.engine(), shard, tokens), &mut *connection).await?;
-    }
-    if let Some(until) = checked.until {
-        for tokens in checked.live.chunks(LIST_MAX) {
-            let tokens = padded(tokens);
-            let sql = leases.check_later(tokens.len());
-            let query = bind_tokens(dialect.query(&sql).bind(wire::time(until)?), tokens);
-            dialect.run(query.bind(shard.number()), &mut *connection).await.map_err(failure)?;
-        }
-    }
-    if !checked.has_ended {
-        return Ok(Vec::new());
-    }
-    let query = dialect.query(&leases.ended).bind(shard.number()).bind(shard.number()).bind(number(limit));
-    dialect.rows(query, connection).await?.iter().map(wire::row).collect()
+    let mut checked = check(dialect, &mut *connection, shard).await?;
+    lock(dialect, &mut *connection, shard, &mut checked).await?;
+    put_off(dialect, &mut *connection, shard, &checked).await?;
+    if checked.has_ended { free(dialect, connection, shard, limit).await } else { Ok(Vec::new()) }
+}
+
+/// Takes tasks back, which are locked; answers those. A task whose unique key others have locked stays until it can let it go.
+pub(crate) async fn reclaim(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ended: &[Reclaiming],
+) -> Attempt<HashSet<TaskId>> {
+    let dead = ended.iter().filter(|ended| ended.state == State::DeadLetter);
+    let blocked = keys::let_free_go_of(dialect, &mut *connection, shard, dead.map(|ended| ended.id)).await?;
+    let ended: Vec<Reclaiming> = ended.iter().filter(|ended| !blocked.contains(&ended.id)).cloned().collect();
+    let rows =
+        dialect.each(connection, shard, &dialect.literal().reclaim, Batch::of_reclaims(&ended)).await?;
+    changed(rows, ended.len())?;
+    Ok(ended.into_iter().map(|ended| ended.id).collect())
 }
 
 /// Looks at the claims that are due, without a lock.
@@ -69,4 +79,83 @@ async fn check(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: 
     checked.over.sort_unstable();
     checked.live.sort_unstable();
     Ok(checked)
+}
+
+/// Locks the claims that are to be changed, and leaves out those that others have locked.
+async fn lock(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    checked: &mut Checked,
+) -> Attempt<()> {
+    let mut tokens = [&checked.over[..], &checked.live[..]].concat();
+    tokens.sort_unstable();
+    let mut free = HashSet::with_capacity(tokens.len());
+    for tokens in tokens.chunks(LIST_MAX) {
+        let tokens = padded(tokens);
+        let sql = dialect.literal().leases.free(tokens.len());
+        let query = bind_tokens(dialect.query(&sql), tokens).bind(shard.number());
+        for row in dialect.rows(query, &mut *connection).await? {
+            free.insert(wire::row(&row)?.integer(0)?);
+        }
+    }
+    checked.over.retain(|token| free.contains(token));
+    checked.live.retain(|token| free.contains(token));
+    Ok(())
+}
+
+/// Forgets the claims that are over, and has the live ones checked later.
+async fn put_off(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    checked: &Checked,
+) -> Attempt<()> {
+    let leases = &dialect.literal().leases;
+    for tokens in checked.over.chunks(LIST_MAX) {
+        dialect.text(&leases.forget(dialect.engine(), shard, tokens), &mut *connection).await?;
+    }
+    let Some(until) = checked.until else { return Ok(()) };
+    for tokens in checked.live.chunks(LIST_MAX) {
+        let tokens = padded(tokens);
+        let sql = leases.check_later(tokens.len());
+        let query = bind_tokens(dialect.query(&sql).bind(wire::time(until)?), tokens);
+        dialect.run(query.bind(shard.number()), &mut *connection).await.map_err(failure)?;
+    }
+    Ok(())
+}
+
+/// Locks tasks whose lease has ended, earliest end first. Looks further where others have locked what comes first.
+async fn free(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    limit: usize,
+) -> Attempt<Vec<Row>> {
+    let mut width = limit;
+    loop {
+        let query = dialect.query(&dialect.literal().leases.ended);
+        let query = query.bind(shard.number()).bind(shard.number()).bind(number(width));
+        let rows = dialect.rows(query, &mut *connection).await?;
+        let mut ended = rows.iter().map(ended_task).collect::<Attempt<Vec<_>>>()?;
+        let next = wider(width, ended.len());
+        let ids: Vec<TaskId> = ended.iter().map(|(id, ..)| *id).collect();
+        // What it has locked already is found again.
+        let free = free::lock(dialect, &mut *connection, shard, Standing::Ended, &ids, limit).await?;
+        match next.filter(|_| free.len() < limit) {
+            Some(next) => width = next,
+            None => {
+                ended.retain(|(id, token, _)| free.get(id) == Some(token));
+                ended.truncate(limit);
+                return Ok(ended.into_iter().map(|(.., row)| row).collect());
+            }
+        }
+    }
+}
+
+/// A task whose lease has ended: its id, its lease token, all of its row.
+fn ended_task(row: &MySqlRow) -> Attempt<(TaskId, i64, Row)> {
+    let row = wire::row(row)?;
+    let mut read = row.clone();
+    Ok((read.id(0)?, read.integer(2)?, row))
 }

@@ -15,6 +15,8 @@ mod extra;
 mod keys;
 #[path = "server/leases.rs"]
 mod leases;
+#[path = "server/locked.rs"]
+mod locked;
 #[path = "server/stored.rs"]
 mod stored;
 mod support;

@@ -4,13 +4,18 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use taskqueue_core::{Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp};
+use taskqueue_core::{BATCH_MAX, Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp};
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
 use crate::round::{Round, Turns};
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Now, Owner, Row};
+
+/// The most finished tasks that one look reads, as many as the largest batch.
+const LOOK_MAX: usize = BATCH_MAX;
+/// How many times as many tasks the next look reads. What is locked comes first for as long as it is locked.
+const WIDER: usize = 8;
 
 /// Removes finished tasks of one shard.
 pub(crate) struct CleanUp {
@@ -49,9 +54,7 @@ pub(crate) async fn remove_oldest<D: Dialect>(
     shard: Shard,
     cleanup: &Cleanup,
 ) -> Attempt<u64> {
-    let mut found = finished(dialect, connection, now, shard, cleanup).await?;
-    found.sort_by_key(|finished| (finished.completed_at, finished.id));
-    found.truncate(cleanup.limit);
+    let found = locked(dialect, connection, now, shard, cleanup).await?;
     let mut deltas = Deltas::default();
     for Finished { task_type, state, busy_us, .. } in &found {
         deltas.subtract(task_type, *state, *busy_us);
@@ -62,6 +65,31 @@ pub(crate) async fn remove_oldest<D: Dialect>(
     }
     deltas.apply(dialect, connection, Owner::Queue).await?;
     Ok(ids.len() as u64)
+}
+
+/// The first finished tasks that nobody else has locked, locked. Looks further where others have locked what comes first.
+async fn locked<D: Dialect>(
+    dialect: &D,
+    connection: &mut D::Connection,
+    now: Now<D>,
+    shard: Shard,
+    cleanup: &Cleanup,
+) -> Attempt<Vec<Finished>> {
+    let mut wide = *cleanup;
+    loop {
+        let mut found = finished(dialect, connection, now, shard, &wide).await?;
+        found.sort_by_key(|finished| (finished.completed_at, finished.id));
+        found.truncate(wide.limit);
+        let is_all = found.len() < wide.limit || wide.limit >= LOOK_MAX;
+        let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
+        let free = dialect.lock_finished(connection, shard, &ids, cleanup.limit).await?;
+        if is_all || free.len() >= cleanup.limit {
+            found.retain(|finished| free.contains(&finished.id));
+            found.truncate(cleanup.limit);
+            return Ok(found);
+        }
+        wide.limit = wide.limit.saturating_mul(WIDER).min(LOOK_MAX);
+    }
 }
 
 /// A finished task that is old enough to go.

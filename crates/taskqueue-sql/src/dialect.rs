@@ -264,6 +264,18 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         crate::cleanup::remove_oldest(self, connection, now, shard, cleanup).await
     }
 
+    /// Locks finished tasks that are about to be removed, the first ones first, and passes over those that others have locked,
+    /// until there are `limit` or some more; answers them. All, where the removal waits for nobody.
+    async fn lock_finished(
+        &self,
+        _connection: &mut Self::Connection,
+        _shard: Shard,
+        ids: &[TaskId],
+        _limit: usize,
+    ) -> Attempt<HashSet<TaskId>> {
+        Ok(ids.iter().copied().collect())
+    }
+
     /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
     /// same rows wait for each other instead of deadlocking.
     async fn add_totals(

@@ -115,11 +115,13 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "take_in_ranges" => &["0", "'rare'", "-5", "-5", "NOW(6)", "1000", "-4", "9", "NOW(6)", "0", "500"],
         "claim" => &["NOW(6)", "7", "NOW(6)", "NOW(6)", "'ada'", "NOW(6)", "NOW(6)", "0", ONE, TWO],
         "running" => &["0", ONE, TWO],
+        "free_due" | "free_ended" | "free_finished" => &["0", ONE, TWO],
         "complete" => &["NOW(6)", "NOW(6)", "0", ONE, TWO, "7"],
         "complete_and_delete" => &["0", ONE, TWO, "7"],
         "heartbeat" => &["1000", "0", ONE, TWO, "7"],
         "settle" | "reclaim" | "promote" | "redrive" => &["'[]'", "0"],
         "forget" => &[],
+        "free_claims" => &["7", "8", "0"],
         "check_sooner" => &["1000", "7", "8", "0", "1000"],
         "check_later" => &["NOW(6)", "7", "8", "0"],
         "running_page" => &["0", "0", "100", "0"],
@@ -127,21 +129,23 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "ended" => &["0", "0", "500"],
         "open_counts" => &["0", "0", "0", "0", "0"],
         "waiting" => &["0"],
-        "hold_keys_again" | "let_keys_of_tasks_go" => &["0", ONE, TWO],
+        "hold_keys_again" | "keys_of_tasks" | "free_keys_of_tasks" | "let_keys_of_tasks_go" => {
+            &["0", ONE, TWO]
+        }
         "holders" | "let_keys_go" | "keys_without_task" => &["0", "'welcome'", "'a'", "'b'"],
         "due" => &["0", "1", "'welcome'", "500", "0", "4", "'rare'", "500", "500"],
         _ => return None,
     })
 }
 
-/// Whether it changes what is known of claims, whose rows it locks.
-fn changes_leases(name: &str) -> bool {
-    matches!(name, "forget" | "check_sooner" | "check_later")
+/// Whether it changes what is known of claims, or is about to: it locks the rows.
+fn locks_leases(name: &str) -> bool {
+    matches!(name, "forget" | "free_claims" | "check_sooner" | "check_later")
 }
 
 async fn guard(variable: &str) {
     let plans = plans(variable).await;
-    assert_eq!(plans.len(), 30, "every literal statement but the insert is guarded");
+    assert_eq!(plans.len(), 36, "every literal statement but the insert is guarded");
     for (name, steps) in plans {
         for step in steps.iter().filter(|step| matches!(step.table.as_str(), "tasks" | "t")) {
             assert_ne!(step.access, "ALL", "{name} reads the whole table: {steps:#?}");
@@ -156,10 +160,10 @@ async fn guard(variable: &str) {
             let sorts = name == "hold_keys_again";
             assert_eq!(step.extra.contains("filesort"), sorts, "{name} sorts: {steps:#?}");
         }
-        for step in steps.iter().filter(|step| step.table == "tasks_leases" || changes_leases(name)) {
-            let key = if changes_leases(name) { "PRIMARY" } else { "tasks_leases_check" };
+        for step in steps.iter().filter(|step| step.table == "tasks_leases" || locks_leases(name)) {
+            let key = if locks_leases(name) { "PRIMARY" } else { "tasks_leases_check" };
             assert_eq!(step.key, key, "{name} reads other claims: {steps:#?}");
-            assert!(!changes_leases(name) || step.access == "range", "{name} locks other claims: {steps:#?}");
+            assert!(!locks_leases(name) || step.access == "range", "{name} locks other claims: {steps:#?}");
         }
         for step in steps.iter().filter(|step| matches!(step.table.as_str(), "k" | "tasks_keys" | "holder")) {
             assert_eq!(

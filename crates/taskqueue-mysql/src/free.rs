@@ -1,0 +1,65 @@
+//! Tasks that nobody else has locked. A worker that was frozen in the middle of a transaction holds its rows for hours, and a
+//! transaction of the service's for as long as it likes; an update would wait for them, and fail, with all others that it
+//! names. So what takes whatever it finds locks that first and passes over what others hold. It knows no verb.
+//!
+//! Rows are found by a plain read and locked by primary key: what a locking read scans in an index, it locks.
+
+use std::collections::HashMap;
+
+use sqlx::MySqlConnection;
+use taskqueue_core::{BATCH_MAX, Shard, TaskId};
+use taskqueue_sql::Attempt;
+
+use crate::claim::{LIST_MAX, Standing, padded};
+use crate::dialect::MysqlDialect;
+use crate::wire::{self, bind_ids};
+
+/// The most rows that one look reads, as many as the largest batch. Vitess answers with no more.
+const LOOK_MAX: usize = BATCH_MAX;
+/// How many times as many rows the next look reads. What is locked comes first for as long as it is locked.
+const WIDER: usize = 8;
+
+/// Locks these tasks, as far as they stand so and nobody else has locked them, the first ones first, until there are `limit` or
+/// some more; answers them in no order, each with its lease token.
+pub(crate) async fn lock(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    standing: Standing,
+    ids: &[TaskId],
+    limit: usize,
+) -> Attempt<HashMap<TaskId, i64>> {
+    let mut free = HashMap::new();
+    for chunk in ids.chunks(LIST_MAX) {
+        if free.len() >= limit {
+            break;
+        }
+        let chunk = padded(chunk);
+        let sql = dialect.literal().free(standing, chunk.len());
+        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
+        for row in dialect.rows(query, &mut *connection).await? {
+            let mut row = wire::row(&row)?;
+            free.insert(row.id(0)?, row.integer(1)?);
+        }
+    }
+    Ok(free)
+}
+
+/// How many rows the next look reads, after one of so many; none where that one has read all there is.
+pub(crate) fn wider(width: usize, read: usize) -> Option<usize> {
+    let is_cut_off = read >= width && width < LOOK_MAX;
+    is_cut_off.then(|| width.saturating_mul(WIDER).min(LOOK_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_get_wider_until_all_is_read() {
+        assert_eq!(wider(10, 9), None);
+        assert_eq!(wider(10, 10), Some(80));
+        assert_eq!(wider(9_000, 9_000), Some(LOOK_MAX));
+        assert_eq!(wider(LOOK_MAX, LOOK_MAX), None);
+    }
+}

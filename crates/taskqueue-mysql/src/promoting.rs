@@ -1,0 +1,69 @@
+//! Promotion from end to end. What its statements are is `claim.rs`'s business.
+
+use sqlx::MySqlConnection;
+use taskqueue_core::{Shard, TaskId};
+use taskqueue_sql::Attempt;
+
+use crate::batch::Batch;
+use crate::claim::Standing;
+use crate::dialect::MysqlDialect;
+use crate::free::{self, wider};
+use crate::wire::{self, number};
+
+/// Statuses and types of tasks that wait for a time.
+type Kinds = Vec<(i64, String)>;
+
+/// Makes ready what is due and nobody else has locked, earliest first; answers how many.
+pub(crate) async fn promote(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    limit: usize,
+) -> Attempt<u64> {
+    let kinds = waiting(dialect, &mut *connection, shard).await?;
+    if kinds.is_empty() {
+        return Ok(0);
+    }
+    let mut width = limit;
+    let ready = loop {
+        let mut due = due(dialect, &mut *connection, shard, &kinds, width).await?;
+        let next = wider(width, due.len());
+        // What it has locked already is found again.
+        let free = free::lock(dialect, &mut *connection, shard, Standing::Due, &due, limit).await?;
+        match next.filter(|_| free.len() < limit) {
+            Some(next) => width = next,
+            None => {
+                due.retain(|id| free.contains_key(id));
+                due.truncate(limit);
+                break due;
+            }
+        }
+    };
+    dialect.each(connection, shard, &dialect.literal().promote, Batch::of_ready(&ready)).await
+}
+
+async fn waiting(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Kinds> {
+    let waiting = dialect.query(&dialect.literal().waiting).bind(shard.number());
+    let kind = |row| {
+        let mut row = wire::row(row)?;
+        Ok((row.integer(0)?, row.text(1)?))
+    };
+    dialect.rows(waiting, connection).await?.iter().map(kind).collect()
+}
+
+/// Due tasks, earliest first.
+async fn due(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    kinds: &Kinds,
+    limit: usize,
+) -> Attempt<Vec<TaskId>> {
+    let sql = dialect.literal().due(kinds.len());
+    let mut query = dialect.query(&sql);
+    for (status, task_type) in kinds {
+        query = query.bind(shard.number()).bind(*status).bind(task_type.clone()).bind(number(limit));
+    }
+    let query = query.bind(number(limit));
+    dialect.rows(query, connection).await?.iter().map(|row| wire::row(row)?.id(0)).collect()
+}

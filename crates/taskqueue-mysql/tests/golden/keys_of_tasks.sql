@@ -1,0 +1,1 @@
+SELECT k.id FROM tasks AS t FORCE INDEX (PRIMARY) STRAIGHT_JOIN tasks_keys AS k FORCE INDEX (PRIMARY) ON k.shard = t.shard AND k.type = t.type AND k.unique_key = t.unique_key AND k.id = t.id WHERE t.shard = ? AND t.id IN (?, ?) ORDER BY t.id

@@ -1,0 +1,185 @@
+//! What others have locked is passed over: it stands in the way of nothing else.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
+use taskqueue_mysql::{Claim, Cleanup, Enqueued, ErrorKind, MysqlQueue, NewTask, Queue, Reclaimed, TaskId};
+
+use crate::cases::on;
+use crate::support::{Database, Server};
+use crate::{claim, task, wait_until};
+
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A queue whose leases end at once, and whose transactions fail where they have to wait.
+async fn impatient(server: Server) -> (MysqlQueue, Database) {
+    with_reclaims(server, 5).await
+}
+
+async fn with_reclaims(server: Server, max_reclaims: u32) -> (MysqlQueue, Database) {
+    let database = server.database().await;
+    let mut config = database.config();
+    config.options.visibility_timeout = MOMENT;
+    config.options.max_reclaims = max_reclaims;
+    config.lock_wait_timeout = Duration::from_secs(1);
+    config.contention_retries_max = 0;
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    (queue, database)
+}
+
+/// A session that has locked these rows, until it ends.
+async fn locks(database: &Database, rows: &str) -> MySqlConnection {
+    let mut session = database.connect().await;
+    session
+        .execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION")
+        .await
+        .unwrap();
+    let locked = session.fetch_all(AssertSqlSafe(format!("{rows} FOR UPDATE"))).await.unwrap();
+    assert!(!locked.is_empty());
+    session
+}
+
+async fn locks_task(database: &Database, id: TaskId) -> MySqlConnection {
+    let id = id.as_uuid().simple();
+    locks(database, &format!("SELECT id FROM tasks WHERE shard = 0 AND id = UNHEX('{id}')")).await
+}
+
+fn tasks(count: usize) -> Vec<NewTask> {
+    (0..count).map(|_| task()).collect()
+}
+
+/// Takes back one task after the other, as leases end, until so many are.
+async fn reclaims(queue: &MysqlQueue, count: u64) {
+    let mut reclaimed = 0;
+    wait_until("they are taken back", async || {
+        let reclaims = queue.reclaim_stale(1).await.unwrap();
+        reclaimed += reclaims.released + reclaims.dead_lettered;
+        reclaimed >= count
+    })
+    .await;
+    assert_eq!(reclaimed, count);
+}
+
+async fn a_locked_task_keeps_no_other_from_being_taken_back(server: Server) {
+    let (queue, database) = impatient(server).await;
+    queue.enqueue_many(tasks(3)).await.unwrap();
+    let claims = claim(&queue, 3).await;
+    let locked = locks_task(&database, claims[0].task.id).await;
+
+    reclaims(&queue, 2).await;
+
+    assert_eq!(queue.stats().await.unwrap().running, 1);
+    locked.close().await.unwrap();
+    reclaims(&queue, 1).await;
+}
+
+async fn a_locked_task_keeps_no_other_from_becoming_ready(server: Server) {
+    let (queue, database) = impatient(server).await;
+    let delayed = tasks(3).into_iter().map(|task| task.delay(MOMENT));
+    let ids: Vec<TaskId> =
+        queue.enqueue_many(delayed.collect()).await.unwrap().into_iter().map(Enqueued::id).collect();
+    let locked = locks_task(&database, ids[0]).await;
+
+    let mut promoted = 0;
+    let mut promotes = async |count| {
+        wait_until("they are ready", async || {
+            promoted += queue.promote_due(1).await.unwrap();
+            promoted >= count
+        })
+        .await;
+    };
+    promotes(2).await;
+    let claims = claim(&queue, 3).await;
+    locked.close().await.unwrap();
+    promotes(3).await;
+
+    let ready: Vec<TaskId> = claims.iter().map(|claim| claim.task.id).collect();
+    assert_eq!(ready, ids[1..]);
+}
+
+/// One is over, the other one goes on.
+async fn what_is_known_of_claims_keeps_no_task_from_being_taken_back_while_it_is_locked(server: Server) {
+    let (queue, database) = impatient(server).await;
+    queue.enqueue_many(tasks(2)).await.unwrap();
+    let [over, live]: [Claim; 2] =
+        [claim(&queue, 1).await.pop().unwrap(), claim(&queue, 1).await.pop().unwrap()];
+    queue.heartbeat_many(&[live.lease], Some(Duration::from_secs(3_600))).await.unwrap();
+    queue.complete(over.lease).await.unwrap();
+    let locked = locks(&database, "SELECT token FROM tasks_leases").await;
+    queue.enqueue(task()).await.unwrap();
+    assert_eq!(claim(&queue, 1).await.len(), 1);
+
+    reclaims(&queue, 1).await;
+
+    locked.close().await.unwrap();
+    let mut other = database.connect().await;
+    wait_until("the claims that are over are forgotten", async || {
+        queue.reclaim_stale(1).await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM tasks_leases");
+        count.fetch_one(&mut other).await.unwrap() == 1
+    })
+    .await;
+}
+
+/// An enqueue in a transaction of the service's has found its key held.
+async fn a_key_that_is_locked_keeps_no_other_task_from_becoming_a_dead_letter(server: Server) {
+    let (queue, database) = with_reclaims(server, 0).await;
+    queue.enqueue_many(["k", "l"].map(|key| task().unique_key(key)).into()).await.unwrap();
+    assert_eq!(claim(&queue, 2).await.len(), 2);
+    let mut connection = database.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    let taken = queue.enqueue_in(&mut transaction, task().unique_key("k")).await.unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::DuplicateUnique);
+
+    let mut dead = 0;
+    let mut reclaims = async |count| {
+        wait_until("they are dead letters", async || {
+            dead += queue.reclaim_stale(10).await.unwrap().dead_lettered;
+            dead >= count
+        })
+        .await;
+    };
+    reclaims(1).await;
+    assert_eq!(queue.reclaim_stale(10).await.unwrap(), Reclaimed::default());
+    assert_eq!(queue.stats().await.unwrap().running, 1);
+    transaction.rollback().await.unwrap();
+    reclaims(2).await;
+
+    queue.enqueue_many(["k", "l"].map(|key| task().unique_key(key)).into()).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 2, "both keys were let go");
+}
+
+async fn a_locked_task_keeps_no_other_from_being_cleaned_up(server: Server) {
+    let (queue, database) = impatient(server).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(queue.enqueue(task()).await.unwrap());
+        queue.cancel(ids[ids.len() - 1]).await.unwrap();
+    }
+    let locked = locks_task(&database, ids[0]).await;
+    let oldest = Cleanup { older_than: Duration::ZERO, limit: 1 };
+
+    let mut removed = 0;
+    let mut cleans_up = async |count| {
+        wait_until("they are removed", async || {
+            removed += queue.cleanup(oldest).await.unwrap();
+            removed >= count
+        })
+        .await;
+    };
+    cleans_up(2).await;
+    assert_eq!(queue.stats().await.unwrap().cancelled, 1);
+    locked.close().await.unwrap();
+    cleans_up(3).await;
+
+    assert_eq!(queue.stats().await.unwrap().cancelled, 0);
+}
+
+on! {
+    a_locked_task_keeps_no_other_from_being_taken_back
+    a_locked_task_keeps_no_other_from_becoming_ready
+    what_is_known_of_claims_keeps_no_task_from_being_taken_back_while_it_is_locked
+    a_key_that_is_locked_keeps_no_other_task_from_becoming_a_dead_letter
+    a_locked_task_keeps_no_other_from_being_cleaned_up
+}
