@@ -42,6 +42,19 @@ pub(crate) struct Found<'c> {
     ended: Instant,
 }
 
+/// What was locked of several types.
+#[derive(Debug)]
+struct Taken {
+    /// The fields as they were.
+    tasks: Vec<Vec<Field>>,
+    /// The server's time.
+    now: i64,
+    /// How many there seemed to be.
+    heads: usize,
+    /// The types of which there were fewer.
+    short: Vec<TaskType>,
+}
+
 /// Where a search looks for tasks of one type.
 #[derive(Debug, Clone)]
 struct Start<'c> {
@@ -111,20 +124,68 @@ async fn find<'c>(
     starts: Vec<Start<'c>>,
 ) -> Attempt<Found<'c>> {
     let began = Instant::now();
-    let (heads, now) = heads(dialect, &mut *connection, shard, claiming.limit, &starts).await?;
+    let looked_for: Vec<&Start<'_>> = starts.iter().collect();
+    let mut taken = take_heads(dialect, &mut *connection, shard, claiming.limit, &looked_for).await?;
+    // The heads may be locked by others, and types that come after them were not looked at.
+    let is_cut_off = starts.len() > 1 && taken.heads == claiming.limit;
+    if starts.len() > 1 && !claiming.is_extra {
+        take_rest(dialect, connection, shard, claiming.limit, looked_for, &mut taken).await?;
+    }
+    let Taken { tasks, now, .. } = taken;
+    let places = places_of(&starts, &tasks);
+    let is_enough = tasks.len() == claiming.limit;
+    let is_cut_off = is_cut_off || is_enough;
+    Ok(Found { tasks, now, starts, places, is_enough, is_cut_off, began, ended: Instant::now() })
+}
+
+/// Where others hold a part of what was promised, takes as much of what comes next, in claim order: a claim that is no extra one
+/// answers nothing only where nothing is to be had. A type that brought less than it promised has no more that is free.
+async fn take_rest(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    limit: usize,
+    mut looked_for: Vec<&Start<'_>>,
+    taken: &mut Taken,
+) -> Attempt<()> {
+    let mut of_exhausted = Vec::new();
+    while !taken.short.is_empty() && of_exhausted.len() + taken.tasks.len() < limit {
+        let is_short = |name: &str| taken.short.iter().any(|task_type| task_type.as_str() == name);
+        looked_for.retain(|start| !is_short(start.task_type.as_str()));
+        of_exhausted.extend(taken.tasks.extract_if(.., |fields| is_short(type_of(fields))));
+        if looked_for.is_empty() {
+            break;
+        }
+        // What it has locked of the others is found again.
+        let rest = limit - of_exhausted.len();
+        let before = taken.now;
+        *taken = take_heads(dialect, &mut *connection, shard, rest, &looked_for).await?;
+        taken.now = taken.now.max(before);
+    }
+    taken.tasks.extend(of_exhausted);
+    Ok(())
+}
+
+/// Locks the first tasks of all these types together.
+async fn take_heads(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    limit: usize,
+    starts: &[&Start<'_>],
+) -> Attempt<Taken> {
+    let (heads, now) = heads(dialect, &mut *connection, shard, limit, starts).await?;
     let start_of = |(task_type, limit): &(TaskType, i64)| {
         let start = starts.iter().find(|start| start.task_type == task_type);
-        start.map(|start| (start, *limit))
+        start.map(|start| (*start, *limit))
     };
     let takes: Vec<_> = heads.iter().filter_map(start_of).collect();
     let tasks = take(dialect, connection, shard, &takes).await?;
-    let places = places_of(&starts, &tasks);
-    let is_enough = tasks.len() == claiming.limit;
-    // The heads may be locked by others, and types that come after them were not looked at.
-    let are_all_heads =
-        starts.len() > 1 && heads.iter().map(|(_, heads)| heads).sum::<i64>() == number(claiming.limit);
-    let is_cut_off = is_enough || are_all_heads;
-    Ok(Found { tasks, now, starts, places, is_enough, is_cut_off, began, ended: Instant::now() })
+    let heads_in_all = heads.iter().map(|(_, heads)| heads).sum::<i64>();
+    let brought = |name: &str| number(tasks.iter().filter(|fields| type_of(fields) == name).count());
+    let short = heads.into_iter().filter(|(task_type, heads)| brought(task_type.as_str()) < *heads);
+    let short = short.map(|(task_type, _)| task_type).collect();
+    Ok(Taken { tasks, now, heads: usize::try_from(heads_in_all).unwrap_or(0), short })
 }
 
 /// How many tasks of each type to claim, and the server's time at which that was found out.
@@ -133,12 +194,12 @@ async fn heads(
     connection: &mut MySqlConnection,
     shard: Shard,
     limit: usize,
-    starts: &[Start<'_>],
+    starts: &[&Start<'_>],
 ) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
     // Of one type alone it only matters whether there is any.
     let is_one = starts.len() == 1;
     let limit_of_type = if is_one { 1 } else { number(limit) };
-    let ranges = starts.iter().map(Start::ranges).max().unwrap_or(0);
+    let ranges = starts.iter().map(|start| start.ranges()).max().unwrap_or(0);
     let sql = dialect.literal().heads(starts.len(), ranges);
     let mut query = dialect.query(&sql);
     for start in starts {
@@ -174,7 +235,12 @@ async fn take(
     dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
 }
 
-/// The last places of each type. A task's type stands in its second field, its place in the last two.
+/// A task's type, which stands in its second field.
+fn type_of(fields: &[Field]) -> &str {
+    if let Some(Field::Text(name)) = fields.get(1) { name } else { "" }
+}
+
+/// The last places of each type. A task's place stands in its last two fields.
 fn places_of(starts: &[Start<'_>], tasks: &[Vec<Field>]) -> Places {
     let mut places = Places::new();
     for fields in tasks {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
-use taskqueue_mysql::{Claim, Cleanup, Enqueued, ErrorKind, MysqlQueue, NewTask, Queue, Reclaimed, TaskId};
+use taskqueue_mysql::{
+    Claim, ClaimRequest, Cleanup, Enqueued, ErrorKind, MysqlQueue, NewTask, Priority, Queue, Reclaimed,
+    TaskId, TaskType, WorkerId,
+};
 
 use crate::cases::on;
 use crate::support::{Database, Server};
@@ -47,6 +50,10 @@ async fn locks_task(database: &Database, id: TaskId) -> MySqlConnection {
 
 fn tasks(count: usize) -> Vec<NewTask> {
     (0..count).map(|_| task()).collect()
+}
+
+fn of_kind((name, priority): (&str, i32)) -> NewTask {
+    NewTask::raw(name, "{}").unwrap().priority(Priority(priority))
 }
 
 /// Takes back one task after the other, as leases end, until so many are.
@@ -176,10 +183,32 @@ async fn a_locked_task_keeps_no_other_from_being_cleaned_up(server: Server) {
     assert_eq!(queue.stats().await.unwrap().cancelled, 0);
 }
 
+/// What comes first, and seems to be all that is asked for, is locked.
+async fn a_claim_of_several_types_answers_what_comes_next_of_those_that_nobody_has_locked(server: Server) {
+    let (queue, database) = impatient(server).await;
+    let kinds = [("mail", 9), ("mail", 8), ("image", 7), ("fax", 6), ("image", 5), ("fax", 4), ("image", 3)];
+    queue.enqueue_many(kinds.map(of_kind).into()).await.unwrap();
+    let locked = locks(&database, "SELECT id FROM tasks WHERE type = 'mail' OR priority = 6").await;
+    let claimed = async |limit| {
+        let types = ["fax", "image", "mail"].map(|name| TaskType::new(name).unwrap());
+        let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), types, limit);
+        let claims = queue.dequeue_many(&request).await.unwrap();
+        claims.iter().map(|claim| claim.task.priority.0).collect::<Vec<_>>()
+    };
+
+    assert_eq!(claimed(1).await, [7]);
+    assert_eq!(claimed(3).await, [5, 4, 3]);
+    assert!(claimed(3).await.is_empty());
+    locked.close().await.unwrap();
+
+    wait_until("the others are free", async || claimed(3).await == [9, 8, 6]).await;
+}
+
 on! {
     a_locked_task_keeps_no_other_from_being_taken_back
     a_locked_task_keeps_no_other_from_becoming_ready
     what_is_known_of_claims_keeps_no_task_from_being_taken_back_while_it_is_locked
     a_key_that_is_locked_keeps_no_other_task_from_becoming_a_dead_letter
     a_locked_task_keeps_no_other_from_being_cleaned_up
+    a_claim_of_several_types_answers_what_comes_next_of_those_that_nobody_has_locked
 }
