@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sqlx::{Executor, MySqlConnection};
 use taskqueue_sql::{Attempt, InUse, within};
+use tokio::time::Instant;
 
-use crate::error::{failure, is_unfit};
+use crate::error::{failure, is_late, is_unfit};
 use crate::pool::DriverPool;
 
 /// How many connections are given up beyond those that were idle: nobody says which ones are new, and what others use
@@ -22,12 +23,14 @@ pub(crate) type Connections = taskqueue_sql::Connections<DriverPool>;
 pub(crate) struct Transaction {
     connection: InUse<DriverPool>,
     statement_timeout: Duration,
+    began: Instant,
 }
 
 impl Transaction {
     /// Begins one. What was idle may have been cut off, or its server made read-only, since it was last used: such a
     /// connection is closed and the next one is taken, until there were more than had been idle. Nothing has been done by
-    /// then, so that this repeats nothing.
+    /// then, so that this repeats nothing. A server that does not answer ends it: the call would wait as long for each of the
+    /// others.
     pub(crate) async fn begin(
         connections: &Connections,
         begin: &'static str,
@@ -39,10 +42,12 @@ impl Transaction {
         let mut left = pool.num_idle().min(idle_max) + connections.kept() + SPARE;
         loop {
             let connection = connections.acquire().await.map_err(failure)?;
-            let mut transaction = Self { connection, statement_timeout };
+            let mut transaction = Self { connection, statement_timeout, began: Instant::now() };
             match transaction.say(begin).await {
                 Ok(()) => return Ok(transaction),
-                Err(error) if left == 0 || !is_unfit(&error) => return Err(failure(error)),
+                Err(error) if left == 0 || is_late(&error) || !is_unfit(&error) => {
+                    return Err(failure(error));
+                }
                 Err(_) => left -= 1,
             }
         }
@@ -65,9 +70,11 @@ impl Transaction {
     }
 
     /// Ends without a trace; also after a lock wait timeout, which by itself undoes its statement and keeps the
-    /// transaction's locks.
+    /// transaction's locks. What has taken as long as one statement may is closed instead, which ends it as well: its last
+    /// statement may be without an answer, and a ROLLBACK would wait behind that for as long again.
     pub(crate) async fn rollback(mut self) {
-        if self.say("ROLLBACK").await.is_ok() {
+        let may_be_late = self.began.elapsed() >= self.statement_timeout;
+        if !may_be_late && self.say("ROLLBACK").await.is_ok() {
             self.connection.done();
         }
     }

@@ -283,6 +283,26 @@ async fn a_network_that_swallows_packets_is_an_error_in_time(server: Server) {
     bed.queue.enqueue(task()).await.unwrap();
 }
 
+/// Neither for each idle connection, nor once more to roll back.
+async fn a_silent_server_is_waited_for_once(server: Server) {
+    let patience = Duration::from_secs(3);
+    let bed = bed_with(server, |config| {
+        config.lock_wait_timeout = Duration::from_secs(1);
+        config.statement_timeout = patience;
+    })
+    .await;
+    for rule in [Rule::Swallow, Rule::SwallowFrom("INSERT INTO")] {
+        warm_up(&bed.queue, 5).await;
+        bed.proxy.rule(rule);
+
+        let enqueue = tokio::time::timeout(2 * patience, bed.queue.enqueue(regional()));
+
+        assert_repeatable(&enqueue.await.expect("it waits for one statement").unwrap_err());
+        bed.proxy.rule(Rule::Pass);
+    }
+    bed.queue.enqueue(task()).await.unwrap();
+}
+
 async fn a_call_whose_connection_is_killed_can_be_repeated(server: Server) {
     let bed = bed(server).await;
     let id = bed.queue.enqueue(task()).await.unwrap();
@@ -370,6 +390,7 @@ on! {
     a_server_that_is_gone_is_an_error_that_passes
     a_call_outlasts_a_server_that_comes_back_in_time
     a_network_that_swallows_packets_is_an_error_in_time
+    a_silent_server_is_waited_for_once
     a_call_whose_connection_is_killed_can_be_repeated
     connections_to_a_server_that_became_read_only_are_replaced
     a_server_that_stays_read_only_is_an_error_that_passes

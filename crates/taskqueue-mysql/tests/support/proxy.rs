@@ -24,6 +24,8 @@ pub(crate) enum Rule {
     CutAnswerOf(&'static str),
     /// All are swallowed.
     Swallow,
+    /// All are swallowed from the next one with this text on.
+    SwallowFrom(&'static str),
     /// Writing transactions, and inserts when they are prepared, on connections with a lower number are refused as a
     /// read-only server does.
     ReadOnlyBelow(usize),
@@ -143,7 +145,7 @@ impl State {
                 *left -= 1;
                 return Fate::Pass;
             }
-            Rule::CutAnswerOf(text) if !has(text) => return Fate::Pass,
+            Rule::CutAnswerOf(text) | Rule::SwallowFrom(text) if !has(text) => return Fate::Pass,
             Rule::ReadOnlyBelow(below) if number >= *below || !WRITES.iter().any(|write| has(write)) => {
                 return Fate::Pass;
             }
@@ -153,7 +155,10 @@ impl State {
         self.fired += 1;
         match self.rule {
             Rule::Pass => Fate::Pass,
-            Rule::Swallow => Fate::Swallow,
+            Rule::Swallow | Rule::SwallowFrom(_) => {
+                self.rule = Rule::Swallow;
+                Fate::Swallow
+            }
             Rule::ReadOnlyBelow(_) => Fate::Refuse,
             Rule::CutBefore(_) => {
                 self.rule = Rule::Pass;
