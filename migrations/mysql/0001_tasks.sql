@@ -2,7 +2,7 @@
 --
 -- DDL commits by itself here, so each statement can be repeated after a migration that was cut short; the indexes are
 -- inline because MySQL has no CREATE INDEX IF NOT EXISTS. No column has the server's default collation, which ignores
--- case; unique_key is bytes, because the collations that both engines have ignore trailing blanks.
+-- case; region and unique_key are bytes, because the collations that both engines have ignore trailing blanks.
 --
 -- queue_rank is -priority of a ready task, else 0; queue_at is when the task became ready, is due, was claimed, became a
 -- dead letter or was cancelled. listed is the status that the index has: a completed task stays among the running ones, where
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS {table} (
     updated_at    datetime(6)  NOT NULL DEFAULT (created_at),
     worker_id     varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL
                   DEFAULT X'00000000000000000000000000000000000000000000000000000000000000000000000000000000',
-    region        varchar(50)  CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+    region        varbinary(200) NULL,
     unique_key    varbinary(200) NULL,
     metadata      longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
     last_error    longtext     CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,

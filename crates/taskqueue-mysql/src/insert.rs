@@ -176,7 +176,7 @@ fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Attempt<Inserts<'
         .bind(number(*place))
         .bind(i64::from(task.max_retries))
         .bind(task.unique_key.as_deref().map(str::as_bytes))
-        .bind(task.region.as_deref())
+        .bind(task.region.as_deref().map(str::as_bytes))
         .bind(stored_metadata(&task.metadata))
         .bind(task.payload.as_str()))
 }
