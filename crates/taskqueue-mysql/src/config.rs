@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sqlx::MySqlPool;
 use sqlx::mysql::MySqlConnectOptions;
+use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::Options;
 use taskqueue_sql::cursor::Scanning;
@@ -25,8 +26,8 @@ pub struct MysqlConfig {
     /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
     /// claim and settle at the same time.
     pub connections_max: u32,
-    /// How long a call waits for a connection before it fails as `Unavailable`; unused when the queue is given a
-    /// pool. Default 30 s.
+    /// How long a call waits for a connection before it fails as `Unavailable`, at most
+    /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); unused when the queue is given a pool. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long a statement waits for a row lock before its transaction is rolled back and repeated, in whole seconds,
     /// at least 1; unused when the queue is given a pool. Default 5 s (the server's own default is 50 s).
@@ -130,6 +131,10 @@ impl MysqlConfig {
             let message = format!("connections_max {} is below 2", self.connections_max);
             return Err(Error::invalid_input("configure", message));
         }
+        if self.acquire_timeout > DURATION_MAX {
+            let message = format!("acquire_timeout {:?} is above {DURATION_MAX:?}", self.acquire_timeout);
+            return Err(Error::invalid_input("configure", message));
+        }
         if self.lock_wait_timeout < Duration::from_secs(1) {
             let message = format!("lock_wait_timeout {:?} is below 1s", self.lock_wait_timeout);
             return Err(Error::invalid_input("configure", message));
@@ -212,6 +217,8 @@ mod tests {
         assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
         let too_short = MysqlConfig { lock_wait_timeout: Duration::from_millis(10), ..config() };
         assert!(too_short.validate().expect_err("10ms").to_string().contains("lock_wait_timeout"));
+        let endless = MysqlConfig { acquire_timeout: Duration::MAX, ..config() };
+        assert!(endless.validate().expect_err("for ever").to_string().contains("acquire_timeout"));
         let none_at_all = MysqlConfig { shards: Some(0), ..config() };
         assert!(none_at_all.validate().expect_err("0").to_string().contains("shards"));
         let impatient = MysqlConfig { statement_timeout: Duration::from_secs(5), ..config() };
