@@ -90,7 +90,8 @@ impl MysqlConfig {
     }
 
     /// A queue that shares the service's pool. The pool's sessions keep their settings; the queue's transactions ask
-    /// for READ COMMITTED themselves. On Vitess they cannot: there the pool's sessions must be READ COMMITTED.
+    /// for READ COMMITTED themselves. On Vitess they cannot: there the pool's sessions must be READ COMMITTED. Closing the
+    /// queue leaves the pool open; calls under way run to their end.
     pub fn pool(pool: MySqlPool) -> Self {
         Self::from(Source::Pool(pool))
     }

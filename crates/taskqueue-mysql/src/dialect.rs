@@ -40,7 +40,8 @@ pub(crate) struct MysqlDialect {
     sharding: Sharding,
     engine: Engine,
     unsettled: Unsettled,
-    inserts_at_once: bool,
+    /// Whether nobody else uses the pool.
+    owns_pool: bool,
     statement_timeout: Duration,
     contention_retries_max: u32,
 }
@@ -61,7 +62,7 @@ impl MysqlDialect {
             sharding,
             unsettled: Unsettled::default(),
             engine,
-            inserts_at_once: engine != Engine::Vitess && matches!(config.source, Source::Url(_)),
+            owns_pool: matches!(config.source, Source::Url(_)),
             statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
         }
@@ -199,7 +200,8 @@ impl Dialect for MysqlDialect {
     /// Only where no connection can have a transaction open, in which they would be lost: a pool of the caller's may. On
     /// Vitess the session's settings are not known.
     async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
-        Ok(self.inserts_at_once && insert::insert_all(self, shard, tasks).await?)
+        let is_possible = self.owns_pool && self.engine != Engine::Vitess;
+        Ok(is_possible && insert::insert_all(self, shard, tasks).await?)
     }
 
     async fn insert(
@@ -347,9 +349,12 @@ impl Dialect for MysqlDialect {
         self.connections.open_ahead(async |connection| connection.done()).await;
     }
 
+    /// A pool of the service's stays open, with all its connections.
     async fn close(&self) {
         self.connections.keep_none();
-        self.connections.pool().0.close().await;
+        if self.owns_pool {
+            self.connections.pool().0.close().await;
+        }
     }
 }
 

@@ -110,7 +110,8 @@ impl MysqlQueue {
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
-    /// gives back to it and rolls back what dropped futures left open: a round trip more for each.
+    /// gives back to it and rolls back what dropped futures left open: a round trip more for each. Closing the queue closes
+    /// its own pool, and leaves one open that it was given.
     pub fn pool(&self) -> &MySqlPool {
         &self.sql.dialect().connections().lend().0
     }

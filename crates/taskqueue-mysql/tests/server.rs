@@ -191,6 +191,21 @@ async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues(serve
     assert_eq!(count, 1, "{id} is committed");
 }
 
+async fn a_closed_queue_leaves_the_callers_pool_open(server: Server) {
+    let (_queue, database) = fresh(server).await;
+    let pool = MySqlPoolOptions::new().max_connections(2).connect(&database.url()).await.unwrap();
+    let queue = MysqlQueue::with_config(MysqlConfig::pool(pool.clone())).await.unwrap();
+    queue.enqueue(task()).await.unwrap();
+
+    queue.close().await;
+
+    assert_eq!(queue.enqueue(task()).await.unwrap_err().kind(), ErrorKind::QueueClosed);
+    let all = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+    drop(all);
+    let other = MysqlQueue::with_config(MysqlConfig::pool(pool)).await.unwrap();
+    assert_eq!(other.stats().await.unwrap().pending, 1);
+}
+
 /// Counts the open transactions of the present database. MySQL's `innodb_trx` cannot be read while another session's
 /// statement has bytes in it.
 fn open_transactions(engine: &str) -> &'static str {
@@ -349,6 +364,7 @@ on! {
     a_schema_of_a_newer_program_is_refused
     the_settings_for_vitess_do
     a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues
+    a_closed_queue_leaves_the_callers_pool_open
     dropped_futures_leave_no_transaction_open
     transactions_that_others_were_in_the_way_of_are_repeated_and_counted
     a_server_that_cannot_serve_now_is_an_error_that_passes
