@@ -2,6 +2,7 @@
 //! the statements are is `claim.rs`'s business.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -39,7 +40,7 @@ pub(crate) struct MysqlDialect {
     cursors: Cursors,
     sharding: Sharding,
     engine: Engine,
-    unsettled: Unsettled,
+    unsettled: Arc<Unsettled>,
     /// Whether nobody else uses the pool.
     owns_pool: bool,
     statement_timeout: Duration,
@@ -52,6 +53,7 @@ impl MysqlDialect {
         engine: Engine,
         config: &MysqlConfig,
         sharding: Sharding,
+        unsettled: Arc<Unsettled>,
     ) -> Self {
         Self {
             connections,
@@ -60,7 +62,7 @@ impl MysqlDialect {
             literal: Literal::new(&config.options.table, &config.now_sql),
             cursors: Cursors::new(config.scanning),
             sharding,
-            unsettled: Unsettled::default(),
+            unsettled,
             engine,
             owns_pool: matches!(config.source, Source::Url(_)),
             statement_timeout: config.statement_timeout,

@@ -45,7 +45,7 @@ pub use taskqueue_core::*;
 #[doc(hidden)]
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
-use taskqueue_sql::{Dialect, Sharding, SqlQueue, comes_from_queue, delegate_queue, kept_of};
+use taskqueue_sql::{Dialect, Sharding, SqlQueue, Unsettled, comes_from_queue, delegate_queue, kept_of};
 
 pub use config::MysqlConfig;
 use config::Source;
@@ -77,16 +77,21 @@ impl MysqlQueue {
     /// As [`connect`](Self::connect), and `InvalidInput` naming a setting.
     pub async fn with_config(config: MysqlConfig) -> Result<Self> {
         config.validate()?;
+        let unsettled = Arc::<Unsettled>::default();
         let (connections, server) = match &config.source {
             Source::Pool(pool) => {
                 let connections =
                     Connections::new(DriverPool(pool.clone()), 0, Arc::default(), config.statement_timeout);
                 (connections, ask(pool, &config).await?)
             }
-            Source::Url(url) => open(&config, url).await?,
+            Source::Url(url) => open(&config, url, Arc::clone(&unsettled)).await?,
         };
+        // A proxy of Vitess keeps its connections when a server takes over from another.
+        let is_told = matches!(config.source, Source::Url(_)) && server.engine != Engine::Vitess;
+        let unsettled = if is_told { unsettled } else { Arc::new(Unsettled::doubted()) };
         let sharding = Sharding::new(config.shards()?);
-        Ok(Self { sql: SqlQueue::new(MysqlDialect::new(connections, server.engine, &config, sharding)) })
+        let dialect = MysqlDialect::new(connections, server.engine, &config, sharding, unsettled);
+        Ok(Self { sql: SqlQueue::new(dialect) })
     }
 
     /// Brings the schema up to date. Idempotent; several processes may do it at once. A new table gets the shards that
@@ -149,7 +154,11 @@ delegate_queue!(MysqlQueue);
 /// Asks the server what it is, by a connection that asks nothing of it that one of the engines refuses; then opens the
 /// pool. A connection that the service may have left inside a transaction is rolled back before it is lent again; the
 /// queue's own calls close theirs.
-async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(Connections, Server)> {
+async fn open(
+    config: &MysqlConfig,
+    url: &MySqlConnectOptions,
+    unsettled: Arc<Unsettled>,
+) -> Result<(Connections, Server)> {
     let plain = url.clone().pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let asking = MySqlPoolOptions::new().max_connections(1).acquire_timeout(config.acquire_timeout);
     let asking = asking.connect_with(plain.clone()).await.map_err(unreachable)?;
@@ -164,6 +173,7 @@ async fn open(config: &MysqlConfig, url: &MySqlConnectOptions) -> Result<(Connec
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
+            unsettled.connected();
             let session = session.clone();
             Box::pin(async move {
                 for setting in session {

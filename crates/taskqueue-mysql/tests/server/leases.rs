@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::Connection;
+use sqlx::{AssertSqlSafe, Connection, MySqlPool};
 use taskqueue_mysql::{
     ClaimRequest, Lease, MysqlConfig, MysqlQueue, Outcome, Queue, Retry, Settlement, TaskType, WorkerId,
 };
@@ -65,6 +65,33 @@ async fn a_claim_stays_among_the_leases_while_one_of_its_tasks_runs(server: Serv
     assert!(tokens(&database).await.contains(&leases[0].token.get()));
 }
 
+/// Ends every other session in the database, as those to a server end that another one takes over from.
+async fn end_sessions(database: &Database) {
+    let mut beside = database.connect().await;
+    let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+    for id in sqlx::query_scalar::<_, i64>(others).fetch_all(&mut beside).await.unwrap() {
+        // It may have ended by itself.
+        drop(sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}"))).execute(&mut beside).await);
+    }
+}
+
+async fn a_claim_stays_among_the_leases_when_its_settle_may_be_forgotten(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let on_its_own_pool = claim(&queue, 1).await;
+    settle(&queue, &on_its_own_pool, Outcome::done()).await;
+    end_sessions(&database).await;
+    complete_another(&queue).await;
+    let pool = MySqlPool::connect(&database.url()).await.unwrap();
+    let queue = MysqlQueue::with_config(MysqlConfig::pool(pool)).await.unwrap();
+    let on_the_services_pool = claim(&queue, 1).await;
+    settle(&queue, &on_the_services_pool, Outcome::done()).await;
+    complete_another(&queue).await;
+
+    let tokens = tokens(&database).await;
+    assert!(tokens.contains(&on_its_own_pool[0].token.get()), "a server took over");
+    assert!(tokens.contains(&on_the_services_pool[0].token.get()), "nobody tells whether one did");
+}
+
 async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases(server: Server) {
     let (queue, database) = fresh(server).await;
     let leases = claim(&queue, 1).await;
@@ -124,6 +151,7 @@ async fn a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten(server: 
 on! {
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
     a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
+    a_claim_stays_among_the_leases_when_its_settle_may_be_forgotten
     a_claim_whose_settle_the_caller_undoes_stays_among_the_leases
     a_callers_transaction_keeps_no_claim_and_no_completion_waiting
     a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten
