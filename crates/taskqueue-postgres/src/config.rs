@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
 
@@ -46,7 +47,8 @@ pub struct PostgresConfig {
     /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
     /// claim and settle at the same time.
     pub connections_max: u32,
-    /// How long a call waits for a connection before it fails as `Unavailable`; a pool that
+    /// How long a call waits for a connection before it fails as `Unavailable`, at most
+    /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); a pool that
     /// the queue is given has its own, but not for finding out what the server is. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is closed and the call fails as
@@ -189,6 +191,10 @@ impl PostgresConfig {
             let message = format!("connections_max {} is below 2", self.connections_max);
             return Err(Error::invalid_input("configure", message));
         }
+        if self.acquire_timeout > DURATION_MAX {
+            let message = format!("acquire_timeout {:?} is above {DURATION_MAX:?}", self.acquire_timeout);
+            return Err(Error::invalid_input("configure", message));
+        }
         if self.statement_timeout.is_zero() {
             return Err(Error::invalid_input("configure", "statement_timeout is zero"));
         }
@@ -236,6 +242,8 @@ mod tests {
         assert!(too_few.validate().expect_err("1").to_string().contains("connections_max"));
         let too_many = PostgresConfig { shards: Some(1_025), ..config() };
         assert!(too_many.validate().expect_err("1025").to_string().contains("shards"));
+        let endless = PostgresConfig { acquire_timeout: Duration::MAX, ..config() };
+        assert!(endless.validate().expect_err("for ever").to_string().contains("acquire_timeout"));
         let impatient = PostgresConfig { statement_timeout: Duration::ZERO, ..config() };
         assert!(impatient.validate().expect_err("0").to_string().contains("statement_timeout"));
         config().validate().expect("the defaults are in range");

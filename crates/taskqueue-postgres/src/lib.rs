@@ -41,7 +41,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgConnection, PgPool};
-use taskqueue_core::clock::DURATION_MAX;
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
@@ -209,7 +208,7 @@ async fn open(
     let reads_committed = config.prepared_statements;
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
-        .acquire_timeout(config.acquire_timeout.min(DURATION_MAX))
+        .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             unsettled.connected();
