@@ -13,9 +13,9 @@ pub const JITTER_DEFAULT: f64 = 0.2;
 
 type CustomFn = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
 
-/// How long a task waits after its failed attempt number n. The delay is never over the cap; without jitter it
-/// never falls from one attempt to the next (custom functions excepted), and never over [`DURATION_MAX`]. Jitter shortens a delay by a random
-/// part of up to `jitter`, so that tasks that failed together do not come back together.
+/// How long a task waits after its failed attempt number n. The delay is never over the cap, nor over [`DURATION_MAX`];
+/// without jitter it never falls from one attempt to the next (custom functions excepted). Jitter shortens a delay by a
+/// random part of up to `jitter`, so that tasks that failed together do not come back together.
 #[derive(Clone)]
 pub struct RetryPolicy {
     curve: Curve,

@@ -17,6 +17,7 @@
 //! S3 has no way to change the class of a version in place. In a bucket with versions a transition therefore makes a
 //! new version of the current object and deletes the one that it came from; a noncurrent version cannot be moved, and
 //! its task fails for good. Copies keep the content, its type, metadata and tags, and not an ACL of the object's own.
+//! Of an object that is larger than one copy may be, the tags are read apart (`s3:GetObjectTagging`); where that is denied the copy fails.
 //!
 //! **A second run** of the same task finds the work done and changes nothing: what is absent is deleted, what is in the
 //! class already stays. Where the first died between the copy and the deletion of the version that it came from, that

@@ -90,6 +90,12 @@ impl MysqlDialect {
         &self.cursors
     }
 
+    /// Whether the dialect is told of each new connection, and so of a server that took over from another. A proxy of Vitess
+    /// keeps its connections then.
+    pub(crate) fn is_told_of_connections(&self) -> bool {
+        self.owns_pool && self.engine != Engine::Vitess
+    }
+
     pub(crate) fn unsettled(&self) -> &Unsettled {
         &self.unsettled
     }

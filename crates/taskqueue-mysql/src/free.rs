@@ -7,17 +7,12 @@
 use std::collections::HashMap;
 
 use sqlx::MySqlConnection;
-use taskqueue_core::{BATCH_MAX, Shard, TaskId};
+use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::Attempt;
 
 use crate::claim::{LIST_MAX, Standing, padded};
 use crate::dialect::MysqlDialect;
 use crate::wire::{self, bind_ids};
-
-/// The most rows that one look reads, as many as the largest batch. Vitess answers with no more.
-const LOOK_MAX: usize = BATCH_MAX;
-/// How many times as many rows the next look reads. What is locked comes first for as long as it is locked.
-const WIDER: usize = 8;
 
 /// Locks these tasks, as far as they stand so and nobody else has locked them, the first ones first, until there are `limit` or
 /// some more; answers them in no order, each with its lease token.
@@ -43,23 +38,4 @@ pub(crate) async fn lock(
         }
     }
     Ok(free)
-}
-
-/// How many rows the next look reads, after one of so many; none where that one has read all there is.
-pub(crate) fn wider(width: usize, read: usize) -> Option<usize> {
-    let is_cut_off = read >= width && width < LOOK_MAX;
-    is_cut_off.then(|| width.saturating_mul(WIDER).min(LOOK_MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn looks_get_wider_until_all_is_read() {
-        assert_eq!(wider(10, 9), None);
-        assert_eq!(wider(10, 10), Some(80));
-        assert_eq!(wider(9_000, 9_000), Some(LOOK_MAX));
-        assert_eq!(wider(LOOK_MAX, LOOK_MAX), None);
-    }
 }

@@ -52,6 +52,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("forget", literal.leases.forget(Engine::Mysql, Shard::FIRST, &[7, 8])),
         ("forget_on_vitess", literal.leases.forget(Engine::Vitess, Shard::FIRST, &[7, 8])),
         ("free_claims", literal.leases.free(2)),
+        ("held_claims", literal.leases.held(2)),
         ("check_sooner", literal.leases.check_sooner(2)),
         ("check_later", literal.leases.check_later(2)),
         ("running_page", leases::page(&table, &TaskFilter::default())),

@@ -69,6 +69,17 @@ impl Leases {
         )
     }
 
+    /// The shard, the tokens, the shard. Those of these claims under which a task runs.
+    pub(crate) fn held(&self, tokens: usize) -> String {
+        let Self { table, .. } = self;
+        format!(
+            "SELECT DISTINCT l.token FROM {table}_leases AS l FORCE INDEX (PRIMARY) STRAIGHT_JOIN {} \
+             WHERE l.token IN ({}) AND l.shard = ?",
+            running(table),
+            marks(tokens)
+        )
+    }
+
     /// The visibility timeout in us, the tokens, the shard, the visibility timeout again. A heartbeat may shorten a lease: then
     /// its claim is checked sooner. A usual one finds nothing to bring forward.
     pub(crate) fn check_sooner(&self, tokens: usize) -> String {

@@ -86,9 +86,6 @@ impl MysqlQueue {
             }
             Source::Url(url) => open(&config, url, Arc::clone(&unsettled)).await?,
         };
-        // A proxy of Vitess keeps its connections when a server takes over from another.
-        let is_told = matches!(config.source, Source::Url(_)) && server.engine != Engine::Vitess;
-        let unsettled = if is_told { unsettled } else { Arc::new(Unsettled::doubted()) };
         let sharding = Sharding::new(config.shards()?);
         let dialect = MysqlDialect::new(connections, server.engine, &config, sharding, unsettled);
         Ok(Self { sql: SqlQueue::new(dialect) })

@@ -2,12 +2,12 @@
 
 use sqlx::MySqlConnection;
 use taskqueue_core::{Shard, TaskId};
-use taskqueue_sql::Attempt;
+use taskqueue_sql::{Attempt, wider};
 
 use crate::batch::Batch;
 use crate::claim::Standing;
 use crate::dialect::MysqlDialect;
-use crate::free::{self, wider};
+use crate::free;
 use crate::wire::{self, number};
 
 /// Statuses and types of tasks that wait for a time.
@@ -27,10 +27,9 @@ pub(crate) async fn promote(
     let mut width = limit;
     let ready = loop {
         let mut due = due(dialect, &mut *connection, shard, &kinds, width).await?;
-        let next = wider(width, due.len());
         // What it has locked already is found again.
         let free = free::lock(dialect, &mut *connection, shard, Standing::Due, &due, limit).await?;
-        match next.filter(|_| free.len() < limit) {
+        match wider(width, due.len(), limit.saturating_sub(free.len())) {
             Some(next) => width = next,
             None => {
                 due.retain(|id| free.contains_key(id));

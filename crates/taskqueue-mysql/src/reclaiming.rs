@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use sqlx::MySqlConnection;
 use sqlx::mysql::MySqlRow;
 use taskqueue_core::{Shard, State, TaskId};
-use taskqueue_sql::{Attempt, Reclaiming, Row};
+use taskqueue_sql::{Attempt, Reclaiming, Row, wider};
 
 use crate::batch::Batch;
 use crate::claim::{LIST_MAX, Standing, padded};
 use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
-use crate::free::{self, wider};
+use crate::free;
 use crate::keys;
 use crate::wire::{self, bind_tokens, number};
 
@@ -138,11 +138,10 @@ async fn free(
         let query = query.bind(shard.number()).bind(shard.number()).bind(number(width));
         let rows = dialect.rows(query, &mut *connection).await?;
         let mut ended = rows.iter().map(ended_task).collect::<Attempt<Vec<_>>>()?;
-        let next = wider(width, ended.len());
         let ids: Vec<TaskId> = ended.iter().map(|(id, ..)| *id).collect();
         // What it has locked already is found again.
         let free = free::lock(dialect, &mut *connection, shard, Standing::Ended, &ids, limit).await?;
-        match next.filter(|_| free.len() < limit) {
+        match wider(width, ended.len(), limit.saturating_sub(free.len())) {
             Some(next) => width = next,
             None => {
                 ended.retain(|(id, token, _)| free.get(id) == Some(token));

@@ -139,7 +139,8 @@ async fn find<'c>(
 }
 
 /// Where others hold a part of what was promised, takes as much of what comes next, in claim order: a claim that is no extra one
-/// answers nothing only where nothing is to be had. A type that brought less than it promised has no more that is free.
+/// answers nothing only where nothing is to be had. A type that brought less than it promised has no more that is free; and where
+/// less was promised than asked for, that was all there is.
 async fn take_rest(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
@@ -148,8 +149,8 @@ async fn take_rest(
     mut looked_for: Vec<&Start<'_>>,
     taken: &mut Taken,
 ) -> Attempt<()> {
-    let mut of_exhausted = Vec::new();
-    while !taken.short.is_empty() && of_exhausted.len() + taken.tasks.len() < limit {
+    let (mut of_exhausted, mut asked) = (Vec::new(), limit);
+    while taken.heads == asked && !taken.short.is_empty() {
         let is_short = |name: &str| taken.short.iter().any(|task_type| task_type.as_str() == name);
         looked_for.retain(|start| !is_short(start.task_type.as_str()));
         of_exhausted.extend(taken.tasks.extract_if(.., |fields| is_short(type_of(fields))));
@@ -157,9 +158,9 @@ async fn take_rest(
             break;
         }
         // What it has locked of the others is found again.
-        let rest = limit - of_exhausted.len();
+        asked = limit - of_exhausted.len();
         let before = taken.now;
-        *taken = take_heads(dialect, &mut *connection, shard, rest, &looked_for).await?;
+        *taken = take_heads(dialect, &mut *connection, shard, asked, &looked_for).await?;
         taken.now = taken.now.max(before);
     }
     taken.tasks.extend(of_exhausted);

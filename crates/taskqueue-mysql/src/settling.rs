@@ -31,7 +31,7 @@ pub(crate) async fn settle(
     let has_keys = !dialect.unsettled().are_without_keys(tokens);
     let claims = claims_alone(dialect.engine(), decisions);
     let is_marked = claims.is_some() && (decisions.len() > 1 || has_keys);
-    let settled = dialect.unsettled().take_settled(shard, owner);
+    let settled = settled(dialect, &mut *connection, shard, owner).await?;
     let now = begin(dialect, &mut *connection, shard, &settled, is_marked).await?;
     let completed = match &claims {
         Some(claims) => complete_all(dialect, &mut *connection, shard, now, claims, has_keys).await?,
@@ -54,6 +54,31 @@ pub(crate) async fn settle(
     let busy_us = |lease: &Lease| (now - lease.claimed_at.timestamp_micros()).max(0);
     let answer = |Decision { lease, .. }: &Decision| Applied { id: lease.task_id, busy_us: busy_us(lease) };
     Ok(applied.into_iter().map(answer).collect())
+}
+
+/// The tokens of claims that are to be forgotten. Where a server may have taken over that does not know of their settles, those
+/// under which a task runs are left out.
+async fn settled(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    owner: Owner,
+) -> Attempt<Vec<i64>> {
+    let mut settled = dialect.unsettled().take_settled(shard, owner);
+    if dialect.is_told_of_connections() {
+        return Ok(settled);
+    }
+    let mut held = HashSet::new();
+    for tokens in settled.chunks(LIST_MAX) {
+        let tokens = padded(tokens);
+        let sql = dialect.literal().leases.held(tokens.len());
+        let query = bind_tokens(dialect.query(&sql).bind(shard.number()), tokens).bind(shard.number());
+        for row in dialect.rows(query, &mut *connection).await? {
+            held.insert(wire::row(&row)?.integer(0)?);
+        }
+    }
+    settled.retain(|token| !held.contains(token));
+    Ok(settled)
 }
 
 /// Those whose lease is live. Their tasks are locked.

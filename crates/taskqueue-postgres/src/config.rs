@@ -126,7 +126,7 @@ impl PostgresConfig {
 
     /// A queue that shares the service's pool. Its own hooks and settings stay as they are: futures of `begin` that
     /// the service drops can leave a transaction open in it, which an `after_release` hook that closes or rolls back
-    /// such connections prevents. The queue's own calls leave none.
+    /// such connections prevents. The queue's own calls leave none. Closing the queue leaves the pool open.
     pub fn pool(pool: PgPool) -> Self {
         Self::from(Source::Pool(pool))
     }

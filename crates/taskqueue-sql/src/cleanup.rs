@@ -4,18 +4,13 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use taskqueue_core::{BATCH_MAX, Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp};
+use taskqueue_core::{Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp};
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
 use crate::round::{Round, Turns};
 use crate::statements::LIST_MAX;
-use crate::{Attempt, Dialect, Now, Owner, Row};
-
-/// The most finished tasks that one look reads, as many as the largest batch.
-const LOOK_MAX: usize = BATCH_MAX;
-/// How many times as many tasks the next look reads. What is locked comes first for as long as it is locked.
-const WIDER: usize = 8;
+use crate::{Attempt, Dialect, Now, Owner, Row, wider};
 
 /// Removes finished tasks of one shard.
 pub(crate) struct CleanUp {
@@ -80,15 +75,15 @@ async fn locked<D: Dialect>(
         let mut found = finished(dialect, connection, now, shard, &wide).await?;
         found.sort_by_key(|finished| (finished.completed_at, finished.id));
         found.truncate(wide.limit);
-        let is_all = found.len() < wide.limit || wide.limit >= LOOK_MAX;
         let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
         let free = dialect.lock_finished(connection, shard, &ids, cleanup.limit).await?;
-        if is_all || free.len() >= cleanup.limit {
+        let missing = cleanup.limit.saturating_sub(free.len());
+        let Some(limit) = wider(wide.limit, found.len(), missing) else {
             found.retain(|finished| free.contains(&finished.id));
             found.truncate(cleanup.limit);
             return Ok(found);
-        }
-        wide.limit = wide.limit.saturating_mul(WIDER).min(LOOK_MAX);
+        };
+        wide.limit = limit;
     }
 }
 

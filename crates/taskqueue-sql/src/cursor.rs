@@ -33,7 +33,7 @@ pub struct Scanning {
 }
 
 impl Default for Scanning {
-    /// Full scans take a twentieth of the time at most.
+    /// Full scans take a twentieth of the time at most, those of up to three seconds.
     fn default() -> Self {
         Self { slow: Duration::from_millis(2), rests: 19 }
     }

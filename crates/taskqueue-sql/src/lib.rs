@@ -29,6 +29,7 @@ pub mod statements;
 mod table;
 mod unsettled;
 mod upkeep;
+mod wider;
 mod within;
 
 #[doc(hidden)]
@@ -48,4 +49,5 @@ pub use shard::Sharding;
 pub use statements::{Delta, Statements};
 pub use table::{Column, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
 pub use unsettled::Unsettled;
+pub use wider::wider;
 pub use within::within;

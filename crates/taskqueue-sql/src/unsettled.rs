@@ -5,7 +5,7 @@
 //!
 //! A row goes only if every task of its claim was settled here, by a committed transaction: a lease is settled once. A server that
 //! takes over from another may not know of a commit (asynchronous replication), so that what was settled before a connection to it
-//! was opened is forgotten here. It goes in a
+//! was opened is forgotten here; a dialect that is not told of connections looks at the tasks first. A row goes in a
 //! transaction of the queue's own: a caller's can be undone, or stay open for long, and under an isolation level that locks what is
 //! between rows it would keep claims from putting theirs in. Rows
 //! of other claims (a worker died, a task was cancelled, the claim is forgotten here) stay until their check is due.
@@ -30,7 +30,6 @@ pub struct Unsettled(Mutex<State>);
 struct State {
     claims: HashMap<LeaseToken, Claimed>,
     settled: Vec<(Shard, LeaseToken)>,
-    is_doubted: bool,
 }
 
 #[derive(Debug)]
@@ -43,11 +42,6 @@ struct Claimed {
 }
 
 impl Unsettled {
-    /// One that nobody tells of new connections: rows stay until their check is due.
-    pub fn doubted() -> Self {
-        Self(Mutex::new(State { is_doubted: true, ..State::default() }))
-    }
-
     /// So many tasks, at least one, were claimed in this shard with this token.
     pub fn claimed(&self, shard: Shard, token: LeaseToken, tasks: usize) {
         let mut state = self.lock();
@@ -83,9 +77,6 @@ impl Unsettled {
             if claimed.unsettled == 0 {
                 let shard = claimed.shard;
                 state.claims.remove(&token);
-                if state.is_doubted {
-                    continue;
-                }
                 if state.settled.len() >= CLAIMS_MAX {
                     state.settled.clear();
                 }
@@ -160,14 +151,6 @@ mod tests {
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
         unsettled.settled(&[half, other, other]);
         assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [3]);
-    }
-
-    #[test]
-    fn what_nobody_tells_of_new_connections_is_never_relied_on() {
-        let (unsettled, token) = (Unsettled::doubted(), LeaseToken::generate());
-        unsettled.claimed(Shard::FIRST, token, 1);
-        unsettled.settled(&[token]);
-        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
     #[test]

@@ -31,8 +31,8 @@ impl Finished {
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often the database is asked to take a row that stands alone, where it gives no reason that is the row's.
-const REFUSALS_MAX: u32 = 3;
+/// How often a whole batch is tried where the database refuses it for no reason that is a row's.
+const TRIES: u32 = 3;
 
 /// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
 /// meanwhile makes the next one larger.
@@ -73,9 +73,12 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Finished>) -> Vec<Fi
 /// Settles a batch. When the store refuses it, it is split until what is refused stands alone: one bad follow-up
 /// does not sink the rest.
 async fn settle(pipe: &Pipe, batch: Vec<Finished>) {
-    let mut batches = vec![batch];
+    let (mut batches, mut tries) = (vec![batch], TRIES);
     while let Some(batch) = batches.pop() {
-        let Err((mut batch, refusal)) = settle_until_answered(pipe, batch).await else { continue };
+        let settled = settle_until_answered(pipe, batch, tries).await;
+        // What is left of it was waited for.
+        tries = 1;
+        let Err((mut batch, refusal)) = settled else { continue };
         if batch.len() > 1 {
             debug!(error = %refusal, rows = batch.len(), "a settle was refused; it is split");
             let second = batch.split_off(batch.len() / 2);
@@ -99,9 +102,14 @@ fn fail(pipe: &Pipe, row: Finished, refusal: &Error) -> Option<Finished> {
     None
 }
 
-/// Settles a batch, again and again while the error is transient. Gives the batch back when it is refused.
-async fn settle_until_answered(pipe: &Pipe, mut batch: Vec<Finished>) -> Result<(), (Vec<Finished>, Error)> {
-    let mut failures = 0;
+/// Settles a batch, again and again while the error is transient. Gives the batch back when it is refused; where the
+/// database gives no reason that is a row's, which may pass, when it is refused as often as may be tried.
+async fn settle_until_answered(
+    pipe: &Pipe,
+    mut batch: Vec<Finished>,
+    tries: u32,
+) -> Result<(), (Vec<Finished>, Error)> {
+    let (mut failures, mut refusals) = (0, 0);
     while !batch.is_empty() {
         let queue = Arc::clone(&pipe.queue);
         let rows = batch.iter().map(Finished::settlement).collect();
@@ -116,10 +124,13 @@ async fn settle_until_answered(pipe: &Pipe, mut batch: Vec<Finished>) -> Result<
             give_up(pipe, &keys(&batch), &failure);
             return Ok(());
         }
-        failures += 1;
-        if is_refusal(&failure, batch.len(), failures) {
-            return Err((batch, failure));
+        if is_refusal(&failure) {
+            refusals += 1;
+            if refusals >= tries || failure.kind() != ErrorKind::Backend {
+                return Err((batch, failure));
+            }
         }
+        failures += 1;
         let wait = backoff(failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
         warn!(error = %failure, rows = batch.len(), "settling failed; trying again in {wait:?}");
         let _ = tokio::time::timeout(wait, pipe.tokens.give_up.cancelled()).await;
@@ -129,13 +140,9 @@ async fn settle_until_answered(pipe: &Pipe, mut batch: Vec<Finished>) -> Result<
 }
 
 /// Whether the same batch would fail again. A full queue has no room for follow-ups before tasks are settled,
-/// so it, too, must not hold up rows that have none. What else the database refuses need not be the row's fault.
-fn is_refusal(failure: &Error, rows: usize, failures: u32) -> bool {
-    match failure.kind() {
-        ErrorKind::QueueFull => true,
-        ErrorKind::Backend if rows == 1 && !failure.is_transient() => failures >= REFUSALS_MAX,
-        _ => !failure.is_transient(),
-    }
+/// so it, too, must not hold up rows that have none.
+fn is_refusal(failure: &Error) -> bool {
+    !failure.is_transient() || failure.kind() == ErrorKind::QueueFull
 }
 
 /// Gives up rows whose lease has ended meanwhile: their tasks are handled again.

@@ -57,11 +57,11 @@ impl Secret {
     fn spellings(self) -> impl Iterator<Item = String> {
         let Self { text, bytes_min } = self;
         let decoded = [percent::of_credentials(&text), percent::of_form(&text), text];
-        let escaped = decoded.into_iter().flat_map(|text| {
+        let long = decoded.into_iter().filter(move |text| text.len() >= bytes_min);
+        long.flat_map(|text| {
             let (json, html) = (text.replace('/', r"\/"), text.replace('&', "&amp;"));
             [text, json, html]
-        });
-        escaped.filter(move |text| text.len() >= bytes_min)
+        })
     }
 }
 
@@ -145,5 +145,7 @@ mod tests {
         let answer = "POST / as ada: no route for hooks, or a=1";
         assert_eq!(shown("https://ada@example.org/", answer), answer);
         assert_eq!(shown("https://ada:abc@example.org/hooks/7", answer), answer);
+        let escaped = r#"{"see":"https:\/\/example.net"}"#;
+        assert_eq!(shown("https://example.org/", escaped), escaped);
     }
 }

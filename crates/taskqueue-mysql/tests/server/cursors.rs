@@ -12,8 +12,8 @@ use crate::support::{Database, Server};
 use crate::{claim, fresh, wait_until};
 
 const TYPES: [&str; 2] = ["mail", "image"];
-/// Every claim but the first goes by cursors.
-const NEVER_AGAIN: Scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+/// Every claim but the first goes by cursors, for a minute.
+const HARDLY_EVER: Scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
 const AT_ONCE: Scanning = Scanning { slow: Duration::ZERO, rests: 0 };
 
 async fn scanning(database: &Database, scanning: Scanning) -> MysqlQueue {
@@ -31,11 +31,11 @@ fn of_kind((name, priority): &(&str, i32)) -> NewTask {
     NewTask::raw(*name, "{}").unwrap().priority(Priority(*priority))
 }
 
-/// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
+/// A full scan that was cut off does not know what lies behind its limit, and the next one is a minute away.
 async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another(server: Server) {
     let (producer, database) = fresh(server).await;
     for types in [&TYPES[..1], &TYPES[..2]] {
-        let queue = scanning(&database, NEVER_AGAIN).await;
+        let queue = scanning(&database, HARDLY_EVER).await;
         let kinds = [("mail", 9, 3), ("image", 5, 2), ("mail", 1, 2)];
         let kinds = kinds.into_iter().filter(|(name, ..)| types.contains(name));
         let kinds: Vec<_> = kinds.flat_map(|(name, priority, count)| vec![(name, priority); count]).collect();
@@ -55,7 +55,7 @@ async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_
 /// The scan of one type was cut off, and the other type, of which all is known, has enough.
 async fn what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_of_others(server: Server) {
     let (producer, database) = fresh(server).await;
-    let queue = scanning(&database, NEVER_AGAIN).await;
+    let queue = scanning(&database, HARDLY_EVER).await;
     let enqueue = async |kinds: &[(&str, i32)]| {
         producer.enqueue_many(kinds.iter().map(of_kind).collect()).await.unwrap();
     };
@@ -69,11 +69,10 @@ async fn what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_o
     assert_eq!(claims[0].task.priority, Priority(5));
 }
 
-/// A task of another process that became ready so long before now, and is committed after later ones were claimed.
-/// They bring less than was asked for because others hold the rest; the next full scan is hours away.
+/// Claims bring less than was asked for because others hold the rest; the next full scan is a minute away.
 async fn what_others_have_locked_is_not_taken_for_all_there_is(server: Server) {
     let (producer, database) = fresh(server).await;
-    let queue = scanning(&database, NEVER_AGAIN).await;
+    let queue = scanning(&database, HARDLY_EVER).await;
     let kinds = [("mail", 9, 9), ("image", 5, 1), ("image", 1, 5)];
     let kinds = kinds.into_iter().flat_map(|(name, priority, count)| vec![(name, priority); count]);
     producer.enqueue_many(kinds.map(|kind| of_kind(&kind)).collect()).await.unwrap();
@@ -93,6 +92,7 @@ async fn what_others_have_locked_is_not_taken_for_all_there_is(server: Server) {
     assert_eq!(claimed, 15);
 }
 
+/// A task of another process that became ready so long before now, and is committed after later ones were claimed.
 async fn late(producer: &MysqlQueue, database: &Database, milliseconds: u32) {
     producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
     let behind = format!(
@@ -103,7 +103,7 @@ async fn late(producer: &MysqlQueue, database: &Database, milliseconds: u32) {
 
 async fn what_became_ready_a_moment_ago_behind_a_cursor_is_claimed_without_a_scan(server: Server) {
     let (producer, database) = fresh(server).await;
-    let queue = scanning(&database, NEVER_AGAIN).await;
+    let queue = scanning(&database, HARDLY_EVER).await;
     producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
     assert_eq!(claim(&queue, 2).await.len(), 1);
 
@@ -114,7 +114,7 @@ async fn what_became_ready_a_moment_ago_behind_a_cursor_is_claimed_without_a_sca
 
 async fn what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan(server: Server) {
     let (producer, database) = fresh(server).await;
-    let [waiting, scanning] = [scanning(&database, NEVER_AGAIN).await, scanning(&database, AT_ONCE).await];
+    let [waiting, scanning] = [scanning(&database, HARDLY_EVER).await, scanning(&database, AT_ONCE).await];
     for queue in [&waiting, &scanning] {
         producer.enqueue(NewTask::raw("mail", "{}").unwrap()).await.unwrap();
         assert_eq!(claim(queue, 2).await.len(), 1);

@@ -75,21 +75,30 @@ async fn end_sessions(database: &Database) {
     }
 }
 
-async fn a_claim_stays_among_the_leases_when_its_settle_may_be_forgotten(server: Server) {
-    let (queue, database) = fresh(server).await;
-    let on_its_own_pool = claim(&queue, 1).await;
-    settle(&queue, &on_its_own_pool, Outcome::done()).await;
-    end_sessions(&database).await;
-    complete_another(&queue).await;
-    let pool = MySqlPool::connect(&database.url()).await.unwrap();
-    let queue = MysqlQueue::with_config(MysqlConfig::pool(pool)).await.unwrap();
-    let on_the_services_pool = claim(&queue, 1).await;
-    settle(&queue, &on_the_services_pool, Outcome::done()).await;
-    complete_another(&queue).await;
+/// Completes and lets that be forgotten, as by a server that takes over and has not heard of it.
+async fn complete_and_lose_it(database: &Database, queue: &MysqlQueue, leases: &[Lease]) {
+    settle(queue, leases, Outcome::done()).await;
+    end_sessions(database).await;
+    let lose = "UPDATE tasks SET status = 2, completed_at = '1000-01-01', \
+                lease_until = UTC_TIMESTAMP(6) + INTERVAL 60 SECOND WHERE status = 3";
+    sqlx::raw_sql(lose).execute(&mut database.connect().await).await.unwrap();
+}
 
-    let tokens = tokens(&database).await;
-    assert!(tokens.contains(&on_its_own_pool[0].token.get()), "a server took over");
-    assert!(tokens.contains(&on_the_services_pool[0].token.get()), "nobody tells whether one did");
+async fn a_claim_stays_among_the_leases_when_the_server_forgets_its_settle(server: Server) {
+    let (own, database) = fresh(server).await;
+    let pool = MySqlPool::connect(&database.url()).await.unwrap();
+    let of_service = MysqlQueue::with_config(MysqlConfig::pool(pool)).await.unwrap();
+    for (queue, pool) in [(own, "its own pool"), (of_service, "the service's pool")] {
+        let leases = claim(&queue, 2).await;
+        complete_and_lose_it(&database, &queue, &leases).await;
+
+        let other = complete_another(&queue).await;
+        complete_another(&queue).await;
+
+        let tokens = tokens(&database).await;
+        assert!(tokens.contains(&leases[0].token.get()), "it runs again: {pool}");
+        assert!(!tokens.contains(&other), "that one is settled: {pool}");
+    }
 }
 
 async fn a_claim_whose_settle_the_caller_undoes_stays_among_the_leases(server: Server) {
@@ -151,7 +160,7 @@ async fn a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten(server: 
 on! {
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
     a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
-    a_claim_stays_among_the_leases_when_its_settle_may_be_forgotten
+    a_claim_stays_among_the_leases_when_the_server_forgets_its_settle
     a_claim_whose_settle_the_caller_undoes_stays_among_the_leases
     a_callers_transaction_keeps_no_claim_and_no_completion_waiting
     a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten

@@ -6,7 +6,7 @@ use taskqueue_postgres::{
     ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Redrive, Settled, Settlement, Status,
 };
 
-use crate::scratch::{Scratch, claim_one, task};
+use crate::scratch::{PATIENCE, Scratch, claim_one, task};
 use crate::support::say;
 
 async fn with_orders(scratch: &Scratch) -> PgConnection {
@@ -60,9 +60,13 @@ async fn a_redrive_passes_over_a_dead_letter_whose_key_is_taken_in_that_moment()
         async move { queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await }
     });
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut scratch.connect().await).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let mut beside = scratch.connect().await;
+    let waiting = async {
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut beside).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the redrive waits for the key");
     holder.commit().await.unwrap();
 
     assert_eq!(redriving.await.unwrap().unwrap(), 1);
