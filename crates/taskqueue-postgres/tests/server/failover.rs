@@ -39,3 +39,18 @@ async fn a_callers_read_only_transaction_is_refused_as_unavailable() {
 
     assert_unavailable(&error);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_the_server_cancels_is_unavailable() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let mut connection = scratch.connect().await;
+    let mut holder = connection.begin().await.unwrap();
+    queue.enqueue_in(&mut holder, task().unique_key("k")).await.unwrap();
+    scratch.set("statement_timeout = '100ms'").await;
+    let hurried = scratch.queue_by_url().await;
+
+    let error = hurried.enqueue(task().unique_key("k")).await.unwrap_err();
+
+    assert_unavailable(&error);
+    assert!(error.to_string().contains("statement timeout"), "{error}");
+}
