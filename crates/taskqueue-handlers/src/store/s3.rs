@@ -12,6 +12,7 @@ mod download;
 mod failure;
 mod order;
 mod read;
+mod request;
 mod status;
 mod upload;
 
@@ -27,6 +28,7 @@ use taskqueue_core::payloads::RestoreTier;
 
 pub use self::config::{S3Config, S3Credentials};
 use self::read::object_info;
+use self::request::with_attributes;
 use super::{
     Attributes, Body, Condition, CopyObject, DeleteOutcome, GetObject, ListObjects, ListVersions, ObjectBody,
     ObjectInfo, ObjectPage, ObjectRef, ObjectStore, Part, RestoreRequest, RestoreStarted, StoreError,
@@ -56,13 +58,7 @@ impl S3Store {
         tagging: Option<String>,
     ) -> Result<Upload, StoreError> {
         let request = self.client.create_multipart_upload().bucket(&object.bucket).key(&object.key);
-        let request = request
-            .set_content_type(attributes.content_type.clone())
-            .set_content_encoding(attributes.content_encoding.clone())
-            .set_content_disposition(attributes.content_disposition.clone())
-            .set_content_language(attributes.content_language.clone())
-            .set_cache_control(attributes.cache_control.clone())
-            .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
+        let request = with_attributes!(request, attributes)
             .set_storage_class(storage_class(attributes.storage_class.as_deref()))
             .set_tagging(tagging);
         let created = self.answered("begin an upload of", object, request.send()).await?;
@@ -106,13 +102,7 @@ impl ObjectStore for S3Store {
         let (body, sent) = upload::body(body);
         let (if_match, if_none_match) = condition_headers(condition);
         let request = self.client.put_object().bucket(&object.bucket).key(&object.key);
-        let request = request
-            .set_content_type(attributes.content_type.clone())
-            .set_content_encoding(attributes.content_encoding.clone())
-            .set_content_disposition(attributes.content_disposition.clone())
-            .set_content_language(attributes.content_language.clone())
-            .set_cache_control(attributes.cache_control.clone())
-            .set_metadata(Some(attributes.metadata.clone().into_iter().collect()))
+        let request = with_attributes!(request, attributes)
             .set_storage_class(storage_class(attributes.storage_class.as_deref()))
             .set_if_match(if_match)
             .set_if_none_match(if_none_match)

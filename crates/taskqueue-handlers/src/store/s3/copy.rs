@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_s3::types::MetadataDirective;
 
+use super::request::with_attributes;
 use super::{S3Store, condition_headers, part_number, quoted, read, storage_class};
 use crate::store::{
     Attributes, CopyObject, ObjectRef, ObjectStore, Part, StoreError, StoreErrorKind, Upload, Written,
@@ -22,14 +23,7 @@ impl S3Store {
             .set_if_none_match(if_none_match)
             .set_storage_class(storage_class(Some(copy.storage_class.as_deref().unwrap_or("STANDARD"))));
         if let Some(attributes) = &copy.attributes {
-            request = request
-                .metadata_directive(MetadataDirective::Replace)
-                .set_content_type(attributes.content_type.clone())
-                .set_content_encoding(attributes.content_encoding.clone())
-                .set_content_disposition(attributes.content_disposition.clone())
-                .set_content_language(attributes.content_language.clone())
-                .set_cache_control(attributes.cache_control.clone())
-                .set_metadata(Some(attributes.metadata.clone().into_iter().collect()));
+            request = with_attributes!(request.metadata_directive(MetadataDirective::Replace), attributes);
         }
         let copied = self.worked("copy to", target, request.send()).await?;
         let etag = copied.copy_object_result().and_then(|result| result.e_tag());
