@@ -90,6 +90,12 @@ impl Error {
             .task(id)
     }
 
+    /// Another session has locked this task. Transient: its transaction ends.
+    pub fn task_locked(operation: &'static str, id: TaskId) -> Self {
+        Self::new(ErrorKind::Unavailable, operation, format!("task {id} is locked by another session"))
+            .task(id)
+    }
+
     /// The queue was closed.
     pub fn closed(operation: &'static str) -> Self {
         Self::new(ErrorKind::QueueClosed, operation, "task queue is closed")

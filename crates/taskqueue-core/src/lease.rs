@@ -148,6 +148,9 @@ pub fn check_visibility_timeout(operation: &'static str, timeout: Duration) -> R
 pub enum Heartbeat {
     /// The lease was live and now lasts a visibility timeout from now.
     Extended,
+    /// The lease is live still, but its task is locked by another session, as by a transaction of the service's that
+    /// completes it. Nothing changed: the lease ends when it would have ended, unless a later heartbeat extends it.
+    Locked,
     /// The lease is no longer the live one: stop the work.
     Lost,
 }

@@ -266,10 +266,11 @@ pub trait Queue: Send + Sync + 'static {
     /// Extends one lease by the queue's visibility timeout.
     ///
     /// # Errors
-    /// As [`heartbeat_many`](Queue::heartbeat_many), and `LeaseLost`.
+    /// As [`heartbeat_many`](Queue::heartbeat_many), `LeaseLost`, and `Unavailable` where another session has locked the task.
     async fn heartbeat(&self, lease: &Lease) -> Result<()> {
         match only("heartbeat", self.heartbeat_many(std::slice::from_ref(lease), None).await?)? {
             Heartbeat::Extended => Ok(()),
+            Heartbeat::Locked => Err(Error::task_locked("heartbeat", lease.task_id)),
             Heartbeat::Lost => Err(Error::lease_lost("heartbeat", lease.task_id)),
         }
     }

@@ -7,7 +7,7 @@ use taskqueue_conformance::assert_golden;
 use taskqueue_core::{Shard, TaskFilter};
 use taskqueue_sql::{Statements, TableName, samples};
 
-use crate::claim::{Literal, Order, Standing};
+use crate::claim::{Literal, Order, OthersLocks, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
@@ -40,7 +40,8 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("take_in_range", literal.take(1, 1)),
         ("take_in_ranges", literal.take(1, 2)),
         ("claim", literal.claim(2)),
-        ("running", literal.running(2)),
+        ("running", literal.running(2, OthersLocks::Awaited)),
+        ("running_free", literal.running(2, OthersLocks::PassedOver)),
         ("free_due", literal.free(Standing::Due, 2)),
         ("free_ended", literal.free(Standing::Ended, 2)),
         ("free_finished", literal.free(Standing::Finished, 2)),

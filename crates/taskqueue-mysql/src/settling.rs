@@ -8,7 +8,7 @@ use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
 use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure, Owner};
 
 use crate::batch::{Batch, micros};
-use crate::claim::{LIST_MAX, ROLLBACK, padded};
+use crate::claim::{LIST_MAX, OthersLocks, ROLLBACK, padded};
 use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
 use crate::error::{changed, failure};
@@ -88,7 +88,8 @@ async fn live_decisions<'d>(
     shard: Shard,
     decisions: &'d [Decision],
 ) -> Attempt<Vec<&'d Decision>> {
-    let live = live(dialect, connection, shard, decisions.iter().map(|decision| &decision.lease)).await?;
+    let leases = decisions.iter().map(|decision| &decision.lease);
+    let live = live(dialect, connection, shard, leases, OthersLocks::Awaited).await?;
     let is_live = |decision: &&Decision| live.get(&decision.lease.task_id) == Some(&decision.lease.token);
     Ok(decisions.iter().filter(is_live).collect())
 }
@@ -114,7 +115,8 @@ async fn settle_live<'d>(
     Ok([completed, others].concat())
 }
 
-/// Extends the leases that are live; answers those.
+/// Extends the leases that are live, but for those whose tasks others have locked; answers those. One task of a transaction
+/// that stays open must not cost all the others their leases.
 pub(crate) async fn heartbeat(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
@@ -123,7 +125,7 @@ pub(crate) async fn heartbeat(
     visibility_timeout: Duration,
 ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
     check_sooner(dialect, &mut *connection, shard, leases, visibility_timeout).await?;
-    let live = live(dialect, &mut *connection, shard, leases.iter()).await?;
+    let live = live(dialect, &mut *connection, shard, leases.iter(), OthersLocks::PassedOver).await?;
     let mut live: Vec<(TaskId, LeaseToken)> = live.into_iter().collect();
     live.sort_unstable_by_key(|(id, _)| *id);
     for chunk in live.chunks(LIST_MAX) {
@@ -252,6 +254,7 @@ async fn live(
     connection: &mut MySqlConnection,
     shard: Shard,
     leases: impl Iterator<Item = &Lease>,
+    others_locks: OthersLocks,
 ) -> Attempt<HashMap<TaskId, LeaseToken>> {
     let mut held: HashMap<TaskId, BTreeSet<i64>> = HashMap::new();
     for lease in leases {
@@ -262,7 +265,7 @@ async fn live(
     let mut live = HashMap::with_capacity(ids.len());
     for chunk in ids.chunks(LIST_MAX) {
         let chunk = padded(chunk);
-        let sql = dialect.literal().running(chunk.len());
+        let sql = dialect.literal().running(chunk.len(), others_locks);
         let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
         for row in dialect.rows(query, &mut *connection).await? {
             let mut row = wire::row(&row)?;

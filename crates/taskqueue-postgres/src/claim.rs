@@ -278,15 +278,26 @@ fn settle(table: &TableName) -> String {
 }
 
 /// $1 ids, $2 tokens, $3 visibility timeout in us, $4 shard. A heartbeat may also shorten a lease: then its claim is checked
-/// sooner. A usual one finds nothing to bring forward.
+/// sooner. A usual one finds nothing to bring forward. What others have locked is passed over: one task of a transaction that
+/// stays open must not cost all the others their leases.
 fn heartbeat(table: &TableName) -> String {
+    heartbeat_of(
+        table,
+        &format!(
+            "WHERE t.ctid = ANY(ARRAY(SELECT h.ctid FROM {table} AS h \
+             JOIN unnest($1::uuid[], $2::int8[]) AS u(id, token) ON h.id = u.id AND h.lease_token = u.token \
+             WHERE h.shard = $4 AND h.status + 0 = 2 FOR UPDATE OF h SKIP LOCKED)) AND t.status + 0 = 2"
+        ),
+    )
+}
+
+/// Extends the leases of `tasks`.
+pub(crate) fn heartbeat_of(table: &TableName, tasks: &str) -> String {
     format!(
         "WITH sooner AS (UPDATE {table}_leases SET check_at = now() + $3::bigint * interval '1 microsecond' \
          WHERE token = ANY($2) AND check_at > now() + $3::bigint * interval '1 microsecond') \
          UPDATE {table} AS t SET lease_until = now() + $3::bigint * interval '1 microsecond', heartbeat_at = now() \
-         FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
-         WHERE t.shard = $4 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
-         RETURNING t.id, t.lease_token"
+         {tasks} RETURNING t.id, t.lease_token"
     )
 }
 

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{Literal, Memory, Rank, completed};
+use crate::claim::{Literal, Memory, Rank, completed, heartbeat_of};
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::error::failure;
@@ -39,6 +39,11 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         claim_many: ByNumber::any(claim(table, &many_types(table, &ready))),
         complete: complete(table),
         complete_and_delete: complete_and_delete(table),
+        heartbeat: heartbeat_of(
+            table,
+            "FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
+             WHERE t.shard = $4 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2",
+        ),
         // To be measured on CockroachDB before it is used there.
         ahead: None,
         ended: ended(table),

@@ -247,14 +247,15 @@ impl<D: Dialect> Operation<D> for Extend {
             let more = dialect.heartbeat(connection, now, shard, &part, self.visibility_timeout).await?;
             live = if live.is_empty() { more } else { &live | &more };
         }
-        Ok(answers(&self.leases, &live))
+        let is_extended = |lease: &Lease| live.contains(&(lease.task_id, lease.token));
+        let others = self.leases.iter().filter(|lease| !is_extended(lease));
+        let others: Vec<TaskId> = others.map(|lease| lease.task_id).collect();
+        let standings = standings(dialect, connection, shards, &others).await?;
+        let answer = |lease: &Lease| match standings.get(&lease.task_id) {
+            _ if is_extended(lease) => Heartbeat::Extended,
+            Some((token, State::Running)) if *token == lease.token => Heartbeat::Locked,
+            _ => Heartbeat::Lost,
+        };
+        Ok(self.leases.iter().map(answer).collect())
     }
-}
-
-fn answers(leases: &[Lease], live: &HashSet<(TaskId, LeaseToken)>) -> Vec<Heartbeat> {
-    let answer = |lease: &Lease| match live.contains(&(lease.task_id, lease.token)) {
-        true => Heartbeat::Extended,
-        false => Heartbeat::Lost,
-    };
-    leases.iter().map(answer).collect()
 }

@@ -105,6 +105,7 @@ impl TaskContext {
         let lease = self.held.lease();
         match self.pipe.extend(vec![lease.clone()]).await?.first() {
             Some(Heartbeat::Extended) => Ok(()),
+            Some(Heartbeat::Locked) => Err(taskqueue_core::Error::task_locked("heartbeat", lease.task_id)),
             _ => Err(taskqueue_core::Error::lease_lost("heartbeat", lease.task_id)),
         }
     }

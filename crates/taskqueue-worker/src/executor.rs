@@ -104,7 +104,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// What becomes of the task: a failure without a decision of its own takes the type's policy, unless there is no other
 /// attempt.
-fn decide(registered: &Registered, lease: &Lease, result: Result<Outcome, TaskError>) -> Outcome {
+pub(crate) fn decide(registered: &Registered, lease: &Lease, result: Result<Outcome, TaskError>) -> Outcome {
     let outcome = result.unwrap_or_else(TaskError::into_outcome);
     match (outcome, &registered.retry) {
         (Outcome::Fail { error, retry: Retry::ByPolicy }, Some(policy))

@@ -29,11 +29,12 @@ async fn beat(pipe: &Pipe) -> Duration {
         return pipe.heartbeat_interval;
     };
     let due = pipe.leases.not_extended_since(since);
+    let mut wait = pipe.heartbeat_interval;
     for leases in due.chunks(STORE_BATCH_MAX) {
         if let Err(error) = pipe.extend(leases.to_vec()).await {
             warn!(%error, leases = leases.len(), "a heartbeat failed; it is repeated soon");
-            return pipe.heartbeat_interval / 8;
+            wait = pipe.heartbeat_interval / 8;
         }
     }
-    pipe.heartbeat_interval
+    wait
 }

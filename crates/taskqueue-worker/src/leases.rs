@@ -48,6 +48,8 @@ impl Held {
 struct Kept {
     held: Arc<Held>,
     extended_at: Instant,
+    /// Whether its outcome is on its way to the store.
+    is_being_settled: bool,
 }
 
 /// Every claim enters here once and leaves here once: settled, lost, or given up.
@@ -62,7 +64,8 @@ impl Leases {
     pub(crate) fn add(&self, claimed: &[Arc<Held>]) {
         let mut kept = self.lock();
         for held in claimed {
-            let entry = Kept { held: Arc::clone(held), extended_at: held.claimed_at };
+            let entry =
+                Kept { held: Arc::clone(held), extended_at: held.claimed_at, is_being_settled: false };
             kept.insert(LeaseKey::from(held.lease()), entry);
         }
     }
@@ -74,6 +77,14 @@ impl Leases {
             kept.remove(&key);
         }
         self.tell_if_empty(&kept);
+    }
+
+    /// Their outcomes are sent to the store.
+    pub(crate) fn settling(&self, keys: impl IntoIterator<Item = LeaseKey>) {
+        let mut kept = self.lock();
+        for key in keys {
+            kept.entry(key).and_modify(|kept| kept.is_being_settled = true);
+        }
     }
 
     /// Whether the lease is held still.
@@ -105,11 +116,15 @@ impl Leases {
         let mut lost = 0;
         for (lease, answer) in leases.iter().zip(answers) {
             let key = LeaseKey::from(lease);
-            if *answer == Heartbeat::Extended {
-                kept.entry(key).and_modify(|kept| kept.extended_at = now);
-            } else if let Some(lease) = kept.remove(&key) {
-                lease.held.stop.stop();
-                lost += 1;
+            match (answer, kept.get_mut(&key)) {
+                (_, None) | (Heartbeat::Locked, _) => {}
+                (Heartbeat::Extended, Some(kept)) => kept.extended_at = now,
+                // Its settle, which may have ended it, says what became of it.
+                (Heartbeat::Lost, Some(kept)) if kept.is_being_settled => {}
+                (Heartbeat::Lost, Some(_)) => {
+                    kept.remove(&key).inspect(|kept| kept.held.stop.stop());
+                    lost += 1;
+                }
             }
         }
         self.tell_if_empty(&kept);

@@ -42,6 +42,7 @@
 //! live one; a panic or a timeout is a failed attempt, recorded with its text; a task whose type has no handler
 //! here is never claimed; stopping hands unstarted tasks back at once.
 
+mod apart;
 mod builder;
 mod context;
 mod data;

@@ -1,20 +1,20 @@
-//! The last stage: settles outcomes in batches. It owns batching, and what to do when the store fails; it knows
-//! nothing of handlers.
+//! The last stage: settles outcomes in batches. It owns batching; what brings follow-up tasks, and what the store did not
+//! take, goes apart. It knows nothing of handlers.
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use taskqueue_core::{Error, ErrorKind, Lease, Outcome, Settled, Settlement};
+use taskqueue_core::{Error, Outcome, Settled, Settlement};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
+use crate::apart::{self, Apart};
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::Pipe;
 use crate::report::Kind;
 use crate::settings::STORE_BATCH_MAX;
-use crate::timing::{backoff, later};
+use crate::timing::later;
 
 /// A task that is done with, on its way to its settle.
 pub(crate) struct Finished {
@@ -23,26 +23,46 @@ pub(crate) struct Finished {
 }
 
 impl Finished {
+    /// The tasks that follow on it.
+    pub(crate) fn follow_ups(&self) -> usize {
+        if let Outcome::Complete { follow_ups } = &self.outcome { follow_ups.len() } else { 0 }
+    }
+
     /// A copy for the store: what it has not answered is sent again.
     fn settlement(&self) -> Settlement {
         Settlement::new(self.held.lease().clone(), self.outcome.clone())
     }
 }
 
-const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
-const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often a whole batch is tried where the database refuses it for no reason that is a row's.
-const TRIES: u32 = 3;
-
 /// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
-/// meanwhile makes the next one larger.
-pub(crate) async fn run(pipe: Arc<Pipe>, mut outcomes: mpsc::Receiver<Finished>) {
+/// meanwhile makes the next one larger. Beside it goes what may take longer.
+pub(crate) async fn run(pipe: Arc<Pipe>, outcomes: mpsc::Receiver<Finished>) {
+    // What is held bounds what goes apart.
+    let (apart, taken_apart) = mpsc::unbounded_channel();
+    tokio::join!(settle_all(&pipe, outcomes, apart), apart::run(&pipe, taken_apart));
+}
+
+async fn settle_all(
+    pipe: &Pipe,
+    mut outcomes: mpsc::Receiver<Finished>,
+    apart: mpsc::UnboundedSender<Apart>,
+) {
     loop {
-        let batch = collect(&pipe, &mut outcomes).await;
+        let batch = collect(pipe, &mut outcomes).await;
         if batch.is_empty() {
             return;
         }
-        settle(&pipe, batch).await;
+        let (batch, with_follow_ups): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|row| row.follow_ups() == 0);
+        let failed = match settle(pipe, batch).await {
+            Ok(()) => None,
+            Err((batch, failure)) => Some(Apart::Failed(batch, failure)),
+        };
+        let more = (!with_follow_ups.is_empty()).then_some(Apart::New(with_follow_ups));
+        for apart_now in failed.into_iter().chain(more) {
+            // It ends after its senders.
+            let _ = apart.send(apart_now);
+        }
     }
 }
 
@@ -70,95 +90,29 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Finished>) -> Vec<Fi
     batch
 }
 
-/// Settles a batch. When the store refuses it, it is split until what is refused stands alone: one bad follow-up
-/// does not sink the rest.
-async fn settle(pipe: &Pipe, batch: Vec<Finished>) {
-    let (mut batches, mut tries) = (vec![batch], TRIES);
-    while let Some(batch) = batches.pop() {
-        let settled = settle_until_answered(pipe, batch, tries).await;
-        // What is left of it was waited for.
-        tries = 1;
-        let Err((mut batch, refusal)) = settled else { continue };
-        if batch.len() > 1 {
-            debug!(error = %refusal, rows = batch.len(), "a settle was refused; it is split");
-            let second = batch.split_off(batch.len() / 2);
-            batches.extend([second, batch]);
-        } else {
-            batches.extend(batch.pop().and_then(|row| fail(pipe, row, &refusal)).map(|row| vec![row]));
+/// Settles a batch in one call. Gives it back where the call failed.
+pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), (Vec<Finished>, Error)> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let queue = Arc::clone(&pipe.queue);
+    let rows = batch.iter().map(Finished::settlement).collect();
+    pipe.leases.settling(keys(&batch));
+    match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
+        Ok(answers) => {
+            record(pipe, &batch, &answers);
+            Ok(())
         }
+        Err(failure) => Err((batch, failure)),
     }
 }
 
-/// A row that the store refuses for what it carries becomes a failed attempt that says so. One that is refused
-/// even so is given up: its lease ends, and the task is handled again.
-fn fail(pipe: &Pipe, row: Finished, refusal: &Error) -> Option<Finished> {
-    let Finished { held, outcome } = row;
-    let lease = held.lease();
-    if matches!(outcome, Outcome::Complete { .. }) {
-        warn!(id = %lease.task_id, error = %refusal, "the completion was refused; the attempt is failed");
-        return Some(Finished { held, outcome: Outcome::fail(format!("settling: {refusal}")) });
+/// Outcomes that will not be settled.
+pub(crate) fn give_up(pipe: &Pipe, rows: &[Finished], failure: &Error) {
+    if !rows.is_empty() {
+        error!(error = %failure, rows = rows.len(), "outcomes could not be settled; their tasks are handled again");
+        pipe.leases.remove(keys(rows));
     }
-    give_up(pipe, &[LeaseKey::from(lease)], refusal);
-    None
-}
-
-/// Settles a batch, again and again while the error is transient. Gives the batch back when it is refused; where the
-/// database gives no reason that is a row's, which may pass, when it is refused as often as may be tried.
-async fn settle_until_answered(
-    pipe: &Pipe,
-    mut batch: Vec<Finished>,
-    tries: u32,
-) -> Result<(), (Vec<Finished>, Error)> {
-    let (mut failures, mut refusals) = (0, 0);
-    while !batch.is_empty() {
-        let queue = Arc::clone(&pipe.queue);
-        let rows = batch.iter().map(Finished::settlement).collect();
-        let failure = match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
-            Ok(answers) => {
-                record(pipe, &batch, &answers);
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        if failure.kind() == ErrorKind::QueueClosed || pipe.tokens.give_up.is_cancelled() {
-            give_up(pipe, &keys(&batch), &failure);
-            return Ok(());
-        }
-        if is_refusal(&failure) {
-            refusals += 1;
-            if refusals >= tries || failure.kind() != ErrorKind::Backend {
-                return Err((batch, failure));
-            }
-        }
-        failures += 1;
-        let wait = backoff(failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
-        warn!(error = %failure, rows = batch.len(), "settling failed; trying again in {wait:?}");
-        let _ = tokio::time::timeout(wait, pipe.tokens.give_up.cancelled()).await;
-        batch = drop_ended(pipe, batch, &failure);
-    }
-    Ok(())
-}
-
-/// Whether the same batch would fail again. A full queue has no room for follow-ups before tasks are settled,
-/// so it, too, must not hold up rows that have none.
-fn is_refusal(failure: &Error) -> bool {
-    !failure.is_transient() || failure.kind() == ErrorKind::QueueFull
-}
-
-/// Gives up rows whose lease has ended meanwhile: their tasks are handled again.
-fn drop_ended(pipe: &Pipe, batch: Vec<Finished>, failure: &Error) -> Vec<Finished> {
-    let now = Instant::now();
-    let has_ended = |lease: &Lease| pipe.leases.has_ended(lease, pipe.visibility_timeout, now);
-    let (ended, live): (Vec<_>, Vec<_>) = batch.into_iter().partition(|row| has_ended(row.held.lease()));
-    if !ended.is_empty() {
-        give_up(pipe, &keys(&ended), failure);
-    }
-    live
-}
-
-fn give_up(pipe: &Pipe, keys: &[LeaseKey], failure: &Error) {
-    error!(error = %failure, rows = keys.len(), "outcomes could not be settled; their tasks are handled again");
-    pipe.leases.remove(keys.iter().copied());
 }
 
 fn record(pipe: &Pipe, batch: &[Finished], answers: &[Settled]) {
@@ -172,6 +126,6 @@ fn record(pipe: &Pipe, batch: &[Finished], answers: &[Settled]) {
     pipe.leases.remove(keys(batch));
 }
 
-fn keys(batch: &[Finished]) -> Vec<LeaseKey> {
-    batch.iter().map(|row| LeaseKey::from(row.held.lease())).collect()
+fn keys(rows: &[Finished]) -> impl Iterator<Item = LeaseKey> {
+    rows.iter().map(|row| LeaseKey::from(row.held.lease()))
 }

@@ -130,3 +130,45 @@ async fn a_handler_can_extend_its_lease_itself_and_learns_at_once_that_it_is_los
     assert_eq!((report.leases_lost, report.completed, report.failed), (1, 0, 0));
     assert_eq!(queue.get(id).await.unwrap().status, Status::Cancelled);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_another_session_has_locked_is_not_lost_and_costs_no_other_its_lease() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    let ids = enqueue_numbers(&spy, 2).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).concurrency(2);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+    gate.wait_for(2).await;
+    spy.lock(Some(ids[0]));
+
+    tokio::time::sleep(25 * SECOND).await;
+    spy.lock(None);
+    tokio::time::sleep(60 * SECOND).await;
+    gate.open_for(2);
+
+    wait_until("both are settled", async || running.report().completed == 2).await;
+    for id in ids {
+        assert_eq!(spy.get(id).await.unwrap().attempts, 1);
+    }
+    assert_eq!(running.stop().await.leases_lost, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_lost_while_its_settle_is_on_its_way_is_counted_once() {
+    let spy = Spy::on(queue());
+    let gate = Gate::closed();
+    let ids = enqueue_numbers(&spy, 1).await;
+    spy.hold_settles(true);
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+    gate.open_for(1);
+    wait_until("its settle is on its way", async || spy.calls(Call::Settle) == [1]).await;
+    spy.cancel(ids[0]).await.unwrap();
+    let beats = spy.calls(Call::Heartbeat).len();
+    wait_until("heartbeats find it lost", async || spy.calls(Call::Heartbeat).len() > beats).await;
+
+    spy.hold_settles(false);
+    wait_until("the settle finds it lost", async || running.report().leases_lost > 0).await;
+
+    assert_eq!(running.stop().await.leases_lost, 1);
+}

@@ -83,7 +83,8 @@ async fn a_settle_that_fails_for_a_time_is_repeated_until_it_succeeds() {
     let report = builder.build().unwrap().drain().await;
 
     assert_eq!((report.completed, report.leases_lost), (3, 0));
-    assert_eq!(spy.calls(Call::Settle), [3; 21]);
+    let calls = spy.calls(Call::Settle);
+    assert_eq!((calls.len(), calls[0], &calls[20..]), (23, 3, [1; 3].as_slice()), "{calls:?}");
     for id in ids {
         assert_eq!(spy.get(id).await.unwrap().attempts, 1);
     }
@@ -119,6 +120,65 @@ async fn a_completion_that_the_database_refuses_again_and_again_is_a_failed_atte
     assert_eq!((report.completed, report.failed), (0, 1));
     let task = spy.get(ids[0]).await.unwrap();
     assert_eq!(task.last_error.as_deref(), Some("settling: spy: the database refuses"));
+    let wait = (task.retry_after.unwrap() - task.updated_at).to_std().unwrap();
+    assert_eq!(wait, SECOND, "by the policy of its type");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_another_session_has_locked_holds_up_the_settle_of_no_other() {
+    let spy = Spy::on(queue());
+    let ids = enqueue_numbers(&spy, 32).await;
+    spy.lock(Some(ids[7]));
+    let builder = Worker::builder(spy.clone()).handler(async |_: Number| {}).concurrency(32);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+
+    wait_until("the others are settled", async || running.report().completed == 31).await;
+    let later = enqueue_numbers(&spy, 3).await;
+    wait_until("later ones, too", async || running.report().completed == 34).await;
+    spy.lock(None);
+    wait_until("so is the locked one", async || running.report().completed == 35).await;
+
+    for id in ids.into_iter().chain(later) {
+        assert_eq!(spy.get(id).await.unwrap().attempts, 1);
+    }
+    assert_eq!(running.stop().await.leases_lost, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn follow_ups_that_wait_hold_up_the_settle_of_no_task_without_any() {
+    async fn even_ones_go_on(number: Number) -> Outcome {
+        let next = NewTask::raw("next", "1").expect("the constant is JSON");
+        if number.n % 2 == 0 { Outcome::done().then(next) } else { Outcome::done() }
+    }
+    let spy = Spy::on(queue());
+    enqueue_numbers(&spy, 8).await;
+    spy.hold_follow_ups(true);
+    let running = Worker::builder(spy.clone()).handler(even_ones_go_on).build().unwrap().start();
+
+    wait_until("odd ones are settled", async || running.report().completed == 4).await;
+    assert_eq!(support::count(&spy, Status::Running).await, 4);
+    spy.hold_follow_ups(false);
+    wait_until("even ones, too", async || running.report().completed == 8).await;
+
+    assert_eq!(support::count(&spy, Status::Pending).await, 4);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_settle_brings_no_more_follow_ups_than_a_thousand_unless_one_outcome_does() {
+    async fn splits(number: Number) -> Outcome {
+        let part = || NewTask::raw("part", "1").expect("the constant is JSON");
+        let parts = if number.n == 3 { 1_500 } else { 400 };
+        (0..parts).fold(Outcome::done(), |outcome, _| outcome.then(part()))
+    }
+    let spy = Spy::on(queue());
+    enqueue_numbers(&spy, 6).await;
+    let builder = Worker::builder(spy.clone()).handler(splits).concurrency(6).settle_delay(SECOND);
+
+    let report = builder.build().unwrap().drain().await;
+
+    assert_eq!(report.completed, 6);
+    assert_eq!(spy.calls(Call::Settle), [2, 1, 2, 1]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use taskqueue_mysql::{
-    Claim, ClaimRequest, Cleanup, Enqueued, ErrorKind, MysqlQueue, NewTask, Priority, Queue, Reclaimed,
-    TaskId, TaskType, WorkerId,
+    Claim, ClaimRequest, Cleanup, Enqueued, ErrorKind, Heartbeat, MysqlQueue, NewTask, Priority, Queue,
+    Reclaimed, TaskId, TaskType, WorkerId,
 };
 
 use crate::cases::on;
@@ -204,7 +204,28 @@ async fn a_claim_of_several_types_answers_what_comes_next_of_those_that_nobody_h
     wait_until("the others are free", async || claimed(3).await == [9, 8, 6]).await;
 }
 
+async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease(server: Server) {
+    let database = server.database().await;
+    let queue = MysqlQueue::with_config(database.config()).await.unwrap();
+    queue.migrate().await.unwrap();
+    queue.enqueue_many(tasks(3)).await.unwrap();
+    let leases: Vec<_> = claim(&queue, 3).await.into_iter().map(|claim| claim.lease).collect();
+    let mut connection = database.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    queue.complete_in(&mut transaction, leases[1].clone()).await.unwrap();
+
+    let open = queue.heartbeat_many(&leases, None).await.unwrap();
+    let alone = queue.heartbeat(&leases[1]).await.unwrap_err();
+    transaction.commit().await.unwrap();
+    let committed = queue.heartbeat_many(&leases, None).await.unwrap();
+
+    assert_eq!(open, [Heartbeat::Extended, Heartbeat::Locked, Heartbeat::Extended]);
+    assert_eq!(alone.kind(), ErrorKind::Unavailable);
+    assert_eq!(committed, [Heartbeat::Extended, Heartbeat::Lost, Heartbeat::Extended]);
+}
+
 on! {
+    a_task_that_a_callers_transaction_completes_costs_no_other_its_lease
     a_locked_task_keeps_no_other_from_being_taken_back
     a_locked_task_keeps_no_other_from_becoming_ready
     what_is_known_of_claims_keeps_no_task_from_being_taken_back_while_it_is_locked

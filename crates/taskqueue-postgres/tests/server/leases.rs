@@ -1,9 +1,10 @@
 //! The rows among the leases: each is there as long as a task of its claim may run, and not much longer.
 
+use sqlx::Connection as _;
 use sqlx::{AssertSqlSafe, Row as _};
-use taskqueue_postgres::{Claim, Lease, Outcome, PostgresQueue, Queue, Retry, Settlement};
+use taskqueue_postgres::{Claim, Heartbeat, Lease, Outcome, PostgresQueue, Queue, Retry, Settlement};
 
-use crate::scratch::{Scratch, request, task, tasks, wait_until_ok};
+use crate::scratch::{Scratch, assert_unavailable, request, task, tasks, wait_until_ok};
 use crate::support::say;
 
 /// The tokens that are among the leases.
@@ -129,4 +130,22 @@ async fn a_claim_that_another_instance_settles_stays_among_the_leases() {
     complete_another(&other).await;
 
     assert!(tokens(&scratch).await.contains(&leases[0].token.get()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let leases = claim(&queue, 3).await;
+    let mut connection = scratch.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    queue.complete_in(&mut transaction, leases[1].clone()).await.unwrap();
+
+    let open = queue.heartbeat_many(&leases, None).await.unwrap();
+    let alone = queue.heartbeat(&leases[1]).await.unwrap_err();
+    transaction.commit().await.unwrap();
+    let committed = queue.heartbeat_many(&leases, None).await.unwrap();
+
+    assert_eq!(open, [Heartbeat::Extended, Heartbeat::Locked, Heartbeat::Extended]);
+    assert_unavailable(&alone);
+    assert_eq!(committed, [Heartbeat::Extended, Heartbeat::Lost, Heartbeat::Extended]);
 }

@@ -26,6 +26,8 @@ struct Log {
     failures: [AtomicUsize; 4],
     refusals: [AtomicUsize; 4],
     settles_are_held: watch::Sender<bool>,
+    follow_ups_are_held: watch::Sender<bool>,
+    locked: Mutex<Option<TaskId>>,
     wake_up: WakeUp,
     is_deaf: bool,
     takes_extra_claims: bool,
@@ -81,6 +83,20 @@ impl Spy {
         self.log.settles_are_held.send_replace(are_held);
     }
 
+    /// Lets settles that bring follow-up tasks wait.
+    pub fn hold_follow_ups(&self, are_held: bool) {
+        self.log.follow_ups_are_held.send_replace(are_held);
+    }
+
+    /// Lets settles of this task fail as those of a task do that another session has locked, and its heartbeats find that.
+    pub fn lock(&self, id: Option<TaskId>) {
+        *self.log.locked.lock().unwrap() = id;
+    }
+
+    fn is_locked(&self, lease: &Lease) -> bool {
+        *self.log.locked.lock().unwrap() == Some(lease.task_id)
+    }
+
     /// In paused time.
     async fn wait_for_the_store(&self) {
         tokio::time::sleep(self.log.claims_take).await;
@@ -103,6 +119,10 @@ fn take_one(left: &AtomicUsize) -> bool {
     left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
+fn brings_follow_ups(settlement: &Settlement) -> bool {
+    matches!(&settlement.outcome, Outcome::Complete { follow_ups } if !follow_ups.is_empty())
+}
+
 #[async_trait]
 impl Queue for Spy {
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
@@ -117,11 +137,20 @@ impl Queue for Spy {
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.pass(Call::Settle, settlements.len())?;
         self.log.settles_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
+        if settlements.iter().any(brings_follow_ups) {
+            self.log.follow_ups_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
+        }
+        if settlements.iter().any(|settlement| self.is_locked(&settlement.lease)) {
+            return Err(Error::new(ErrorKind::Unavailable, "spy", "a task is locked"));
+        }
         self.queue.settle_many(settlements).await
     }
     async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
         self.pass(Call::Heartbeat, leases.len())?;
-        self.queue.heartbeat_many(leases, timeout).await
+        let free = leases.iter().filter(|lease| !self.is_locked(lease)).cloned().collect::<Vec<_>>();
+        let mut answers = self.queue.heartbeat_many(&free, timeout).await?.into_iter();
+        let answer = |lease| if self.is_locked(lease) { Some(Heartbeat::Locked) } else { answers.next() };
+        Ok(leases.iter().filter_map(answer).collect())
     }
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
         self.queue.cancel(id).await

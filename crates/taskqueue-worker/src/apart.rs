@@ -1,0 +1,206 @@
+//! Beside the settler: outcomes that bring follow-up tasks, which may wait for what another session holds, and those that the
+//! store did not take at once. It owns what to do when the store fails; nothing that it waits for holds up other outcomes.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use taskqueue_core::{Error, ErrorKind, Outcome};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::executor::decide;
+use crate::pipe::Pipe;
+use crate::settings::STORE_BATCH_MAX;
+use crate::settler::{Finished, give_up, settle};
+use crate::timing::{backoff, later};
+
+const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a whole batch is tried where the database refuses it for no reason that is a row's.
+const TRIES: u32 = 3;
+/// The most follow-up tasks of one call, unless one outcome brings more.
+const FOLLOW_UPS_MAX: usize = 1_000;
+
+/// What goes apart.
+pub(crate) enum Apart {
+    /// These bring follow-up tasks.
+    New(Vec<Finished>),
+    /// The store did not take these.
+    Failed(Vec<Finished>, Error),
+}
+
+/// What one call takes.
+struct Batch {
+    rows: Vec<Finished>,
+    /// How often it may be refused as a whole yet.
+    tries: u32,
+}
+
+/// What is still to be settled.
+struct Lane<'p> {
+    pipe: &'p Pipe,
+    new: VecDeque<Finished>,
+    tried: VecDeque<Batch>,
+    /// Calls that failed since the last one that did not, for what may pass.
+    failures: u32,
+    /// When the store may be tried again.
+    rests_until: Instant,
+}
+
+/// Settles what arrives until every sender is gone.
+pub(crate) async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Apart>) {
+    let (new, tried) = (VecDeque::new(), VecDeque::new());
+    let mut lane = Lane { pipe, new, tried, failures: 0, rests_until: Instant::now() };
+    loop {
+        if lane.new.is_empty() && lane.tried.is_empty() {
+            let Some(arrival) = arrivals.recv().await else { return };
+            lane.take(arrival);
+        }
+        while let Ok(arrival) = arrivals.try_recv() {
+            lane.take(arrival);
+        }
+        let new = lane.next_new();
+        for batch in new.into_iter().chain(lane.tried.pop_front()) {
+            lane.settle(batch).await;
+        }
+    }
+}
+
+impl Lane<'_> {
+    fn take(&mut self, arrival: Apart) {
+        match arrival {
+            Apart::New(rows) => self.new.extend(rows),
+            Apart::Failed(rows, failure) => self.failed(Batch { rows, tries: TRIES }, &failure),
+        }
+    }
+
+    /// As many of the new ones as one call takes.
+    fn next_new(&mut self) -> Option<Batch> {
+        let (mut rows, mut follow_ups) = (0, 0);
+        for row in self.new.iter().take(STORE_BATCH_MAX) {
+            follow_ups += row.follow_ups();
+            if rows > 0 && follow_ups > FOLLOW_UPS_MAX {
+                break;
+            }
+            rows += 1;
+        }
+        (rows > 0).then(|| Batch { rows: self.new.drain(..rows).collect(), tries: TRIES })
+    }
+
+    async fn settle(&mut self, batch: Batch) {
+        // What has failed is tried at once, for the last time, when the worker gives up.
+        let rest = tokio::time::sleep_until(self.rests_until);
+        let _ = self.pipe.tokens.give_up.run_until_cancelled(rest).await;
+        match settle(self.pipe, batch.rows).await {
+            Ok(()) => self.failures = 0,
+            Err((rows, failure)) => self.failed(Batch { rows, ..batch }, &failure),
+        }
+    }
+
+    /// Decides what to do with a batch that the store did not take.
+    fn failed(&mut self, batch: Batch, failure: &Error) {
+        if failure.kind() == ErrorKind::QueueClosed || self.pipe.tokens.give_up.is_cancelled() {
+            give_up(self.pipe, &batch.rows, failure);
+            self.give_up_all(failure);
+        } else if !is_refusal(failure) {
+            self.rest(&batch, failure);
+            self.split_or_put_back(self.live(batch, failure));
+        } else if failure.kind() == ErrorKind::Backend && batch.tries > 1 {
+            self.rest(&batch, failure);
+            let Batch { rows, tries } = self.live(batch, failure);
+            self.tried.push_front(Batch { rows, tries: tries - 1 });
+        } else {
+            self.refused(batch.rows, failure);
+        }
+    }
+
+    fn give_up_all(&mut self, failure: &Error) {
+        let tried = self.tried.drain(..).flat_map(|batch| batch.rows);
+        let rows: Vec<Finished> = self.new.drain(..).chain(tried).collect();
+        give_up(self.pipe, &rows, failure);
+    }
+
+    fn rest(&mut self, batch: &Batch, failure: &Error) {
+        self.failures = self.failures.saturating_add(1);
+        let rest = backoff(self.failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
+        warn!(error = %failure, rows = batch.rows.len(), "settling failed; trying again in {rest:?}");
+        self.rests_until = later(Instant::now(), rest);
+    }
+
+    /// It may have failed for one row, which another session has locked, say, or for its size. A half that succeeds is out of the
+    /// way; a row that fails alone goes behind all others.
+    fn split_or_put_back(&mut self, batch: Batch) {
+        match halves(batch.rows) {
+            Halves::Two(halves) => self.put_first(halves, batch.tries),
+            Halves::One(rows) => self.tried.push_back(Batch { rows, ..batch }),
+        }
+    }
+
+    /// The same batch would fail again: it is split until what is refused stands alone, so that one bad follow-up does not
+    /// sink the rest.
+    fn refused(&mut self, rows: Vec<Finished>, refusal: &Error) {
+        debug!(error = %refusal, rows = rows.len(), "a settle was refused");
+        match halves(rows) {
+            Halves::Two(halves) => self.put_first(halves, 1),
+            Halves::One(mut rows) => {
+                let row = rows.pop().and_then(|row| fail(self.pipe, row, refusal));
+                self.tried.extend(row.map(|row| Batch { rows: vec![row], tries: 1 }));
+            }
+        }
+    }
+
+    fn put_first(&mut self, [first, second]: [Vec<Finished>; 2], tries: u32) {
+        for rows in [second, first] {
+            self.tried.push_front(Batch { rows, tries });
+        }
+    }
+
+    /// Gives up rows whose lease has ended meanwhile: their tasks are handled again.
+    fn live(&self, batch: Batch, failure: &Error) -> Batch {
+        let (pipe, now) = (self.pipe, Instant::now());
+        let has_ended =
+            |row: &Finished| pipe.leases.has_ended(row.held.lease(), pipe.visibility_timeout, now);
+        let (ended, live): (Vec<_>, Vec<_>) = batch.rows.into_iter().partition(has_ended);
+        give_up(pipe, &ended, failure);
+        Batch { rows: live, ..batch }
+    }
+}
+
+enum Halves {
+    Two([Vec<Finished>; 2]),
+    /// There is no more than one row.
+    One(Vec<Finished>),
+}
+
+fn halves(mut rows: Vec<Finished>) -> Halves {
+    if rows.len() < 2 {
+        return Halves::One(rows);
+    }
+    let second = rows.split_off(rows.len() / 2);
+    Halves::Two([rows, second])
+}
+
+/// Whether the same batch would fail again. A full queue has no room for follow-ups before tasks are settled,
+/// so it, too, must not hold up rows that have none.
+fn is_refusal(failure: &Error) -> bool {
+    !failure.is_transient() || failure.kind() == ErrorKind::QueueFull
+}
+
+/// A row that the store refuses for what it carries becomes a failed attempt that says so. One that is refused
+/// even so is given up: its lease ends, and the task is handled again.
+fn fail(pipe: &Pipe, row: Finished, refusal: &Error) -> Option<Finished> {
+    if !matches!(row.outcome, Outcome::Complete { .. }) {
+        give_up(pipe, &[row], refusal);
+        return None;
+    }
+    let Finished { held, .. } = row;
+    let lease = held.lease();
+    warn!(id = %lease.task_id, error = %refusal, "the completion was refused; the attempt is failed");
+    let failed = Outcome::fail(format!("settling: {refusal}"));
+    let outcome = match pipe.by_type.get(&lease.task_type) {
+        Some(handler) => decide(&pipe.handlers[*handler], lease, Ok(failed)),
+        None => failed,
+    };
+    Some(Finished { held, outcome })
+}
