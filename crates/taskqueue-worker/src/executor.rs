@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFuture;
 use tracing::{Instrument, debug, info_span, warn};
 
-use crate::leases::LeaseKey;
+use crate::leases::{Held, LeaseKey};
 use crate::pipe::{Pipe, Registered};
 use crate::settler::Finished;
 use crate::slots::Claimed;
@@ -30,8 +30,11 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, fi
     let mut killed = pin!(pipe.tokens.kill.cancelled());
     let mut next = Some(first);
     while let Some(claimed) = next {
-        let handler = claimed.handler;
-        if let Some(finished) = work(&pipe, claimed, killed.as_mut()).await
+        let (handler, held) = (claimed.handler, Arc::clone(&claimed.held));
+        // A handler's future may also panic where it is dropped, at its deadline or when it is killed. Without its end
+        // the slot and the lease would be kept for ever.
+        let worked = AssertUnwindSafe(work(&pipe, claimed, killed.as_mut())).catch_unwind().await;
+        if let Some(finished) = worked.unwrap_or_else(|panic| fail(&pipe, handler, held, &*panic))
             && let Err(unsent) = settle.send(finished).await
         {
             pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);
@@ -77,6 +80,20 @@ async fn work(
     Some(Finished { held, outcome })
 }
 
+/// What becomes of a task whose handler panicked outside its own attempt; nothing when the lease was lost.
+fn fail(pipe: &Pipe, handler: usize, held: Arc<Held>, panic: &(dyn Any + Send)) -> Option<Finished> {
+    // Whatever the handler left behind is told that the attempt is over.
+    held.stop.stop();
+    let lease = held.lease();
+    if !pipe.leases.holds(lease) {
+        return None;
+    }
+    let outcome = decide(&pipe.handlers[handler], lease, Err(panicked(panic)));
+    info_span!("task", id = %lease.task_id, r#type = %lease.task_type, attempt = lease.attempt)
+        .in_scope(|| log_failure(lease, &outcome));
+    Some(Finished { held, outcome })
+}
+
 /// One attempt, with its deadline and its panics.
 async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, TaskError> {
     let deadline = cx.deadline().map(|deadline| (deadline, cx.cancelled().clone()));
@@ -93,8 +110,11 @@ async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, Ta
             }
         },
     };
-    finished
-        .unwrap_or_else(|panic| Err(TaskError::from(format!("handler panicked: {}", panic_text(&*panic)))))
+    finished.unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> TaskError {
+    TaskError::from(format!("handler panicked: {}", panic_text(panic)))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::{Letter, Number, SECOND, queue};
-use taskqueue_worker::core::Status;
+use taskqueue_worker::core::{Status, TaskFilter};
 use taskqueue_worker::{
     CancellationToken, Configure, Data, FromContext, Handler, NewTask, Outcome, Queue, RetryPolicy, Task,
     TaskContext, TaskError, TaskType, Worker, WorkerBuilder, async_trait,
@@ -300,4 +300,53 @@ async fn a_handler_type_gets_the_raw_payload_of_a_type_named_at_run_time_and_can
     assert_eq!(*seen.lock().unwrap(), "[1, 2]");
     let task = queue.get(id).await.unwrap();
     assert_eq!((task.retry_after.unwrap() - task.updated_at).num_seconds(), 5);
+}
+
+/// What panics when it is dropped before the handler returns.
+struct Grumpy;
+
+impl Drop for Grumpy {
+    fn drop(&mut self) {
+        panic!("not yet");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_while_it_is_dropped_at_its_timeout_keeps_neither_its_slot_nor_its_task() {
+    async fn hang(_: Number) {
+        let _grumpy = Grumpy;
+        std::future::pending::<()>().await;
+    }
+    let queue = queue();
+    for n in 1..=2 {
+        queue.enqueue(NewTask::new(&Number { n }).unwrap().max_retries(1)).await.unwrap();
+    }
+    let builder = Worker::builder(queue.clone()).handler(hang.timeout(SECOND)).concurrency(1);
+
+    let drain = tokio::time::timeout(600 * SECOND, builder.build().unwrap().drain()).await;
+
+    assert_eq!(drain.expect("the slot was freed").dead_lettered, 2);
+    let filter = TaskFilter { status: Some(Status::DeadLetter), ..TaskFilter::default() };
+    for task in queue.list(&filter).await.unwrap().tasks {
+        assert_eq!(task.last_error.as_deref(), Some("handler panicked: not yet"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_while_a_stop_drops_it_fails_its_attempt() {
+    async fn hang(_: Number, started: Data<tokio::sync::Notify>) {
+        let _grumpy = Grumpy;
+        started.notify_one();
+        std::future::pending::<()>().await;
+    }
+    let (queue, started) = (queue(), Arc::new(tokio::sync::Notify::new()));
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&started)).handler(hang);
+    let running = builder.grace_period(SECOND).build().unwrap().start();
+    started.notified().await;
+
+    let report = running.stop().await;
+
+    assert_eq!((report.failed, report.released), (1, 0));
+    assert_eq!(queue.get(id).await.unwrap().last_error.as_deref(), Some("handler panicked: not yet"));
 }
