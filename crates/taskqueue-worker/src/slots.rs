@@ -185,7 +185,9 @@ impl Slots {
         if state.closed {
             return 0;
         }
-        (self.concurrency + state.prefetch.tasks()).saturating_sub(state.running + state.waiting.len())
+        // Settings without a bound add up to more than there is.
+        let most = self.concurrency.saturating_add(state.prefetch.tasks());
+        most.saturating_sub(state.running + state.waiting.len())
     }
 
     /// The room for a claim, unless it is so little that waiting makes for a better batch: slots are idle with

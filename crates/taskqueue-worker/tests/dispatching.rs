@@ -30,6 +30,19 @@ async fn no_more_tasks_run_at_once_than_the_concurrency_and_no_more_are_held_tha
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_whose_concurrency_and_prefetch_have_no_bound_claims_what_there_is() {
+    async fn quick(_: Number) {}
+    let queue = queue();
+    enqueue_numbers(&queue, 3).await;
+    let builder = Worker::builder(queue).handler(quick.concurrency(usize::MAX));
+    let running = builder.concurrency(usize::MAX).prefetch(usize::MAX).build().unwrap().start();
+
+    wait_until("all are done", async || running.report().completed == 3).await;
+
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_type_at_its_limit_keeps_no_other_type_waiting() {
     async fn letter(_: Letter) {}
     let queue = queue();
