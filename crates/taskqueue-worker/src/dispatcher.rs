@@ -217,20 +217,31 @@ impl Dispatcher<'_> {
         let _ = self.settle.send(Finished { held, outcome: Outcome::Release }).await;
     }
 
-    /// Waits until all that was claimed is settled, and makes ready what is due by now.
+    /// Waits until all that was claimed is settled, or may have brought other tasks: one that runs may wait for them.
+    /// Then makes ready what is due by now.
     async fn settle_down(&mut self) -> Result<()> {
-        tokio::select! {
-            () = self.pipe.leases.none_held() => {}
-            () = self.pipe.tokens.stop.cancelled() => return Ok(()),
-        }
+        let pipe = self.pipe;
+        let is_settled = tokio::select! {
+            biased;
+            () = pipe.tokens.stop.cancelled() => return Ok(()),
+            () = pipe.leases.none_held() => true,
+            () = self.wake.notified() => {
+                self.poll.restart();
+                false
+            }
+            () = tokio::time::sleep_until(self.poll.idle_at()) => {
+                self.poll.slow_down();
+                false
+            }
+        };
         let mut promoted = PROMOTE_LIMIT as u64;
         while promoted == PROMOTE_LIMIT as u64 {
-            let queue = Arc::clone(&self.pipe.queue);
+            let queue = Arc::clone(&pipe.queue);
             let promote = async move { queue.promote_due(PROMOTE_LIMIT).await };
-            promoted = self.pipe.call("promote", promote).await?;
+            promoted = pipe.call("promote", promote).await?;
         }
-        self.pipe.slots.refresh();
-        self.is_drained = true;
+        pipe.slots.refresh();
+        self.is_drained = is_settled;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use support::spy::{Call, Spy};
 use support::{Gate, Letter, Number, SECOND, at_gate, count, enqueue_numbers, queue, wait_until};
 use taskqueue_worker::core::{Priority, Status};
-use taskqueue_worker::{Configure, Data, NewTask, Queue, Worker};
+use taskqueue_worker::{Configure, Data, NewTask, Queue, TaskContext, Worker};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -350,6 +350,42 @@ async fn a_drain_works_what_is_due_and_leaves_what_is_not() {
 
     assert_eq!(report.completed, 1);
     assert_eq!(queue.get(later).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_claims_what_a_running_handler_enqueues_and_ends_after_that() {
+    async fn number(_: Number, cx: TaskContext) {
+        let id = cx.queue().enqueue(Letter { c: 'a' }).await.unwrap();
+        while cx.queue().get(id).await.unwrap().status != Status::Completed {
+            tokio::time::sleep(SECOND / 10).await;
+        }
+    }
+    async fn letter(_: Letter) {}
+    // The deaf one learns of the letter by its poll.
+    for spy in [Spy::on(queue()), Spy::deaf(queue())] {
+        spy.enqueue(Number { n: 1 }).await.unwrap();
+        let worker = Worker::builder(spy).handler(number).handler(letter).build().unwrap();
+
+        let report = tokio::time::timeout(600 * SECOND, worker.drain()).await;
+
+        assert_eq!(report.expect("the letter is claimed").completed, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_does_not_end_while_a_task_runs_that_may_bring_others() {
+    async fn number(number: Number, cx: TaskContext) {
+        tokio::time::sleep(60 * SECOND).await;
+        if number.n > 0 {
+            cx.queue().enqueue(Number { n: number.n - 1 }).await.unwrap();
+        }
+    }
+    let spy = Spy::deaf(queue());
+    spy.enqueue(Number { n: 3 }).await.unwrap();
+
+    let report = Worker::builder(spy).handler(number).build().unwrap().drain().await;
+
+    assert_eq!(report.completed, 4);
 }
 
 #[tokio::test(start_paused = true)]
