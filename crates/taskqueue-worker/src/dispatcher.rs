@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::executor;
-use crate::leases::Held;
+use crate::leases::{Held, LeaseKey};
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::settler::Finished;
@@ -50,11 +50,13 @@ struct Dispatcher<'a> {
     is_drained: bool,
 }
 
-/// Claims until the worker is stopped, or until a drain is done.
+/// Claims until the worker is stopped, or until a drain is done. A claim that is under way at a stop is waited for: what
+/// it brings goes back unstarted.
 ///
 /// # Errors
 /// `QueueClosed`: nothing can be claimed ever again. A drain ends at any error that is not transient.
-pub(crate) async fn run(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Finished>, mode: Mode) -> Result<()> {
+pub(crate) async fn run(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, mode: Mode) -> Result<()> {
+    let (pipe, settle) = (&pipe, &settle);
     let wake = pipe.queue.wake_up().listen();
     let poll = Poll::new(pipe.settings.poll_interval, wake.hears_others());
     let extra_at = Instant::now();
@@ -91,6 +93,14 @@ fn split(limit: usize, is_extra_of_use: bool) -> (usize, usize) {
     }
     let first = limit.div_ceil(2).min(STORE_BATCH_MAX);
     (first, (limit - first).min(STORE_BATCH_MAX))
+}
+
+/// Hands a task back that was not started.
+pub(crate) async fn release(pipe: &Pipe, settle: &mpsc::Sender<Finished>, held: Arc<Held>) {
+    // The settler ends after its senders, unless it has given up.
+    if let Err(unsent) = settle.send(Finished { held, outcome: Outcome::Release }).await {
+        pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);
+    }
 }
 
 /// Whether claiming again is of no use.
@@ -189,18 +199,26 @@ impl Dispatcher<'_> {
 
     async fn admit(&self, claimed: Vec<Arc<Held>>) {
         let pipe = self.pipe;
-        let is_stopped = pipe.tokens.stop.is_cancelled();
-        let mut admitted = Vec::with_capacity(claimed.len());
+        let mut known = Vec::with_capacity(claimed.len());
         pipe.leases.add(&claimed);
         for held in claimed {
             match pipe.by_type.get(&held.claim.task.task_type) {
-                Some(_) if is_stopped => self.release(held).await,
-                Some(&handler) => admitted.push(Claimed { held, handler }),
+                Some(&handler) => known.push(Claimed { held, handler }),
                 None => self.refuse(held).await,
             }
         }
-        for claimed in pipe.slots.admit(admitted, Instant::now()) {
-            pipe.tracker.spawn(executor::run_slot(Arc::clone(pipe), self.settle.clone(), claimed));
+        // The slots are closed a moment after the stop.
+        let is_stopped = pipe.tokens.stop.is_cancelled();
+        let admitted = if is_stopped { Err(known) } else { pipe.slots.admit(known, Instant::now()) };
+        match admitted {
+            Ok(starting) => starting.into_iter().for_each(|claimed| {
+                pipe.tracker.spawn(executor::run_slot(Arc::clone(pipe), self.settle.clone(), claimed));
+            }),
+            Err(back) => {
+                for claimed in back {
+                    release(pipe, self.settle, claimed.held).await;
+                }
+            }
         }
     }
 
@@ -209,12 +227,7 @@ impl Dispatcher<'_> {
         let Lease { task_id, task_type, .. } = held.lease();
         warn!(id = %task_id, r#type = %task_type, "claimed a task without a handler; it is released");
         self.pipe.metrics.of_type(task_type).processed(Processed::NoHandler, 1);
-        self.release(held).await;
-    }
-
-    async fn release(&self, held: Arc<Held>) {
-        // The settler ends after its senders, of which this is one.
-        let _ = self.settle.send(Finished { held, outcome: Outcome::Release }).await;
+        release(self.pipe, self.settle, held).await;
     }
 
     /// Waits until all that was claimed is settled, or may have brought other tasks: one that runs may wait for them.

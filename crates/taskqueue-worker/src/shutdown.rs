@@ -5,22 +5,28 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::{Outcome, Result};
+use taskqueue_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::dispatcher::{self, Mode};
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::settler::Finished;
+use crate::slots::Claimed;
 use crate::{Report, heartbeater, maintenance, settler};
 
 /// How many outcomes may wait for the settler before handlers' slots wait with them.
 const OUTCOMES_MAX: usize = 4 * STORE_BATCH_MAX;
 /// How long dropped handlers may take to be gone. Only one that blocks its thread takes longer.
 const DROP_PERIOD: Duration = Duration::from_secs(1);
-/// How long the last outcomes are tried when the store does not answer.
+/// How long a store that does not answer is waited for at the end: for a claim under way, the last outcomes, and all other
+/// calls together.
 const SETTLE_PERIOD: Duration = Duration::from_secs(10);
+/// The last part of it: what has arrived by then is tried once more.
+const LAST_TRY_PERIOD: Duration = Duration::from_secs(1);
 
 /// One worker's life. It is the one task outside the tracker, as it waits for all those inside.
 ///
@@ -28,36 +34,40 @@ const SETTLE_PERIOD: Duration = Duration::from_secs(10);
 /// What ended the dispatcher before it was stopped.
 pub(crate) async fn supervise(pipe: Arc<Pipe>, mode: Mode) -> Result<Report> {
     let (settle, outcomes) = mpsc::channel(OUTCOMES_MAX);
-    let mut settler = pipe.tracker.spawn(settler::run(Arc::clone(&pipe), outcomes));
+    let settler = pipe.tracker.spawn(settler::run(Arc::clone(&pipe), outcomes));
     pipe.tracker.spawn(heartbeater::run(Arc::clone(&pipe)));
     if mode == Mode::Serve {
         maintenance::start(&pipe);
     }
     info!(worker = %pipe.worker_id, types = pipe.handlers.len(), "worker started");
-    let dispatched = dispatcher::run(&pipe, &settle, mode).await;
+    let dispatched = dispatch(&pipe, &settle, mode).await;
     pipe.tokens.stop.cancel();
-    // Bounded, as a store that does not answer keeps the settler's queue full.
-    within(SETTLE_PERIOD, release_waiting(&pipe, &settle)).await;
-    drop(settle);
+    let waiting = pipe.slots.close();
+    // Beside the handlers, whose grace period begins now: a store that does not answer keeps the settler's queue full.
+    pipe.tracker.spawn(release_all(Arc::clone(&pipe), settle, waiting));
     let is_quiet = quiet_handlers(&pipe).await;
-    if !is_quiet || !within(SETTLE_PERIOD, &mut settler).await {
-        pipe.tokens.give_up.cancel();
-        within(SETTLE_PERIOD, &mut settler).await;
-    }
-    pipe.tokens.end.cancel();
-    pipe.tracker.close();
-    if is_quiet {
-        within(SETTLE_PERIOD, pipe.tracker.wait()).await;
-    }
+    end_stages(&pipe, settler, is_quiet).await;
     let report = pipe.tally.report();
     info!(worker = %pipe.worker_id, ?report, "worker stopped");
     dispatched.map(|()| report)
 }
 
-async fn release_waiting(pipe: &Pipe, settle: &mpsc::Sender<Finished>) {
-    for claimed in pipe.slots.close() {
-        // The settler ends after its senders; it cannot be gone yet.
-        let _ = settle.send(Finished { held: claimed.held, outcome: Outcome::Release }).await;
+/// Runs the dispatcher until it ends or the worker is stopped. It then ends by itself, with the claim that is under way:
+/// a dropped one could leave its tasks leased.
+async fn dispatch(pipe: &Arc<Pipe>, settle: &mpsc::Sender<Finished>, mode: Mode) -> Result<()> {
+    let dispatcher = pipe.tracker.spawn(dispatcher::run(Arc::clone(pipe), settle.clone(), mode));
+    tokio::select! {
+        biased;
+        ended = dispatcher => ended.unwrap_or_else(|source| {
+            Err(Error::new(ErrorKind::Backend, "worker", "the dispatcher panicked").with_source(source))
+        }),
+        () = pipe.tokens.stop.cancelled() => Ok(()),
+    }
+}
+
+async fn release_all(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, waiting: Vec<Claimed>) {
+    for claimed in waiting {
+        dispatcher::release(&pipe, &settle, claimed.held).await;
     }
 }
 
@@ -82,6 +92,20 @@ async fn quiet_handlers(pipe: &Pipe) -> bool {
         warn!(handlers, "handlers block their threads; their tasks return when their leases end");
     }
     is_quiet
+}
+
+/// Ends the settler, after what still sends to it, and then the rest; all by one deadline.
+async fn end_stages(pipe: &Pipe, mut settler: JoinHandle<()>, is_quiet: bool) {
+    let end = Instant::now() + SETTLE_PERIOD;
+    if !is_quiet || timeout_at(end - LAST_TRY_PERIOD, &mut settler).await.is_err() {
+        pipe.tokens.give_up.cancel();
+        let _ = timeout_at(end, settler).await;
+    }
+    pipe.tokens.end.cancel();
+    pipe.tracker.close();
+    if is_quiet {
+        let _ = timeout_at(end, pipe.tracker.wait()).await;
+    }
 }
 
 async fn within(period: Duration, future: impl Future) -> bool {

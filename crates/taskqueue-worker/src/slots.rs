@@ -118,8 +118,14 @@ impl Slots {
 
     /// Takes in the tasks of a claim that ended `now`, and answers those that start now: each takes a slot until
     /// [`finish`](Self::finish).
-    pub(crate) fn admit(&self, claimed: Vec<Claimed>, now: Instant) -> Vec<Claimed> {
+    ///
+    /// # Errors
+    /// All of them, where the slots are closed.
+    pub(crate) fn admit(&self, claimed: Vec<Claimed>, now: Instant) -> Result<Vec<Claimed>, Vec<Claimed>> {
         let mut state = self.lock();
+        if state.closed {
+            return Err(claimed);
+        }
         state.prefetch.claimed(now, self.concurrency);
         for claimed in claimed {
             state.shares[claimed.handler].held += 1;
@@ -127,7 +133,7 @@ impl Slots {
         }
         let starting = (self.concurrency - state.running).min(state.waiting.len());
         state.running += starting;
-        state.waiting.drain(..starting).collect()
+        Ok(state.waiting.drain(..starting).collect())
     }
 
     /// A task of this handler is done with its slot. Answers the one that takes the slot over; without one the
@@ -257,7 +263,8 @@ mod tests {
     }
 
     fn admit(slots: &Slots, handlers: &[usize]) -> usize {
-        slots.admit(handlers.iter().map(|&handler| claimed(handler)).collect(), Instant::now()).len()
+        let claimed = handlers.iter().map(|&handler| claimed(handler)).collect();
+        slots.admit(claimed, Instant::now()).map_or(0, |starting| starting.len())
     }
 
     fn ask(handlers: &[usize], limit: usize) -> Ask {
@@ -347,6 +354,8 @@ mod tests {
         let slots = Slots::new(1, Prefetch::new(Some(2)), vec![None]);
         admit(&slots, &[0, 0, 0]);
         assert_eq!(slots.close().len(), 2);
+        let late = slots.admit(vec![claimed(0), claimed(0)], Instant::now());
+        assert_eq!(late.map_or_else(|back| back.len(), |_| 0), 2);
         assert!(slots.finish(0).is_none());
         assert!(slots.plan().is_empty());
     }

@@ -106,7 +106,9 @@ impl RunningWorker {
     /// cancel period are dropped and their tasks released. A handler that returns an error when it is cancelled
     /// spends an attempt; one that returns [`Outcome::Release`](crate::Outcome::Release) gives it back.
     ///
-    /// Returns when all is settled. A store that does not answer is tried for ten seconds more, and a handler
+    /// A claim that is under way ends beside the handlers, and what it brings is handed back unstarted.
+    ///
+    /// Returns when all is settled. A store that does not answer is waited for ten seconds more in all, and a handler
     /// that blocks its thread is left behind; both kinds of task are handled again when their leases end.
     ///
     /// # Cancel safety

@@ -3,10 +3,12 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, count, enqueue_numbers, queue, wait_until};
 use taskqueue_worker::core::Status;
-use taskqueue_worker::{Data, Outcome, Queue, TaskContext, Worker};
+use taskqueue_worker::{Data, Outcome, Queue, RunningWorker, TaskContext, Worker};
 use tokio::time::Instant;
 
 /// Waits at the gate, or for its token, whichever comes first.
@@ -121,6 +123,91 @@ async fn an_idle_worker_stops_at_once() {
     running.stop().await;
 
     assert!(start.elapsed().is_zero(), "{:?}", start.elapsed());
+}
+
+/// A worker of a queue each of whose claims takes 20 s. Of five tasks the first is done, the second runs, the third waits
+/// for its slot, and a claim of one more is under way since a second.
+async fn in_the_middle_of_a_claim(gate: &Arc<Gate>, grace_period: Duration) -> (Spy, RunningWorker) {
+    let spy = Spy::slow(queue(), 20 * SECOND);
+    enqueue_numbers(&spy, 5).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(gate)).handler(at_gate).concurrency(1);
+    let builder = builder.prefetch(2).grace_period(grace_period).cancel_period(3 * SECOND);
+    let running = builder.build().expect("the settings are valid").start();
+    gate.wait_for(1).await;
+    gate.open_for(1);
+    gate.wait_for(2).await;
+    wait_until("a claim is under way", async || spy.calls(Call::Dequeue).len() == 2).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((count(&spy, Status::Running).await, count(&spy, Status::Pending).await), (2, 2));
+    (spy, running)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_under_way_does_not_hold_up_a_stop_and_what_it_brings_goes_back_unstarted() {
+    let gate = Gate::closed();
+    let (spy, running) = in_the_middle_of_a_claim(&gate, 60 * SECOND).await;
+    let start = Instant::now();
+
+    let stopping = tokio::spawn(running.stop());
+    wait_until("what waits is back", async || count(&spy, Status::Pending).await == 3).await;
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    tokio::time::sleep(30 * SECOND).await;
+    gate.open_for(9);
+    let report = stopping.await.unwrap();
+
+    // Released are the one that waited and that of the claim.
+    assert_eq!((report.completed, report.released, gate.arrived()), (2, 2, 2));
+    assert_eq!(count(&spy, Status::Pending).await, 3);
+    assert!(start.elapsed() < 31 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_period_begins_at_the_stop_also_where_a_claim_is_under_way() {
+    let gate = Gate::closed();
+    let (spy, running) = in_the_middle_of_a_claim(&gate, 5 * SECOND).await;
+    let start = Instant::now();
+
+    let stopping = tokio::spawn(running.stop());
+    wait_until("the handler is dropped", async || count(&spy, Status::Running).await == 0).await;
+
+    assert!((8..=9).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    let report = stopping.await.unwrap();
+    assert_eq!((report.completed, report.released, gate.arrived()), (1, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_is_waited_for_no_longer_than_ten_seconds() {
+    for tasks in [0, 1] {
+        let (spy, gate) = (Spy::slow(queue(), 600 * SECOND), Gate::closed());
+        enqueue_numbers(&spy, tasks).await;
+        let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+        let running = builder.build().unwrap().start();
+        gate.open_for(1);
+        spy.hold_settles(true);
+        let claims = 1 + tasks as usize;
+        wait_until("a claim is under way", async || spy.calls(Call::Dequeue).len() == claims).await;
+        assert_eq!(gate.arrived(), tasks as usize);
+        let start = Instant::now();
+
+        running.stop().await;
+
+        assert!(start.elapsed() < 11 * SECOND, "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_can_be_stopped_while_a_claim_is_under_way() {
+    let spy = Spy::slow(queue(), 5 * SECOND);
+    let gate = Gate::closed();
+    enqueue_numbers(&spy, 3).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.build().unwrap().start_draining();
+    wait_until("a claim is under way", async || spy.calls(Call::Dequeue).len() == 1).await;
+
+    let report = running.stop().await;
+
+    assert_eq!((report.released, gate.arrived()), (3, 0));
+    assert_eq!(count(&spy, Status::Pending).await, 3);
 }
 
 #[tokio::test(start_paused = true)]
