@@ -11,8 +11,14 @@ use taskqueue_sql::{Attempt, Failure};
 /// Replication). The numbers, because the driver's code is the SQLSTATE, which is too coarse.
 const CONTENTION: [u16; 4] = [1213, 1205, 1020, 3101];
 /// Of a server that cannot serve for now: too many connections (of all, of the user, of the user in an hour), too many
-/// transactions, a statement that was killed or took too long (MySQL, MariaDB).
-const BUSY: [u16; 7] = [1040, 1203, 1226, 1637, 1317, 3024, 1969];
+/// transactions, a statement that was killed or took too long (MySQL, MariaDB); out of prepared statements, of room on its
+/// disk (two), of memory (three) or of room for locks; a statement that must be prepared anew.
+const BUSY: [u16; 15] =
+    [1040, 1203, 1226, 1637, 1317, 3024, 1969, 1461, 1021, 1114, 1037, 1038, 1041, 1206, 1615];
+/// An error of the storage engine, whose own number stands in the text only.
+const STORAGE: u16 = 1030;
+/// How that text begins when the disk is full: the system's number for it is the same on all that the servers run on.
+const DISK_FULL: &str = "Got error 28 ";
 /// Of a connection that is of no further use: the server is not ready (Galera), goes down, is offline; the connection
 /// broke, was killed, was idle for too long; the server became read-only after a failover, by its settings, by its
 /// storage or by its group (Group Replication).
@@ -124,12 +130,20 @@ fn of_database(error: sqlx::Error) -> Failure {
         number if NOT_MIGRATED.contains(&number) => {
             (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
         }
-        number if BUSY.contains(&number) || GONE.contains(&number) || number == READ_ONLY_TRANSACTION => {
+        number if is_passing(number, &said) => {
             (ErrorKind::Unavailable, format!("the database cannot serve this now ({number}): {said}"))
         }
         _ => (ErrorKind::Backend, format!("the database refused ({number}): {said}")),
     };
     Failure::Database { kind, message: message.into(), source: Some(error.into()) }
+}
+
+/// Whether the same can succeed later, with nothing but the server changed.
+fn is_passing(number: u16, said: &str) -> bool {
+    BUSY.contains(&number)
+        || GONE.contains(&number)
+        || number == READ_ONLY_TRANSACTION
+        || (number == STORAGE && said.starts_with(DISK_FULL))
 }
 
 fn number(error: &sqlx::Error) -> u16 {

@@ -20,6 +20,8 @@ mod locked;
 #[path = "server/stored.rs"]
 mod stored;
 mod support;
+#[path = "server/unable.rs"]
+mod unable;
 #[path = "support/waiting.rs"]
 mod waiting;
 #[path = "server/width.rs"]
@@ -272,26 +274,6 @@ async fn transactions_that_others_were_in_the_way_of_are_repeated_and_counted(se
     assert_eq!(queue.stats().await.unwrap().pending, 4);
 }
 
-/// What a server says when it cannot serve for now.
-async fn a_server_that_cannot_serve_now_is_an_error_that_passes(server: Server) {
-    let (queue, database) = fresh(server).await;
-    let mut connection = database.connect().await;
-    for number in
-        [1040, 1047, 1053, 1158, 1290, 1317, 1792, 1836, 1874, 1927, 1969, 3024, 3032, 3100, 3168, 4031]
-    {
-        let says = format!(
-            "CREATE TRIGGER unable BEFORE INSERT ON tasks FOR EACH ROW \
-             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'not now'"
-        );
-        connection.execute(AssertSqlSafe(says)).await.unwrap();
-        let error = queue.enqueue(task()).await.unwrap_err();
-        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{number}: {error}");
-        connection.execute("DROP TRIGGER unable").await.unwrap();
-    }
-    queue.enqueue(task()).await.unwrap();
-    assert_eq!(queue.stats().await.unwrap().pending, 1, "nothing of the others is left");
-}
-
 /// By itself a lock wait timeout undoes one statement and keeps the locks of those before.
 async fn a_lock_that_is_held_for_long_ends_in_an_error_that_passes_and_keeps_no_lock(server: Server) {
     let (queue, database) = fresh(server).await;
@@ -367,7 +349,6 @@ on! {
     a_closed_queue_leaves_the_callers_pool_open
     dropped_futures_leave_no_transaction_open
     transactions_that_others_were_in_the_way_of_are_repeated_and_counted
-    a_server_that_cannot_serve_now_is_an_error_that_passes
     a_lock_that_is_held_for_long_ends_in_an_error_that_passes_and_keeps_no_lock
     no_error_holds_the_password
     a_pool_of_the_callers_may_have_any_isolation_level

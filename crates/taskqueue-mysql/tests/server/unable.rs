@@ -1,0 +1,56 @@
+//! What a server says when it cannot serve for now: the caller hears that it passes.
+
+use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
+use taskqueue_mysql::{Error, ErrorKind, MysqlQueue, Queue};
+
+use crate::cases::on;
+use crate::support::Server;
+use crate::{fresh, task};
+
+/// What an enqueue answers that the server refuses so.
+async fn refused(queue: &MysqlQueue, connection: &mut MySqlConnection, number: u16, text: &str) -> Error {
+    let text = text.replace('\'', "''");
+    let says = format!(
+        "CREATE TRIGGER unable BEFORE INSERT ON tasks FOR EACH ROW \
+         SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = '{text}'"
+    );
+    connection.execute(AssertSqlSafe(says)).await.unwrap();
+    let error = queue.enqueue(task()).await.unwrap_err();
+    connection.execute("DROP TRIGGER unable").await.unwrap();
+    error
+}
+
+fn assert_passes(error: &Error, number: u16) {
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{number}: {error}");
+}
+
+async fn a_server_that_cannot_serve_now_is_an_error_that_passes(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    for number in [
+        1021, 1037, 1038, 1040, 1041, 1047, 1053, 1114, 1158, 1206, 1290, 1317, 1461, 1615, 1792, 1836, 1874,
+        1927, 1969, 3024, 3032, 3100, 3168, 4031,
+    ] {
+        assert_passes(&refused(&queue, &mut connection, number, "not now").await, number);
+    }
+    queue.enqueue(task()).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 1, "nothing of the others is left");
+}
+
+/// The storage engine's number stands in the text: MySQL's and MariaDB's way.
+async fn of_what_the_storage_engine_says_a_full_disk_passes(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    for error in ["28 - 'No space left on device'", "28 \"No space left on device\""] {
+        let text = format!("Got error {error} from storage engine");
+        assert_passes(&refused(&queue, &mut connection, 1030, &text).await, 1030);
+    }
+    let damaged = "Got error 126 - 'Index is corrupted' from storage engine";
+    let error = refused(&queue, &mut connection, 1030, damaged).await;
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Backend, false), "{error}");
+}
+
+on! {
+    a_server_that_cannot_serve_now_is_an_error_that_passes
+    of_what_the_storage_engine_says_a_full_disk_passes
+}
