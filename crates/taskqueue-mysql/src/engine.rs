@@ -56,6 +56,16 @@ impl Engine {
         session
     }
 
+    /// What makes a connection that the service has used fit for the queue again, in one round trip: nothing is open, and
+    /// statements commit by themselves, or a single enqueue would answer Ok and be lost. On Vitess, which takes one statement
+    /// at a time, all that the queue does is a transaction that it commits, whatever the session's settings.
+    pub(crate) fn reset(self) -> &'static str {
+        match self {
+            Self::Mysql | Self::Mariadb => "ROLLBACK; SET SESSION autocommit = 1",
+            Self::Vitess => "ROLLBACK",
+        }
+    }
+
     /// What begins a transaction, in one round trip. Under the engines' default, REPEATABLE READ, polls would lock the
     /// gaps that enqueues insert into. The level is named for each transaction, because a pool of the caller's may have
     /// any; Vitess knows it for sessions only. A server that became read-only refuses READ WRITE at once, except to its
@@ -217,6 +227,7 @@ mod tests {
         for access in [Access::Read, Access::Snapshot, Access::Write] {
             said += Engine::Vitess.begin(access);
         }
+        assert!(!Engine::Vitess.reset().contains(';'), "one statement at a time");
         assert!(!said.contains("sql_mode"), "no variable takes an expression: {said}");
         assert!(!said.contains("SET TRANSACTION"), "the isolation level is the session's: {said}");
         assert!(said.contains("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"), "{said}");

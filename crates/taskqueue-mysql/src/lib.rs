@@ -112,7 +112,7 @@ impl MysqlQueue {
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
-    /// gives back to it and rolls back what dropped futures left open: a round trip more for each. Closing the queue closes
+    /// gives back to it, rolls back what dropped futures left open and turns autocommit on: a round trip more for each. Closing the queue closes
     /// its own pool, and leaves one open that it was given.
     pub fn pool(&self) -> &MySqlPool {
         &self.sql.dialect().connections().lend().0
@@ -149,8 +149,8 @@ impl MysqlQueue {
 delegate_queue!(MysqlQueue);
 
 /// Asks the server what it is, by a connection that asks nothing of it that one of the engines refuses; then opens the
-/// pool. A connection that the service may have left inside a transaction is rolled back before it is lent again; the
-/// queue's own calls close theirs.
+/// pool. A connection that the service may have left inside a transaction, or without autocommit, is reset before it is lent
+/// again; the queue's own calls close theirs.
 async fn open(
     config: &MysqlConfig,
     url: &MySqlConnectOptions,
@@ -163,6 +163,7 @@ async fn open(
     asking.close().await;
     let server = server?;
     let session = server.engine.session(config.lock_wait_timeout.as_secs());
+    let reset = server.engine.reset();
     let is_lent = Arc::new(AtomicBool::new(false));
     let looks = Arc::clone(&is_lent);
     let pool = MySqlPoolOptions::new()
@@ -181,7 +182,7 @@ async fn open(
         })
         .after_release(move |connection, _| {
             let may_be_open = looks.load(Ordering::Relaxed) && !comes_from_queue();
-            Box::pin(async move { Ok(!may_be_open || connection.execute("ROLLBACK").await.map(|_| true)?) })
+            Box::pin(async move { Ok(!may_be_open || connection.execute(reset).await.map(|_| true)?) })
         })
         .connect_with(if server.engine == Engine::Vitess { plain } else { url.clone() });
     let pool = DriverPool(pool.await.map_err(unreachable)?);

@@ -1,6 +1,6 @@
 //! Applies the schema's migrations, each once. It knows no queue.
 
-use sqlx::{AssertSqlSafe, Connection, MySqlConnection, MySqlPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, MySqlPool};
 use taskqueue_core::{ErrorKind, Result, Shards};
 use taskqueue_migrations::{MYSQL, Migration};
 use taskqueue_sql::{Attempt, Failure, TableName};
@@ -29,6 +29,10 @@ pub(crate) async fn migrate(
 ) -> Result<i64> {
     let migrated = async {
         let mut connection = pool.acquire().await.map_err(failure)?.detach();
+        // In a pool of the service's something may be open, which DDL would commit, and autocommit may be off.
+        for reset in ["ROLLBACK", "SET SESSION autocommit = 1"] {
+            connection.execute(reset).await.map_err(failure)?;
+        }
         if engine != Engine::Vitess {
             lock(&mut connection, table).await?;
         }
