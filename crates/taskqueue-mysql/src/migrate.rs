@@ -51,19 +51,27 @@ pub(crate) async fn migrate(
 /// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
 /// was recorded are in one.
 async fn shard(connection: &mut MySqlConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
-    let recorded = table.shards();
+    if let Some(recorded) = recorded_shards(connection, table).await? {
+        return Ok(recorded);
+    }
     let any = format!("SELECT EXISTS (SELECT 1 FROM {table})");
     let any = sqlx::query_scalar::<_, i64>(AssertSqlSafe(any)).fetch_one(&mut *connection).await;
     let shards = if any.map_err(failure)? == 0 { shards } else { Shards::ONE };
-    let record = format!("INSERT INTO {recorded} (one, shards) VALUES (1, ?)");
+    let record = format!("INSERT INTO {} (one, shards) VALUES (1, ?)", table.shards());
     let record = sqlx::query(AssertSqlSafe(record)).bind(i64::from(shards.get()));
     match record.execute(&mut *connection).await {
         Err(error) if !is_duplicate(&error) => return Err(failure(error)),
         _ => {}
     }
-    let recorded = format!("SELECT shards FROM {recorded}");
-    let recorded = sqlx::query_scalar::<_, i16>(AssertSqlSafe(recorded)).fetch_one(connection).await;
-    Ok(i64::from(recorded.map_err(failure)?))
+    let recorded = recorded_shards(connection, table).await?;
+    recorded.ok_or_else(|| Failure::malformed("the number of shards was not recorded".to_owned()))
+}
+
+/// How many shards are recorded. By a plain read: an extra claim holds the row, for which an insert would wait.
+async fn recorded_shards(connection: &mut MySqlConnection, table: &TableName) -> Attempt<Option<i64>> {
+    let recorded = format!("SELECT shards FROM {}", table.shards());
+    let recorded = sqlx::query_scalar::<_, i16>(AssertSqlSafe(recorded)).fetch_optional(connection).await;
+    Ok(recorded.map_err(failure)?.map(i64::from))
 }
 
 async fn lock(connection: &mut MySqlConnection, table: &TableName) -> Attempt<()> {

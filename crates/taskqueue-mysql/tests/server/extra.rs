@@ -1,5 +1,7 @@
 //! Claims beside another one of the same worker.
 
+use std::time::Duration;
+
 use sqlx::{Connection, Executor};
 use taskqueue_mysql::{Claim, ClaimRequest, Engine, MysqlQueue, NewTask, Queue, TaskType, WorkerId};
 
@@ -33,6 +35,22 @@ async fn of_extra_claims_at_once_one_looks_for_tasks(server: Server) {
     assert_eq!(queue.stats().await.unwrap().pending, 1);
 }
 
+async fn a_migration_waits_for_no_extra_claim(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    config.lock_wait_timeout = Duration::from_secs(1);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    let mut connection = database.connect().await;
+    let mut claim = connection.begin().await.unwrap();
+    claim.execute("SELECT one FROM tasks_shards FOR UPDATE").await.unwrap();
+
+    queue.migrate().await.unwrap();
+
+    claim.rollback().await.unwrap();
+}
+
 on! {
+    a_migration_waits_for_no_extra_claim
     of_extra_claims_at_once_one_looks_for_tasks
 }
