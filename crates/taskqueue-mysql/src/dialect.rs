@@ -16,12 +16,12 @@ use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
-    Statement, Unsettled,
+    Statement, Statements, Unsettled,
 };
 
 use crate::MysqlConfig;
 use crate::batch::Batch;
-use crate::claim::{Literal, Standing};
+use crate::claim::{Literal, Standing, padded};
 use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure};
@@ -339,6 +339,18 @@ impl Dialect for MysqlDialect {
     ) -> Attempt<HashSet<TaskId>> {
         let free = free::lock(self, connection, shard, Standing::Finished, ids, limit).await?;
         Ok(free.into_keys().collect())
+    }
+
+    /// Vitess does not take a deletion with a hint.
+    async fn remove(&self, connection: &mut MySqlConnection, shard: Shard, ids: &[TaskId]) -> Attempt<u64> {
+        if self.engine == Engine::Vitess {
+            let statements = Statements::new(&self.flavour, &self.options.table, shard);
+            return self.execute(connection, statements.remove(ids)).await;
+        }
+        let ids = padded(ids);
+        let sql = self.literal.remove(ids.len());
+        let query = bind_ids(self.query(&sql).bind(shard.number()), &ids);
+        Ok(self.run(query, connection).await.map_err(failure)?.rows_affected())
     }
 
     fn settled(&self, tokens: &[LeaseToken]) {

@@ -56,7 +56,7 @@ pub(crate) async fn remove_oldest<D: Dialect>(
     }
     let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
     for chunk in ids.chunks(LIST_MAX) {
-        changed(dialect.execute(connection, statements(dialect, shard).remove(chunk)).await?, chunk.len())?;
+        changed(dialect.remove(connection, shard, chunk).await?, chunk.len())?;
     }
     deltas.apply(dialect, connection, Owner::Queue).await?;
     Ok(ids.len() as u64)

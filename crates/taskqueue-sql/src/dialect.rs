@@ -276,6 +276,11 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         Ok(ids.iter().copied().collect())
     }
 
+    /// Removes finished tasks; answers how many.
+    async fn remove(&self, connection: &mut Self::Connection, shard: Shard, ids: &[TaskId]) -> Attempt<u64> {
+        self.execute(connection, statements(self, shard).remove(ids)).await
+    }
+
     /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
     /// same rows wait for each other instead of deadlocking.
     async fn add_totals(

@@ -183,6 +183,21 @@ async fn a_locked_task_keeps_no_other_from_being_cleaned_up(server: Server) {
     assert_eq!(queue.stats().await.unwrap().cancelled, 0);
 }
 
+/// Given many ids the server would rather read all of a small table, and wait at the first row that somebody holds.
+async fn a_locked_task_keeps_no_batch_of_others_from_being_removed(server: Server) {
+    let (queue, database) = impatient(server).await;
+    for enqueued in queue.enqueue_many(tasks(100)).await.unwrap() {
+        queue.cancel(enqueued.id()).await.unwrap();
+    }
+    let other = queue.enqueue(task()).await.unwrap();
+    let locked = locks_task(&database, other).await;
+    let all = Cleanup { older_than: Duration::ZERO, limit: 100 };
+
+    assert_eq!(queue.cleanup(all).await.unwrap(), 100);
+
+    locked.close().await.unwrap();
+}
+
 /// What comes first, and seems to be all that is asked for, is locked.
 async fn a_claim_of_several_types_answers_what_comes_next_of_those_that_nobody_has_locked(server: Server) {
     let (queue, database) = impatient(server).await;
@@ -231,5 +246,6 @@ on! {
     what_is_known_of_claims_keeps_no_task_from_being_taken_back_while_it_is_locked
     a_key_that_is_locked_keeps_no_other_task_from_becoming_a_dead_letter
     a_locked_task_keeps_no_other_from_being_cleaned_up
+    a_locked_task_keeps_no_batch_of_others_from_being_removed
     a_claim_of_several_types_answers_what_comes_next_of_those_that_nobody_has_locked
 }
