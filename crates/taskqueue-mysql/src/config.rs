@@ -30,7 +30,8 @@ pub struct MysqlConfig {
     /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); unused when the queue is given a pool. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long a statement waits for a row lock before its transaction is rolled back and repeated, in whole seconds,
-    /// at least 1; unused when the queue is given a pool. Default 5 s (the server's own default is 50 s).
+    /// at least 1; unused when the queue is given a pool. Default 5 s (the server's own default is 50 s). Before Vitess 21
+    /// vtgate silently ignores it, and the server's own setting holds.
     pub lock_wait_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is given up and the call fails as
     /// `Unavailable`; longer than `lock_wait_timeout`. Default 60 s.

@@ -24,7 +24,7 @@ use crate::batch::Batch;
 use crate::claim::{Literal, Standing, padded};
 use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
-use crate::error::{changed, failure};
+use crate::error::{changed, failure, of_engine};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::{bind_ids, number};
@@ -112,13 +112,13 @@ impl MysqlDialect {
         query: Query<'_, MySql, MySqlArguments>,
         connection: &mut MySqlConnection,
     ) -> sqlx::Result<MySqlQueryResult> {
-        within(self.statement_timeout, query.execute(connection)).await
+        self.answer(query.execute(connection)).await
     }
 
     /// Runs a text of several statements without arguments; answers the rows of all.
     pub(crate) async fn text(&self, sql: &str, connection: &mut MySqlConnection) -> Attempt<Vec<MySqlRow>> {
         let text = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
-        within(self.statement_timeout, text).await.map_err(failure)
+        self.answer(text).await.map_err(failure)
     }
 
     /// Runs a query.
@@ -127,7 +127,12 @@ impl MysqlDialect {
         query: Query<'_, MySql, MySqlArguments>,
         connection: &mut MySqlConnection,
     ) -> Attempt<Vec<MySqlRow>> {
-        within(self.statement_timeout, query.fetch_all(connection)).await.map_err(failure)
+        self.answer(query.fetch_all(connection)).await.map_err(failure)
+    }
+
+    /// What the server answers in time, as the engine means it.
+    async fn answer<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+        within(self.statement_timeout, answer).await.map_err(|error| of_engine(self.engine, error))
     }
 
     /// Runs a joined update over a batch; answers how many rows it matched.
@@ -184,7 +189,7 @@ impl Dialect for MysqlDialect {
     }
 
     async fn begin(&self, access: Access) -> Attempt<Transaction> {
-        Transaction::begin(&self.connections, self.engine.begin(access), self.statement_timeout).await
+        Transaction::begin(&self.connections, self.engine, access, self.statement_timeout).await
     }
 
     async fn commit(&self, transaction: Transaction) -> Attempt<()> {

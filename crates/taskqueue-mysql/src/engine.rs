@@ -26,8 +26,8 @@ pub enum Engine {
     Mysql,
     /// MariaDB from 10.6.
     Mariadb,
-    /// Vitess from 19, also PlanetScale, with an unsharded keyspace. It has not been run: its statements and settings
-    /// follow its documentation, and were tried on MySQL only.
+    /// Vitess from 19, also PlanetScale, with an unsharded keyspace: of a sharded one vtgate refuses JSON_TABLE. It has not
+    /// been run: its statements and settings follow its documentation, and were tried on MySQL only.
     Vitess,
 }
 
@@ -43,7 +43,7 @@ impl Engine {
 
     /// What each session begins with: READ COMMITTED (the statement, because the engines name the variable
     /// differently), short waits for locks, statements that commit by themselves, no value that does not fit. Vitess sees
-    /// to the last one itself, and takes no expression for a variable.
+    /// to the last one itself, takes no expression for a variable, and before release 21 ignores the waits.
     pub(crate) fn session(self, lock_wait_seconds: u64) -> Vec<String> {
         let mut session = vec![
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),

@@ -7,6 +7,8 @@ use sqlx::mysql::MySqlDatabaseError;
 use taskqueue_core::ErrorKind;
 use taskqueue_sql::{Attempt, Failure};
 
+use crate::engine::Engine;
+
 /// Deadlock, lock wait timeout, a row that changed since it was read (MariaDB), a conflict seen at the commit (Group
 /// Replication). The numbers, because the driver's code is the SQLSTATE, which is too coarse.
 const CONTENTION: [u16; 4] = [1213, 1205, 1020, 3101];
@@ -24,6 +26,9 @@ const DISK_FULL: &str = "Got error 28 ";
 /// storage or by its group (Group Replication).
 const GONE: [u16; 15] =
     [1047, 1053, 1077, 1158, 1159, 1160, 1161, 1927, 3032, 3168, 4031, 1290, 1836, 1874, 3100];
+/// Of Vitess while a shard has no primary: vtgate has no number of its own for that, and vttablet passes on what the client
+/// library says of its connection to MySQL.
+const REPARENTING: [u16; 5] = [1105, 2002, 2003, 2006, 2013];
 /// The session or the transaction is read-only.
 const READ_ONLY_TRANSACTION: u16 = 1792;
 /// The isolation level cannot be set inside a transaction: somebody left one open on this connection.
@@ -42,6 +47,15 @@ pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
     };
     let message = "no server answers at the host and port of the database URL".into();
     Failure::Database { kind: ErrorKind::Unavailable, message, source }
+}
+
+/// What the engine means by an error: on Vitess some are of a connection that broke behind it. Then nobody knows whether
+/// the statement, or a commit, was done, and the transaction is gone.
+pub(crate) fn of_engine(engine: Engine, error: sqlx::Error) -> sqlx::Error {
+    match engine {
+        Engine::Vitess if REPARENTING.contains(&number(&error)) => sqlx::Error::Io(io::Error::other(error)),
+        _ => error,
+    }
 }
 
 /// Makes a failure of what the driver said.

@@ -5,10 +5,11 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use sqlx::{Executor, MySqlConnection};
-use taskqueue_sql::{Attempt, InUse, within};
+use taskqueue_sql::{Access, Attempt, InUse, within};
 use tokio::time::Instant;
 
-use crate::error::{failure, is_late, is_unfit};
+use crate::engine::Engine;
+use crate::error::{failure, is_late, is_unfit, of_engine};
 use crate::pool::DriverPool;
 
 /// How many connections are given up beyond those that were idle: nobody says which ones are new, and what others use
@@ -22,6 +23,7 @@ pub(crate) type Connections = taskqueue_sql::Connections<DriverPool>;
 #[derive(Debug)]
 pub(crate) struct Transaction {
     connection: InUse<DriverPool>,
+    engine: Engine,
     statement_timeout: Duration,
     began: Instant,
 }
@@ -33,7 +35,8 @@ impl Transaction {
     /// others.
     pub(crate) async fn begin(
         connections: &Connections,
-        begin: &'static str,
+        engine: Engine,
+        access: Access,
         statement_timeout: Duration,
     ) -> Attempt<Self> {
         let DriverPool(pool) = connections.pool();
@@ -42,8 +45,8 @@ impl Transaction {
         let mut left = pool.num_idle().min(idle_max) + connections.kept() + SPARE;
         loop {
             let connection = connections.acquire().await.map_err(failure)?;
-            let mut transaction = Self { connection, statement_timeout, began: Instant::now() };
-            match transaction.say(begin).await {
+            let mut transaction = Self { connection, engine, statement_timeout, began: Instant::now() };
+            match transaction.say(engine.begin(access)).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) if left == 0 || is_late(&error) || !is_unfit(&error) => {
                     return Err(failure(error));
@@ -80,7 +83,8 @@ impl Transaction {
     }
 
     async fn say(&mut self, what: &'static str) -> sqlx::Result<()> {
-        within(self.statement_timeout, (**self).execute(what)).await.map(drop)
+        let (engine, limit) = (self.engine, self.statement_timeout);
+        within(limit, (**self).execute(what)).await.map(drop).map_err(|error| of_engine(engine, error))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a server says when it cannot serve for now: the caller hears that it passes.
 
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
-use taskqueue_mysql::{Error, ErrorKind, MysqlQueue, Queue};
+use taskqueue_mysql::{Engine, Error, ErrorKind, MysqlQueue, Queue};
 
 use crate::cases::on;
 use crate::support::Server;
@@ -50,7 +50,24 @@ async fn of_what_the_storage_engine_says_a_full_disk_passes(server: Server) {
     assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Backend, false), "{error}");
 }
 
+/// What vtgate says while a shard has no primary, on these engines.
+async fn a_shard_of_vitess_without_a_primary_is_an_error_that_passes(server: Server) {
+    let (plain, database) = fresh(server).await;
+    let mut config = database.config();
+    config.engine = Some(Engine::Vitess);
+    let vitess = MysqlQueue::with_config(config).await.unwrap();
+    let mut connection = database.connect().await;
+    for number in [1105, 2002, 2003, 2006, 2013] {
+        assert_passes(&refused(&vitess, &mut connection, number, "not serving").await, number);
+        let error = refused(&plain, &mut connection, number, "unknown").await;
+        assert_eq!(error.kind(), ErrorKind::Backend, "{number}: {error}");
+    }
+    vitess.enqueue(task()).await.unwrap();
+    assert_eq!(vitess.stats().await.unwrap().pending, 1);
+}
+
 on! {
+    a_shard_of_vitess_without_a_primary_is_an_error_that_passes
     a_server_that_cannot_serve_now_is_an_error_that_passes
     of_what_the_storage_engine_says_a_full_disk_passes
 }
