@@ -37,6 +37,8 @@ const INSIDE_TRANSACTION: u16 = 1568;
 const NOT_MIGRATED: [u16; 2] = [1146, 1054];
 const NO_SUCH_DATABASE: u16 = 1049;
 const DUPLICATE_KEY: u16 = 1062;
+/// A statement that this server, or its mode, does not have (MariaDB's Galera, Percona XtraDB Cluster).
+const NOT_SUPPORTED: [u16; 2] = [1235, 1105];
 
 /// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
 pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
@@ -109,6 +111,11 @@ fn refusal(error: &io::Error) -> Option<Cow<'static, str>> {
 /// Whether a row collided with a key: its id, or a held unique key.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     number(error) == DUPLICATE_KEY
+}
+
+/// Whether the server has nothing of what the statement asks for.
+pub(crate) fn is_not_supported(error: &sqlx::Error) -> bool {
+    NOT_SUPPORTED.contains(&number(error))
 }
 
 /// Whether the connection is of no further use, for whatever reason: it is to be closed.

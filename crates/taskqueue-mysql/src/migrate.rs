@@ -6,7 +6,7 @@ use taskqueue_migrations::{MYSQL, Migration};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
 use crate::engine::Engine;
-use crate::error::{failure, is_duplicate};
+use crate::error::{failure, is_duplicate, is_not_supported};
 
 /// How long one migrator waits for another.
 const LOCK_WAIT_SECONDS: i64 = 60;
@@ -17,7 +17,7 @@ const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(
 /// DDL commits by itself in these engines, so that no transaction can hold a migration together: every statement of a
 /// migration can be repeated, and its version is recorded last, so that what was cut short runs again. A lock of the
 /// session lets migrators take turns; the connection is this call's own, so that the lock ends with it in any case.
-/// Vitess has no such lock: migrators at once repeat each other's statements there, which wait for each other in the
+/// Vitess has no such lock, and Galera refuses it in some releases and modes: migrators at once repeat each other's statements there, which wait for each other in the
 /// server, and the version that one has recorded the others find.
 ///
 /// Answers how many shards the table has.
@@ -77,9 +77,11 @@ async fn recorded_shards(connection: &mut MySqlConnection, table: &TableName) ->
 async fn lock(connection: &mut MySqlConnection, table: &TableName) -> Attempt<()> {
     let lock = format!("SELECT GET_LOCK({LOCK_NAME}, {LOCK_WAIT_SECONDS})");
     let query = sqlx::query_scalar::<_, Option<i64>>(AssertSqlSafe(lock)).bind(table.as_str());
-    match query.fetch_one(connection).await.map_err(failure)? {
-        Some(1) => Ok(()),
-        _ => Err(Failure::Database {
+    match query.fetch_one(connection).await {
+        Ok(Some(1)) => Ok(()),
+        Err(error) if is_not_supported(&error) => Ok(()),
+        Err(error) => Err(failure(error)),
+        Ok(_) => Err(Failure::Database {
             kind: ErrorKind::Unavailable,
             message: "another migration of this table did not end in time".into(),
             source: None,

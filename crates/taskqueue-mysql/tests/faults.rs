@@ -5,6 +5,8 @@
 
 #[path = "support/cases.rs"]
 mod cases;
+#[path = "faults/migrating.rs"]
+mod migrating;
 #[path = "support/proxy.rs"]
 mod proxy;
 mod support;

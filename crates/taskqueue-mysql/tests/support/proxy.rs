@@ -29,10 +29,18 @@ pub(crate) enum Rule {
     /// Writing transactions, and inserts when they are prepared, on connections with a lower number are refused as a
     /// read-only server does.
     ReadOnlyBelow(usize),
+    /// Those with this text are refused with this number.
+    RefuseOf(&'static str, u16),
 }
 
 /// What a read-only server refuses.
 const WRITES: [&str; 2] = ["READ WRITE", "INSERT INTO"];
+/// What it answers to a writer.
+const READ_ONLY: Refusal =
+    (1290, "The MySQL server is running with the --read-only option so it cannot execute this statement");
+
+/// A number and a text.
+type Refusal = (u16, &'static str);
 
 #[derive(Debug)]
 struct State {
@@ -128,7 +136,7 @@ enum Fate {
     Cut,
     CutAnswer,
     Swallow,
-    Refuse,
+    Refuse(Refusal),
 }
 
 impl State {
@@ -145,7 +153,9 @@ impl State {
                 *left -= 1;
                 return Fate::Pass;
             }
-            Rule::CutAnswerOf(text) | Rule::SwallowFrom(text) if !has(text) => return Fate::Pass,
+            Rule::CutAnswerOf(text) | Rule::SwallowFrom(text) | Rule::RefuseOf(text, _) if !has(text) => {
+                return Fate::Pass;
+            }
             Rule::ReadOnlyBelow(below) if number >= *below || !WRITES.iter().any(|write| has(write)) => {
                 return Fate::Pass;
             }
@@ -159,7 +169,8 @@ impl State {
                 self.rule = Rule::Swallow;
                 Fate::Swallow
             }
-            Rule::ReadOnlyBelow(_) => Fate::Refuse,
+            Rule::ReadOnlyBelow(_) => Fate::Refuse(READ_ONLY),
+            Rule::RefuseOf(_, number) => Fate::Refuse((number, "the server does not do this")),
             Rule::CutBefore(_) => {
                 self.rule = Rule::Pass;
                 Fate::Cut
@@ -207,21 +218,23 @@ async fn relay(
                         from_server.read(&mut answer).await.map(drop)?;
                         return Ok(());
                     }
-                    Fate::Refuse => refuse(&mut to_client, message[3]).await?,
+                    Fate::Refuse(refusal) => refuse(&mut to_client, message[3], refusal).await?,
                 }
             }
         }
     }
 }
 
-/// What a read-only server answers to a writer.
-async fn refuse(to_client: &mut OwnedWriteHalf, sequence: u8) -> std::io::Result<()> {
-    const SAID: &[u8] =
-        b"The MySQL server is running with the --read-only option so it cannot execute this statement";
-    let mut packet = vec![u8::try_from(SAID.len() + 9).expect("it is short"), 0, 0, sequence + 1, 0xff];
-    packet.extend_from_slice(&1290_u16.to_le_bytes());
+/// Answers with an error.
+async fn refuse(
+    to_client: &mut OwnedWriteHalf,
+    sequence: u8,
+    (number, said): Refusal,
+) -> std::io::Result<()> {
+    let mut packet = vec![u8::try_from(said.len() + 9).expect("it is short"), 0, 0, sequence + 1, 0xff];
+    packet.extend_from_slice(&number.to_le_bytes());
     packet.extend_from_slice(b"#HY000");
-    packet.extend_from_slice(SAID);
+    packet.extend_from_slice(said.as_bytes());
     to_client.write_all(&packet).await
 }
 
