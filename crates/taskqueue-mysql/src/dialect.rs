@@ -20,11 +20,12 @@ use taskqueue_sql::{
 };
 
 use crate::MysqlConfig;
+use crate::answers::Answers;
 use crate::batch::Batch;
 use crate::claim::{Literal, Standing, padded};
 use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
-use crate::error::{changed, failure, of_engine};
+use crate::error::{changed, failure};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::{bind_ids, number};
@@ -39,11 +40,10 @@ pub(crate) struct MysqlDialect {
     literal: Literal,
     cursors: Cursors,
     sharding: Sharding,
-    engine: Engine,
+    answers: Answers,
     unsettled: Arc<Unsettled>,
     /// Whether nobody else uses the pool.
     owns_pool: bool,
-    statement_timeout: Duration,
     contention_retries_max: u32,
 }
 
@@ -63,9 +63,8 @@ impl MysqlDialect {
             cursors: Cursors::new(config.scanning),
             sharding,
             unsettled,
-            engine,
+            answers: Answers { engine, statement_timeout: config.statement_timeout },
             owns_pool: matches!(config.source, Source::Url(_)),
-            statement_timeout: config.statement_timeout,
             contention_retries_max: config.contention_retries_max,
         }
     }
@@ -79,7 +78,11 @@ impl MysqlDialect {
     }
 
     pub(crate) fn engine(&self) -> Engine {
-        self.engine
+        self.answers.engine
+    }
+
+    pub(crate) fn answers(&self) -> Answers {
+        self.answers
     }
 
     pub(crate) fn literal(&self) -> &Literal {
@@ -93,7 +96,7 @@ impl MysqlDialect {
     /// Whether the dialect is told of each new connection, and so of a server that took over from another. A proxy of Vitess
     /// keeps its connections then.
     pub(crate) fn is_told_of_connections(&self) -> bool {
-        self.owns_pool && self.engine != Engine::Vitess
+        self.owns_pool && self.engine() != Engine::Vitess
     }
 
     pub(crate) fn unsettled(&self) -> &Unsettled {
@@ -112,13 +115,13 @@ impl MysqlDialect {
         query: Query<'_, MySql, MySqlArguments>,
         connection: &mut MySqlConnection,
     ) -> sqlx::Result<MySqlQueryResult> {
-        self.answer(query.execute(connection)).await
+        self.answers.take(query.execute(connection)).await
     }
 
     /// Runs a text of several statements without arguments; answers the rows of all.
     pub(crate) async fn text(&self, sql: &str, connection: &mut MySqlConnection) -> Attempt<Vec<MySqlRow>> {
         let text = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
-        self.answer(text).await.map_err(failure)
+        self.answers.take(text).await.map_err(failure)
     }
 
     /// Runs a query.
@@ -127,12 +130,7 @@ impl MysqlDialect {
         query: Query<'_, MySql, MySqlArguments>,
         connection: &mut MySqlConnection,
     ) -> Attempt<Vec<MySqlRow>> {
-        self.answer(query.fetch_all(connection)).await.map_err(failure)
-    }
-
-    /// What the server answers in time, as the engine means it.
-    async fn answer<T>(&self, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        within(self.statement_timeout, answer).await.map_err(|error| of_engine(self.engine, error))
+        self.answers.take(query.fetch_all(connection)).await.map_err(failure)
     }
 
     /// Runs a joined update over a batch; answers how many rows it matched.
@@ -174,12 +172,12 @@ impl Dialect for MysqlDialect {
 
     /// Vitess does not take a deletion with a hint.
     fn deletes_completed(&self) -> bool {
-        self.options.completed == Completed::Delete && self.engine != Engine::Vitess
+        self.options.completed == Completed::Delete && self.engine() != Engine::Vitess
     }
 
     /// On Vitess the gate's row and the tasks would have to be in one transaction.
     fn takes_extra_claims(&self) -> bool {
-        self.engine != Engine::Vitess
+        self.engine() != Engine::Vitess
     }
 
     fn now(&self) {}
@@ -189,7 +187,7 @@ impl Dialect for MysqlDialect {
     }
 
     async fn begin(&self, access: Access) -> Attempt<Transaction> {
-        Transaction::begin(&self.connections, self.engine, access, self.statement_timeout).await
+        Transaction::begin(&self.connections, self.answers, access).await
     }
 
     async fn commit(&self, transaction: Transaction) -> Attempt<()> {
@@ -210,10 +208,10 @@ impl Dialect for MysqlDialect {
         self.rows(query, connection).await?.iter().map(wire::row).collect()
     }
 
-    /// Only where no connection can have a transaction open, in which they would be lost: a pool of the caller's may. On
-    /// Vitess the session's settings are not known.
+    /// Only where no connection can have a transaction open, in which they would be lost, or autocommit off: in a pool of the
+    /// caller's one may. On Vitess the session's settings are not known.
     async fn insert_all(&self, (): (), shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
-        let is_possible = self.owns_pool && self.engine != Engine::Vitess;
+        let is_possible = self.owns_pool && self.engine() != Engine::Vitess;
         Ok(is_possible && insert::insert_all(self, shard, tasks).await?)
     }
 
@@ -331,7 +329,8 @@ impl Dialect for MysqlDialect {
     }
 
     async fn backend(&self, connection: &mut MySqlConnection) -> Attempt<Backend> {
-        let Server { engine, version, .. } = server(connection, Some(self.engine)).await?;
+        let Server { engine, version, .. } =
+            server(connection, Some(self.engine()), self.answers.statement_timeout).await?;
         Ok(Backend { name: engine.name(), version })
     }
 
@@ -348,7 +347,7 @@ impl Dialect for MysqlDialect {
 
     /// Vitess does not take a deletion with a hint.
     async fn remove(&self, connection: &mut MySqlConnection, shard: Shard, ids: &[TaskId]) -> Attempt<u64> {
-        if self.engine == Engine::Vitess {
+        if self.engine() == Engine::Vitess {
             let statements = Statements::new(&self.flavour, &self.options.table, shard);
             return self.execute(connection, statements.remove(ids)).await;
         }
@@ -384,8 +383,13 @@ impl Dialect for MysqlDialect {
 }
 
 /// What the server is.
-pub(crate) async fn server(connection: &mut MySqlConnection, engine: Option<Engine>) -> Attempt<Server> {
-    let row = sqlx::query(QUESTION).fetch_one(connection).await.map_err(failure)?;
+pub(crate) async fn server(
+    connection: &mut MySqlConnection,
+    engine: Option<Engine>,
+    statement_timeout: Duration,
+) -> Attempt<Server> {
+    let row =
+        within(statement_timeout, sqlx::query(QUESTION).fetch_one(connection)).await.map_err(failure)?;
     let mut row = wire::row(&row)?;
     Ok(Server::new(&row.text(0)?, &row.text_opt(1)?.unwrap_or_default(), engine))
 }

@@ -8,6 +8,7 @@
 //! MySQL from 8.0.22, MariaDB from 10.6; [`Engine::Vitess`] has not been run. With Galera or Group Replication, let workers talk to one node: locks are a
 //! node's own, and conflicts between nodes cost a repeated transaction.
 
+mod answers;
 mod batch;
 mod claim;
 mod claiming;
@@ -103,7 +104,7 @@ impl MysqlQueue {
         let (table, sharding) = (&dialect.options().table, dialect.sharding());
         let recorded = migrate::migrate(
             &dialect.connections().pool().0,
-            dialect.engine(),
+            dialect.answers(),
             table,
             sharding.of_new_table(),
         )
@@ -193,8 +194,14 @@ async fn open(
 /// What the server is; refuses one that is too old.
 async fn ask(pool: &MySqlPool, config: &MysqlConfig) -> Result<Server> {
     let mut connection = pool.acquire().await.map_err(unreachable)?;
-    let server = dialect::server(&mut connection, config.engine).await;
-    let server = server.map_err(|failure| failure.into_error("connect"))?;
+    let server = match dialect::server(&mut connection, config.engine, config.statement_timeout).await {
+        Ok(server) => server,
+        // Its answer may still be to come, for which the pool would wait.
+        Err(failure) => {
+            drop(connection.detach());
+            return Err(failure.into_error("connect"));
+        }
+    };
     server.check()?;
     Ok(server)
 }

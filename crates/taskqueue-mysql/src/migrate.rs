@@ -1,15 +1,18 @@
 //! Applies the schema's migrations, each once. It knows no queue.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, MySqlPool};
 use taskqueue_core::{ErrorKind, Result, Shards};
 use taskqueue_migrations::{MYSQL, Migration};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
+use crate::answers::Answers;
 use crate::engine::Engine;
 use crate::error::{failure, is_duplicate, is_not_supported};
 
-/// How long one migrator waits for another.
-const LOCK_WAIT_SECONDS: i64 = 60;
+/// How long one migrator waits for another. DDL waits for those who use the tables.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 characters.
 /// MySQL 9 has no MD5.
 const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(), ?), 256)), 64)";
@@ -17,13 +20,13 @@ const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(
 /// DDL commits by itself in these engines, so that no transaction can hold a migration together: every statement of a
 /// migration can be repeated, and its version is recorded last, so that what was cut short runs again. A lock of the
 /// session lets migrators take turns; the connection is this call's own, so that the lock ends with it in any case.
-/// Vitess has no such lock, and Galera refuses it in some releases and modes: migrators at once repeat each other's statements there, which wait for each other in the
-/// server, and the version that one has recorded the others find.
+/// Vitess has no such lock, and Galera refuses it in some releases and modes: migrators at once repeat each other's
+/// statements there, which wait for each other in the server, and the version that one has recorded the others find.
 ///
 /// Answers how many shards the table has.
 pub(crate) async fn migrate(
     pool: &MySqlPool,
-    engine: Engine,
+    answers: Answers,
     table: &TableName,
     shards: Shards,
 ) -> Result<i64> {
@@ -31,18 +34,18 @@ pub(crate) async fn migrate(
         let mut connection = pool.acquire().await.map_err(failure)?.detach();
         // In a pool of the service's something may be open, which DDL would commit, and autocommit may be off.
         for reset in ["ROLLBACK", "SET SESSION autocommit = 1"] {
-            connection.execute(reset).await.map_err(failure)?;
+            answers.take(connection.execute(reset)).await.map_err(failure)?;
         }
-        if engine != Engine::Vitess {
-            lock(&mut connection, table).await?;
+        if answers.engine != Engine::Vitess {
+            lock(answers, &mut connection, table).await?;
         }
-        let applied = applied_version(&mut connection, table).await?;
+        let applied = applied_version(answers, &mut connection, table).await?;
         check(applied)?;
         for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
-            apply(&mut connection, table, migration).await?;
+            apply(answers, &mut connection, table, migration).await?;
         }
-        let shards = shard(&mut connection, table, shards).await?;
-        connection.close().await.map_err(failure)?;
+        let shards = shard(answers, &mut connection, table, shards).await?;
+        answers.take(connection.close()).await.map_err(failure)?;
         Ok(shards)
     };
     migrated.await.map_err(|failure: Failure| failure.into_error("migrate"))
@@ -50,34 +53,44 @@ pub(crate) async fn migrate(
 
 /// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
 /// was recorded are in one.
-async fn shard(connection: &mut MySqlConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
-    if let Some(recorded) = recorded_shards(connection, table).await? {
+async fn shard(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+    shards: Shards,
+) -> Attempt<i64> {
+    if let Some(recorded) = recorded_shards(answers, connection, table).await? {
         return Ok(recorded);
     }
     let any = format!("SELECT EXISTS (SELECT 1 FROM {table})");
-    let any = sqlx::query_scalar::<_, i64>(AssertSqlSafe(any)).fetch_one(&mut *connection).await;
+    let any = sqlx::query_scalar::<_, i64>(AssertSqlSafe(any)).fetch_one(&mut *connection);
+    let any = answers.take(any).await;
     let shards = if any.map_err(failure)? == 0 { shards } else { Shards::ONE };
     let record = format!("INSERT INTO {} (one, shards) VALUES (1, ?)", table.shards());
     let record = sqlx::query(AssertSqlSafe(record)).bind(i64::from(shards.get()));
-    match record.execute(&mut *connection).await {
+    match answers.take(record.execute(&mut *connection)).await {
         Err(error) if !is_duplicate(&error) => return Err(failure(error)),
         _ => {}
     }
-    let recorded = recorded_shards(connection, table).await?;
+    let recorded = recorded_shards(answers, connection, table).await?;
     recorded.ok_or_else(|| Failure::malformed("the number of shards was not recorded".to_owned()))
 }
 
 /// How many shards are recorded. By a plain read: an extra claim holds the row, for which an insert would wait.
-async fn recorded_shards(connection: &mut MySqlConnection, table: &TableName) -> Attempt<Option<i64>> {
+async fn recorded_shards(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+) -> Attempt<Option<i64>> {
     let recorded = format!("SELECT shards FROM {}", table.shards());
-    let recorded = sqlx::query_scalar::<_, i16>(AssertSqlSafe(recorded)).fetch_optional(connection).await;
-    Ok(recorded.map_err(failure)?.map(i64::from))
+    let recorded = sqlx::query_scalar::<_, i16>(AssertSqlSafe(recorded)).fetch_optional(connection);
+    Ok(answers.take(recorded).await.map_err(failure)?.map(i64::from))
 }
 
-async fn lock(connection: &mut MySqlConnection, table: &TableName) -> Attempt<()> {
-    let lock = format!("SELECT GET_LOCK({LOCK_NAME}, {LOCK_WAIT_SECONDS})");
+async fn lock(answers: Answers, connection: &mut MySqlConnection, table: &TableName) -> Attempt<()> {
+    let lock = format!("SELECT GET_LOCK({LOCK_NAME}, {})", LOCK_WAIT.as_secs());
     let query = sqlx::query_scalar::<_, Option<i64>>(AssertSqlSafe(lock)).bind(table.as_str());
-    match query.fetch_one(connection).await {
+    match answers.take_after(LOCK_WAIT, query.fetch_one(connection)).await {
         Ok(Some(1)) => Ok(()),
         Err(error) if is_not_supported(&error) => Ok(()),
         Err(error) => Err(failure(error)),
@@ -90,17 +103,22 @@ async fn lock(connection: &mut MySqlConnection, table: &TableName) -> Attempt<()
 }
 
 /// The newest version that the database has; 0 when it has none.
-async fn applied_version(connection: &mut MySqlConnection, table: &TableName) -> Attempt<i64> {
+async fn applied_version(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+) -> Attempt<i64> {
     let versions = table.migrations();
     let create = format!(
         "CREATE TABLE IF NOT EXISTS {versions} (version bigint NOT NULL PRIMARY KEY, \
          name varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
          applied_at datetime(6) NOT NULL) ENGINE = InnoDB"
     );
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(failure)?;
+    let create = sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection);
+    answers.take_after(LOCK_WAIT, create).await.map_err(failure)?;
     let newest = format!("SELECT version FROM {versions} ORDER BY version DESC LIMIT 1");
-    let newest = sqlx::query_scalar(AssertSqlSafe(newest)).fetch_optional(connection).await;
-    Ok(newest.map_err(failure)?.unwrap_or(0))
+    let newest = sqlx::query_scalar(AssertSqlSafe(newest)).fetch_optional(connection);
+    Ok(answers.take(newest).await.map_err(failure)?.unwrap_or(0))
 }
 
 /// An older program would write rows that a newer schema does not mean.
@@ -113,15 +131,21 @@ fn check(applied: i64) -> Attempt<()> {
     Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None })
 }
 
-async fn apply(connection: &mut MySqlConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
+async fn apply(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+    migration: &Migration,
+) -> Attempt<()> {
     let schema = migration.sql(table.as_str());
-    sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *connection).await.map_err(failure)?;
+    let schema = sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *connection);
+    answers.take_after(LOCK_WAIT, schema).await.map_err(failure)?;
     let record = format!(
         "INSERT INTO {} (version, name, applied_at) VALUES (?, ?, UTC_TIMESTAMP(6))",
         table.migrations()
     );
     let record = sqlx::query(AssertSqlSafe(record)).bind(migration.version).bind(migration.name);
-    match record.execute(connection).await {
+    match answers.take(record.execute(connection)).await {
         Err(error) if !is_duplicate(&error) => Err(failure(error)),
         _ => Ok(()),
     }

@@ -2,14 +2,13 @@
 //! takes its connection along, so that nothing is left open in the pool. It knows no statement but these.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
 
 use sqlx::{Executor, MySqlConnection};
-use taskqueue_sql::{Access, Attempt, InUse, within};
+use taskqueue_sql::{Access, Attempt, InUse};
 use tokio::time::Instant;
 
-use crate::engine::Engine;
-use crate::error::{failure, is_late, is_unfit, of_engine};
+use crate::answers::Answers;
+use crate::error::{failure, is_late, is_unfit};
 use crate::pool::DriverPool;
 
 /// How many connections are given up beyond those that were idle: nobody says which ones are new, and what others use
@@ -23,8 +22,7 @@ pub(crate) type Connections = taskqueue_sql::Connections<DriverPool>;
 #[derive(Debug)]
 pub(crate) struct Transaction {
     connection: InUse<DriverPool>,
-    engine: Engine,
-    statement_timeout: Duration,
+    answers: Answers,
     began: Instant,
 }
 
@@ -33,20 +31,15 @@ impl Transaction {
     /// connection is closed and the next one is taken, until there were more than had been idle. Nothing has been done by
     /// then, so that this repeats nothing. A server that does not answer ends it: the call would wait as long for each of the
     /// others.
-    pub(crate) async fn begin(
-        connections: &Connections,
-        engine: Engine,
-        access: Access,
-        statement_timeout: Duration,
-    ) -> Attempt<Self> {
+    pub(crate) async fn begin(connections: &Connections, answers: Answers, access: Access) -> Attempt<Self> {
         let DriverPool(pool) = connections.pool();
         // The pool's own count passes zero for a moment when a connection changes hands.
         let idle_max = pool.options().get_max_connections() as usize;
         let mut left = pool.num_idle().min(idle_max) + connections.kept() + SPARE;
         loop {
             let connection = connections.acquire().await.map_err(failure)?;
-            let mut transaction = Self { connection, engine, statement_timeout, began: Instant::now() };
-            match transaction.say(engine.begin(access)).await {
+            let mut transaction = Self { connection, answers, began: Instant::now() };
+            match transaction.say(answers.engine.begin(access)).await {
                 Ok(()) => return Ok(transaction),
                 Err(error) if left == 0 || is_late(&error) || !is_unfit(&error) => {
                     return Err(failure(error));
@@ -76,15 +69,14 @@ impl Transaction {
     /// transaction's locks. What has taken as long as one statement may is closed instead, which ends it as well: its last
     /// statement may be without an answer, and a ROLLBACK would wait behind that for as long again.
     pub(crate) async fn rollback(mut self) {
-        let may_be_late = self.began.elapsed() >= self.statement_timeout;
+        let may_be_late = self.began.elapsed() >= self.answers.statement_timeout;
         if !may_be_late && self.say("ROLLBACK").await.is_ok() {
             self.connection.done();
         }
     }
 
     async fn say(&mut self, what: &'static str) -> sqlx::Result<()> {
-        let (engine, limit) = (self.engine, self.statement_timeout);
-        within(limit, (**self).execute(what)).await.map(drop).map_err(|error| of_engine(engine, error))
+        self.answers.take((**self).execute(what)).await.map(drop)
     }
 }
 
