@@ -357,8 +357,8 @@ impl Dialect for MysqlDialect {
         Ok(self.run(query, connection).await.map_err(failure)?.rows_affected())
     }
 
-    fn settled(&self, tokens: &[LeaseToken]) {
-        self.unsettled.settled(tokens);
+    fn claims(&self) -> Option<&Unsettled> {
+        Some(&self.unsettled)
     }
 
     fn doubt(&self) {

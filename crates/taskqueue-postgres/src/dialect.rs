@@ -359,8 +359,8 @@ impl Dialect for PostgresDialect {
         Ok(Backend { name: self.literal.name, version: wire::row(&row)?.text(0)? })
     }
 
-    fn settled(&self, tokens: &[LeaseToken]) {
-        self.unsettled().settled(tokens);
+    fn claims(&self) -> Option<&Unsettled> {
+        Some(self.unsettled())
     }
 
     fn doubt(&self) {

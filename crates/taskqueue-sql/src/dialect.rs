@@ -12,7 +12,7 @@ use taskqueue_core::{
 };
 
 use crate::operation::statements;
-use crate::{Attempt, Delta, Flavour, Options, Row, Sharding, Statement};
+use crate::{Attempt, Delta, Flavour, Options, Row, Sharding, Statement, Unsettled};
 
 /// The current time as a dialect's statements carry it.
 pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
@@ -327,8 +327,10 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// The engine and its version.
     async fn backend(&self, connection: &mut Self::Connection) -> Attempt<Backend>;
 
-    /// Tasks were settled under these tokens, a token for each task, and that is committed.
-    fn settled(&self, _tokens: &[LeaseToken]) {}
+    /// Where the dialect keeps which claims of this instance are not settled, and is to be told of settles.
+    fn claims(&self) -> Option<&Unsettled> {
+        None
+    }
 
     /// What this transaction makes ready may lie anywhere in the claim order.
     fn doubt(&self) {}

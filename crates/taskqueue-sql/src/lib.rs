@@ -48,6 +48,6 @@ pub use samples::samples;
 pub use shard::Sharding;
 pub use statements::{Delta, Statements};
 pub use table::{Column, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
-pub use unsettled::Unsettled;
+pub use unsettled::{Epoch, Unsettled};
 pub use wider::wider;
 pub use within::within;

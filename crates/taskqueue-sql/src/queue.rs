@@ -102,6 +102,20 @@ impl<D: Dialect> SqlQueue<D> {
         to_its_end(O::NAME, async move { runner.repeat(&operation).await }).await
     }
 
+    /// Settles, and tells the dialect of the tokens of what was applied: before the caller, who may be slow to hear of it.
+    async fn settle_all(&self, settle: Settle, tokens: Vec<LeaseToken>) -> Result<Vec<Settled>> {
+        let runner = Arc::clone(&self.0);
+        to_its_end("settle", async move {
+            let told = runner.dialect.claims().map(|claims| (claims, claims.epoch()));
+            let answers = runner.repeat(&settle).await?;
+            if let Some((claims, epoch)) = told {
+                claims.settled(&applied(&tokens, &answers), epoch);
+            }
+            Ok(answers)
+        })
+        .await
+    }
+
     /// Runs it on one shard after another, as far as its limit goes.
     async fn round<O: Round<D>>(&self, operation: O) -> Result<O::Answer> {
         let runner = Arc::clone(&self.0);
@@ -203,8 +217,8 @@ impl<D: Dialect> Queue for SqlQueue<D> {
             !decision.follow_ups.is_empty() || decision.transition.state() == taskqueue_core::State::Ready
         });
         let tokens: Vec<LeaseToken> = decisions.iter().map(|decision| decision.lease.token).collect();
-        let answers = self.run(Settle::new(decisions, self.dialect(), Owner::Queue)).await?;
-        self.dialect().settled(&applied(&tokens, &answers));
+        let settle = Settle::new(decisions, self.dialect(), Owner::Queue);
+        let answers = self.settle_all(settle, tokens).await?;
         self.wake_if(may_wake && answers.contains(&Settled::Applied));
         Ok(answers)
     }

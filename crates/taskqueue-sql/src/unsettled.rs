@@ -26,8 +26,13 @@ const SETTLED_MAX: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Unsettled(Mutex<State>);
 
+/// The time between the opening of one connection and the next.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Epoch(u64);
+
 #[derive(Debug, Default)]
 struct State {
+    epoch: Epoch,
     claims: HashMap<LeaseToken, Claimed>,
     settled: Vec<(Shard, LeaseToken)>,
 }
@@ -66,9 +71,21 @@ impl Unsettled {
         tokens.into_iter().all(is_without)
     }
 
-    /// Tasks were settled under these tokens, a token for each task, and that is committed.
-    pub fn settled(&self, tokens: &[LeaseToken]) {
+    /// The epoch, to be asked for before a transaction that settles begins.
+    pub fn epoch(&self) -> Epoch {
+        self.lock().epoch
+    }
+
+    /// Tasks were settled under these tokens, a token for each task, and that is committed; the transaction began in this
+    /// epoch. Where a connection was opened since, the server behind it may not know of the commit: the claims are forgotten.
+    pub fn settled(&self, tokens: &[LeaseToken], epoch: Epoch) {
         let mut state = self.lock();
+        if epoch != state.epoch {
+            for token in tokens {
+                state.claims.remove(token);
+            }
+            return;
+        }
         // Tasks of one claim are mostly settled side by side.
         for of_claim in tokens.chunk_by(|one, next| one == next) {
             let token = of_claim[0];
@@ -88,6 +105,7 @@ impl Unsettled {
     /// A connection was opened, perhaps to a server that does not know of the settles so far.
     pub fn connected(&self) {
         let mut state = self.lock();
+        state.epoch.0 += 1;
         state.settled.clear();
         state.claims.retain(|_, claimed| claimed.unsettled == claimed.tasks);
     }
@@ -124,9 +142,9 @@ mod tests {
         let (unsettled, [one, other]) = (Unsettled::default(), [1, 2].map(LeaseToken::from_stored));
         unsettled.claimed(Shard::FIRST, one, 3);
         unsettled.claimed(Shard::FIRST, other, 1);
-        unsettled.settled(&[one, one]);
+        unsettled.settled(&[one, one], unsettled.epoch());
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
-        unsettled.settled(&[one, other]);
+        unsettled.settled(&[one, other], unsettled.epoch());
         let mut settled = unsettled.take_settled(Shard::FIRST, Owner::Queue);
         settled.sort_unstable();
         assert_eq!(settled, [1, 2]);
@@ -136,7 +154,7 @@ mod tests {
     #[test]
     fn a_claim_of_another_instance_is_never_settled_here() {
         let unsettled = Unsettled::default();
-        unsettled.settled(&[LeaseToken::from_stored(1)]);
+        unsettled.settled(&[LeaseToken::from_stored(1)], unsettled.epoch());
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
@@ -146,11 +164,23 @@ mod tests {
         for token in [one, half, other] {
             unsettled.claimed(Shard::FIRST, token, 2);
         }
-        unsettled.settled(&[one, one, half]);
+        unsettled.settled(&[one, one, half], unsettled.epoch());
         unsettled.connected();
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
-        unsettled.settled(&[half, other, other]);
+        unsettled.settled(&[half, other, other], unsettled.epoch());
         assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [3]);
+    }
+
+    #[test]
+    fn a_settle_that_is_reported_after_a_connection_was_opened_is_not_relied_on() {
+        let (unsettled, [one, half]) = (Unsettled::default(), [1, 2].map(LeaseToken::from_stored));
+        unsettled.claimed(Shard::FIRST, one, 1);
+        unsettled.claimed(Shard::FIRST, half, 2);
+        let before = unsettled.epoch();
+        unsettled.connected();
+        unsettled.settled(&[one, half], before);
+        unsettled.settled(&[half], unsettled.epoch());
+        assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
     #[test]
@@ -158,7 +188,7 @@ mod tests {
         let unsettled = Unsettled::default();
         for token in (0..=CLAIMS_MAX as i64).map(LeaseToken::from_stored) {
             unsettled.claimed(Shard::FIRST, token, 1);
-            unsettled.settled(&[token]);
+            unsettled.settled(&[token], unsettled.epoch());
         }
         assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [CLAIMS_MAX as i64]);
     }
@@ -169,7 +199,7 @@ mod tests {
         let forgotten = LeaseToken::generate();
         unsettled.claimed(Shard::FIRST, forgotten, 1);
         (0..CLAIMS_MAX).for_each(|_| unsettled.claimed(Shard::FIRST, LeaseToken::generate(), 1));
-        unsettled.settled(&[forgotten]);
+        unsettled.settled(&[forgotten], unsettled.epoch());
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
     }
 
@@ -181,7 +211,7 @@ mod tests {
         unsettled.without_keys(one);
         assert!(unsettled.are_without_keys([one, one]));
         assert!(!unsettled.are_without_keys([one, other]), "the other one was claimed with a key");
-        unsettled.settled(&[one]);
+        unsettled.settled(&[one], unsettled.epoch());
         assert!(!unsettled.are_without_keys([one]), "it is settled and forgotten");
     }
 
@@ -190,7 +220,7 @@ mod tests {
         let unsettled = Unsettled::default();
         for token in (1..=1_500).map(LeaseToken::from_stored) {
             unsettled.claimed(Shard::FIRST, token, 1);
-            unsettled.settled(&[token]);
+            unsettled.settled(&[token], unsettled.epoch());
         }
         assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue).len(), SETTLED_MAX);
         assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue).len(), 500);
@@ -201,7 +231,7 @@ mod tests {
         let (unsettled, token) = (Unsettled::default(), LeaseToken::generate());
         let second = taskqueue_core::Shards::new(2).unwrap().all().last().unwrap();
         unsettled.claimed(second, token, 1);
-        unsettled.settled(&[token]);
+        unsettled.settled(&[token], unsettled.epoch());
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Queue).is_empty());
         assert_eq!(unsettled.take_settled(second, Owner::Queue), [token.get()]);
     }
@@ -210,7 +240,7 @@ mod tests {
     fn a_callers_transaction_takes_none_and_leaves_them_to_the_next_one() {
         let (unsettled, token) = (Unsettled::default(), LeaseToken::generate());
         unsettled.claimed(Shard::FIRST, token, 1);
-        unsettled.settled(&[token]);
+        unsettled.settled(&[token], unsettled.epoch());
         assert!(unsettled.take_settled(Shard::FIRST, Owner::Caller).is_empty());
         assert_eq!(unsettled.take_settled(Shard::FIRST, Owner::Queue), [token.get()]);
     }
