@@ -2,7 +2,7 @@
 //! its own answer once that is durable. Nobody waits for company: a lone enqueue goes at once. It knows no SQL and
 //! runs nothing.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskqueue_core::{Enqueued, NewTask, Result};
@@ -37,9 +37,11 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Coalescer(Mutex<State>);
 
-/// A flush under way. It takes calls until none wait.
-pub(crate) struct Flush<'a> {
-    coalescer: &'a Coalescer,
+/// A flush under way, to be moved into the task that runs it, which may end before it began. It takes calls until none
+/// wait.
+#[must_use]
+pub(crate) struct Flush {
+    coalescer: Arc<Coalescer>,
     is_over: bool,
 }
 
@@ -50,9 +52,8 @@ impl Coalescer {
         tasks.len() <= CALL_TASKS_MAX && tasks.iter().all(|task| task.unique_key.is_none())
     }
 
-    /// Lets a call wait. Answers whether the caller must start a flush.
-    #[must_use]
-    pub(crate) fn push(&self, call: Call, now: Instant) -> bool {
+    /// Lets a call wait. Answers the flush that the caller must run, if any.
+    pub(crate) fn push(self: &Arc<Self>, call: Call, now: Instant) -> Option<Flush> {
         let mut state = self.lock();
         state.waiting.push(call);
         let is_stuck =
@@ -62,12 +63,7 @@ impl Coalescer {
             state.flushes += 1;
             state.last_began = Some(now);
         }
-        starts
-    }
-
-    /// The flush that [`push`](Self::push) asked for.
-    pub(crate) fn flush(&self) -> Flush<'_> {
-        Flush { coalescer: self, is_over: false }
+        starts.then(|| Flush { coalescer: Arc::clone(self), is_over: false })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,7 +71,7 @@ impl Coalescer {
     }
 }
 
-impl Flush<'_> {
+impl Flush {
     /// The calls of the next transaction, in the order in which they came. None: this flush is over, and the next
     /// call starts another.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Vec<Call>> {
@@ -93,7 +89,7 @@ impl Flush<'_> {
     }
 }
 
-impl Drop for Flush<'_> {
+impl Drop for Flush {
     fn drop(&mut self) {
         if self.is_over {
             return;
@@ -136,46 +132,46 @@ mod tests {
 
     #[test]
     fn calls_that_come_during_a_flush_share_the_next_one() {
-        let (coalescer, now) = (Coalescer::default(), Instant::now());
-        assert!(coalescer.push(call(1).0, now), "a lone call goes at once");
-        let mut flush = coalescer.flush();
+        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
+        let mut flush = coalescer.push(call(1).0, now).expect("a lone call goes at once");
         assert_eq!(sizes(flush.next(now)), [1]);
-        assert!(!coalescer.push(call(2).0, now) && !coalescer.push(call(3).0, now));
+        assert!(coalescer.push(call(2).0, now).is_none() && coalescer.push(call(3).0, now).is_none());
         assert_eq!(sizes(flush.next(now)), [2, 3]);
         assert!(flush.next(now).is_none());
-        assert!(coalescer.push(call(1).0, now), "the flush is over: the next call starts another");
+        assert!(coalescer.push(call(1).0, now).is_some(), "the flush is over: the next call starts another");
     }
 
     #[test]
     fn a_flush_that_is_stuck_keeps_nobody_waiting() {
-        let (coalescer, now) = (Coalescer::default(), Instant::now());
-        assert!(coalescer.push(call(1).0, now));
-        let mut stuck = coalescer.flush();
+        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
+        let mut stuck = coalescer.push(call(1).0, now).expect("the first");
         assert_eq!(sizes(stuck.next(now)), [1]);
-        assert!(!coalescer.push(call(1).0, now + FLUSH_STUCK));
-        assert!(coalescer.push(call(1).0, now + FLUSH_STUCK * 2));
-        assert_eq!(sizes(coalescer.flush().next(now)), [1, 1]);
+        assert!(coalescer.push(call(1).0, now + FLUSH_STUCK).is_none());
+        let mut another = coalescer.push(call(1).0, now + FLUSH_STUCK * 2).expect("the other one is stuck");
+        assert_eq!(sizes(another.next(now)), [1, 1]);
     }
 
     #[test]
     fn a_transaction_is_bounded_but_takes_at_least_one_call() {
-        let (coalescer, now) = (Coalescer::default(), Instant::now());
-        for _ in 0..6 {
-            let _ = coalescer.push(call(CALL_TASKS_MAX).0, now);
+        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
+        let mut flush = coalescer.push(call(CALL_TASKS_MAX).0, now).expect("the first");
+        for _ in 0..5 {
+            assert!(coalescer.push(call(CALL_TASKS_MAX).0, now).is_none());
         }
-        let mut flush = coalescer.flush();
         assert_eq!(sizes(flush.next(now)), [CALL_TASKS_MAX; 5]);
         assert_eq!(sizes(flush.next(now)), [CALL_TASKS_MAX]);
     }
 
     #[test]
-    fn callers_of_a_flush_that_died_are_told() {
-        let (coalescer, now) = (Coalescer::default(), Instant::now());
+    fn callers_of_a_flush_whose_runtime_ended_before_it_ran_are_told_and_the_next_call_starts_another() {
+        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
         let (waiting, mut answered) = call(1);
-        assert!(coalescer.push(waiting, now));
-        drop(coalescer.flush());
+        let mut flush = coalescer.push(waiting, now).expect("the first");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.spawn(async move { while flush.next(Instant::now()).is_some() {} });
+        drop(runtime);
         assert!(matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(coalescer.push(call(1).0, now));
+        assert!(coalescer.push(call(1).0, now).is_some());
     }
 
     #[test]

@@ -125,9 +125,9 @@ impl<D: Dialect> SqlQueue<D> {
     /// Enqueues in a transaction that it may share with the calls of others.
     async fn enqueue_joined(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         let (answer, answered) = oneshot::channel();
-        if self.0.coalescer.push(Call { tasks, answer }, Instant::now()) {
+        if let Some(flush) = self.0.coalescer.push(Call { tasks, answer }, Instant::now()) {
             let shared = Arc::clone(&self.0);
-            tokio::spawn(async move { shared.flush().await });
+            tokio::spawn(async move { shared.flush(flush).await });
         }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Backend, "enqueue", "the call was stopped").transient(true))

@@ -1,13 +1,14 @@
 //! Runs operations: each in a transaction, again while others are in the way, and on one shard after another where it
 //! takes what it finds. It owns what a queue's clones share; it knows no verb.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use taskqueue_core::{Result, SHARDS_MAX, Shards, WakeUp};
 use tokio::time::Instant;
 
-use crate::coalesce::{Call, Coalescer};
+use crate::coalesce::{Call, Coalescer, Flush};
 use crate::enqueue::Enqueue;
 use crate::operation::Operation;
 use crate::round::{Round, Share, TURNS};
@@ -19,7 +20,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Runner<D> {
     pub(crate) dialect: D,
-    pub(crate) coalescer: Coalescer,
+    pub(crate) coalescer: Arc<Coalescer>,
     pub(crate) wake_up: WakeUp,
     pub(crate) is_closed: AtomicBool,
     pub(crate) retries: AtomicU64,
@@ -34,7 +35,7 @@ impl<D: Dialect> Runner<D> {
     pub(crate) fn new(dialect: D) -> Self {
         Self {
             dialect,
-            coalescer: Coalescer::default(),
+            coalescer: Arc::default(),
             wake_up: WakeUp::new(),
             is_closed: AtomicBool::new(false),
             retries: AtomicU64::new(0),
@@ -85,8 +86,7 @@ impl<D: Dialect> Runner<D> {
     }
 
     /// Enqueues what waits, until nothing does.
-    pub(crate) async fn flush(&self) {
-        let mut flush = self.coalescer.flush();
+    pub(crate) async fn flush(&self, mut flush: Flush) {
         while let Some(calls) = flush.next(Instant::now()) {
             self.enqueue_calls(calls).await;
         }
