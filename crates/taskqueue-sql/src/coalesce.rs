@@ -15,9 +15,13 @@ const CALL_TASKS_MAX: usize = 100;
 const FLUSH_TASKS_MAX: usize = 500;
 const FLUSH_BYTES_MAX: usize = 1 << 20;
 /// A flush that takes longer is stuck behind somebody's lock or a slow network: others no longer wait for it.
-const FLUSH_STUCK: Duration = Duration::from_millis(20);
-/// The most flushes at once.
+pub(crate) const FLUSH_STUCK: Duration = Duration::from_millis(20);
+/// The most flushes at once that are not stuck.
 const FLUSHES_MAX: usize = 4;
+/// Beside as many stuck ones the next one has twice the time, beside one more four times, and so on: a slow database is not
+/// given ever more transactions.
+const STUCK_MANY: usize = 4;
+const DOUBLINGS_MAX: u32 = 3;
 
 /// One caller's enqueue.
 #[derive(Debug)]
@@ -28,9 +32,49 @@ pub(crate) struct Call {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Somebody waits only while a flush runs.
     waiting: Vec<Call>,
-    flushes: usize,
-    last_began: Option<Instant>,
+    running: Vec<Running>,
+    /// How many flushes wait for something, and hold nobody up.
+    stuck: usize,
+    begun: u64,
+}
+
+/// A flush that has a place.
+#[derive(Debug)]
+struct Running {
+    number: u64,
+    stuck_at: Instant,
+}
+
+impl State {
+    /// Begins another flush if all that run are stuck; they lose their places.
+    fn another(&mut self, now: Instant) -> Option<u64> {
+        if self.running.iter().any(|flush| now < flush.stuck_at) {
+            return None;
+        }
+        self.stuck += self.running.len();
+        self.running.clear();
+        self.begun += 1;
+        self.enter(self.begun, now);
+        Some(self.begun)
+    }
+
+    fn enter(&mut self, number: u64, now: Instant) -> Instant {
+        let doublings = u32::try_from(self.stuck.saturating_sub(STUCK_MANY - 1)).unwrap_or(DOUBLINGS_MAX);
+        let stuck_at = now + FLUSH_STUCK * 2_u32.pow(doublings.min(DOUBLINGS_MAX));
+        self.running.push(Running { number, stuck_at });
+        stuck_at
+    }
+
+    fn leave(&mut self, number: u64) {
+        match self.running.iter().position(|flush| flush.number == number) {
+            Some(place) => {
+                self.running.swap_remove(place);
+            }
+            None => self.stuck -= 1,
+        }
+    }
 }
 
 /// The calls that wait for the next flush.
@@ -42,12 +86,17 @@ pub(crate) struct Coalescer(Mutex<State>);
 #[must_use]
 pub(crate) struct Flush {
     coalescer: Arc<Coalescer>,
+    number: u64,
+    /// When the transaction that it is about began, and when others no longer wait for it.
+    began: Instant,
+    stuck_at: Instant,
     is_over: bool,
 }
 
 impl Coalescer {
     /// Whether these tasks may share a transaction with others'. A unique key may be held by a transaction that is
-    /// open for long, and whoever enqueues it waits for that one: others should not.
+    /// open for long, and whoever enqueues it waits for that one: others should not. Nor should they for an id, but that
+    /// one is sent twice at a time is rare, and every task has one.
     pub(crate) fn takes(tasks: &[NewTask]) -> bool {
         tasks.len() <= CALL_TASKS_MAX && tasks.iter().all(|task| task.unique_key.is_none())
     }
@@ -56,14 +105,11 @@ impl Coalescer {
     pub(crate) fn push(self: &Arc<Self>, call: Call, now: Instant) -> Option<Flush> {
         let mut state = self.lock();
         state.waiting.push(call);
-        let is_stuck =
-            state.last_began.is_none_or(|began| now.saturating_duration_since(began) > FLUSH_STUCK);
-        let starts = state.flushes == 0 || (is_stuck && state.flushes < FLUSHES_MAX);
-        if starts {
-            state.flushes += 1;
-            state.last_began = Some(now);
-        }
-        starts.then(|| Flush { coalescer: Arc::clone(self), is_over: false })
+        state.another(now).map(|number| self.flush(number, now))
+    }
+
+    fn flush(self: &Arc<Self>, number: u64, now: Instant) -> Flush {
+        Flush { coalescer: Arc::clone(self), number, began: now, stuck_at: now, is_over: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -72,20 +118,37 @@ impl Coalescer {
 }
 
 impl Flush {
-    /// The calls of the next transaction, in the order in which they came. None: this flush is over, and the next
-    /// call starts another.
+    /// The calls of the next transaction, in the order in which they came. None: this flush is over, and others take
+    /// what comes.
     pub(crate) fn next(&mut self, now: Instant) -> Option<Vec<Call>> {
         let mut state = self.coalescer.lock();
+        state.leave(self.number);
         let count = fitting(&state.waiting);
-        if count == 0 {
-            // Under the same lock as the look, so that no call comes in between and waits for ever.
-            state.flushes -= 1;
+        // Under the same lock as the look, so that no call comes in between and waits for ever.
+        if count == 0 || state.running.len() >= FLUSHES_MAX {
             self.is_over = true;
             return None;
         }
-        state.last_began = Some(now);
+        (self.began, self.stuck_at) = (now, state.enter(self.number, now));
         let rest = state.waiting.split_off(count);
         Some(std::mem::replace(&mut state.waiting, rest))
+    }
+
+    /// When others no longer wait for the transaction that it is about.
+    pub(crate) fn stuck_at(&self) -> Instant {
+        self.stuck_at
+    }
+
+    /// Whether the transaction that it is about was held up.
+    pub(crate) fn is_stuck(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.began) >= FLUSH_STUCK
+    }
+
+    /// Another flush, to be run beside this one, if anybody waits for a stuck one.
+    pub(crate) fn another(&self, now: Instant) -> Option<Flush> {
+        let mut state = self.coalescer.lock();
+        let number = if state.waiting.is_empty() { None } else { state.another(now) };
+        number.map(|number| self.coalescer.flush(number, now))
     }
 }
 
@@ -96,8 +159,8 @@ impl Drop for Flush {
         }
         // A panic, or the runtime's end. With nobody left to take them, the callers learn of it by their senders' end.
         let mut state = self.coalescer.lock();
-        state.flushes -= 1;
-        if state.flushes == 0 {
+        state.leave(self.number);
+        if state.running.is_empty() {
             state.waiting.clear();
         }
     }
@@ -146,9 +209,47 @@ mod tests {
         let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
         let mut stuck = coalescer.push(call(1).0, now).expect("the first");
         assert_eq!(sizes(stuck.next(now)), [1]);
-        assert!(coalescer.push(call(1).0, now + FLUSH_STUCK).is_none());
-        let mut another = coalescer.push(call(1).0, now + FLUSH_STUCK * 2).expect("the other one is stuck");
+        assert!(coalescer.push(call(1).0, now + FLUSH_STUCK / 2).is_none());
+        let mut another = coalescer.push(call(1).0, now + FLUSH_STUCK).expect("the other one is stuck");
         assert_eq!(sizes(another.next(now)), [1, 1]);
+    }
+
+    #[test]
+    fn a_call_waits_for_no_number_of_stuck_flushes() {
+        let (coalescer, mut now) = (Arc::<Coalescer>::default(), Instant::now());
+        let mut stuck = Vec::new();
+        for _ in 0..FLUSHES_MAX * 4 {
+            let mut flush = coalescer.push(call(1).0, now).expect("all before it are stuck");
+            assert_eq!(sizes(flush.next(now)), [1]);
+            stuck.push(flush);
+            now += FLUSH_STUCK * 2_u32.pow(DOUBLINGS_MAX);
+        }
+    }
+
+    #[test]
+    fn the_more_flushes_are_stuck_the_later_another_one_begins() {
+        let (coalescer, mut now) = (Arc::<Coalescer>::default(), Instant::now());
+        let mut stuck = Vec::new();
+        for times in [1, 1, 1, 1, 2, 4, 8, 8] {
+            stuck.push(coalescer.push(call(1).0, now).expect("all before it are stuck"));
+            let until = now + FLUSH_STUCK * times;
+            assert!(coalescer.push(call(1).0, until - Duration::from_millis(1)).is_none());
+            now = until;
+        }
+    }
+
+    #[test]
+    fn a_flush_that_is_no_longer_stuck_takes_calls_again_while_there_is_a_place() {
+        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
+        let begin = |times: u32| coalescer.push(call(1).0, now + FLUSH_STUCK * times).expect("one more");
+        let mut flushes: Vec<Flush> = (0..=4).map(begin).collect();
+        let later = now + FLUSH_STUCK * 4;
+        assert_eq!(sizes(flushes[4].next(later)), [1; 5]);
+        for (flush, taken) in flushes.iter_mut().zip([1, 1, 1, 0]) {
+            assert!(coalescer.push(call(1).0, later).is_none());
+            assert_eq!(sizes(flush.next(later)).len(), taken);
+        }
+        assert!(flushes[3].is_over);
     }
 
     #[test]

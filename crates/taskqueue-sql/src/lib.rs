@@ -14,6 +14,7 @@ mod enqueue;
 mod failure;
 mod finish;
 mod flavour;
+mod flush;
 mod kept;
 mod look;
 mod operation;

@@ -25,7 +25,7 @@ use crate::round::Round;
 use crate::runner::Runner;
 use crate::settle::{Dequeue, Extend, Settle};
 use crate::upkeep::{Cancel, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
-use crate::{Claiming, Dialect, Options, Owner, shard};
+use crate::{Claiming, Dialect, Options, Owner, flush, shard};
 
 /// A queue in a SQL database. Cheap to clone; clones share their connections.
 #[derive(Debug)]
@@ -126,8 +126,7 @@ impl<D: Dialect> SqlQueue<D> {
     async fn enqueue_joined(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         let (answer, answered) = oneshot::channel();
         if let Some(flush) = self.0.coalescer.push(Call { tasks, answer }, Instant::now()) {
-            let shared = Arc::clone(&self.0);
-            tokio::spawn(async move { shared.flush(flush).await });
+            flush::start(&self.0, flush);
         }
         answered.await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Backend, "enqueue", "the call was stopped").transient(true))

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use taskqueue_core::{Result, SHARDS_MAX, Shards, WakeUp};
-use tokio::time::Instant;
+use taskqueue_core::{Enqueued, Result, SHARDS_MAX, Shards, WakeUp};
+use tokio::time::timeout;
 
-use crate::coalesce::{Call, Coalescer, Flush};
+use crate::coalesce::Coalescer;
 use crate::enqueue::Enqueue;
+use crate::flush::Sink;
+use crate::look::Version;
 use crate::operation::Operation;
 use crate::round::{Round, Share, TURNS};
 use crate::{Access, Attempt, Dialect, shard};
 
 /// The wait before a transaction is repeated for the first time; it doubles each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
+/// A database that does not say within this time what it is cannot be reached.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Runner<D> {
@@ -85,43 +89,6 @@ impl<D: Dialect> Runner<D> {
         Ok(done.expect("there is at least one shard, and a limit is at least 1"))
     }
 
-    /// Enqueues what waits, until nothing does.
-    pub(crate) async fn flush(&self, mut flush: Flush) {
-        while let Some(calls) = flush.next(Instant::now()) {
-            self.enqueue_calls(calls).await;
-        }
-    }
-
-    /// Enqueues calls in one transaction and answers each. When that fails for another reason than the database's
-    /// state, each is tried by itself: nobody fails for what another one sent.
-    async fn enqueue_calls(&self, calls: Vec<Call>) {
-        let mut joined = Enqueue(Vec::new());
-        let mut callers = Vec::with_capacity(calls.len());
-        for Call { tasks, answer } in calls {
-            callers.push((tasks.len(), answer));
-            joined.0.extend(tasks);
-        }
-        // A caller that has gone away needs no answer.
-        match self.repeat(&joined).await {
-            Ok(mut answers) => {
-                for (tasks, caller) in callers {
-                    let rest = answers.split_off(tasks);
-                    drop(caller.send(Ok(std::mem::replace(&mut answers, rest))));
-                }
-            }
-            Err(error) if error.is_transient() || callers.len() == 1 => {
-                callers.into_iter().for_each(|(_, caller)| drop(caller.send(Err(error.clone()))));
-            }
-            Err(_) => {
-                for (tasks, caller) in callers {
-                    let rest = joined.0.split_off(tasks);
-                    let alone = Enqueue(std::mem::replace(&mut joined.0, rest));
-                    drop(caller.send(self.repeat(&alone).await));
-                }
-            }
-        }
-    }
-
     async fn once<O: Operation<D>>(&self, operation: &O) -> Attempt<O::Answer> {
         let shards = if O::ASKS_FOR_TASKS { self.shards().await? } else { Shards::ONE };
         if let Some(answer) = operation.at_once(&self.dialect, shards).await? {
@@ -151,6 +118,16 @@ impl<D: Dialect> Runner<D> {
                 Err(failure)
             }
         }
+    }
+}
+
+impl<D: Dialect> Sink for Runner<D> {
+    async fn enqueue(&self, tasks: &Enqueue) -> Result<Vec<Enqueued>> {
+        self.repeat(tasks).await
+    }
+
+    async fn answers(&self) -> bool {
+        timeout(ANSWER_TIME_MAX, self.repeat(&Version)).await.is_ok_and(|answer| answer.is_ok())
     }
 }
 
