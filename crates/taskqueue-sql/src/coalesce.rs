@@ -123,6 +123,8 @@ impl Flush {
     pub(crate) fn next(&mut self, now: Instant) -> Option<Vec<Call>> {
         let mut state = self.coalescer.lock();
         state.leave(self.number);
+        // Nobody waits for these any more.
+        state.waiting.retain(|call| !call.answer.is_closed());
         let count = fitting(&state.waiting);
         // Under the same lock as the look, so that no call comes in between and waits for ever.
         if count == 0 || state.running.len() >= FLUSHES_MAX {
@@ -132,6 +134,16 @@ impl Flush {
         (self.began, self.stuck_at) = (now, state.enter(self.number, now));
         let rest = state.waiting.split_off(count);
         Some(std::mem::replace(&mut state.waiting, rest))
+    }
+
+    /// Whether calls wait.
+    pub(crate) fn others_wait(&self) -> bool {
+        !self.coalescer.lock().waiting.is_empty()
+    }
+
+    /// All calls that wait, where what failed this transaction would fail theirs.
+    pub(crate) fn take_waiting(&self) -> Vec<Call> {
+        std::mem::take(&mut self.coalescer.lock().waiting)
     }
 
     /// When others no longer wait for the transaction that it is about.
@@ -189,6 +201,13 @@ mod tests {
         (Call { tasks, answer }, answered)
     }
 
+    /// A call whose caller waits for ever.
+    fn lasting(tasks: usize) -> Call {
+        let (call, answered) = call(tasks);
+        Box::leak(Box::new(answered));
+        call
+    }
+
     fn sizes(calls: Option<Vec<Call>>) -> Vec<usize> {
         calls.map_or(Vec::new(), |calls| calls.iter().map(|call| call.tasks.len()).collect())
     }
@@ -196,21 +215,21 @@ mod tests {
     #[test]
     fn calls_that_come_during_a_flush_share_the_next_one() {
         let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let mut flush = coalescer.push(call(1).0, now).expect("a lone call goes at once");
+        let mut flush = coalescer.push(lasting(1), now).expect("a lone call goes at once");
         assert_eq!(sizes(flush.next(now)), [1]);
-        assert!(coalescer.push(call(2).0, now).is_none() && coalescer.push(call(3).0, now).is_none());
+        assert!(coalescer.push(lasting(2), now).is_none() && coalescer.push(lasting(3), now).is_none());
         assert_eq!(sizes(flush.next(now)), [2, 3]);
         assert!(flush.next(now).is_none());
-        assert!(coalescer.push(call(1).0, now).is_some(), "the flush is over: the next call starts another");
+        assert!(coalescer.push(lasting(1), now).is_some(), "the flush is over: the next call starts another");
     }
 
     #[test]
     fn a_flush_that_is_stuck_keeps_nobody_waiting() {
         let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let mut stuck = coalescer.push(call(1).0, now).expect("the first");
+        let mut stuck = coalescer.push(lasting(1), now).expect("the first");
         assert_eq!(sizes(stuck.next(now)), [1]);
-        assert!(coalescer.push(call(1).0, now + FLUSH_STUCK / 2).is_none());
-        let mut another = coalescer.push(call(1).0, now + FLUSH_STUCK).expect("the other one is stuck");
+        assert!(coalescer.push(lasting(1), now + FLUSH_STUCK / 2).is_none());
+        let mut another = coalescer.push(lasting(1), now + FLUSH_STUCK).expect("the other one is stuck");
         assert_eq!(sizes(another.next(now)), [1, 1]);
     }
 
@@ -219,7 +238,7 @@ mod tests {
         let (coalescer, mut now) = (Arc::<Coalescer>::default(), Instant::now());
         let mut stuck = Vec::new();
         for _ in 0..FLUSHES_MAX * 4 {
-            let mut flush = coalescer.push(call(1).0, now).expect("all before it are stuck");
+            let mut flush = coalescer.push(lasting(1), now).expect("all before it are stuck");
             assert_eq!(sizes(flush.next(now)), [1]);
             stuck.push(flush);
             now += FLUSH_STUCK * 2_u32.pow(DOUBLINGS_MAX);
@@ -231,9 +250,9 @@ mod tests {
         let (coalescer, mut now) = (Arc::<Coalescer>::default(), Instant::now());
         let mut stuck = Vec::new();
         for times in [1, 1, 1, 1, 2, 4, 8, 8] {
-            stuck.push(coalescer.push(call(1).0, now).expect("all before it are stuck"));
+            stuck.push(coalescer.push(lasting(1), now).expect("all before it are stuck"));
             let until = now + FLUSH_STUCK * times;
-            assert!(coalescer.push(call(1).0, until - Duration::from_millis(1)).is_none());
+            assert!(coalescer.push(lasting(1), until - Duration::from_millis(1)).is_none());
             now = until;
         }
     }
@@ -241,12 +260,12 @@ mod tests {
     #[test]
     fn a_flush_that_is_no_longer_stuck_takes_calls_again_while_there_is_a_place() {
         let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let begin = |times: u32| coalescer.push(call(1).0, now + FLUSH_STUCK * times).expect("one more");
+        let begin = |times: u32| coalescer.push(lasting(1), now + FLUSH_STUCK * times).expect("one more");
         let mut flushes: Vec<Flush> = (0..=4).map(begin).collect();
         let later = now + FLUSH_STUCK * 4;
         assert_eq!(sizes(flushes[4].next(later)), [1; 5]);
         for (flush, taken) in flushes.iter_mut().zip([1, 1, 1, 0]) {
-            assert!(coalescer.push(call(1).0, later).is_none());
+            assert!(coalescer.push(lasting(1), later).is_none());
             assert_eq!(sizes(flush.next(later)).len(), taken);
         }
         assert!(flushes[3].is_over);
@@ -255,9 +274,9 @@ mod tests {
     #[test]
     fn a_transaction_is_bounded_but_takes_at_least_one_call() {
         let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
-        let mut flush = coalescer.push(call(CALL_TASKS_MAX).0, now).expect("the first");
+        let mut flush = coalescer.push(lasting(CALL_TASKS_MAX), now).expect("the first");
         for _ in 0..5 {
-            assert!(coalescer.push(call(CALL_TASKS_MAX).0, now).is_none());
+            assert!(coalescer.push(lasting(CALL_TASKS_MAX), now).is_none());
         }
         assert_eq!(sizes(flush.next(now)), [CALL_TASKS_MAX; 5]);
         assert_eq!(sizes(flush.next(now)), [CALL_TASKS_MAX]);
@@ -272,7 +291,15 @@ mod tests {
         runtime.spawn(async move { while flush.next(Instant::now()).is_some() {} });
         drop(runtime);
         assert!(matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(coalescer.push(call(1).0, now).is_some());
+        assert!(coalescer.push(lasting(1), now).is_some());
+    }
+
+    #[test]
+    fn calls_whose_callers_have_gone_away_are_not_made() {
+        let (coalescer, now) = (Arc::<Coalescer>::default(), Instant::now());
+        let mut flush = coalescer.push(lasting(1), now).expect("the first");
+        assert!(coalescer.push(call(2).0, now).is_none());
+        assert_eq!(sizes(flush.next(now)), [1]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use taskqueue_core::{Enqueued, NewTask, Result};
+use taskqueue_core::{Enqueued, Error, NewTask, Result};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -55,12 +55,21 @@ async fn enqueue(sink: &Arc<impl Sink>, calls: Vec<Call>, flush: &Flush) {
         Ok(answers) => return succeed(callers, answers),
         Err(error) => error,
     };
-    let is_stuck = flush.is_stuck(Instant::now());
-    if callers.len() == 1 || (error.is_transient() && !(is_stuck && sink.answers().await)) {
-        callers.into_iter().for_each(|(_, caller)| drop(caller.send(Err(error.clone()))));
+    let is_stuck = error.is_transient() && flush.is_stuck(Instant::now());
+    let is_down = is_stuck && (callers.len() > 1 || flush.others_wait()) && !sink.answers().await;
+    if is_down {
+        // They would wait as long, while ever more come.
+        fail(flush.take_waiting().into_iter().map(|call| call.answer), &error);
+    }
+    if is_down || callers.len() == 1 || (error.is_transient() && !is_stuck) {
+        fail(callers.into_iter().map(|(_, caller)| caller), &error);
     } else {
         enqueue_each(sink, callers, joined.0);
     }
+}
+
+fn fail(callers: impl Iterator<Item = oneshot::Sender<Result<Vec<Enqueued>>>>, error: &Error) {
+    callers.for_each(|caller| drop(caller.send(Err(error.clone()))));
 }
 
 fn succeed(callers: Vec<Caller>, answers: Vec<Enqueued>) {
@@ -83,7 +92,7 @@ fn enqueue_each(sink: &Arc<impl Sink>, callers: Vec<Caller>, tasks: Vec<NewTask>
 mod tests {
     use std::time::Duration;
 
-    use taskqueue_core::{Error, ErrorKind};
+    use taskqueue_core::ErrorKind;
     use tokio::time::sleep;
 
     use super::*;
@@ -191,5 +200,17 @@ mod tests {
             assert_eq!(kind(answered).await, Some(ErrorKind::Unavailable));
         }
         assert!(came.elapsed() < ACQUIRE_TIME + FLUSH_STUCK * 2, "after {:?}", came.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_when_the_database_turns_out_to_be_down_fails_at_once() {
+        let queue = Queue::new(Database::Down);
+        let _first = ["free"; 2].map(|name| queue.enqueue(name));
+        sleep(ACQUIRE_TIME - FLUSH_STUCK / 2).await;
+        let _beside = queue.enqueue("free");
+        tokio::task::yield_now().await;
+        let (waiting, came) = (queue.enqueue("free"), Instant::now());
+        assert_eq!(kind(waiting).await, Some(ErrorKind::Unavailable));
+        assert!(came.elapsed() <= FLUSH_STUCK, "after {:?}", came.elapsed());
     }
 }
