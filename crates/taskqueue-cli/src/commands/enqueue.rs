@@ -1,13 +1,17 @@
 //! `enqueue`: puts tasks into the queue, one from an argument, a file or standard input, or many from JSON lines.
 
+mod repeats;
+
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
 use taskqueue_core::{Enqueued, Error, NewTask, Priority, Queue, RawPayload, TaskId, TaskType, Timestamp};
 
+use self::repeats::GivenUp;
 use crate::args;
 use crate::connect;
 use crate::failure::{Failure, Outcome};
@@ -34,6 +38,8 @@ const EXAMPLES: &str = concat!(
     "unique_key, region, metadata. What `list --json-lines` prints is of this form.\n\n",
     "A file is checked to its end before anything is enqueued. Standard input is enqueued as it comes; a bad line ",
     "stops it and says what was enqueued before. A line whose id or unique key is taken is passed over and counted.",
+    "\n\nWhere the database does not answer, it is asked again for a few seconds, with the same ids: nothing comes in ",
+    "twice. Where it still does not, tasks may be in: the error names the lines, or the --id with which to repeat.",
     "\n\nA SQLite file that does not exist yet is created; a server's tables are made by `taskqueue migrate`."
 );
 
@@ -99,9 +105,11 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
 
 async fn one(target: &Target, args: &Args) -> Outcome {
     let task = args.task()?;
+    let id = task.id;
     let queue = connect::existing_or_new(target).await?;
-    let answer = queue.enqueue_many(vec![task]).await?.pop();
+    let answers = repeats::enqueue(&queue, vec![task]).await;
     queue.close().await;
+    let answer = answers.map_err(|given_up| given_up.of_one(id))?.pop();
     match answer {
         Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", existing).into()),
         Some(answer) if args.json => {
@@ -229,11 +237,13 @@ impl<R: Read> Feed<R> {
     async fn enqueue_all(&mut self, queue: &impl Queue) -> Outcome {
         loop {
             let (batch, end) = self.next_batch();
-            if let Some(last) = batch.last().map(|line| (line.number, line.bytes)) {
+            if let (Some(first), Some(last)) = (batch.first(), batch.last()) {
+                let (lines, bytes) = (first.number..=last.number, last.bytes);
                 let tasks = batch.into_iter().map(|line| line.task).collect();
-                let answers = queue.enqueue_many(tasks).await;
-                self.tally.add(answers.map_err(|error| self.tally.explain(error.into()))?, last.0);
-                self.progress.set(last.1, "")?;
+                let answers = repeats::enqueue(queue, tasks).await;
+                self.tally
+                    .add(answers.map_err(|given_up| self.tally.explain_batch(given_up, &lines))?, &lines);
+                self.progress.set(bytes, "")?;
             }
             match end {
                 None => {}
@@ -261,8 +271,18 @@ impl<R: Read> Feed<R> {
     }
 }
 
+impl GivenUp {
+    /// Of a single task.
+    fn of_one(self, id: TaskId) -> Failure {
+        if !self.may_be_in {
+            return self.failure;
+        }
+        self.failure.partly().note(format!("the task may be enqueued: repeat with --id {id}"))
+    }
+}
+
 impl Tally {
-    fn add(&mut self, answers: Vec<Enqueued>, last_line: u64) {
+    fn add(&mut self, answers: Vec<Enqueued>, lines: &RangeInclusive<u64>) {
         for answer in answers {
             match answer {
                 Enqueued::Created(_) => self.enqueued += 1,
@@ -270,7 +290,7 @@ impl Tally {
                 Enqueued::Duplicate(_) => self.duplicates += 1,
             }
         }
-        self.last_line = last_line;
+        self.last_line = *lines.end();
     }
 
     fn explain(&self, failure: Failure) -> Failure {
@@ -282,6 +302,26 @@ impl Tally {
                 line + 1
             )),
         }
+    }
+
+    /// As [`explain`](Self::explain), of a batch of these lines. Those that may be in are not to be repeated unseen.
+    fn explain_batch(&self, given_up: GivenUp, lines: &RangeInclusive<u64>) -> Failure {
+        let GivenUp { failure, may_be_in } = given_up;
+        if !may_be_in {
+            return self.explain(failure);
+        }
+        let (first, last) = (lines.start(), lines.end());
+        let failure = match self.enqueued {
+            0 => failure,
+            enqueued => {
+                failure.note(count(enqueued, "task was enqueued before", "tasks were enqueued before"))
+            }
+        };
+        failure.partly().note(format!(
+            "lines {first} to {last} may be enqueued, all or none; --from-line {first} repeats them (safe where lines \
+             have an id), --from-line {} passes over them",
+            last + 1
+        ))
     }
 
     fn text(&self) -> String {
@@ -299,5 +339,38 @@ impl Tally {
             ));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Code;
+
+    fn given_up(may_be_in: bool) -> GivenUp {
+        GivenUp { failure: Failure::new(Code::Temporary, "no answer"), may_be_in }
+    }
+
+    #[test]
+    fn a_batch_without_an_answer_is_told_by_its_lines() {
+        let said = |tally: &Tally, may_be_in| {
+            let failure = tally.explain_batch(given_up(may_be_in), &(4..=6));
+            failure.message().unwrap_or_default().to_owned()
+        };
+        let (none, some) = (Tally::default(), Tally { enqueued: 3, last_line: 3, ..Tally::default() });
+        let unsure = "lines 4 to 6 may be enqueued, all or none; --from-line 4 repeats them (safe where lines have an \
+                      id), --from-line 7 passes over them";
+        assert_eq!(said(&none, true), format!("no answer; {unsure}"));
+        assert_eq!(said(&some, true), format!("no answer; 3 tasks were enqueued before; {unsure}"));
+        assert_eq!(said(&none, false), "no answer; nothing was enqueued");
+    }
+
+    #[test]
+    fn a_task_without_an_answer_is_told_by_its_id() {
+        let id = TaskId::generate();
+        let failure = given_up(true).of_one(id);
+        let said = format!("no answer; the task may be enqueued: repeat with --id {id}");
+        assert_eq!((failure.code(), failure.message()), (Code::Temporary, Some(said.as_str())));
+        assert_eq!(given_up(false).of_one(id).message(), Some("no answer"));
     }
 }
