@@ -29,6 +29,7 @@ moto:5|trixie|python3|
 build() {
   local image=$1 suite=$2 packages=$3 data=$4
   local name=${image%%:*} tag=${image#*:}
+  local unfinished=$image-unfinished
   local volume=()
   if docker image inspect "$image" >/dev/null 2>&1; then echo "$image: there already"; return; fi
   [ -z "$data" ] || volume=(--change "VOLUME $data")
@@ -37,7 +38,8 @@ build() {
   local hooks=()
   # Wheels only, for the image's Python, whichever is this system's.
   [ "$name" != moto ] || hooks=(--customize-hook="python3 -m pip install --quiet --no-cache-dir --only-binary=:all: --python-version 3.13 --implementation cp --target \"\$1/opt/moto\" 'moto[server,s3]==5.*'")
-  mmdebstrap --quiet --mode=root --variant=minbase \
+  # An import makes an image of whatever came before mmdebstrap failed: it has the name only once all is in it.
+  if ! mmdebstrap --quiet --mode=root --variant=minbase \
     --aptopt='Acquire::Check-Valid-Until "false"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --include="$packages" \
@@ -46,7 +48,14 @@ build() {
     "${hooks[@]}" --customize-hook="rm -rf \"\$1/var/lib/mysql\" \"\$1/var/lib/postgresql\" \"\$1\"/var/cache/apt/* \"\$1\"/var/lib/apt/lists/*" \
     "$suite" - "deb $mirror $suite main" |
     docker import "${volume[@]}" --change "ENTRYPOINT [\"/usr/local/bin/$name.sh\"]" \
-      --change "ENV SERVER_VERSION=$tag" - "$image" >/dev/null
+      --change "ENV SERVER_VERSION=$tag" - "$unfinished" >/dev/null
+  then
+    docker image rm "$unfinished" >/dev/null 2>&1 || true
+    echo "$image: not built" >&2
+    return 1
+  fi
+  docker tag "$unfinished" "$image"
+  docker image rm "$unfinished" >/dev/null
   docker image inspect --format "$image: {{.Size}} bytes" "$image"
 }
 
