@@ -1,24 +1,32 @@
 //! From the database's options to a queue. It owns which backends this build has, and when tables may be made: a
 //! SQLite file that is not there yet is created with its tables; a server's tables are made only on demand.
 
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use taskqueue_core::Queue;
+use taskqueue_core::{ErrorKind, Queue};
 use taskqueue_migrations::Engine;
 use taskqueue_sql::TableName;
+use tokio::time::Instant;
 
 use crate::failure::{Code, Failure, Outcome};
 use crate::target::{Place, Target};
 
 /// How long a command waits for a server to answer; it may be starting.
 #[cfg(any(feature = "postgres", feature = "mysql"))]
-const SERVER_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+const SERVER_WAIT: Duration = Duration::from_secs(10);
+/// How long a new SQLite file may have no tables: another program that started at the same time is making them.
+const NEW_FILE_WAIT: Duration = Duration::from_secs(2);
+const NEW_FILE_LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What is done about the tables when a queue is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tables {
     /// They must be there.
     Expected,
+    /// They must be there, or another program is making them: the file may be new.
+    Awaited,
     /// They are created or upgraded; new ones get so many shards.
     Migrated { shards: Option<u16> },
 }
@@ -28,7 +36,7 @@ impl Tables {
     /// What is asked for. Else a queue goes by what its table was made with.
     fn shards(self) -> Option<u16> {
         match self {
-            Self::Expected => None,
+            Self::Expected | Self::Awaited => None,
             Self::Migrated { shards } => shards,
         }
     }
@@ -46,8 +54,11 @@ pub(crate) async fn existing(target: &Target) -> Outcome<Arc<dyn Queue>> {
 /// The queue in a database; a SQLite file that is not there yet is created with its tables. One that is there is
 /// another's until `migrate` was run on it, and so is a server's database: then it is left as it is.
 pub(crate) async fn existing_or_new(target: &Target) -> Outcome<Arc<dyn Queue>> {
-    let tables =
-        if is_missing(&target.place()?) { Tables::Migrated { shards: None } } else { Tables::Expected };
+    let tables = match target.place()? {
+        place if is_missing(&place) => Tables::Migrated { shards: None },
+        Place::File(_) => Tables::Awaited,
+        Place::Server(_) => Tables::Expected,
+    };
     open(target, tables).await
 }
 
@@ -83,11 +94,30 @@ async fn open(target: &Target, tables: Tables) -> Outcome<Arc<dyn Queue>> {
         engine => return Err(not_built(engine)),
     };
     let queue = opened.map_err(|error| Failure::from(error).context(target))?;
-    if tables == Tables::Expected {
-        // The cheapest question that needs the tables: without them, say so now and not at each claim of a worker.
-        queue.paused().await.map_err(|error| Failure::from(error).context(target))?;
-    }
+    // The cheapest question that needs the tables: without them, say so now and not at each claim of a worker.
+    let asked = match tables {
+        Tables::Migrated { .. } => return Ok(queue),
+        Tables::Expected => queue.paused().await,
+        Tables::Awaited => once_migrated(|| queue.paused()).await,
+    };
+    asked.map_err(|error| Failure::from(error).context(target))?;
     Ok(queue)
+}
+
+/// Asks until the tables are there, or for as long as they may be in the making.
+async fn once_migrated<T, Answer>(ask: impl Fn() -> Answer) -> taskqueue_core::Result<T>
+where
+    Answer: Future<Output = taskqueue_core::Result<T>>,
+{
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Err(error) if error.kind() == ErrorKind::NotMigrated && started.elapsed() < NEW_FILE_WAIT => {
+                tokio::time::sleep(NEW_FILE_LOOK_INTERVAL).await;
+            }
+            asked => return asked,
+        }
+    }
 }
 
 #[cfg(feature = "sqlite")]
@@ -95,7 +125,7 @@ async fn sqlite(url: &str, table: TableName, tables: Tables) -> taskqueue_core::
     use taskqueue_sqlite::{SqliteConfig, SqliteQueue};
     let config = SqliteConfig::new(url)?.table(table);
     let queue = SqliteQueue::with_config(config).await?;
-    if tables != Tables::Expected {
+    if matches!(tables, Tables::Migrated { .. }) {
         queue.migrate().await?;
     }
     Ok(Arc::new(queue))
@@ -109,7 +139,7 @@ async fn postgres(url: &str, table: TableName, tables: Tables) -> taskqueue_core
     config.acquire_timeout = SERVER_WAIT;
     config.shards = tables.shards();
     let queue = PostgresQueue::with_config(config).await?;
-    if tables != Tables::Expected {
+    if matches!(tables, Tables::Migrated { .. }) {
         queue.migrate().await?;
     }
     Ok(Arc::new(queue))
@@ -123,7 +153,7 @@ async fn mysql(url: &str, table: TableName, tables: Tables) -> taskqueue_core::R
     config.acquire_timeout = SERVER_WAIT;
     config.shards = tables.shards();
     let queue = MysqlQueue::with_config(config).await?;
-    if tables != Tables::Expected {
+    if matches!(tables, Tables::Migrated { .. }) {
         queue.migrate().await?;
     }
     Ok(Arc::new(queue))
@@ -144,7 +174,31 @@ fn not_built(engine: Engine) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use taskqueue_core::Error;
+
     use super::*;
+
+    /// Asks for tables that are there from the question of this number on. Answers how that went, and the questions.
+    async fn asked(there_from: u32, missing: ErrorKind) -> (Option<ErrorKind>, u32) {
+        let questions = Cell::new(0);
+        let ask = || async {
+            questions.set(questions.get() + 1);
+            let is_there = questions.get() >= there_from;
+            if is_there { Ok(()) } else { Err(Error::new(missing, "paused", "no table tasks")) }
+        };
+        let failed = once_migrated(ask).await.err().map(|error| error.kind());
+        (failed, questions.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tables_that_another_program_is_making_are_waited_for() {
+        assert_eq!(asked(3, ErrorKind::NotMigrated).await, (None, 3));
+        let (failed, questions) = asked(u32::MAX, ErrorKind::NotMigrated).await;
+        assert!(failed == Some(ErrorKind::NotMigrated) && questions > 9, "{failed:?}, {questions}");
+        assert_eq!(asked(3, ErrorKind::Backend).await, (Some(ErrorKind::Backend), 1));
+    }
 
     #[test]
     fn a_build_without_a_backend_says_which_feature_brings_it() {
