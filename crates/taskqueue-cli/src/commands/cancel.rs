@@ -24,23 +24,19 @@ pub(crate) struct Args {
 }
 
 /// Cancels each task; one that cannot be cancelled does not stop the others, and the first such is what the
-/// exit code tells.
+/// exit code tells. Nor does an output that nobody reads.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
     let mut refused: Vec<Failure> = Vec::new();
+    let mut written = Ok(());
     for id in args.ids {
         match queue.cancel(id).await.map_err(Failure::from).and_then(|found| judge(id, found)) {
-            Ok(text) => output::line(text)?,
+            Ok(text) => written = written.and_then(|()| output::line(text)),
             Err(failure) => refused.push(failure),
         }
     }
     queue.close().await;
-    let mut refused = refused.into_iter();
-    let first = refused.next();
-    for failure in refused {
-        output::note(format!("taskqueue: {}", failure.message().unwrap_or_default()));
-    }
-    first.map_or(Ok(()), Err)
+    super::first_of(refused).map_or(written, Err)
 }
 
 fn judge(id: TaskId, found: Cancelled) -> Outcome<String> {

@@ -1,5 +1,5 @@
 //! One file a command: its options, and what it does. This one owns the choice between them, and what several
-//! commands have in common: how a batch is repeated until nothing is left.
+//! commands have in common: the size of a batch, how times look, and which of several failures is the command's.
 
 pub(crate) mod cancel;
 pub(crate) mod cleanup;
@@ -21,7 +21,8 @@ use taskqueue_core::Timestamp;
 
 use crate::args::{Cli, Command};
 use crate::demo;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+use crate::output;
 
 /// The most rows that maintenance commands touch in one transaction: short enough to let workers in between.
 const MAINTENANCE_BATCH: usize = 1000;
@@ -52,4 +53,14 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
 /// A time as tables show it.
 fn shown(time: Timestamp) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The failure that the exit code tells, of those that did not stop the command. The others are told here.
+fn first_of(failures: Vec<Failure>) -> Option<Failure> {
+    let mut failures = failures.into_iter();
+    let first = failures.next();
+    for failure in failures {
+        output::note(format!("taskqueue: {}", failure.message().unwrap_or_default()));
+    }
+    first
 }

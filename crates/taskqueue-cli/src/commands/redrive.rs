@@ -64,20 +64,31 @@ async fn all(queue: &impl Queue, args: &Args) -> Outcome<u64> {
     Ok(redriven)
 }
 
+/// Redrives each; one that cannot be redriven does not stop the others, and the first such is what the exit code tells.
 async fn given(queue: &impl Queue, ids: Vec<TaskId>) -> Outcome<u64> {
-    let mut refused = None;
+    let mut refused = Vec::new();
     let mut redriven = 0;
     for id in ids {
-        let one = queue.redrive(&Redrive::Tasks(vec![id])).await?;
-        redriven += one;
-        if one == 0 && refused.is_none() {
-            refused = Some(why_not(queue, id).await?);
+        match one(queue, id).await {
+            Ok(()) => redriven += 1,
+            Err(failure) => refused.push(failure),
         }
     }
-    match refused {
+    match super::first_of(refused) {
         None => Ok(redriven),
         Some(failure) if redriven == 0 => Err(failure),
-        Some(failure) => Err(failure.note(format!("{redriven} of the others are pending again"))),
+        Some(failure) => {
+            let others =
+                output::count(redriven, "other task is pending again", "other tasks are pending again");
+            Err(failure.note(others))
+        }
+    }
+}
+
+async fn one(queue: &impl Queue, id: TaskId) -> Outcome {
+    match queue.redrive(&Redrive::Tasks(vec![id])).await? {
+        0 => Err(why_not(queue, id).await?),
+        _ => Ok(()),
     }
 }
 

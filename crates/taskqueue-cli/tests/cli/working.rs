@@ -40,6 +40,31 @@ fn dead_letters_are_listed_redriven_and_cleaned_up() {
 }
 
 #[test]
+fn one_that_cannot_be_redriven_does_not_stop_the_others() {
+    let program = Program::new();
+    let id = || program.ok(&["enqueue", "--type", "mail", "--max-retries", "1", "1"]).trim().to_owned();
+    let ids = [id(), id()];
+    program.run(&["work", "--drain", "--exec", "mail=false"]);
+    let unknown = "0198c5d0-0000-7000-8000-000000000001";
+    let ran = program.run(&["redrive", &ids[0], unknown, &ids[1]]);
+    ran.refused(3, "2 other tasks are pending again");
+    ran.refused(3, unknown);
+    assert_eq!(ids.map(|id| program.status(&id)), ["pending", "pending"]);
+}
+
+#[test]
+fn a_reader_that_has_gone_does_not_stop_a_cancel_half_way() {
+    let program = Program::new();
+    let ids = ["1", "2", "3"].map(|payload| program.enqueue("mail", payload));
+    let mut command = program.command(&["cancel", &ids[0], &ids[1], &ids[2]]);
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = command.stdout(writer).status().expect("the program starts");
+    assert_eq!(status.code(), Some(0), "what the reader wanted, it has");
+    assert_eq!(ids.map(|id| program.status(&id)), ["cancelled", "cancelled", "cancelled"]);
+}
+
+#[test]
 fn a_command_gets_the_payload_on_its_standard_input_and_no_shell_reads_it() {
     let program = Program::new();
     let script = program.file("keep.sh", "cat > \"$1\"\n");
