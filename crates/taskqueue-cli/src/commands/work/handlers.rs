@@ -18,6 +18,7 @@ use super::Args;
 use super::config::HandlersFile;
 use super::ready;
 use crate::failure::{Failure, Outcome};
+use crate::output;
 
 /// The environment variable that holds the secret of webhooks.
 const SECRET_VARIABLE: &str = "TASKQUEUE_WEBHOOK_SECRET";
@@ -28,12 +29,15 @@ pub(super) struct Handlers(BTreeMap<TaskType, Arc<dyn Handler>>);
 impl Handlers {
     /// The handlers that were asked for.
     pub(super) async fn of(args: &Args) -> Outcome<Self> {
+        refuse_unread(args)?;
+        if let Some(warning) = warning_of_secret(args, std::env::var_os(SECRET_VARIABLE).is_some()) {
+            output::note(format!("taskqueue: {warning}"));
+        }
         let mut handlers = Self(BTreeMap::new());
         handlers.add_commands(args)?;
         handlers.add_webhooks(args)?;
         handlers.add_events(args)?;
         if let Some(path) = &args.config {
-            refuse_unread(args)?;
             ready::add(&mut handlers, &args.handlers, &HandlersFile::read(path)?).await?;
         }
         handlers.restrict(&args.types)?;
@@ -122,20 +126,41 @@ impl Handlers {
     }
 }
 
-/// Options that nobody reads would be taken for protection, or for a permission: the file has its own.
+/// Those of the options; the file has its own.
+fn has_webhooks(args: &Args) -> bool {
+    !args.webhook.is_empty() || args.webhooks || args.event_webhook.is_some()
+}
+
+/// Options that nobody reads would be taken for protection, for a permission, or for a limit.
 fn refuse_unread(args: &Args) -> Outcome {
-    let has_webhooks = !args.webhook.is_empty() || args.webhooks || args.event_webhook.is_some();
-    let unread = [
-        (args.allow_private, "--allow-private", "allow_private"),
-        (args.webhook_secret_file.is_some(), "--webhook-secret-file", "secret"),
+    let webhooks = ("--webhook, --webhooks and --event-webhook", has_webhooks(args));
+    let timed = ("--exec, --webhook, --webhooks and --event-webhook", webhooks.1 || !args.exec.is_empty());
+    let options = [
+        (args.allow_private, "--allow-private", "allow_private", webhooks),
+        (args.webhook_secret_file.is_some(), "--webhook-secret-file", "secret", webhooks),
+        (args.timeout.is_some(), "--timeout", "timeout_seconds", timed),
     ];
-    match unread.into_iter().find(|(is_given, ..)| *is_given && !has_webhooks) {
-        None => Ok(()),
-        Some((_, option, key)) => Err(Failure::usage(format!(
-            "work: {option} is for --webhook, --webhooks and --event-webhook; the file of --config has `{key}` in the \
-             section of each receiver"
-        ))),
+    for (is_given, option, key, (readers, is_read)) in options {
+        if is_given && !is_read {
+            let of_file = format!("; the file of --config has `{key}` in the section of each receiver");
+            let of_file = if args.config.is_some() { of_file } else { String::new() };
+            return Err(Failure::usage(format!("work: {option} is for {readers}{of_file}")));
+        }
     }
+    Ok(())
+}
+
+/// What to say of the secret in the environment where a ready-made handler delivers, and nothing reads it. Not refused:
+/// several workers may share an environment.
+fn warning_of_secret(args: &Args, is_set: bool) -> Option<String> {
+    let delivers = [types::WEBHOOK, types::EVENT, types::AUDIT_LOG];
+    let is_expected = args.handlers.iter().any(|task_type| delivers.contains(&task_type.as_str()));
+    (is_set && is_expected && !has_webhooks(args)).then(|| {
+        format!(
+            "{SECRET_VARIABLE} is for --webhook, --webhooks and --event-webhook: what --handlers deliver is signed where \
+             the file of --config has a `secret` in the section of the receiver"
+        )
+    })
 }
 
 fn sender(args: &Args) -> Outcome<WebhookSender> {
@@ -178,6 +203,51 @@ mod tests {
         let words_of = words(r#"sh -c 'echo "$0"' "a b""#).expect("well formed");
         assert_eq!(words_of, ["sh", "-c", r#"echo "$0""#, "a b"]);
         assert!(words("").is_err() && words("echo 'open").is_err());
+    }
+
+    fn args(options: &[&str]) -> Args {
+        use clap::{Args as _, FromArgMatches as _};
+        let command = Args::augment_args(clap::Command::new("work"));
+        let matches = command.try_get_matches_from([&["work"], options].concat()).expect("they are options");
+        Args::from_arg_matches(&matches).expect("they are options")
+    }
+
+    #[test]
+    fn an_option_that_nothing_reads_is_refused() {
+        let refused = |options: &[&str]| {
+            let failure = refuse_unread(&args(options)).err();
+            failure.and_then(|failure| failure.message().map(str::to_owned)).unwrap_or_default()
+        };
+        let ready_made = ["--handlers", "webhook", "--config", "handlers.toml"];
+        let webhooks = "is for --webhook, --webhooks and --event-webhook";
+        assert_eq!(
+            refused(&["--exec", "mail=cat", "--allow-private"]),
+            format!("work: --allow-private {webhooks}")
+        );
+        let with_file = refused(&[&ready_made[..], &["--webhook-secret-file", "secret"]].concat());
+        assert!(
+            with_file.starts_with(&format!("work: --webhook-secret-file {webhooks}; the file of")),
+            "{with_file}"
+        );
+        let timeout = refused(&[&ready_made[..], &["--timeout", "3s"]].concat());
+        assert!(timeout.starts_with("work: --timeout is for --exec, --webhook,"), "{timeout}");
+        for read in
+            [["--exec", "mail=cat", "--timeout", "3s"], ["--event-webhook", "http://h", "--timeout", "3s"]]
+        {
+            assert_eq!(refused(&read), "");
+        }
+    }
+
+    #[test]
+    fn the_environments_secret_is_told_of_where_a_ready_made_handler_delivers_and_does_not_read_it() {
+        let is_told = |options: &[&str], is_set| warning_of_secret(&args(options), is_set).is_some();
+        let ready_made = ["--handlers", "audit_log", "--config", "handlers.toml"];
+        assert!(is_told(&ready_made, true) && !is_told(&ready_made, false));
+        assert!(!is_told(&[&ready_made[..], &["--webhooks"]].concat(), true), "those are signed with it");
+        assert!(
+            !is_told(&["--handlers", "cleanup", "--config", "handlers.toml"], true),
+            "nothing is delivered"
+        );
     }
 
     #[test]
