@@ -231,13 +231,16 @@ pub(crate) fn embedded() -> Vec<&'static Backend> {
 }
 
 /// The backends of these names; where none is named, those of these images; where there are none either, all that run
-/// the conformance suite.
+/// the conformance suite. An image of a backend that others are named without would not be run on: it is refused.
 pub(crate) fn chosen(names: &[String], images: &[String]) -> Result<Vec<&'static Backend>> {
-    if !names.is_empty() {
-        let found: Vec<_> = names.iter().map(|name| named(name)).collect::<Result<_>>()?;
-        return Ok(in_order(&found));
-    }
     let found: Vec<_> = images.iter().map(|image| of_image(image)).collect::<Result<_>>()?;
+    if !names.is_empty() {
+        let chosen: Vec<_> = names.iter().map(|name| named(name)).collect::<Result<_>>()?;
+        if let Some((image, of)) = images.iter().zip(&found).find(|(_, of)| !chosen.contains(of)) {
+            bail!("image {image} is of {}, and only {} was asked for", of.name, names.join(", "))
+        }
+        return Ok(in_order(&chosen));
+    }
     let all = || BACKENDS.iter().filter(|backend| backend.conforms()).collect();
     Ok(if found.is_empty() { all() } else { in_order(&found) })
 }
@@ -308,12 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn an_image_of_a_backend_that_is_not_chosen_is_refused() {
+        let error = chosen(&["mysql".to_owned()], &["mysql:8.0".to_owned(), "postgres:16".to_owned()]);
+        let said = error.expect_err("nothing would run on it").to_string();
+        assert_eq!(said, "image postgres:16 is of postgres, and only mysql was asked for");
+    }
+
+    #[test]
     fn an_image_tells_its_backend_by_the_name_before_the_tag() {
         assert_eq!(
             names(&[], &["postgres:16", "postgres:14", "vitess/vttestserver:x"]),
             ["postgres", "vitess"]
         );
-        assert_eq!(names(&["sqlite"], &["postgres:16"]), ["sqlite"]);
+        assert_eq!(names(&["sqlite", "postgres"], &["postgres:16"]), ["sqlite", "postgres"]);
         let error = of_image("oracle:23").expect_err("there is none");
         assert!(error.to_string().starts_with("image oracle:23 is of no backend; there are postgres, "));
     }
