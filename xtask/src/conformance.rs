@@ -47,6 +47,8 @@ pub(crate) struct Ran {
     /// The backends' other tests on the same servers, and how they ended.
     pub(crate) others: Vec<(String, Counts)>,
 }
+    /// Those of them that did not run, and why.
+    pub(crate) not_run: Vec<String>,
 
 /// Which tests are run on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,7 +162,8 @@ impl Run<'_> {
         for pair in PAIRS.iter().filter(|_| is_asked_for) {
             let any_up = |name| self.up.iter().find(|up| up.backend.name == name);
             let [Some(one), Some(other)] = pair.backends.map(any_up) else {
-                println!("not run: {}: it needs {}", pair.target, pair.backends.join(" and "));
+                let needed = format!("it needs {}", pair.backends.join(" and "));
+                self.add_not_run((pair.package, pair.target), &needed);
                 continue;
             };
             let tell = |command: &mut Command| [one, other].iter().for_each(|up| up.tell(command));
@@ -178,6 +181,11 @@ impl Run<'_> {
     }
 
     fn server(&mut self, backend: &'static Backend, source: &Source, started: Option<Started>) -> Result<()> {
+    fn add_not_run(&mut self, (package, target): (&str, &str), reason: &str) {
+        println!("not run: {target}: {reason}");
+        self.ran.not_run.push(format!("{target} of {package}: {reason}"));
+    }
+
         let name = source.name(backend.server.as_ref().expect("it has a server"));
         if let Some(error) = started.as_ref().and_then(|started| started.error.as_ref()) {
             // It was to be had: that it does not start is not how things are on this machine.
@@ -203,6 +211,10 @@ impl Run<'_> {
                 self.add_other(ran, (package, target), &up.name);
             }
         }
+            for target in backend.faults.iter().filter(|_| up.started.is_none()) {
+                let reason = format!("{} is not a server that is started for it", up.name);
+                self.add_not_run((backend.package, *target), &reason);
+            }
         self.up.push(up);
         Ok(())
     }

@@ -135,7 +135,7 @@ impl Report {
     }
 
     fn add_conformance(&mut self, ran: Result<Ran>, requirements: &[Requirement]) {
-        let Ran { rows, others } = ran.unwrap_or_else(|error| {
+        let Ran { rows, others, not_run } = ran.unwrap_or_else(|error| {
             self.add("conformance", Err(error));
             Ran::default()
         });
@@ -152,6 +152,7 @@ impl Report {
         for (name, counts) in others {
             self.add(&name, Ok(counts));
         }
+        self.not_run.extend(not_run);
         self.add_unmet(requirements, &rows);
     }
 
@@ -242,6 +243,14 @@ mod tests {
         report.add_unmet(&required, &rows);
         assert_eq!(report.total().to_string(), "7 passed, 2 failed");
         assert!(report.summary().contains("required and did not run: mysql:9.7"));
+    #[test]
+    fn the_summary_says_which_other_tests_on_servers_were_not_run() {
+        let mut report = report();
+        let reason = "s3_faults of taskqueue-handlers: it needs a container".to_owned();
+        report.add_conformance(Ok(Ran { not_run: vec![reason.clone()], ..Ran::default() }), &[]);
+        assert!(report.summary().ends_with(&format!("What was not run:\n  mysql: no server\n  {reason}\n")));
+    }
+
     }
 
     #[test]
