@@ -8,12 +8,13 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, HANDLERS, PAIRS, VARIANT};
+use crate::backends::{self, BACKENDS, Backend, CONFORMANCE, HANDLERS, PAIRS};
 use crate::counts::{self, Counts};
 use crate::images::Building;
+use crate::own::Own;
 use crate::plan::{Asked, plan};
 use crate::process::{self, Watched};
-use crate::programs::{Build, LIBRARY, ON_SERVER, Programs};
+use crate::programs::{Build, LIBRARY, Programs};
 use crate::requirement::{Requirement, unmet};
 use crate::servers::{self, Holder, Started};
 use crate::sources::{Missing, Source, Sources};
@@ -46,9 +47,9 @@ pub(crate) struct Ran {
     pub(crate) rows: Vec<Row>,
     /// The backends' other tests on the same servers, and how they ended.
     pub(crate) others: Vec<(String, Counts)>,
-}
     /// Those of them that did not run, and why.
     pub(crate) not_run: Vec<String>,
+}
 
 /// Which tests are run on a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,12 +181,12 @@ impl Run<'_> {
         self.ran.others.push((format!("{target} of {package}, {server}"), counts));
     }
 
-    fn server(&mut self, backend: &'static Backend, source: &Source, started: Option<Started>) -> Result<()> {
     fn add_not_run(&mut self, (package, target): (&str, &str), reason: &str) {
         println!("not run: {target}: {reason}");
         self.ran.not_run.push(format!("{target} of {package}: {reason}"));
     }
 
+    fn server(&mut self, backend: &'static Backend, source: &Source, started: Option<Started>) -> Result<()> {
         let name = source.name(backend.server.as_ref().expect("it has a server"));
         if let Some(error) = started.as_ref().and_then(|started| started.error.as_ref()) {
             // It was to be had: that it does not start is not how things are on this machine.
@@ -210,11 +211,11 @@ impl Run<'_> {
                 }
                 self.add_other(ran, (package, target), &up.name);
             }
-        }
             for target in backend.faults.iter().filter(|_| up.started.is_none()) {
                 let reason = format!("{} is not a server that is started for it", up.name);
                 self.add_not_run((backend.package, *target), &reason);
             }
+        }
         self.up.push(up);
         Ok(())
     }
@@ -318,93 +319,5 @@ impl Up {
     fn tell(&self, command: &mut Command) {
         let needs = self.backend.server.as_ref().expect("it has a server");
         servers::tell(command, needs, self.started.as_ref());
-    }
-}
-
-/// Which tests of a program are a backend's.
-#[derive(Debug, PartialEq, Eq)]
-struct Own {
-    /// What the program is told, so that it runs these and no others.
-    filter: Vec<String>,
-    count: u64,
-}
-
-impl Own {
-    /// Those in the module of the backend's engine; where no engine has a module, all, and they are of the engine that
-    /// the crate is named for.
-    fn of_target(listed: &str, module: &str, package: &str) -> Option<Self> {
-        let of =
-            |module: &str| listed.lines().filter(|line| line.starts_with(&format!("{module}::"))).collect();
-        let own: Vec<&str> = of(module);
-        if !own.is_empty() {
-            let count = counts::of_list(&own.join("\n"));
-            return Some(Self { filter: vec![format!("{module}::")], count });
-        }
-        let has_modules = BACKENDS.iter().any(|backend| backend.conforms() && !of(backend.module).is_empty());
-        let is_named_for = package.strip_prefix("taskqueue-") == Some(module);
-        let own = Self { filter: Vec::new(), count: counts::of_list(listed) };
-        (!has_modules && is_named_for).then_some(own)
-    }
-
-    /// Those of the suite as it is, without its repetition on a table of three shards.
-    fn without_variant(self, listed: &str) -> Self {
-        let variant = format!("::{VARIANT}::");
-        let is_own = |line: &&str| {
-            self.filter.first().is_none_or(|module| line.starts_with(module.as_str()))
-                && line.contains(&variant)
-        };
-        let left_out: Vec<_> = listed.lines().filter(is_own).collect();
-        let count = self.count - counts::of_list(&left_out.join("\n"));
-        let skip = ["--skip".to_owned(), variant];
-        Self { filter: self.filter.into_iter().chain(skip).collect(), count }
-    }
-
-    /// Of a library's, those that need a server and whose names begin with no other engine's.
-    fn of_library(listed: &str, backend: &Backend) -> Option<Self> {
-        let is_others = |name: &str| {
-            let claim = name.rsplit("::").next().unwrap_or_default();
-            let begins = |other: &Backend| claim.starts_with(&format!("{}_", other.module));
-            BACKENDS.iter().any(|other| other.conforms() && other.module != backend.module && begins(other))
-        };
-        let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
-        let own: Vec<_> = names.filter(|name| name.starts_with(ON_SERVER) && !is_others(name)).collect();
-        let count = own.len() as u64;
-        let exact = std::iter::once("--exact").chain(own).map(str::to_owned);
-        (count > 0).then(|| Self { filter: exact.collect(), count })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_variant_is_left_out_and_not_counted() {
-        let listed = "mariadb::a: test\nmariadb::three_shards::a: test\nmysql::a: test\n";
-        let own = Own::of_target(listed, "mariadb", "taskqueue-mysql").map(|own| own.without_variant(listed));
-        let filter = ["mariadb::", "--skip", "::three_shards::"].map(str::to_owned).to_vec();
-        assert_eq!(own, Some(Own { filter, count: 1 }));
-    }
-
-    #[test]
-    fn the_tests_of_an_engine_are_those_in_its_module() {
-        let own = |listed, module, package| Own::of_target(listed, module, package).map(|own| own.filter);
-        let split = "mysql::a: test\nmariadb::a: test\n";
-        assert_eq!(own(split, "mariadb", "taskqueue-mysql"), Some(vec!["mariadb::".to_owned()]));
-        assert_eq!(own(split, "vitess", "taskqueue-mysql"), None);
-        let whole = "enqueue::a: test\n";
-        assert_eq!(own(whole, "postgres", "taskqueue-postgres"), Some(Vec::new()));
-        assert_eq!(own(whole, "cockroach", "taskqueue-postgres"), None);
-    }
-
-    #[test]
-    fn of_a_library_only_what_needs_this_server_is_run_on_it() {
-        let listed = "wire::a: test\non_server::plans::mysql_b: test\non_server::plans::mariadb_b: test\n";
-        let own = Own::of_library(listed, backends::named("mysql").unwrap()).unwrap();
-        assert_eq!(
-            (own.filter, own.count),
-            (vec!["--exact".to_owned(), "on_server::plans::mysql_b".to_owned()], 1)
-        );
-        assert_eq!(Own::of_library("wire::a: test\n", backends::named("mysql").unwrap()), None);
     }
 }

@@ -6,6 +6,7 @@ mod conformance;
 mod counts;
 mod handlers_table;
 mod images;
+mod own;
 mod plan;
 mod process;
 mod programs;

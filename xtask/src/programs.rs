@@ -7,7 +7,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::backends::Backend;
+use crate::backends::{BACKENDS, Backend, Needs};
 use crate::process;
 use crate::workspace::Workspace;
 
@@ -81,21 +81,38 @@ impl Programs {
 fn selection(workspace: &Workspace, build: &Build<'_>) -> Vec<String> {
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     match build {
-        Build::All => {
-            let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
-            [texts(&["--workspace", "--tests"]), workspace.server_features(all)].concat()
-        }
+        Build::All => [texts(&["--workspace", "--tests"]), features_of_all(workspace)].concat(),
         Build::Of { backends, target } => {
             let mut packages: Vec<_> = backends.iter().map(|backend| backend.package).collect();
             packages.dedup();
             let mut features = workspace.server_features(packages.iter().copied());
-            let engines = backends.iter().filter_map(|it| workspace.engine_feature(it.package, it.name));
-            features.extend(engines.flat_map(|feature| ["--features".to_owned(), feature]));
+            features.extend(engine_features(workspace, backends.iter().copied()));
             packages.push(SERVERS);
             let packages = packages.iter().flat_map(|package| texts(&["--package", package])).collect();
             [packages, features, texts(&["--test", target, "--test", SERVERS_TEST])].concat()
         }
     }
+}
+
+/// What all tests are built with: those that need servers, and those of the engines that are not to be had everywhere
+/// where a server is named.
+pub(crate) fn features_of_all(workspace: &Workspace) -> Vec<String> {
+    features_with(workspace, |needs| std::env::var_os(needs.variable).is_some())
+}
+
+fn features_with(workspace: &Workspace, has_url: impl Fn(&Needs) -> bool) -> Vec<String> {
+    let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
+    let named = BACKENDS.iter().filter(|backend| backend.server.as_ref().is_some_and(&has_url));
+    let engines = engine_features(workspace, named);
+    workspace.server_features(all).into_iter().chain(engines).collect()
+}
+
+fn engine_features<'a>(
+    workspace: &'a Workspace,
+    backends: impl Iterator<Item = &'a Backend> + 'a,
+) -> impl Iterator<Item = String> + 'a {
+    let engines = backends.filter_map(|backend| workspace.engine_feature(backend.package, backend.name));
+    engines.flat_map(|feature| ["--features".to_owned(), feature])
 }
 
 /// One of cargo's messages about what it has built.
@@ -121,6 +138,19 @@ struct Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tests_of_an_engine_are_built_where_its_server_is_named() {
+        let workspace = Workspace::find().expect("the tests run in it");
+        let has = |variable: &str, feature: &str| {
+            let features = features_with(&workspace, |needs| needs.variable == variable);
+            features.iter().any(|it| it == feature)
+        };
+        assert!(has("TASKQUEUE_COCKROACH_URL", "taskqueue-postgres/cockroach-tests"));
+        assert!(has("TASKQUEUE_VITESS_URL", "taskqueue-mysql/vitess-tests"));
+        assert!(!has("TASKQUEUE_MYSQL_URL", "taskqueue-mysql/vitess-tests"));
+        assert!(has("none", "taskqueue-mysql/server-tests"));
+    }
 
     #[test]
     fn programs_are_known_by_the_folder_of_their_package_and_their_name() {

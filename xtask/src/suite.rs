@@ -11,7 +11,7 @@ use crate::counts::{self, Counts};
 use crate::images::Building;
 use crate::plan::{Asked, LEFT_TO_WORKFLOWS, plan};
 use crate::process;
-use crate::programs::{Build, ON_SERVER, Programs};
+use crate::programs::{Build, ON_SERVER, Programs, features_of_all};
 use crate::requirement::{Requirement, unmet};
 use crate::sources::Sources;
 use crate::table::{Row, table};
@@ -168,7 +168,7 @@ impl Report {
 fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
     let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
     // Built as the programs of the conformance suites are, so that nothing is built twice.
-    let features = workspace.server_features(all);
+    let features = features_of_all(workspace);
     let mut kinds = vec!["--workspace", "--lib", "--bins"];
     kinds.extend(features.iter().map(String::as_str));
     if extent == Extent::Whole {
