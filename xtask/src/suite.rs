@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::backends::{self, BACKENDS, CONFORMANCE};
 use crate::conformance::{self, Ran, Tests};
@@ -166,7 +166,6 @@ impl Report {
 
 /// All tests but the conformance suites, which have a table of their own.
 fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
-    let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
     // Built as the programs of the conformance suites are, so that nothing is built twice.
     let features = features_of_all(workspace);
     let mut kinds = vec!["--workspace", "--lib", "--bins"];
@@ -192,25 +191,34 @@ fn by_nextest(workspace: &Workspace, kinds: &[&str]) -> Result<Counts> {
 }
 
 fn by_cargo(kinds: &[&str]) -> Result<Counts> {
-    let mut command = process::cargo();
-    command.args(["test", "--no-fail-fast"]).args(kinds).args(["--", "--skip", ON_SERVER]);
-    let ran = process::watched(&mut command, |_| true)?;
-    Ok(counts::of_closing_lines(&ran.stdout).with_status(ran.success))
+    let tests = [&["test", "--no-fail-fast"], kinds].concat();
+    compiled([&tests[..], &["--no-run"]].concat())?;
+    counted([&tests[..], &["--", "--skip", ON_SERVER]].concat())
 }
 
 fn documented() -> Result<Counts> {
-    let ran =
-        process::watched(process::cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]), |_| {
-            true
-        })?;
-    Ok(counts::of_closing_lines(&ran.stdout).with_status(ran.success))
+    // Cargo compiles doc tests only where it runs them. What they stand on is this, and the examples are built anyway.
+    compiled(["build", "--workspace", "--lib", "--examples"])?;
+    counted(["test", "--workspace", "--doc", "--no-fail-fast"])
 }
 
 /// The program as most people build it. The tests above have it with all features, so what it says of those that it lacks
 /// is tested here.
 fn program_by_default() -> Result<Counts> {
     let program = ["test", "--workspace", "--bin", "taskqueue", "--test", "cli", "--no-fail-fast"];
-    let ran = process::watched(process::cargo().args(program), |_| true)?;
+    compiled([&program[..], &["--no-run"]].concat())?;
+    counted(program)
+}
+
+/// Compiles what is to be watched: cargo tells of that on stderr only, and would be taken for a test that hangs.
+fn compiled<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    ensure!(process::succeeds(process::cargo().args(arguments))?, "it does not compile");
+    Ok(())
+}
+
+/// Runs tests that are compiled.
+fn counted<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Counts> {
+    let ran = process::watched(process::cargo().args(arguments), |_| true)?;
     Ok(counts::of_closing_lines(&ran.stdout).with_status(ran.success))
 }
 
@@ -236,14 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_required_and_did_not_run_is_a_failure() {
-        let mut report = report();
-        let rows = [Row::of("postgres", "postgres:15", "15.18", [9, 0, 0])];
-        let required = ["postgres:15", "mysql:9.7"].map(|it| it.parse().expect("it can be required"));
-        report.add_unmet(&required, &rows);
-        assert_eq!(report.total().to_string(), "7 passed, 2 failed");
-        assert!(report.summary().contains("required and did not run: mysql:9.7"));
-    #[test]
     fn the_summary_says_which_other_tests_on_servers_were_not_run() {
         let mut report = report();
         let reason = "s3_faults of taskqueue-handlers: it needs a container".to_owned();
@@ -251,6 +251,14 @@ mod tests {
         assert!(report.summary().ends_with(&format!("What was not run:\n  mysql: no server\n  {reason}\n")));
     }
 
+    #[test]
+    fn what_was_required_and_did_not_run_is_a_failure() {
+        let mut report = report();
+        let rows = [Row::of("postgres", "postgres:15", "15.18", [9, 0, 0])];
+        let required = ["postgres:15", "mysql:9.7"].map(|it| it.parse().expect("it can be required"));
+        report.add_unmet(&required, &rows);
+        assert_eq!(report.total().to_string(), "7 passed, 2 failed");
+        assert!(report.summary().contains("required and did not run: mysql:9.7"));
     }
 
     #[test]
