@@ -298,6 +298,16 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         Ok(())
     }
 
+    /// A page of tasks, highest id first, as [`TASK_COLUMNS`](crate::TASK_COLUMNS).
+    async fn list(
+        &self,
+        connection: &mut Self::Connection,
+        shard: Shard,
+        filter: &TaskFilter,
+    ) -> Attempt<Vec<Row>> {
+        self.fetch(connection, statements(self, shard).list(filter)).await
+    }
+
     /// A page of running tasks, highest id first, as [`TASK_COLUMNS`](crate::TASK_COLUMNS): by a statement of its own where no
     /// index has them apart from finished ones.
     async fn running(
@@ -306,7 +316,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         shard: Shard,
         filter: &TaskFilter,
     ) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self, shard).list(filter)).await
+        self.list(connection, shard, filter).await
     }
 
     /// How many unfinished tasks there are: status, type, tasks; any number of rows for each.

@@ -87,7 +87,7 @@ async fn page<D: Dialect>(
 ) -> Attempt<Vec<Task>> {
     let rows = match filter.status {
         Some(Status::Running) => dialect.running(connection, shard, filter).await?,
-        _ => dialect.fetch(connection, statements(dialect, shard).list(filter)).await?,
+        _ => dialect.list(connection, shard, filter).await?,
     };
     rows.into_iter().map(Row::task).collect()
 }

@@ -53,24 +53,28 @@ impl<'a, F: Flavour> Statements<'a, F> {
 
     /// A page of tasks, highest id first, as [`TASK_COLUMNS`].
     pub fn list(&self, filter: &TaskFilter) -> Statement {
-        let mut select = self.select(&TASK_COLUMNS);
-        if let Some(status) = filter.status {
-            select.and_where(self.flavour.is_in(State::of_status(status), &|column| Expr::col(column)));
-        }
-        if let Some(task_type) = &filter.task_type {
-            select.and_where(Expr::col(Type).eq(task_type.as_str()));
-        }
+        self.list_by(filter, &Expr::col(Id))
+    }
+
+    /// The same page, with the id as the engine writes it to have the index chosen, or left alone, that has it.
+    pub fn list_by(&self, filter: &TaskFilter, id: &Expr) -> Statement {
+        let mut select = self.of_status_and_type(&TASK_COLUMNS, filter);
         if let Some(region) = &filter.region {
             select.and_where(Expr::col(Region).eq(region.as_str()));
         }
         if let Some(after) = filter.after {
-            select.and_where(Expr::col(Id).lt(self.flavour.id(after)));
+            select.and_where(id.clone().lt(self.flavour.id(after)));
         }
-        select.order_by(Id, Order::Desc).limit(filter.limit as u64);
+        select.order_by_expr(id.clone(), Order::Desc).limit(filter.limit as u64);
         if filter.offset > 0 {
             select.offset(filter.offset as u64);
         }
         self.render(&select)
+    }
+
+    /// A status in one row if more than so many tasks have the filter's status and type, else no row. Which one is no matter.
+    pub fn more_than(&self, tasks: usize, filter: &TaskFilter) -> Statement {
+        self.render(self.of_status_and_type(&[Column::Status], filter).limit(1).offset(tasks as u64))
     }
 
     /// Where tasks stand: id, lease token, status.
@@ -293,6 +297,17 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .columns(columns.iter().copied())
             .from(self.table.reference(TASKS))
             .and_where(Expr::col((self.table_name(), Column::Shard)).eq(self.shard.number()));
+        select
+    }
+
+    fn of_status_and_type(&self, columns: &[Column], filter: &TaskFilter) -> SelectStatement {
+        let mut select = self.select(columns);
+        if let Some(status) = filter.status {
+            select.and_where(self.flavour.is_in(State::of_status(status), &|column| Expr::col(column)));
+        }
+        if let Some(task_type) = &filter.task_type {
+            select.and_where(Expr::col(Type).eq(task_type.as_str()));
+        }
         select
     }
 

@@ -10,10 +10,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqlitePool};
 use taskqueue_core::clock::{add, subtract};
 use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskId, Timestamp, Transition, WakeUp,
+    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, Timestamp, Transition,
+    WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Flavour, Options, Owner, Reclaiming, Row, Statement,
+    Statements,
 };
 
 use crate::claim::{Sql, TYPES_MAX};
@@ -26,6 +28,10 @@ use crate::watch::Watch;
 
 /// How often a transaction is repeated when others are in the way. Each time has waited out the busy timeout.
 const CONTENTION_RETRIES_MAX: u32 = 2;
+
+/// A page of a status that no more tasks have than this is sorted; else it is found by a walk from the highest id. To sort these
+/// takes 20 ms, and to sort a backlog of a million took 2 s, where the walk takes less than 1 ms. To count as far takes 1 ms.
+pub(crate) const FEW: usize = 10_000;
 
 /// How SQLite writes what the portable statements leave open: times are integer microseconds of the host's clock,
 /// ids are blobs.
@@ -280,6 +286,20 @@ impl Dialect for SqliteDialect {
         rows.iter().map(|row| fields(row)?.id(0)).collect()
     }
 
+    async fn list(
+        &self,
+        connection: &mut SqliteConnection,
+        shard: Shard,
+        filter: &TaskFilter,
+    ) -> Attempt<Vec<Row>> {
+        let statements = Statements::new(self.flavour(), &self.config.options.table, shard);
+        let page = match self.are_few(connection, filter).await? {
+            true => list_of_few(&statements, filter),
+            false => statements.list(filter),
+        };
+        self.fetch(connection, page).await
+    }
+
     async fn backend(&self, connection: &mut SqliteConnection) -> Attempt<Backend> {
         let row = Query::rendered("SELECT sqlite_version()").fetch_one(connection).await.map_err(failure)?;
         Ok(Backend { name: "sqlite", version: fields(&row)?.text(0)? })
@@ -301,6 +321,17 @@ impl Dialect for SqliteDialect {
 }
 
 impl SqliteDialect {
+    /// Whether the filter's status has so few tasks that they are best found by it.
+    pub(crate) async fn are_few(
+        &self,
+        connection: &mut SqliteConnection,
+        filter: &TaskFilter,
+    ) -> Attempt<bool> {
+        let statements = Statements::new(self.flavour(), &self.config.options.table, Shard::FIRST);
+        Ok(filter.status.is_some()
+            && self.fetch(connection, statements.more_than(FEW, filter)).await?.is_empty())
+    }
+
     /// The rows to claim, in claim order. More types than one query takes are asked for in several, whose answers
     /// are merged.
     async fn candidates(&self, connection: &mut SqliteConnection, claiming: &Claiming) -> Attempt<Vec<i64>> {
@@ -320,6 +351,12 @@ impl SqliteDialect {
         found.truncate(claiming.limit);
         Ok(found.into_iter().map(|(_, _, seq)| seq).collect())
     }
+}
+
+/// A page that is found by status and then sorted. SQLite keeps no statistics: left to itself it walks over all tasks by id, for
+/// nothing but the order. That is half a second a million of finished ones.
+pub(crate) fn list_of_few(statements: &Statements<'_, SqliteFlavour>, filter: &TaskFilter) -> Statement {
+    statements.list_by(filter, &Expr::cust("+\"id\""))
 }
 
 /// The claimed rows, whose last field is the seq, in the order of the candidates: RETURNING has no order.

@@ -7,18 +7,20 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
 use taskqueue_conformance::assert_golden;
-use taskqueue_core::{Clock, ManualClock, Shard};
+use taskqueue_core::{Clock, ManualClock, NewTask, Queue as _, Shard, Status, TaskFilter, TaskId, TaskType};
 use taskqueue_migrations::SQLITE;
 use taskqueue_sql::{Statements, TableName, samples};
+use uuid::Uuid;
 
-use crate::SqliteFlavour;
 use crate::claim::Sql;
+use crate::dialect::{FEW, list_of_few};
+use crate::{SqliteFlavour, SqliteQueue};
 
 /// Every text, by name.
 fn texts() -> Vec<(&'static str, String)> {
     let table = TableName::default();
-    let portable =
-        samples(Statements::new(&SqliteFlavour, &table, Shard::FIRST), ManualClock::default().now());
+    let statements = Statements::new(&SqliteFlavour, &table, Shard::FIRST);
+    let portable = samples(statements, ManualClock::default().now());
     let sql = Sql::new(&table);
     let mut texts: Vec<_> = portable.into_iter().map(|(name, statement)| (name, statement.sql)).collect();
     let literal: [(&str, &Arc<str>); 8] = [
@@ -32,6 +34,16 @@ fn texts() -> Vec<(&'static str, String)> {
         ("redrive", &sql.redrive),
     ];
     texts.extend(literal.map(|(name, text)| (name, text.to_string())));
+    let of_status = TaskFilter { status: Some(Status::Pending), ..TaskFilter::default() };
+    let of_type = TaskFilter {
+        task_type: Some(TaskType::new("welcome").expect("the name is valid")),
+        after: Some(TaskId::from(Uuid::from_u128(7))),
+        ..of_status.clone()
+    };
+    texts.push(("list_of_few", list_of_few(&statements, &of_status).sql));
+    texts.push(("list_of_few_of_type", list_of_few(&statements, &of_type).sql));
+    texts.push(("more_than", statements.more_than(FEW, &of_status).sql));
+    texts.push(("more_than_of_type", statements.more_than(FEW, &of_type).sql));
     texts.push(("insert", sql.insert(1).0.to_string()));
     texts.push(("insert_two", sql.insert(2).0.to_string()));
     texts.push(("candidates", sql.candidates(1)));
@@ -65,14 +77,22 @@ async fn plans(names: &[&str]) -> Vec<(String, String)> {
     plans
 }
 
-/// Whether a line of a plan reads a whole table or index of tasks.
+/// Whether a line of a plan reads a whole table or index of tasks. The shard is always the same, so that a search for nothing else
+/// is a scan.
 fn scans_tasks(line: &str) -> bool {
-    line.starts_with("SCAN tasks") || line.starts_with("SCAN held") || line.starts_with("SCAN holder")
+    line.starts_with("SCAN tasks")
+        || line.starts_with("SCAN held")
+        || line.starts_with("SCAN holder")
+        || line.ends_with("(shard=?)")
 }
 
 #[tokio::test]
 async fn no_statement_scans_the_task_table() {
     for (name, plan) in plans(&[]).await {
+        if name == "list" {
+            // Every task is on its pages.
+            continue;
+        }
         let reads = |line: &str| {
             scans_tasks(line)
                 && !line.starts_with("SCAN tasks_totals")
@@ -98,6 +118,41 @@ async fn claims_read_the_ready_prefix_of_each_type_from_the_index_alone() {
         let prefix = "SEARCH tasks USING COVERING INDEX tasks_pos (shard=? AND status=? AND type=?)";
         let terms = if name == "candidates" { 1 } else { 3 };
         assert_eq!(plan.matches(prefix).count(), terms, "{name}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn few_tasks_of_a_status_are_found_by_their_status() {
+    for (name, plan) in plans(&["list_of_few", "list_of_few_of_type"]).await {
+        assert!(plan.contains("SEARCH tasks USING INDEX tasks_pos (shard=? AND status=?"), "{name}:\n{plan}");
+    }
+    for (name, plan) in plans(&["more_than", "more_than_of_type"]).await {
+        assert!(plan.contains("COVERING INDEX tasks_pos (shard=? AND status=?"), "{name}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_backlog_is_walked_from_its_end_and_shows_the_same_page() {
+    let queue = SqliteQueue::connect("sqlite::memory:").await.unwrap();
+    queue.migrate().await.unwrap();
+    let tasks: Vec<NewTask> = (0..=FEW).map(|_| NewTask::raw("welcome", "1").unwrap()).collect();
+    let mut ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+    ids.sort_unstable_by(|one, other| other.cmp(one));
+    for tasks in tasks.chunks(FEW) {
+        queue.enqueue_many(tasks.to_vec()).await.unwrap();
+    }
+    let filter = TaskFilter { status: Some(Status::Pending), limit: 3, ..TaskFilter::default() };
+    let filter = TaskFilter { offset: 1, after: Some(ids[0]), ..filter };
+
+    for (are_few, newest) in [(false, 2), (true, 3)] {
+        let dialect = queue.sql.dialect();
+        let mut connection = dialect.readers.acquire().await.unwrap();
+        assert_eq!(dialect.are_few(&mut connection, &filter).await.unwrap(), are_few);
+        drop(connection);
+        let page = queue.list(&filter).await.unwrap().tasks;
+        let shown: Vec<TaskId> = page.iter().map(|task| task.id).collect();
+        assert_eq!(shown, ids[newest..newest + 3]);
+        queue.cancel(ids[1]).await.unwrap();
     }
 }
 

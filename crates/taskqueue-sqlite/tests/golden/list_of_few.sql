@@ -1,0 +1,1 @@
+SELECT "id", "type", "status", "priority", "payload", "scheduled_at", "started_at", "completed_at", "due_at", "attempts", "max_retries", "last_error", "created_at", "updated_at", "region", "worker_id", "unique_key", "reclaims", "metadata", "lease_token", "lease_number", "lease_until" FROM "tasks" WHERE "tasks"."shard" = ? AND "status" IN (?, ?) ORDER BY +"id" DESC LIMIT ?

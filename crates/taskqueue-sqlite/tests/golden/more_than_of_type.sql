@@ -1,0 +1,1 @@
+SELECT "status" FROM "tasks" WHERE "tasks"."shard" = ? AND "status" IN (?, ?) AND "type" = ? LIMIT ? OFFSET ?
