@@ -64,7 +64,8 @@ impl SqliteConfig {
     /// with the queue. A path is taken literally.
     ///
     /// # Errors
-    /// `InvalidInput` when it is empty, of another scheme, or has URL parameters.
+    /// `InvalidInput` when it is empty, of another scheme, or has URL parameters, and for a path that begins with `file:`, which
+    /// SQLite would not take literally.
     pub fn new(database: &str) -> Result<Self> {
         Ok(Self {
             place: place(database)?,
@@ -213,6 +214,13 @@ fn place(database: &str) -> Result<Place> {
     if is_url && path.contains('?') {
         return Err(invalid("URL parameters are not supported: use SqliteConfig's settings".to_owned()));
     }
+    if path.starts_with("file:") {
+        // The driver lets SQLite read it as a URI, which may name a database in memory, or one that is opened without locks.
+        return Err(invalid(
+            "URIs of SQLite are not supported: give sqlite:PATH or a path, which is ./file:… where a file is called so"
+                .to_owned(),
+        ));
+    }
     if path.is_empty() || path.contains('\0') {
         return Err(invalid("the database has no file name: give sqlite:PATH or a path".to_owned()));
     }
@@ -241,6 +249,16 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_sqlite_would_read_as_a_uri_is_refused_and_a_file_of_such_a_name_is_not() {
+        for database in ["file::memory:", "sqlite:file::memory:", "sqlite://file:q.db", "file:q.db?nolock=1"]
+        {
+            let error = place(database).expect_err(database);
+            assert!(error.to_string().contains("URIs"), "{error}");
+        }
+        assert_eq!(place("./file:q.db").unwrap(), Place::File("./file:q.db".into()));
     }
 
     #[test]
