@@ -1,11 +1,16 @@
 //! Close: an instance that was closed refuses every call; what is stored stays.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use taskqueue_core::{Cleanup, ErrorKind, Outcome, Redrive, Settlement, Status, TaskFilter};
+use tokio::sync::Semaphore;
 
 use crate::bed::{Bed, assert_kind, request, task, task_type, tasks, worker};
 use crate::{Harness, Verdict};
+
+/// How many call at once.
+const CALLERS: u32 = 8;
 
 pub(crate) async fn every_call_on_a_closed_queue_says_so(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
@@ -63,20 +68,26 @@ pub(crate) async fn closing_one_instance_leaves_the_others_open(harness: &dyn Ha
 
 pub(crate) async fn calls_in_flight_end_when_the_queue_is_closed(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
-    let running: Vec<_> = (0..8)
+    let under_way = Arc::new(Semaphore::new(0));
+    let running: Vec<_> = (0..CALLERS)
         .map(|_| {
-            let queue = bed.shared();
+            let (queue, under_way) = (bed.shared(), under_way.clone());
             tokio::spawn(async move {
+                let first = queue.enqueue_many(tasks(2)).await;
+                under_way.add_permits(1);
                 while queue.enqueue_many(tasks(2)).await.is_ok() {
                     tokio::task::yield_now().await;
                 }
+                first.map(drop)
             })
         })
         .collect();
+    // A queue that is closed at once refuses the first call of each, and none is in flight.
+    drop(under_way.acquire_many(CALLERS).await);
     bed.close().await;
     for call in running {
         let ended = tokio::time::timeout(Duration::from_secs(10), call).await;
-        assert!(matches!(ended, Ok(Ok(()))), "a call that was in flight ends, without a panic");
+        assert!(matches!(ended, Ok(Ok(Ok(())))), "a call that was in flight ends, without a panic");
     }
     Ok(())
 }

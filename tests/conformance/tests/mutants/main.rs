@@ -115,6 +115,8 @@ caught! {
         random_histories_agree_with_the_model;
     a_close_that_does_nothing_is_caught: CloseDoesNothing
         by every_call_on_a_closed_queue_says_so;
+    a_close_under_a_call_is_caught: CloseBreaksCallsInFlight
+        by calls_in_flight_end_when_the_queue_is_closed;
     stale_statistics_are_caught: StatisticsAreStale
         by counts_follow_every_change
         random_histories_agree_with_the_model;

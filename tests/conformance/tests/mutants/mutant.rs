@@ -45,6 +45,7 @@ pub(crate) enum Fault {
     TheRetryPolicyIsIgnored,
     PauseDoesNothing,
     CloseDoesNothing,
+    CloseBreaksCallsInFlight,
     StatisticsAreStale,
     HeartbeatsDoNotExtend,
 }
@@ -57,6 +58,7 @@ struct Memory {
     keys: HashMap<(Option<TaskType>, String), TaskId>,
     snoozes: HashMap<TaskId, u32>,
     stats: Option<QueueStats>,
+    is_closed: bool,
 }
 
 struct Mutant {
@@ -112,6 +114,13 @@ impl Mutant {
         (holder != task.id).then_some(holder)
     }
 
+    async fn break_if_closed_meanwhile(&self) {
+        let was_closed = self.memory().is_closed;
+        tokio::task::yield_now().await;
+        let is_closed = self.memory().is_closed;
+        assert!(was_closed || !is_closed, "the queue was closed under a call");
+    }
+
     async fn enqueue_one_by_one(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         let mut answers = Vec::new();
         for task in tasks {
@@ -146,6 +155,9 @@ impl Mutant {
 #[async_trait]
 impl Queue for Mutant {
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        if self.has(Fault::CloseBreaksCallsInFlight) {
+            self.break_if_closed_meanwhile().await;
+        }
         let mut tasks: Vec<NewTask> = tasks.into_iter().map(|task| self.spoil_task(task)).collect();
         match self.fault {
             Fault::ABatchIsStoredInReverse => {
@@ -306,6 +318,7 @@ impl Queue for Mutant {
     }
 
     async fn close(&self) {
+        self.memory().is_closed = true;
         if !self.has(Fault::CloseDoesNothing) {
             self.queue.close().await;
         }
