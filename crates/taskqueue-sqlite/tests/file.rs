@@ -233,6 +233,33 @@ async fn a_refused_enqueue_leaves_the_callers_transaction_usable() {
 }
 
 #[tokio::test]
+async fn a_follow_up_that_the_database_refuses_leaves_the_task_running_and_uncounted() {
+    let folder = folder();
+    let queue = queue_in(folder.path()).await;
+    let id = queue.enqueue(welcome(1)).await.unwrap();
+    let lease = queue.dequeue_many(&claim_welcome("a", 1)).await.unwrap().remove(0).lease;
+    let mut other = SqliteConnection::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TRIGGER refusal BEFORE INSERT ON tasks BEGIN SELECT RAISE(ABORT, 'none is taken'); END",
+    )
+    .execute(&mut other)
+    .await
+    .unwrap();
+    let next = welcome(2);
+    let done = vec![Settlement::new(lease, Outcome::done().then(next.clone()))];
+
+    let error = queue.settle_many(done.clone()).await.unwrap_err();
+    assert!(error.to_string().contains("none is taken"), "{error}");
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.running, stats.completed), (1, 0));
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Running);
+
+    sqlx::raw_sql("DROP TRIGGER refusal").execute(&mut other).await.unwrap();
+    assert_eq!(queue.settle_many(done).await.unwrap(), [Settled::Applied]);
+    assert_eq!(queue.get(next.id).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test]
 async fn a_dropped_call_leaves_no_transaction_open() {
     let folder = folder();
     let queue = queue_in(folder.path()).await;

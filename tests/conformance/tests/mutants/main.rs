@@ -62,6 +62,9 @@ caught! {
         by a_lost_lease_enqueues_no_follow_up a_repeated_settle_enqueues_them_once
         a_bad_follow_up_leaves_the_whole_batch_unsettled
         random_histories_agree_with_the_model;
+    follow_ups_in_a_transaction_of_their_own_are_caught: FollowUpsComeAfterTheSettle
+        by a_settle_that_is_dropped_can_be_repeated a_bad_follow_up_leaves_the_whole_batch_unsettled
+        follow_ups_beyond_the_capacity_leave_the_task_running;
     follow_ups_of_a_repeat_are_caught: FollowUpsOfARepeatAreEnqueued
         by a_repeated_settle_enqueues_them_once one_settle_of_many_at_once_is_applied;
     a_repeat_that_is_called_lost_is_caught: ARepeatIsALostLease

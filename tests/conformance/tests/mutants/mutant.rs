@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     ClaimsExceedTheirLimit,
     ClaimsIgnoreTheOrderAcrossTypes,
     FollowUpsComeBeforeTheSettle,
+    FollowUpsComeAfterTheSettle,
     FollowUpsOfARepeatAreEnqueued,
     ARepeatIsALostLease,
     ABatchIsStoredInReverse,
@@ -138,6 +139,7 @@ impl Mutant {
                 (Fault::SnoozeCostsAnAttempt, Outcome::Snooze { .. }) => {
                     *self.memory().snoozes.entry(lease.task_id).or_default() += 1;
                 }
+                (Fault::FollowUpsComeAfterTheSettle, Outcome::Complete { follow_ups }) => follow_ups.clear(),
                 (Fault::ReleaseIsASnooze, Outcome::Release) => *outcome = Outcome::snooze(Duration::ZERO),
                 (Fault::FollowUpsComeBeforeTheSettle, Outcome::Complete { follow_ups }) => {
                     for task in follow_ups.clone() {
@@ -231,6 +233,10 @@ impl Queue for Mutant {
                     Settled::Repeated,
                     Outcome::Complete { follow_ups },
                 ) => {
+                    self.queue.enqueue_many(follow_ups).await?;
+                }
+                (Fault::FollowUpsComeAfterTheSettle, Settled::Applied, Outcome::Complete { follow_ups }) => {
+                    tokio::task::yield_now().await;
                     self.queue.enqueue_many(follow_ups).await?;
                 }
                 _ => {}
