@@ -3,9 +3,13 @@
 //!
 //! | `scope` | what goes |
 //! |---|---|
-//! | `object` (none given) | the object of `key`, or its version `version_id` for good |
+//! | `object` (none given) | the object of `key` unless it was written after `requested_at`, or its version `version_id` for good |
 //! | `objects` | the current objects under `prefix`, but for the `keep_count` newest of them and those that are younger than `older_than_seconds` |
 //! | `versions` | the noncurrent versions under `prefix`, but for the `keep_count` newest of each key and those that are younger; noncurrent delete markers by their age only |
+//!
+//! An object that is to go is looked at first: one that was written since is another one and stays. The delete carries the
+//! ETag that was seen, where the store knows conditions; one that does not is asked without, right after the look. Stores
+//! tell times to the second: what is written within the second of `requested_at` counts as written before.
 //!
 //! Ages count back from the task's `requested_at`. Objects go a thousand at a time, in one request. A task looks at
 //! [`PAGES_PER_TASK`] pages and completes together with a task for the rest, which begins behind the last key
@@ -15,7 +19,8 @@
 //! A batched delete of S3 takes no condition: what is overwritten between the listing and the delete, within seconds, is
 //! deleted all the same. Where writers are at work, use a bucket with versions, or lifecycle tasks, which check.
 //!
-//! **A second run** of the same task lists again and finds what the first left; what is absent is deleted already.
+//! **A second run** of the same task lists again and finds what the first left; what is absent is deleted already, and
+//! gets no further delete marker.
 
 mod choose;
 
@@ -30,7 +35,10 @@ use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 use self::choose::Chooser;
 use crate::metrics::HandlerMetrics;
-use crate::store::{Condition, ListObjects, ListVersions, ObjectRef, ObjectStore, StoreError, Version};
+use crate::store::{
+    Condition, ListObjects, ListVersions, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
+    Version, found,
+};
 use crate::{HandlerError, derived};
 
 /// How many pages of a listing, of up to 1,000 entries, one task looks at.
@@ -87,8 +95,37 @@ impl CleanupHandler {
             return Err(HandlerError::permanent("cleanup names neither a key nor a scope"));
         }
         let object = ObjectRef::new(&payload.bucket, &payload.key).version(payload.version_id.clone());
-        self.store.delete(&object, &Condition::Always).await?;
-        Ok(Cleaned { objects: 1, bytes: payload.size, continue_after: None })
+        if object.version_id.is_some() {
+            self.store.delete(&object, &Condition::Always).await?;
+            return Ok(Cleaned { objects: 1, bytes: payload.size, continue_after: None });
+        }
+        // Deleting what is absent would leave one more delete marker in a bucket with versions.
+        let Some(info) = found(self.store.head(&object).await)? else { return Ok(Cleaned::default()) };
+        if info.last_modified > DateTime::<Utc>::from_timestamp_nanos(payload.requested_at) {
+            return Ok(Cleaned::default());
+        }
+        let removed = self.delete_seen(&object, &info).await?;
+        Ok(if removed {
+            Cleaned { objects: 1, bytes: info.size, continue_after: None }
+        } else {
+            Cleaned::default()
+        })
+    }
+
+    /// Deletes what was seen; `false`: somebody came in between.
+    async fn delete_seen(&self, object: &ObjectRef, info: &ObjectInfo) -> Result<bool, StoreError> {
+        let deleted = match self.store.delete(object, &Condition::IfMatch(info.etag.clone())).await {
+            Err(error) if error.kind() == StoreErrorKind::NotSupported => {
+                self.store.delete(object, &Condition::Always).await
+            }
+            deleted => deleted,
+        };
+        match deleted {
+            Err(error) if error.kind() == StoreErrorKind::PreconditionFailed || error.is_not_found() => {
+                Ok(false)
+            }
+            deleted => deleted.map(|()| true),
+        }
     }
 
     async fn many(&self, payload: &CleanupPayload, scope: CleanupScope) -> Result<Cleaned, HandlerError> {
@@ -172,7 +209,7 @@ impl Handler for CleanupHandler {
         let id = derived::from_task(cx.id(), &[&key]);
         let rest = CleanupPayload { continue_after: Some(key), ..payload };
         let rest = NewTask::new(&rest).map_err(TaskError::permanent)?;
-        Ok(Outcome::done().then(rest.id(id)))
+        Ok(Outcome::done().then(derived::like(&cx, rest.id(id))))
     }
 }
 

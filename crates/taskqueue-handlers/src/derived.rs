@@ -1,9 +1,13 @@
-//! Ids of tasks that follow from what is known already: the same from the same, so that enqueuing them twice changes
-//! nothing. In form they are ids as they are generated, UUIDs of version 7: they stand among the tasks of their time
-//! wherever ids are in its order, and their random bits are a hash.
+//! Tasks that follow from what is known already: their ids, and what they have of the task that they follow. It knows
+//! no payload.
+//!
+//! Ids are the same from the same, so that enqueuing them twice changes nothing. In form they are ids as they are
+//! generated, UUIDs of version 7: they stand among the tasks of their time wherever ids are in its order, and their
+//! random bits are a hash.
 
 use sha2::{Digest, Sha256};
-use taskqueue_core::TaskId;
+use taskqueue_core::{NewTask, TaskId};
+use taskqueue_worker::TaskContext;
 
 const NANOS_PER_MILLI: i64 = 1_000_000;
 
@@ -17,6 +21,15 @@ pub(crate) fn from_task(parent: TaskId, parts: &[&str]) -> TaskId {
 pub(crate) fn from_time(nanos: i64, parts: &[&str]) -> TaskId {
     let milliseconds = u64::try_from(nanos / NANOS_PER_MILLI).unwrap_or_default();
     id(milliseconds, &nanos.to_be_bytes(), parts)
+}
+
+/// Makes a follow-up like the task that it follows: its urgency, its attempts, its region and what travels with it.
+pub(crate) fn like(cx: &TaskContext, task: NewTask) -> NewTask {
+    let parent = cx.task();
+    let mut task = task.priority(parent.priority).max_retries(parent.max_retries);
+    task.region.clone_from(&parent.region);
+    task.metadata.clone_from(&parent.metadata);
+    task
 }
 
 fn id(milliseconds: u64, origin: &[u8], parts: &[&str]) -> TaskId {

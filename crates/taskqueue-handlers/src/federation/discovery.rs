@@ -26,6 +26,7 @@ use taskqueue_core::{BATCH_MAX, Clock, NewTask, Outcome, SystemClock, Timestamp}
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 use super::{ExternalStores, FederationConfig, FederationConfigStore, configured};
+pub(super) use crate::derived::like;
 use crate::store::{ListObjects, ListVersions, ObjectStore, Version};
 use crate::{HandlerError, HandlerMetrics, derived};
 
@@ -150,15 +151,6 @@ impl Handler for DiscoveryHandler {
         );
         Ok(self.follow_up(&cx, &payload, discovered))
     }
-}
-
-/// Makes a follow-up like the task that it follows: its urgency, its attempts, its region and what travels with it.
-pub(super) fn like(cx: &TaskContext, task: NewTask) -> NewTask {
-    let parent = cx.task();
-    let mut task = task.priority(parent.priority).max_retries(parent.max_retries);
-    task.region.clone_from(&parent.region);
-    task.metadata.clone_from(&parent.metadata);
-    task
 }
 
 /// The task that ingests `entry`. A delete marker has no ETag.

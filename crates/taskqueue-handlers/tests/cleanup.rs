@@ -1,0 +1,126 @@
+//! Cleanups on a store in memory: what a second run leaves alone, and what the task for the rest has of its parent.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "s3/lifecycle/rival.rs"]
+mod rival;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rival::{Between, Looks};
+use taskqueue_core::metrics::Metrics;
+use taskqueue_core::payloads::{CleanupPayload, CleanupScope};
+use taskqueue_core::{Clock, ManualClock, NewTask, Priority, Queue, TaskFilter, TaskType};
+use taskqueue_handlers::cleanup::{Cleaned, CleanupHandler, PAGES_PER_TASK};
+use taskqueue_handlers::store::memory::{Fault, Operation};
+use taskqueue_handlers::store::{
+    Attributes, Condition, ListVersions, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
+};
+use taskqueue_memory::MemoryQueue;
+use taskqueue_worker::Worker;
+
+async fn put(store: &MemoryStore, key: &str, data: &'static [u8]) {
+    let (object, body) = (ObjectRef::new("b", key), Bytes::from_static(data).into());
+    store.put(&object, &Attributes::default(), &Condition::Always, body).await.unwrap();
+}
+
+async fn clean_on(store: impl ObjectStore, payload: &CleanupPayload) -> Cleaned {
+    CleanupHandler::new(Arc::new(store), &Metrics::default()).clean(payload).await.unwrap()
+}
+
+fn asked_at(clock: &ManualClock) -> CleanupPayload {
+    CleanupPayload {
+        bucket: "b".to_owned(),
+        key: "k".to_owned(),
+        requested_at: clock.now().timestamp_nanos_opt().unwrap(),
+        ..CleanupPayload::default()
+    }
+}
+
+fn removed(objects: u64, bytes: u64) -> Cleaned {
+    Cleaned { objects, bytes, continue_after: None }
+}
+
+#[tokio::test]
+async fn a_second_run_leaves_what_was_written_since_alone() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    put(&store, "k", b"old").await;
+    let payload = asked_at(&clock);
+    assert_eq!(clean_on(store.clone(), &payload).await, removed(1, 3));
+    clock.advance(Duration::from_secs(1));
+    put(&store, "k", b"new").await;
+    assert_eq!(clean_on(store.clone(), &payload).await, removed(0, 0));
+    assert!(store.head(&ObjectRef::new("b", "k")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_second_run_adds_no_delete_marker() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).versioned_bucket("b");
+    put(&store, "k", b"old").await;
+    let payload = asked_at(&clock);
+    for expected in [removed(1, 3), removed(0, 0)] {
+        assert_eq!(clean_on(store.clone(), &payload).await, expected);
+        let list = ListVersions { bucket: "b".to_owned(), ..ListVersions::default() };
+        assert_eq!(store.list_versions(&list).await.unwrap().versions.len(), 2);
+    }
+}
+
+struct Rival(MemoryStore);
+
+#[async_trait]
+impl Looks for Rival {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.0
+    }
+
+    async fn looked(&self) {
+        put(&self.0, "k", b"new").await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_between_look_and_delete_stays() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    put(&store, "k", b"old").await;
+    assert_eq!(clean_on(Between(Rival(store.clone())), &asked_at(&clock)).await, removed(0, 0));
+    assert!(store.head(&ObjectRef::new("b", "k")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_store_that_knows_no_conditions_is_asked_without() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    put(&store, "k", b"old").await;
+    let unknown = StoreError::new(StoreErrorKind::NotSupported, "delete b/k: no conditions");
+    store.inject(Fault::fail(Operation::Delete, unknown));
+    assert_eq!(clean_on(store.clone(), &asked_at(&clock)).await, removed(1, 3));
+    assert!(store.head(&ObjectRef::new("b", "k")).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn the_task_for_the_rest_is_like_the_one_that_it_follows() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    for number in 0..=PAGES_PER_TASK * 1000 {
+        put(&store, &format!("{number:06}"), b"").await;
+    }
+    let payload =
+        CleanupPayload { scope: Some(CleanupScope::Objects), key: String::new(), ..asked_at(&clock) };
+    let task = NewTask::new(&payload).unwrap().priority(Priority::HIGH).max_retries(7);
+    let queue = MemoryQueue::new();
+    let first = queue.enqueue(task.region("eu-north-1").metadata("trace", "7")).await.unwrap();
+    let cleanup = TaskType::of::<CleanupPayload>().unwrap();
+    let handler = CleanupHandler::new(Arc::new(store), &Metrics::default());
+    Worker::builder(queue.clone()).handle(cleanup, handler).build().unwrap().drain().await;
+    let tasks = queue.list(&TaskFilter::default()).await.unwrap().tasks;
+    let rest: Vec<_> = tasks.into_iter().filter(|task| task.id != first).collect();
+    let [rest] = rest.as_slice() else { panic!("one task goes on: {rest:?}") };
+    assert_eq!((rest.priority, rest.max_retries), (Priority::HIGH, 7));
+    assert_eq!((rest.region.as_deref(), rest.metadata["trace"].as_str()), (Some("eu-north-1"), "7"));
+}
