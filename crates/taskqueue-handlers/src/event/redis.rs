@@ -2,6 +2,7 @@
 //! nothing of records.
 
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -93,7 +94,9 @@ impl fmt::Debug for RedisConfig {
 /// share the connection.
 #[derive(Clone)]
 pub struct RedisSink {
-    connection: ConnectionManager,
+    connection: Arc<Mutex<ConnectionManager>>,
+    client: Client,
+    settings: ConnectionManagerConfig,
     config: RedisConfig,
     host: String,
 }
@@ -105,6 +108,14 @@ impl RedisSink {
     /// # Errors
     /// `InvalidInput` for a URL or a timeout that is none, and for an empty name. The message does not repeat the URL.
     pub fn new(config: RedisConfig) -> Result<Self> {
+        let settings = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(config.timeout))
+            .set_response_timeout(Some(config.timeout))
+            .set_max_delay(Duration::from_secs(1));
+        Self::with_settings(config, settings)
+    }
+
+    fn with_settings(config: RedisConfig, settings: ConnectionManagerConfig) -> Result<Self> {
         let invalid = |message: &str| Error::invalid_input("event", format!("redis: {message}"));
         if config.timeout.is_zero() {
             return Err(invalid("timeout is zero: no delivery could succeed"));
@@ -116,19 +127,28 @@ impl RedisSink {
         let client = Client::open(config.url.as_str())
             .map_err(|_| invalid("the URL is none as redis://host:6379/0; TLS is not supported"))?;
         let host = client.get_connection_info().addr().to_string();
-        let settings = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(config.timeout))
-            .set_response_timeout(Some(config.timeout))
-            .set_max_delay(Duration::from_secs(1));
-        let connection = ConnectionManager::new_lazy_with_config(client, settings)
+        let connection = ConnectionManager::new_lazy_with_config(client.clone(), settings.clone())
             .map_err(|_| invalid("the connection cannot be set up"))?;
-        Ok(Self { connection, config, host })
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), client, settings, config, host })
+    }
+
+    fn connection(&self) -> ConnectionManager {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A manager keeps what the server said when a connection was set up, and answers every later call with it, unless
+    /// that was an I/O error. A new one asks again.
+    fn renew(&self) {
+        let new = ConnectionManager::new_lazy_with_config(self.client.clone(), self.settings.clone());
+        if let Ok(new) = new {
+            *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = new;
+        }
     }
 
     async fn publish(&self, channel: &str, notification: &EventNotification) -> Result<(), HandlerError> {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(channel).arg(&notification.json);
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection();
         publish.query_async::<()>(&mut connection).await.map_err(|error| self.failed(&error))
     }
 
@@ -145,7 +165,7 @@ impl RedisSink {
         }
         let id = notification.id.to_string();
         add.arg("*").arg("id").arg(id).arg("event").arg(&notification.json);
-        let mut connection = self.connection.clone();
+        let mut connection = self.connection();
         let RedisConfirmation::Synced { replicas } = self.config.confirmation else {
             return add.query_async::<()>(&mut connection).await.map_err(|error| self.failed(&error));
         };
@@ -163,6 +183,9 @@ impl RedisSink {
     }
 
     fn failed(&self, error: &RedisError) -> HandlerError {
+        if is_of_set_up(error) {
+            self.renew();
+        }
         let code = error.code().unwrap_or("no answer");
         let what = match error.detail() {
             Some(detail) => format!("{code} {detail}"),
@@ -201,13 +224,22 @@ impl fmt::Debug for RedisSink {
     }
 }
 
-/// Whether the server will say the same the next time: a key that is no stream, a command or a login that is refused.
-/// Everything else passes: loading, failing over, full, not to be reached.
+/// Whether it came of setting a connection up: a login or a database that was refused, or "max number of clients
+/// reached" in place of their answer. What a server says of a command is kept within the error; of the protocol 3, of
+/// which the URL can ask, a refused login is such an answer, too.
+fn is_of_set_up(error: &RedisError) -> bool {
+    let is_command = || error.clone().into_server_errors().is_some();
+    error.code() == Some("WRONGPASS") || !(error.is_io_error() || is_command())
+}
+
+/// Whether the server will say the same the next time: a key that is no stream, a command that is refused. Everything
+/// else passes: a login that is refused while its password changes, loading, failing over, full, not to be reached.
 fn is_permanent(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::AuthenticationFailed | ErrorKind::InvalidClientConfig => true,
-        ErrorKind::Server(kind) => matches!(kind, ServerErrorKind::NoPerm | ServerErrorKind::ResponseError),
-        ErrorKind::Extension => matches!(error.code(), Some("WRONGTYPE" | "NOAUTH" | "WRONGPASS")),
+        ErrorKind::InvalidClientConfig => true,
+        ErrorKind::Server(ServerErrorKind::NoPerm) => true,
+        ErrorKind::Server(ServerErrorKind::ResponseError) => !is_of_set_up(error),
+        ErrorKind::Extension => matches!(error.code(), Some("WRONGTYPE" | "NOAUTH")),
         _ => false,
     }
 }
@@ -215,6 +247,8 @@ fn is_permanent(error: &RedisError) -> bool {
 #[cfg(test)]
 mod tests {
     use taskqueue_core::TaskId;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -238,5 +272,59 @@ mod tests {
         assert!(RedisSink::new(RedisConfig::new("redis://localhost", channel(""))).is_err());
         let config = RedisConfig::new("redis://localhost", channel("events")).timeout(Duration::ZERO);
         assert!(RedisSink::new(config).is_err());
+    }
+
+    /// A server of which `answers` are those to what each connection begins with and to the command after it. What the
+    /// client says of itself is answered as by servers that do not know it.
+    async fn server(answers: Vec<(&'static str, &'static str)>) -> std::net::SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for (first, then) in answers {
+                let mut lines = BufReader::new(listener.accept().await.unwrap().0).lines();
+                let mut answers = [first, then].into_iter();
+                // The name of a command is the line after its length, which is the line after the number of its words.
+                while let Ok(Some(line)) = lines.next_line().await {
+                    let answer = match line.as_str() {
+                        "AUTH" | "SELECT" | "PUBLISH" => answers.next().unwrap(),
+                        "CLIENT" => "-ERR unknown command\r\n",
+                        _ => continue,
+                    };
+                    lines.get_mut().write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_was_refused_when_a_connection_was_set_up_is_asked_for_anew() {
+        let refusals = [
+            ("user:old@", "", "-WRONGPASS invalid username-password pair\r\n"),
+            ("user:old@", "", "-ERR max number of clients reached\r\n"),
+            ("", "3", "-ERR DB index is out of range\r\n"),
+        ];
+        for (login, database, refusal) in refusals {
+            let address = server(vec![(refusal, ""), ("+OK\r\n", ":1\r\n")]).await;
+            let url = format!("redis://{login}{address}/{database}");
+            let config = RedisConfig::new(url, RedisTarget::Channel("events".to_owned()));
+            let once = ConnectionManagerConfig::new().set_number_of_retries(0);
+            let sink = RedisSink::with_settings(config, once).unwrap();
+            let error = sink.deliver(&EventNotification::new(TaskId::generate(), "{}")).await.unwrap_err();
+            assert!(!error.is_permanent(), "{refusal}: {error}");
+            sink.deliver(&EventNotification::new(TaskId::generate(), "{}")).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_is_refused_fails_for_good() {
+        let address = server(vec![("+OK\r\n", "-ERR wrong number of arguments\r\n")]).await;
+        let config = RedisConfig::new(
+            format!("redis://user:secret@{address}"),
+            RedisTarget::Channel("events".to_owned()),
+        );
+        let sink = RedisSink::new(config).unwrap();
+        let error = sink.deliver(&EventNotification::new(TaskId::generate(), "{}")).await.unwrap_err();
+        assert!(error.is_permanent(), "{error}");
     }
 }
