@@ -10,11 +10,17 @@
 //! archive class when the days are over, if it has not changed by then. What the copy replaces is the archived object,
 //! or nothing: a condition names the ETag that was seen, or says that there was none, where the store knows conditions;
 //! one that does not is asked without, right after the look. An object that is there, is not archived and has other
-//! data was written since: it is left alone, and the task fails for good.
+//! data was written since: it is left alone, and the task fails for good. So does a task with a `version_id` that is not
+//! the current version's: a copy could only take the current one's place.
+//!
+//! A copy says in its metadata ([`RESTORED_UNTIL_KEY`]) until when it stays. A request that wants it for longer writes it
+//! anew, and the task that would have moved it back earlier finds it changed; one that wants it for less is told of the
+//! later end. Every request enqueues the task that moves the copy back, and they all enqueue the same one.
 //!
 //! **A second run** of the same task looks first: a restore that is under way is not asked for again, and one that is
 //! done is only told of again. The copy of an earlier run is known by its ETag, or, where the store gave it another one
-//! (it was made of other parts, or is encrypted), by its data.
+//! (it was made of other parts, or is encrypted), by its data. Nothing is told by a worker that has lost its lease: what it
+//! saw may be older than what was told meanwhile.
 
 mod copy;
 mod progress;
@@ -29,6 +35,7 @@ use taskqueue_core::payloads::{DEEP_ARCHIVE, GLACIER, LifecyclePayload, RestoreP
 use taskqueue_core::{Clock, NewTask, Outcome, SystemClock};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
+pub use self::copy::RESTORED_UNTIL_KEY;
 pub use self::progress::{RestoreProgress, RestoreStatus, RestoreStatusStore};
 use crate::metrics::HandlerMetrics;
 use crate::store::{ObjectInfo, ObjectRef, ObjectStore, RestoreRequest, RestoreStarted, RestoreState};
@@ -75,6 +82,9 @@ pub enum Restored {
     After(Duration),
 }
 
+/// A look, and what is to be told of it.
+type Looked = (Restored, RestoreStatus);
+
 impl RestoreHandler {
     /// A handler on `store` that tells `progress`.
     pub fn new(
@@ -109,11 +119,34 @@ impl RestoreHandler {
     ///
     /// # Errors
     /// Permanent for days of zero, for a tier that does not restore from the class, for a `transitioned_ref` that is no
-    /// `bucket/key`, for an object that is not there, and for one that was written anew where a copy is to be; these are
-    /// told as failed. Else as the store and the status store say.
+    /// `bucket/key`, for an object that is not there, for one that was written anew where a copy is to be, and for a
+    /// version that is not the current one there; these are told as failed. Else as the store and the status store say.
     pub async fn restore(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
-        let restored = match self.advance(payload).await {
-            Ok(restored) => restored,
+        let advanced = self.advance(payload).await;
+        self.told(payload, advanced).await
+    }
+
+    async fn advance(&self, payload: &RestorePayload) -> Result<Looked, HandlerError> {
+        check(payload)?;
+        match &payload.transitioned_ref {
+            Some(reference) => {
+                let restored = self.copy(payload, reference).await?;
+                let is_waiting = matches!(restored, Restored::After(_));
+                let status = if is_waiting { RestoreStatus::Ongoing } else { RestoreStatus::Restored };
+                Ok((restored, status))
+            }
+            None => self.ask(payload).await,
+        }
+    }
+
+    /// Tells what a look came to.
+    async fn told(
+        &self,
+        payload: &RestorePayload,
+        advanced: Result<Looked, HandlerError>,
+    ) -> Result<Restored, HandlerError> {
+        let (restored, status) = match advanced {
+            Ok(looked) => looked,
             Err(error) => {
                 if error.is_permanent() {
                     self.tell(payload, RestoreStatus::Failed, None).await?;
@@ -122,44 +155,44 @@ impl RestoreHandler {
                 return Err(error);
             }
         };
-        match &restored {
-            Restored::After(_) => {}
-            Restored::Readable(expires) => self.done(payload, "restored", *expires).await?,
-            Restored::Copied { expires, .. } => self.done(payload, "copied", Some(*expires)).await?,
+        let (expires, outcome) = match &restored {
+            Restored::After(_) => (None, None),
+            Restored::Readable(expires) => (*expires, Some("restored")),
+            Restored::Copied { expires, .. } => (Some(*expires), Some("copied")),
+        };
+        self.tell(payload, status, expires).await?;
+        if let Some(outcome) = outcome {
+            self.metrics.outcome(outcome);
         }
         Ok(restored)
     }
 
-    async fn advance(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
-        check(payload)?;
-        match &payload.transitioned_ref {
-            Some(reference) => self.copy(payload, reference).await,
-            None => self.ask(payload).await,
-        }
-    }
-
-    async fn ask(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
+    async fn ask(&self, payload: &RestorePayload) -> Result<Looked, HandlerError> {
         let object = object(payload);
         let info = self.store.head(&object).await?;
         match info.restore {
-            RestoreState::Ongoing => self.wait(payload, RestoreStatus::Ongoing).await,
+            RestoreState::Ongoing => Ok(self.wait(payload, RestoreStatus::Ongoing)),
             RestoreState::Restored { expires } if self.is_long_enough(payload, expires) => {
-                Ok(Restored::Readable(expires))
+                Ok((Restored::Readable(expires), RestoreStatus::Restored))
             }
-            RestoreState::None if !is_archived(&info) => Ok(Restored::Readable(None)),
+            RestoreState::None if !is_archived(&info) => {
+                Ok((Restored::Readable(None), RestoreStatus::Restored))
+            }
             RestoreState::None | RestoreState::Restored { .. } => self.begin(payload, &object).await,
         }
     }
 
-    async fn begin(&self, payload: &RestorePayload, object: &ObjectRef) -> Result<Restored, HandlerError> {
+    async fn begin(&self, payload: &RestorePayload, object: &ObjectRef) -> Result<Looked, HandlerError> {
         let request = RestoreRequest { days: payload.days, tier: payload.tier };
         match self.store.restore(object, &request).await? {
-            RestoreStarted::Accepted => self.wait(payload, RestoreStatus::Requested).await,
-            RestoreStarted::InProgress => self.wait(payload, RestoreStatus::Ongoing).await,
+            RestoreStarted::Accepted => Ok(self.wait(payload, RestoreStatus::Requested)),
+            RestoreStarted::InProgress => Ok(self.wait(payload, RestoreStatus::Ongoing)),
             // It stays as long as was asked for now; the store knows until when.
             RestoreStarted::AlreadyRestored => match self.store.head(object).await?.restore {
-                RestoreState::Restored { expires } => Ok(Restored::Readable(expires)),
-                _ => self.wait(payload, RestoreStatus::Ongoing).await,
+                RestoreState::Restored { expires } => {
+                    Ok((Restored::Readable(expires), RestoreStatus::Restored))
+                }
+                _ => Ok(self.wait(payload, RestoreStatus::Ongoing)),
             },
         }
     }
@@ -171,22 +204,10 @@ impl RestoreHandler {
         expires.zip(wanted).is_none_or(|(expires, wanted)| expires >= wanted)
     }
 
-    async fn wait(&self, payload: &RestorePayload, status: RestoreStatus) -> Result<Restored, HandlerError> {
-        self.tell(payload, status, None).await?;
+    fn wait(&self, payload: &RestorePayload, status: RestoreStatus) -> Looked {
         let least = payload.tier.takes(&payload.storage_class).map_or(Duration::ZERO, |takes| *takes.start());
         let RestorePolling { pause_min, pause_max } = self.polling;
-        Ok(Restored::After((least / 10).max(pause_min).min(pause_max)))
-    }
-
-    async fn done(
-        &self,
-        payload: &RestorePayload,
-        outcome: &'static str,
-        expires: Option<DateTime<Utc>>,
-    ) -> Result<(), HandlerError> {
-        self.tell(payload, RestoreStatus::Restored, expires).await?;
-        self.metrics.outcome(outcome);
-        Ok(())
+        (Restored::After((least / 10).max(pause_min).min(pause_max)), status)
     }
 
     async fn tell(
@@ -211,12 +232,19 @@ impl RestoreHandler {
 impl Handler for RestoreHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
         let payload: RestorePayload = cx.payload().decode().map_err(TaskError::permanent)?;
-        match self.restore(&payload).await? {
+        let advanced = self.advance(&payload).await;
+        // A worker that was frozen past its lease must not tell of what it saw before: another one may have told of
+        // the end.
+        cx.heartbeat().await?;
+        match self.told(&payload, advanced).await? {
             Restored::Readable(_) => Ok(Outcome::done()),
             Restored::After(delay) => Ok(Outcome::Snooze { delay }),
             Restored::Copied { expires, back } => {
                 let task = NewTask::new(&*back).map_err(TaskError::permanent)?;
-                let id = derived::from_task(cx.id(), &["back"]);
+                // Of the copy and its end: all requests that it serves enqueue the same task.
+                let etag = back.expected_etag.as_deref().unwrap_or_default();
+                let parts = ["back", &back.bucket, &back.key, etag, &expires.to_rfc3339()];
+                let id = derived::from_time(back.expected_mod_time.unwrap_or_default(), &parts);
                 Ok(Outcome::done().then(task.id(id).scheduled_at(expires)))
             }
         }

@@ -1,5 +1,7 @@
 //! Restores of what the archive keeps elsewhere: a copy to where the object is, and the task that moves it back. It
-//! replaces what is archived, and nothing else.
+//! replaces what is archived or a copy that ends too early, and nothing else.
+
+use std::time::Duration;
 
 use chrono::{DateTime, Days, Utc};
 use futures::TryStreamExt;
@@ -12,14 +14,22 @@ use crate::store::{
     Condition, CopyObject, GetObject, ObjectInfo, ObjectRef, StoreError, StoreErrorKind, found,
 };
 
+/// In a copy's metadata: until when it stays (RFC 3339).
+pub const RESTORED_UNTIL_KEY: &str = "taskqueue-restored-until";
+/// How much younger than the copy before it a copy has to be for the task that moves that one back to tell them apart:
+/// their data and ETag are the same, and times are told to the second and compared to the second.
+const COPY_AGE_MIN: Duration = Duration::from_secs(3);
+/// The version of what was written before a bucket had versions.
+const NULL_VERSION: &str = "null";
+
 /// What is where the copy is to be.
 enum Place {
     /// What the copy may replace while this holds.
     Free(Condition),
-    /// The copy, which an earlier run made.
-    Copied,
-    /// Another object.
-    Taken,
+    /// A copy, which an earlier run or another request made.
+    Copied(Box<ObjectInfo>),
+    /// Another object; why it stays.
+    Taken(String),
 }
 
 impl RestoreHandler {
@@ -34,38 +44,60 @@ impl RestoreHandler {
             return Err(HandlerError::permanent(format!("transitioned_ref {reference:?} is no bucket/key")));
         };
         let (source, target) = (ObjectRef::new(bucket, key), ObjectRef::new(&payload.bucket, &payload.key));
-        let kept = self.store.head(&source).await?;
-        match self.place(&target, &source, &kept).await? {
-            Place::Copied => {}
-            Place::Free(condition) => self.copy_if(source, &target, kept, condition).await?,
-            Place::Taken => {
-                let message = format!(
-                    "{target} is not archived and holds other data than {source}: it was written since and is left alone"
-                );
-                return Err(HandlerError::permanent(message));
+        let mut kept = self.store.head(&source).await?;
+        let condition = match self.place(payload, &target, &source, &kept).await? {
+            Place::Free(condition) => condition,
+            Place::Taken(why) => return Err(HandlerError::permanent(why)),
+            Place::Copied(there) => {
+                if let Some(expires) = until(&there).filter(|until| *until >= wanted(payload)) {
+                    return Ok(self.copied(payload, expires, &there));
+                }
+                let age = (self.clock.now() - there.last_modified).abs().to_std().unwrap_or_default();
+                if age < COPY_AGE_MIN {
+                    return Ok(Restored::After(COPY_AGE_MIN));
+                }
+                // Written anew, so that the task that would move it back earlier finds it changed.
+                kept.attributes = there.attributes;
+                Condition::IfMatch(there.etag)
             }
-        }
+        };
+        self.copy_if(payload, source, &target, kept, condition).await?;
         let written = self.store.head(&target).await?;
-        let expires = self.clock.now().checked_add_days(Days::new(payload.days.into()));
-        let expires = expires.ok_or_else(|| HandlerError::permanent("days are out of range"))?;
-        Ok(Restored::Copied { expires, back: Box::new(back(payload, &written, self.clock.now())) })
+        let expires = until(&written)
+            .ok_or_else(|| HandlerError::transient(format!("{target} was written anew behind its copy")))?;
+        Ok(self.copied(payload, expires, &written))
+    }
+
+    fn copied(&self, payload: &RestorePayload, expires: DateTime<Utc>, there: &ObjectInfo) -> Restored {
+        Restored::Copied { expires, back: Box::new(back(payload, there, self.clock.now())) }
     }
 
     async fn place(
         &self,
+        payload: &RestorePayload,
         target: &ObjectRef,
         source: &ObjectRef,
         kept: &ObjectInfo,
     ) -> Result<Place, StoreError> {
-        let Some(there) = found(self.store.head(target).await)? else {
-            return Ok(Place::Free(Condition::IfAbsent));
-        };
-        if is_archived(&there) {
-            return Ok(Place::Free(Condition::IfMatch(there.etag)));
+        let there = found(self.store.head(target).await)?;
+        if let Some(there) = there.as_ref().filter(|there| !is_archived(there)) {
+            let is_copied = there.etag == kept.etag
+                || (there.size == kept.size && self.digest(target).await? == self.digest(source).await?);
+            return Ok(if is_copied {
+                Place::Copied(Box::new(there.clone()))
+            } else {
+                Place::Taken(format!(
+                    "{target} is not archived and holds other data than {source}: it was written since and is left alone"
+                ))
+            });
         }
-        let is_copied = there.etag == kept.etag
-            || (there.size == kept.size && self.digest(target).await? == self.digest(source).await?);
-        Ok(if is_copied { Place::Copied } else { Place::Taken })
+        let current = there.as_ref().map(|there| there.version_id.as_deref().unwrap_or(NULL_VERSION));
+        if let Some(version) = payload.version_id.as_deref().filter(|version| current != Some(version)) {
+            return Ok(Place::Taken(format!(
+                "{target} has another current version than {version}, and a copy would take its place: it is left alone"
+            )));
+        }
+        Ok(Place::Free(there.map_or(Condition::IfAbsent, |there| Condition::IfMatch(there.etag))))
     }
 
     async fn digest(&self, object: &ObjectRef) -> Result<[u8; 32], StoreError> {
@@ -80,19 +112,23 @@ impl RestoreHandler {
 
     async fn copy_if(
         &self,
+        payload: &RestorePayload,
         source: ObjectRef,
         target: &ObjectRef,
         kept: ObjectInfo,
         condition: Condition,
     ) -> Result<(), HandlerError> {
-        let size = kept.size;
+        let expires = self.clock.now().checked_add_days(Days::new(payload.days.into()));
+        let expires = expires.ok_or_else(|| HandlerError::permanent("days are out of range"))?;
+        let (size, mut attributes) = (kept.size, kept.attributes);
+        attributes.metadata.insert(RESTORED_UNTIL_KEY.to_owned(), expires.to_rfc3339());
         let mut copy = CopyObject {
             source,
             target: target.clone(),
             size,
             if_match: Some(kept.etag),
             condition,
-            attributes: None,
+            attributes: Some(attributes),
             storage_class: None,
         };
         let copied = match self.store.copy(&copy).await {
@@ -110,6 +146,19 @@ impl RestoreHandler {
         self.metrics.bytes(size);
         Ok(())
     }
+}
+
+/// Until when a copy stays.
+fn until(there: &ObjectInfo) -> Option<DateTime<Utc>> {
+    let until = there.attributes.metadata.get(RESTORED_UNTIL_KEY)?;
+    DateTime::parse_from_rfc3339(until).ok().map(|until| until.to_utc())
+}
+
+/// How long a copy has to stay for this request. Counted from the request, so that a second run finds what the first
+/// one made, which counted from then on, to be enough.
+fn wanted(payload: &RestorePayload) -> DateTime<Utc> {
+    let requested = DateTime::<Utc>::from_timestamp_nanos(payload.requested_at);
+    requested.checked_add_days(Days::new(payload.days.into())).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 fn back(payload: &RestorePayload, written: &ObjectInfo, now: DateTime<Utc>) -> LifecyclePayload {

@@ -1,0 +1,214 @@
+//! Restores of one object by several requests, of versions, and by workers that have lost their lease; on a store in
+//! memory.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "s3/lifecycle/rival.rs"]
+mod rival;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Days, Utc};
+use rival::{Between, Looks};
+use taskqueue_core::metrics::Metrics;
+use taskqueue_core::payloads::{LifecyclePayload, RestorePayload, RestoreTier};
+use taskqueue_core::{Clock, ManualClock, NewTask, Queue, TaskType, WorkerId};
+use taskqueue_handlers::HandlerError;
+use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome};
+use taskqueue_handlers::restore::{
+    RestoreHandler, RestoreProgress, RestoreStatus, RestoreStatusStore, Restored,
+};
+use taskqueue_handlers::store::memory::{Fault, Operation};
+use taskqueue_handlers::store::{
+    Attributes, Condition, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
+};
+use taskqueue_memory::{MemoryConfig, MemoryQueue};
+use taskqueue_worker::Worker;
+use tokio::sync::Notify;
+
+#[derive(Default)]
+struct Told(Mutex<Vec<RestoreProgress>>);
+
+#[async_trait]
+impl RestoreStatusStore for Told {
+    async fn record(&self, progress: &RestoreProgress) -> Result<(), HandlerError> {
+        self.0.lock().unwrap().push(progress.clone());
+        Ok(())
+    }
+}
+
+impl Told {
+    fn statuses(&self) -> Vec<RestoreStatus> {
+        self.0.lock().unwrap().iter().map(|it| it.status).collect()
+    }
+}
+
+/// `b/k` is archived, and `vault/7` keeps its data; a bucket of versions is `v`.
+struct Archive {
+    clock: ManualClock,
+    store: MemoryStore,
+    told: Arc<Told>,
+}
+
+impl Archive {
+    async fn new() -> Self {
+        let clock = ManualClock::default();
+        let store = MemoryStore::with_clock(clock.clone()).bucket("b").versioned_bucket("v").bucket("vault");
+        let archive = Self { clock, store, told: Arc::default() };
+        archive.put("vault", "data", None).await;
+        archive.put("b", "stub", Some("GLACIER")).await;
+        archive.passes(60);
+        archive
+    }
+
+    fn passes(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    async fn put(&self, bucket: &str, data: &'static str, class: Option<&str>) -> Option<String> {
+        let attributes = Attributes { storage_class: class.map(str::to_owned), ..Attributes::default() };
+        let object = ObjectRef::new(bucket, if bucket == "vault" { "7" } else { "k" });
+        let body = Bytes::from_static(data.as_bytes()).into();
+        self.store.put(&object, &attributes, &Condition::Always, body).await.unwrap().version_id
+    }
+
+    /// A request of now.
+    fn asks(&self, bucket: &str, days: u32) -> RestorePayload {
+        RestorePayload {
+            object_id: uuid::Uuid::nil(),
+            bucket: bucket.to_owned(),
+            key: "k".to_owned(),
+            version_id: None,
+            days,
+            tier: RestoreTier::Bulk,
+            storage_class: "GLACIER".to_owned(),
+            transitioned_ref: Some("vault/7".to_owned()),
+            requested_at: self.clock.now().timestamp_nanos_opt().unwrap(),
+            request_id: format!("for {days} days"),
+        }
+    }
+
+    fn handler(&self, store: impl ObjectStore) -> RestoreHandler {
+        RestoreHandler::new(Arc::new(store), self.told.clone(), &Metrics::default()).clock(self.clock.clone())
+    }
+
+    async fn restore(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
+        self.handler(self.store.clone()).restore(payload).await
+    }
+
+    /// When the copy goes back, and by what.
+    async fn copied(&self, payload: &RestorePayload) -> (DateTime<Utc>, LifecyclePayload) {
+        match self.restore(payload).await.unwrap() {
+            Restored::Copied { expires, back } => (expires, *back),
+            other => panic!("it is copied at once: {other:?}"),
+        }
+    }
+
+    async fn goes_back(&self, back: &LifecyclePayload) -> LifecycleOutcome {
+        let handler = LifecycleHandler::new(Arc::new(self.store.clone()), &Metrics::default());
+        handler.act(back).await.unwrap()
+    }
+
+    fn in_days(&self, days: u64) -> DateTime<Utc> {
+        self.clock.now().checked_add_days(Days::new(days)).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_longer_request_keeps_the_copy_from_going_back_with_a_shorter_one() {
+    let archive = Archive::new().await;
+    let (_, early) = archive.copied(&archive.asks("b", 1)).await;
+    archive.passes(60);
+    let (expires, late) = archive.copied(&archive.asks("b", 30)).await;
+    assert_eq!(expires, archive.in_days(30));
+    assert_eq!(archive.goes_back(&early).await, LifecycleOutcome::Changed);
+    assert_eq!(archive.goes_back(&late).await, LifecycleOutcome::Done);
+}
+
+#[tokio::test]
+async fn a_shorter_request_is_told_of_the_later_end_and_has_the_copy_go_back_then() {
+    let archive = Archive::new().await;
+    let long = archive.copied(&archive.asks("b", 30)).await;
+    archive.passes(60);
+    let (expires, back) = archive.copied(&archive.asks("b", 1)).await;
+    assert_eq!((expires, &back.expected_mod_time), (long.0, &long.1.expected_mod_time));
+    assert_eq!(archive.told.0.lock().unwrap()[1].expires_at, Some(long.0));
+}
+
+#[tokio::test]
+async fn a_copy_that_could_not_be_told_from_the_one_before_it_is_made_later() {
+    let archive = Archive::new().await;
+    let (_, early) = archive.copied(&archive.asks("b", 1)).await;
+    let longer = archive.asks("b", 30);
+    let Restored::After(pause) = archive.restore(&longer).await.unwrap() else { panic!("it is too soon") };
+    archive.clock.advance(pause);
+    archive.copied(&longer).await;
+    assert_eq!(archive.goes_back(&early).await, LifecycleOutcome::Changed);
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_the_current_one_is_refused_and_the_current_one_left_alone() {
+    let archive = Archive::new().await;
+    let old = archive.put("v", "stub 1", Some("GLACIER")).await;
+    let current = archive.put("v", "stub 2", Some("GLACIER")).await;
+    let of = |version_id| RestorePayload { version_id, ..archive.asks("v", 3) };
+    let error = archive.restore(&of(old)).await.unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("another current version"), "{error}");
+    let there = archive.store.head(&ObjectRef::new("v", "k")).await.unwrap();
+    assert_eq!(there.version_id, current);
+    // The copy is a version of its own; a second run knows it all the same.
+    for _ in 0..2 {
+        archive.copied(&of(current.clone())).await;
+    }
+}
+
+/// Holds whoever looks until it is let go.
+struct Frozen {
+    store: MemoryStore,
+    has_looked: Arc<Notify>,
+    goes_on: Arc<Notify>,
+}
+
+#[async_trait]
+impl Looks for Frozen {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.store
+    }
+
+    async fn looked(&self) {
+        self.has_looked.notify_one();
+        self.goes_on.notified().await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_has_lost_its_lease_tells_nothing() {
+    let archive = Archive::new().await;
+    archive.put("b", "data", None).await;
+    let payload = RestorePayload { transitioned_ref: None, ..archive.asks("b", 3) };
+    let config = MemoryConfig { clock: Arc::new(archive.clock.clone()), ..MemoryConfig::default() };
+    let queue = MemoryQueue::with_config(config).unwrap();
+    queue.enqueue(NewTask::new(&payload).unwrap()).await.unwrap();
+    // What it sees is that there is no such object: it would tell that the restore has failed.
+    let absent = StoreError::new(StoreErrorKind::NotFound, "there is no b/k");
+    archive.store.inject(Fault::fail(Operation::Head, absent));
+    let (has_looked, goes_on) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let frozen =
+        Frozen { store: archive.store.clone(), has_looked: has_looked.clone(), goes_on: goes_on.clone() };
+    let restore = TaskType::of::<RestorePayload>().unwrap();
+    let worker = Worker::builder(queue.clone()).handle(restore.clone(), archive.handler(Between(frozen)));
+    let worker = worker.build().unwrap();
+    let working = tokio::spawn(async move { worker.drain().await });
+    has_looked.notified().await;
+    archive.clock.advance(queue.visibility_timeout() + Duration::from_secs(1));
+    queue.reclaim_stale(1).await.unwrap();
+    let other = WorkerId::new("another").unwrap();
+    assert!(queue.dequeue(&other, &[restore]).await.unwrap().is_some());
+    archive.restore(&payload).await.unwrap();
+    goes_on.notify_one();
+    working.await.unwrap();
+    assert_eq!(archive.told.statuses(), [RestoreStatus::Restored]);
+}
