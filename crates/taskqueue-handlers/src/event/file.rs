@@ -24,6 +24,11 @@ pub enum Durability {
 ///
 /// A line that was cut off (a full disk, a process killed within the write) ends before the next one begins; its
 /// notification is delivered again by the next attempt. Readers pass over lines that are not JSON.
+///
+/// On Unix the file may be rotated by renaming or removing it: each delivery looks whether the file that it has open is
+/// still the one at its path, and opens or creates the one there when it is not. A delivery that is under way in that
+/// moment still goes into the renamed file. Rotation by copying and truncating loses what is written in between.
+/// Elsewhere than on Unix the file is kept open, whatever becomes of its name.
 #[derive(Debug, Clone)]
 pub struct FileSink {
     path: PathBuf,
@@ -38,9 +43,8 @@ impl FileSink {
     /// When it cannot be opened for appending and reading.
     pub fn open(path: impl Into<PathBuf>, durability: Durability) -> io::Result<Self> {
         let path = path.into();
-        let mut file = OpenOptions::new().append(true).read(true).create(true).open(&path)?;
-        let is_cut = ends_within_a_line(&mut file)?;
-        Ok(Self { path, durability, file: Arc::new(Mutex::new(Lines { file, is_cut })) })
+        let file = Arc::new(Mutex::new(Lines::open(&path)?));
+        Ok(Self { path, durability, file })
     }
 
     /// The file's path.
@@ -53,10 +57,13 @@ impl FileSink {
 impl EventSink for FileSink {
     async fn deliver(&self, notification: &EventNotification) -> Result<(), HandlerError> {
         let (file, durability) = (Arc::clone(&self.file), self.durability);
-        let line = notification.json.clone();
+        let (path, line) = (self.path.clone(), notification.json.clone());
         // A blocking task runs to its end when this future is dropped, so that no line is cut off by that.
         let written = tokio::task::spawn_blocking(move || {
             let mut lines = file.lock().unwrap_or_else(PoisonError::into_inner);
+            if !is_at(&lines.file, &path)? {
+                *lines = Lines::open(&path)?;
+            }
             lines.append(line)?;
             match durability {
                 Durability::Synced => lines.file.sync_data(),
@@ -78,6 +85,14 @@ struct Lines<W> {
     is_cut: bool,
 }
 
+impl Lines<File> {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new().append(true).read(true).create(true).open(path)?;
+        let is_cut = ends_within_a_line(&mut file)?;
+        Ok(Self { file, is_cut })
+    }
+}
+
 impl<W: Write> Lines<W> {
     /// One write for the whole line. A short one is an error rather than continued: another process may have
     /// appended in between.
@@ -97,6 +112,24 @@ impl<W: Write> Lines<W> {
         }
         if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
+}
+
+/// Whether the open file is the one at `path`.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let there = match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        there => there?,
+    };
+    let open = file.metadata()?;
+    Ok((open.dev(), open.ino()) == (there.dev(), there.ino()))
+}
+
+/// Files have no number there that the standard library tells.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> io::Result<bool> {
+    Ok(true)
 }
 
 fn ends_within_a_line(file: &mut File) -> io::Result<bool> {
@@ -159,6 +192,27 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().filter(|line| *line == long).count(), 100);
         assert_eq!(text.lines().count(), 100);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_was_renamed_or_removed_is_followed_by_a_new_one_at_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, rotated) = (folder.path().join("events.jsonl"), folder.path().join("events.jsonl.1"));
+        let sink = FileSink::open(&path, Durability::Synced).unwrap();
+        sink.deliver(&notification("1")).await.unwrap();
+        std::fs::rename(&path, &rotated).unwrap();
+        sink.deliver(&notification("2")).await.unwrap();
+        let read = |path| std::fs::read_to_string(path).unwrap();
+        assert_eq!((read(&rotated).as_str(), read(&path).as_str()), ("1\n", "2\n"));
+        // As logrotate does with `create`.
+        std::fs::rename(&path, &rotated).unwrap();
+        std::fs::write(&path, "").unwrap();
+        sink.deliver(&notification("3")).await.unwrap();
+        assert_eq!((read(&rotated).as_str(), read(&path).as_str()), ("2\n", "3\n"));
+        std::fs::remove_file(&path).unwrap();
+        sink.deliver(&notification("4")).await.unwrap();
+        assert_eq!(read(&path), "4\n");
     }
 
     /// Writes at most five bytes a call.
