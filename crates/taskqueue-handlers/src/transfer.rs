@@ -22,7 +22,8 @@ use crate::store::{
     Upload, Written,
 };
 
-/// The metadata under which an object that was sent in parts says what its source's ETag is, as its own is another.
+/// The metadata under which a copy says what its source's ETag is: its own may be another, where it was sent in parts, or
+/// where either store encrypts.
 pub const SOURCE_ETAG_KEY: &str = "taskqueue-source-etag";
 
 /// What is read: one object or version, in the state that its ETag names.
@@ -75,8 +76,8 @@ impl From<TransferError> for HandlerError {
     }
 }
 
-/// Copies an object in one request, with one more entry of metadata if one is given. Nothing is written when what was
-/// read is not what the source's ETag says.
+/// Copies an object in one request, with a mark of its ETag and one more entry of metadata if one is given. Nothing is
+/// written when what was read is not what the source's ETag says.
 pub(crate) async fn put(
     source: &Source,
     target: &dyn ObjectStore,
@@ -85,7 +86,7 @@ pub(crate) async fn put(
     mark: Option<(&'static str, String)>,
 ) -> Result<Written, TransferError> {
     let read = open(source, None).await?;
-    let mut attributes = Attributes { storage_class: None, ..read.info.attributes.clone() };
+    let mut attributes = source.marked(&read.info.attributes);
     attributes.metadata.extend(mark.map(|(key, value)| (key.to_owned(), value)));
     let sums = Arc::new(Sums::of_whole(source.md5()));
     let body = body::checked(read, source.size, Arc::clone(&sums), source.object.to_string());
@@ -100,9 +101,7 @@ pub(crate) async fn begin(
     target: &dyn ObjectStore,
     object: &ObjectRef,
 ) -> Result<Upload, StoreError> {
-    let mut attributes = Attributes { storage_class: None, ..attributes.clone() };
-    attributes.metadata.insert(SOURCE_ETAG_KEY.to_owned(), source.etag.clone());
-    target.create_upload(object, &attributes).await
+    target.create_upload(object, &source.marked(attributes)).await
 }
 
 /// Sends the parts that are not there yet, and gives all of them. A source with the MD5 of the whole as its ETag is read
@@ -138,6 +137,13 @@ impl Source {
             Etag::Md5 if self.etag_is_md5 => Some(&self.etag),
             _ => None,
         }
+    }
+
+    /// Its attributes as a copy has them. What the source says of a source of its own is not the copy's to say.
+    fn marked(&self, attributes: &Attributes) -> Attributes {
+        let mut attributes = Attributes { storage_class: None, ..attributes.clone() };
+        attributes.metadata.insert(SOURCE_ETAG_KEY.to_owned(), self.etag.clone());
+        attributes
     }
 }
 

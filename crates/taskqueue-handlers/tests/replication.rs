@@ -168,6 +168,22 @@ async fn a_large_object_is_sent_in_parts_and_one_that_fails_leaves_no_upload() {
 }
 
 #[tokio::test]
+async fn a_small_copy_whose_etag_is_another_is_known_as_one() {
+    let world = World::new();
+    world.clock.advance(Duration::from_secs(60));
+    let upload =
+        world.here.create_upload(&ObjectRef::new("photos", "k"), &Attributes::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, data) in [(1, "on"), (2, "e")] {
+        parts.push(world.here.upload_part(&upload, number, Bytes::from(data).into()).await.unwrap());
+    }
+    let written = world.here.complete_upload(&upload, &parts, &Condition::Always).await.unwrap();
+    let change = world.change(ReplicationOperation::Put, written.etag, 3);
+    assert_eq!(world.run(&change).await, Replicated::Copied { bytes: 3 });
+    assert_eq!(world.run(&change).await, Replicated::Present);
+}
+
+#[tokio::test]
 async fn a_region_or_a_source_bucket_that_is_not_there_is_a_permanent_failure() {
     let world = World::new();
     let change = world.put("one").await;

@@ -14,7 +14,7 @@ use crate::HandlerError;
 use crate::store::{
     Condition, ListObjects, ListVersions, ObjectInfo, ObjectRef, ObjectStore, Upload, Version, Written, found,
 };
-use crate::transfer::{self, Etag, Source, TransferError};
+use crate::transfer::{self, Source, TransferError};
 
 /// How often one attempt looks again because something has changed under it.
 const LOOKS_MAX: usize = 4;
@@ -253,16 +253,16 @@ impl Attempt<'_> {
         Ok(found(self.external.head(&self.outside().version(self.payload.version_id.clone())).await)?)
     }
 
-    /// The versions here with the ETag of what each is a copy of. Only one that was sent in parts has another, and only
-    /// one of the same size as a version outside is worth a look.
+    /// The versions here with the ETag of what each is a copy of. Only one that no version outside shares its ETag with,
+    /// and some its size, is worth a look.
     async fn with_source_etags(
         &self,
         mut local: Vec<Version>,
         external: &[Version],
     ) -> Result<Vec<Version>, HandlerError> {
         for here in &mut local {
-            let in_parts = matches!(Etag::of(&here.etag), Etag::Composite(_));
-            let may_be_copy = in_parts && external.iter().any(|there| there.size == here.size);
+            let has_its_size = |there: &Version| !there.is_delete_marker && there.size == here.size;
+            let may_be_copy = !here.is_delete_marker && external.iter().any(has_its_size);
             if may_be_copy && !external.iter().any(|there| is_copy(here, there)) {
                 let object = self.here().version(here.version_id.clone());
                 if let Some(info) = found(self.local.head(&object).await)? {

@@ -20,8 +20,8 @@
 //! given up is aborted. One is left behind when a process dies between beginning it and committing that, or when a task
 //! is cancelled: let the bucket's lifecycle rules abort what is days old.
 //!
-//! An object that is sent in parts has another ETag than its source, unless the source was sent in parts of a common
-//! size; [`SOURCE_ETAG_KEY`](super::SOURCE_ETAG_KEY) in its metadata then says what it is a copy of.
+//! A copy can have another ETag than its source: where either was sent in parts of no common size, or either store
+//! encrypts. [`SOURCE_ETAG_KEY`](super::SOURCE_ETAG_KEY) in its metadata says what it is a copy of.
 //!
 //! A task with a version brings that version over, or the next newer one that is missing here, and is followed by the
 //! task of the one after it, until all are here: from the task of the oldest version on the history is rebuilt in its

@@ -20,7 +20,7 @@ use taskqueue_core::{ManualClock, NewTask, Queue, Task, TaskFilter, TaskId, Task
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::federation::{
     DiscoveryHandler, ExternalBucket, FederationConfig, FederationConfigStore, IngestHandler, OneStore,
-    TransferConfig,
+    SOURCE_ETAG_KEY, TransferConfig,
 };
 use taskqueue_handlers::store::{
     Attributes, Condition, GetObject, ListObjects, MemoryStore, ObjectInfo, ObjectRef, ObjectStore, Written,
@@ -163,6 +163,25 @@ async fn put(
 ) -> Written {
     let object = ObjectRef::new(bucket, key);
     store.put(&object, attributes, &Condition::Always, data.into().into()).await.unwrap()
+}
+
+/// An external object that was sent in parts of this size. Answers its ETag.
+async fn put_in_parts(world: &World, key: &str, whole: &[u8], size: usize) -> String {
+    let object = ObjectRef::new("old", key);
+    let upload = world.external.create_upload(&object, &Attributes::default()).await.unwrap();
+    let mut parts = Vec::new();
+    for (number, part) in (1..).zip(whole.chunks(size)) {
+        let body = bytes::Bytes::copy_from_slice(part).into();
+        parts.push(world.external.upload_part(&upload, number, body).await.unwrap());
+    }
+    world.external.complete_upload(&upload, &parts, &Condition::Always).await.unwrap().etag
+}
+
+/// The attributes that a copy of it has.
+fn copied(source: &ObjectInfo) -> Attributes {
+    let mut attributes = source.attributes.clone();
+    attributes.metadata.insert(SOURCE_ETAG_KEY.into(), source.etag.clone());
+    attributes
 }
 
 async fn read(

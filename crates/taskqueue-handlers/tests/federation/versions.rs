@@ -1,12 +1,13 @@
 //! Versions: the history of a key is rebuilt in its order, delete markers included.
 
 use taskqueue_core::Queue;
+use taskqueue_handlers::federation::Conflict;
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
     Condition, ListVersions, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
 };
 
-use super::{MIB, World, data, read};
+use super::{MIB, World, data, put_in_parts, read};
 
 /// What each version of each key holds, the oldest first; `None` is a delete marker.
 async fn history(store: &MemoryStore, bucket: &str) -> Vec<(String, Option<(usize, u8)>)> {
@@ -99,6 +100,32 @@ async fn a_version_that_fails_holds_the_later_ones_back() {
     world.discover(100, true).await;
     world.work_through().await;
     assert_eq!(history(&world.local, "photos").await, history(&world.external, "old").await);
+}
+
+/// A small object is sent in one request, and so has another ETag here than one that was sent in small parts.
+#[tokio::test]
+async fn versions_whose_etags_are_others_here_are_all_brought_once() {
+    for conflict in [Conflict::KeepNewer, Conflict::Overwrite] {
+        let world = World::versioned();
+        world.configure(|config| config.conflict = conflict);
+        for text in ["abcdef", "ghijkl", "mnopqr"] {
+            world.clock.advance(std::time::Duration::from_secs(60));
+            put_in_parts(&world, "k", text.as_bytes(), 3).await;
+        }
+        delete(&world, "k").await;
+        for started_at in [1, 2] {
+            world.clock.advance(std::time::Duration::from_secs(60));
+            let payload = taskqueue_core::payloads::FederationDiscoveryPayload {
+                bucket: "photos".into(),
+                include_versions: true,
+                started_at,
+                ..Default::default()
+            };
+            world.queue.enqueue(payload).await.unwrap();
+            world.work().await;
+            assert_eq!(history(&world.local, "photos").await, history(&world.external, "old").await);
+        }
+    }
 }
 
 #[tokio::test]
