@@ -7,7 +7,11 @@
 //! An older change never replaces a newer one: each copy says in its metadata, under [`CHANGE_KEY`], which change it
 //! repeats, and changes are compared by their `requested_at`. An object that says nothing was written there by itself,
 //! and stays if it was modified later than the change was made; the two regions' clocks are compared then. Writes and
-//! deletes are conditional on the destination being as it was looked at.
+//! deletes are conditional on the destination being as it was looked at; a store that knows no conditional deletes is
+//! asked without, right after the look.
+//!
+//! The deletion of the source's object may be repeated while a copy is still on its way, and finds nothing to delete. So
+//! the source is looked at again once the copy is there, and a copy whose source is gone goes as well.
 //!
 //! | outcome | what it means |
 //! |---|---|
@@ -31,7 +35,7 @@ use taskqueue_core::{Outcome, Result};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 use crate::store::{
-    Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, found,
+    Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, Written, found,
 };
 use crate::transfer::{self, SOURCE_ETAG_KEY, Source, TransferConfig, TransferError};
 use crate::{HandlerError, HandlerMetrics};
@@ -104,46 +108,43 @@ impl ReplicationHandler {
         for _ in 0..LOOKS_MAX {
             let there = Self::destination(payload);
             let found = found(target.head(&there).await)?;
-            let condition = match decide(found.as_ref(), payload) {
-                Decision::Leave(replicated) => return Ok(replicated),
-                Decision::Change(condition) => condition,
-            };
-            let done = match payload.operation {
-                ReplicationOperation::Delete => delete(&**target, &there, &condition).await,
-                ReplicationOperation::Put | ReplicationOperation::Copy => {
-                    self.copy(payload, &**target, &there, &condition).await
+            let done = match (decide(found.as_ref(), payload), found) {
+                // By an attempt that may have died before its second look at the source.
+                (Decision::Leave(Replicated::Present), Some(copy)) => {
+                    self.unless_gone(payload, &**target, &there, &copy.etag, Replicated::Present).await
                 }
+                (Decision::Leave(replicated), _) => return Ok(replicated),
+                (Decision::Change(condition), _) if payload.operation == ReplicationOperation::Delete => {
+                    delete(&**target, &there, &condition).await.map(|()| Some(Replicated::Deleted))
+                }
+                (Decision::Change(condition), _) => self.copy(payload, &**target, &there, &condition).await,
             };
             match done {
+                Ok(Some(replicated)) => return Ok(replicated),
+                Ok(None) => {}
                 Err(error) if error.target_has_changed() => {}
-                done => return Ok(done?),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(HandlerError::transient(format!("{} keeps changing", Self::destination(payload))))
     }
 
+    /// Copies the object as it is now; none: look again.
     async fn copy(
         &self,
         payload: &ReplicationPayload,
         target: &dyn ObjectStore,
         there: &ObjectRef,
         condition: &Condition,
-    ) -> Result<Replicated, TransferError> {
-        let store = self.regions.get(&payload.source_region);
-        let store =
-            Arc::clone(store.ok_or_else(|| TransferError::Source(no_region(&payload.source_region)))?);
-        let current = ObjectRef::new(&payload.source_bucket, &payload.source_key);
-        let info = match store.head(&current).await {
-            Err(error) if error.is_not_found() => return gone(&*store, &payload.source_bucket).await,
-            info => info.map_err(TransferError::Source)?,
-        };
+    ) -> Result<Option<Replicated>, TransferError> {
+        let Some(info) = self.look_at_source(payload).await? else { return Ok(Some(Replicated::Gone)) };
         let is_other_version = payload.version_id.is_some() && payload.version_id != info.version_id;
         if info.etag != payload.etag || is_other_version {
-            return Ok(Replicated::Superseded);
+            return Ok(Some(Replicated::Superseded));
         }
         let source = Source {
-            store: Arc::clone(&store),
-            object: current,
+            store: Arc::clone(self.source(payload)?),
+            object: ObjectRef::new(&payload.source_bucket, &payload.source_key),
             size: info.size,
             etag: info.etag.clone(),
             etag_is_md5: true,
@@ -152,14 +153,54 @@ impl ReplicationHandler {
         let written = if self.transfer.in_parts(info.size, &info.etag) {
             self.send(&source, &info, target, there, condition, mark).await
         } else {
-            transfer::put(&source, target, there, condition, Some(mark)).await.map(drop)
+            transfer::put(&source, target, there, condition, Some(mark)).await
         };
         match written {
-            Ok(()) => Ok(Replicated::Copied { bytes: info.size }),
-            Err(error) if error.source_is_gone() => gone(&*store, &payload.source_bucket).await,
-            Err(error) if error.source_has_changed() => Ok(Replicated::Superseded),
+            Ok(written) => {
+                let copied = Replicated::Copied { bytes: info.size };
+                self.unless_gone(payload, target, there, &written.etag, copied).await
+            }
+            // The next look says whether it is the object or the bucket.
+            Err(error) if error.source_is_gone() => Ok(None),
+            Err(error) if error.source_has_changed() => Ok(Some(Replicated::Superseded)),
             Err(error) => Err(error),
         }
+    }
+
+    /// What a change comes to whose copy is there. A copy whose source is gone by now is deleted; none then: the source
+    /// may be back, with a copy that no condition told from this one, so look again.
+    async fn unless_gone(
+        &self,
+        payload: &ReplicationPayload,
+        target: &dyn ObjectStore,
+        there: &ObjectRef,
+        etag: &str,
+        replicated: Replicated,
+    ) -> Result<Option<Replicated>, TransferError> {
+        if self.look_at_source(payload).await?.is_some() {
+            return Ok(Some(replicated));
+        }
+        delete(target, there, &Condition::IfMatch(etag.to_owned())).await.map(|()| None)
+    }
+
+    /// The source as it is now. None is there only if its bucket is: else every object would seem to be gone.
+    async fn look_at_source(
+        &self,
+        payload: &ReplicationPayload,
+    ) -> Result<Option<ObjectInfo>, TransferError> {
+        let store = self.source(payload)?;
+        let object = ObjectRef::new(&payload.source_bucket, &payload.source_key);
+        let info = found(store.head(&object).await).map_err(TransferError::Source)?;
+        if info.is_none() {
+            let list = ListObjects { bucket: object.bucket, limit: 1, ..ListObjects::default() };
+            store.list(&list).await.map_err(TransferError::Source)?;
+        }
+        Ok(info)
+    }
+
+    fn source(&self, payload: &ReplicationPayload) -> Result<&Arc<dyn ObjectStore>, TransferError> {
+        let name = &payload.source_region;
+        self.regions.get(name).ok_or_else(|| TransferError::Source(no_region(name)))
     }
 
     /// Sends a large object in parts; what was sent of one that fails is thrown away.
@@ -171,7 +212,7 @@ impl ReplicationHandler {
         there: &ObjectRef,
         condition: &Condition,
         mark: (&'static str, String),
-    ) -> Result<(), TransferError> {
+    ) -> Result<Written, TransferError> {
         let mut attributes = info.attributes.clone();
         attributes.metadata.insert(mark.0.to_owned(), mark.1);
         let upload =
@@ -187,7 +228,7 @@ impl ReplicationHandler {
         {
             tracing::warn!(key = there.key, %error, "an upload that is given up was not aborted");
         }
-        sent.map(drop)
+        sent
     }
 
     fn destination(payload: &ReplicationPayload) -> ObjectRef {
@@ -255,20 +296,25 @@ async fn delete(
     target: &dyn ObjectStore,
     there: &ObjectRef,
     condition: &Condition,
-) -> Result<Replicated, TransferError> {
-    match target.delete(there, condition).await {
-        Err(error) if !error.is_not_found() => Err(TransferError::Target(error)),
-        _ => Ok(Replicated::Deleted),
+) -> Result<(), TransferError> {
+    let mut deleted = target.delete(there, condition).await;
+    if deleted.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::NotSupported) {
+        deleted = delete_after_look(target, there, condition).await;
     }
+    found(deleted).map(drop).map_err(TransferError::Target)
 }
 
-/// The end of a change whose object is not in the source region, unless it is the bucket that is missing.
-async fn gone(store: &dyn ObjectStore, bucket: &str) -> Result<Replicated, TransferError> {
-    let list = ListObjects { bucket: bucket.to_owned(), limit: 1, ..ListObjects::default() };
-    match store.list(&list).await {
-        Ok(_) => Ok(Replicated::Gone),
-        Err(error) => Err(TransferError::Source(error)),
+/// As `condition` says, in two steps.
+async fn delete_after_look(
+    target: &dyn ObjectStore,
+    there: &ObjectRef,
+    condition: &Condition,
+) -> Result<(), StoreError> {
+    let info = target.head(there).await?;
+    if *condition != Condition::IfMatch(info.etag) {
+        return Err(StoreError::new(StoreErrorKind::PreconditionFailed, format!("{there} has changed")));
     }
+    target.delete(there, &Condition::Always).await
 }
 
 fn no_region(name: &str) -> StoreError {

@@ -6,13 +6,13 @@
 mod proof;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{FutureExt, TryStreamExt};
 use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload};
-use taskqueue_core::{Clock, ManualClock};
+use taskqueue_core::{Clock, ManualClock, Timestamp};
 use taskqueue_handlers::federation::TransferConfig;
 use taskqueue_handlers::replication::{CHANGE_KEY, Regions, Replicated, ReplicationHandler};
 use taskqueue_handlers::store::memory::{Fault, Operation};
@@ -34,12 +34,8 @@ impl World {
         let clock = ManualClock::default();
         let here = MemoryStore::with_clock(clock.clone()).bucket("photos");
         let there = MemoryStore::with_clock(clock.clone()).bucket("mirror");
-        let stores: Regions = BTreeMap::from([
-            ("north".to_owned(), Arc::new(here.clone()) as Arc<dyn ObjectStore>),
-            ("south".to_owned(), Arc::new(there.clone()) as Arc<dyn ObjectStore>),
-        ]);
-        let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
-        Self { clock, here, there, handler: ReplicationHandler::new(stores, transfer).unwrap() }
+        let handler = handler(&here, &there);
+        Self { clock, here, there, handler }
     }
 
     /// Writes the object, and gives the change that is to be repeated.
@@ -91,6 +87,15 @@ impl World {
     }
 }
 
+fn handler(here: &MemoryStore, there: &MemoryStore) -> ReplicationHandler {
+    let stores: Regions = BTreeMap::from([
+        ("north".to_owned(), Arc::new(here.clone()) as Arc<dyn ObjectStore>),
+        ("south".to_owned(), Arc::new(there.clone()) as Arc<dyn ObjectStore>),
+    ]);
+    let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
+    ReplicationHandler::new(stores, transfer).unwrap()
+}
+
 #[tokio::test]
 async fn a_change_is_repeated_once_with_its_attributes() {
     let _proof =
@@ -131,6 +136,72 @@ async fn whatever_the_order_of_the_tasks_the_last_change_is_what_stays() {
         }
         assert_eq!(world.there().await, None, "{order:?}");
     }
+}
+
+/// A clock of the destination. It is first read in the middle of a write: then the source's object is deleted, and the
+/// task of that runs to its end.
+#[derive(Clone)]
+struct DeletesSource(ManualClock, Arc<Mutex<Option<(MemoryStore, ReplicationHandler, ReplicationPayload)>>>);
+
+impl std::fmt::Debug for DeletesSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DeletesSource")
+    }
+}
+
+impl Clock for DeletesSource {
+    fn now(&self) -> Timestamp {
+        let deletion = self.1.lock().unwrap().take();
+        if let Some((source, handler, change)) = deletion {
+            // A store in memory never makes anyone wait.
+            let object = ObjectRef::new("photos", "k");
+            source.delete(&object, &Condition::Always).now_or_never().unwrap().unwrap();
+            let replicated = handler.replicate(&change).now_or_never().unwrap().unwrap();
+            assert_eq!(replicated, Replicated::Present, "there is nothing to delete yet");
+        }
+        self.0.now()
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_deleted_while_it_is_copied_does_not_come_back() {
+    let mut world = World::new();
+    let clock = DeletesSource(world.clock.clone(), Arc::default());
+    world.there = MemoryStore::with_clock(clock.clone()).bucket("mirror");
+    world.handler = handler(&world.here, &world.there);
+    let change = world.put("one").await;
+    world.clock.advance(Duration::from_secs(60));
+    let delete = world.change(ReplicationOperation::Delete, String::new(), 0);
+    *clock.1.lock().unwrap() = Some((world.here.clone(), world.handler.clone(), delete));
+    assert_eq!(world.run(&change).await, Replicated::Gone);
+    assert!(clock.1.lock().unwrap().is_none(), "the deletion came in between");
+    assert_eq!(world.there().await, None);
+}
+
+#[tokio::test]
+async fn a_copy_whose_source_is_gone_goes_although_the_attempt_that_made_it_died() {
+    for knows_conditions in [true, false] {
+        let world = World::new();
+        let change = world.put("one").await;
+        world.run(&change).await;
+        world.delete().await;
+        if !knows_conditions {
+            let unknown = StoreError::new(StoreErrorKind::NotSupported, "delete: If-Match is not known");
+            world.there.inject(Fault::fail(Operation::Delete, unknown));
+        }
+        assert_eq!(world.run(&change).await, Replicated::Gone);
+        assert_eq!(world.there().await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_source_bucket_that_is_missing_deletes_no_copy() {
+    let world = World::new();
+    let change = world.put("one").await;
+    world.run(&change).await;
+    let bucket = ReplicationPayload { source_bucket: "elsewhere".into(), ..change };
+    assert!(world.handler.replicate(&bucket).await.unwrap_err().is_permanent());
+    assert_eq!(world.there().await.as_deref(), Some(b"one".as_slice()));
 }
 
 #[tokio::test]
