@@ -335,6 +335,7 @@ mod tests {
         let there = ObjectInfo {
             size: 1,
             etag: "old".to_owned(),
+            etag_is_opaque: false,
             last_modified: DateTime::UNIX_EPOCH,
             version_id: None,
             attributes: Attributes::default(),

@@ -33,7 +33,7 @@ pub(crate) struct Source {
     pub(crate) object: ObjectRef,
     pub(crate) size: u64,
     pub(crate) etag: String,
-    /// Whether an ETag of that form is the MD5 of the data.
+    /// Whether an ETag of that form is the MD5 of the data, unless the store says otherwise of this object.
     pub(crate) etag_is_md5: bool,
 }
 
@@ -44,6 +44,8 @@ pub(crate) enum TransferError {
     Source(StoreError),
     /// The one that is written to.
     Target(StoreError),
+    /// The upload of this object has parts that may not be those that it is to have.
+    OtherParts(ObjectRef),
 }
 
 impl TransferError {
@@ -62,9 +64,13 @@ impl TransferError {
         matches!(self, Self::Target(error) if error.kind() == StoreErrorKind::PreconditionFailed)
     }
 
-    /// Whether the upload is not there.
-    pub(crate) fn upload_is_gone(&self) -> bool {
-        matches!(self, Self::Target(error) if error.is_not_found())
+    /// Whether the upload cannot be gone on with: it is not there, or has other parts.
+    pub(crate) fn upload_is_lost(&self) -> bool {
+        match self {
+            Self::Target(error) => error.is_not_found(),
+            Self::OtherParts(_) => true,
+            Self::Source(_) => false,
+        }
     }
 }
 
@@ -72,6 +78,9 @@ impl From<TransferError> for HandlerError {
     fn from(error: TransferError) -> Self {
         match error {
             TransferError::Source(error) | TransferError::Target(error) => error.into(),
+            TransferError::OtherParts(object) => {
+                Self::transient(format!("the upload of {object} has parts of another size"))
+            }
         }
     }
 }
@@ -88,7 +97,7 @@ pub(crate) async fn put(
     let read = open(source, None).await?;
     let mut attributes = source.marked(&read.info.attributes);
     attributes.metadata.extend(mark.map(|(key, value)| (key.to_owned(), value)));
-    let sums = Arc::new(Sums::of_whole(source.md5()));
+    let sums = Arc::new(Sums::of_whole(source.md5(read.info.etag_is_opaque)));
     let body = body::checked(read, source.size, Arc::clone(&sums), source.object.to_string());
     let written = target.put(object, &attributes, condition, body).await;
     written.map_err(|error| sums.blame(error))
@@ -105,7 +114,9 @@ pub(crate) async fn begin(
 }
 
 /// Sends the parts that are not there yet, and gives all of them. A source with the MD5 of the whole as its ETag is read
-/// from its start in any case, one part after the other, to check it; else a few parts are in flight at once.
+/// from its start in any case, one part after the other, to check it; else a few parts are in flight at once. Nothing is
+/// sent where what is there may have been sent in parts of another size: with no MD5 to tell them apart, a part from
+/// another place would make another object.
 pub(crate) async fn send_parts(
     source: &Source,
     target: &dyn ObjectStore,
@@ -114,14 +125,18 @@ pub(crate) async fn send_parts(
 ) -> Result<Vec<Part>, TransferError> {
     let there = target.list_parts(upload).await.map_err(TransferError::Target)?;
     let plan = config.parts(source.size, &source.etag);
-    let whole = source.md5().map(|_| Arc::new(Mutex::new(Md5::new())));
+    if !config::are_of(&plan, &there) {
+        return Err(TransferError::OtherParts(upload.object.clone()));
+    }
+    let expected = source.md5_if_told().await?;
+    let whole = expected.map(|_| Arc::new(Mutex::new(Md5::new())));
     let in_flight = if whole.is_some() { 1 } else { config.parts_in_flight };
     let parts = plan.into_iter().map(|range| {
         let part = PartToSend { source, target, upload, range, whole: whole.clone() };
-        part.send(there.iter().find(|part| part.number == range.number && part.size == range.size()).cloned())
+        part.send(there.iter().find(|part| part.number == range.number).cloned())
     });
     let parts: Vec<Part> = stream::iter(parts).buffered(in_flight).try_collect().await?;
-    if let (Some(whole), Some(expected)) = (whole, source.md5()) {
+    if let (Some(whole), Some(expected)) = (whole, expected) {
         let found = etag::hex(&whole.lock().unwrap_or_else(PoisonError::into_inner).clone().finalize());
         if found != expected {
             return Err(TransferError::Source(body::other_md5(&source.object.to_string(), &found, expected)));
@@ -132,11 +147,20 @@ pub(crate) async fn send_parts(
 
 impl Source {
     /// The MD5 that the data must have, where the ETag says it.
-    fn md5(&self) -> Option<&str> {
+    fn md5(&self, etag_is_opaque: bool) -> Option<&str> {
         match Etag::of(&self.etag) {
-            Etag::Md5 if self.etag_is_md5 => Some(&self.etag),
+            Etag::Md5 if self.etag_is_md5 && !etag_is_opaque => Some(&self.etag),
             _ => None,
         }
+    }
+
+    /// As [`Self::md5`], with a look at the object where that decides.
+    async fn md5_if_told(&self) -> Result<Option<&str>, TransferError> {
+        if self.md5(false).is_none() {
+            return Ok(None);
+        }
+        let info = self.store.head(&self.object).await.map_err(TransferError::Source)?;
+        Ok(self.md5(info.etag_is_opaque))
     }
 
     /// Its attributes as a copy has them. What the source says of a source of its own is not the copy's to say.
@@ -144,6 +168,13 @@ impl Source {
         let mut attributes = Attributes { storage_class: None, ..attributes.clone() };
         attributes.metadata.insert(SOURCE_ETAG_KEY.to_owned(), self.etag.clone());
         attributes
+    }
+}
+
+impl Part {
+    /// Whether its ETag is the MD5 of its data.
+    fn says_md5(&self) -> bool {
+        !self.etag_is_opaque && Etag::of(&self.etag) == Etag::Md5
     }
 }
 
@@ -172,7 +203,7 @@ impl PartToSend<'_> {
         let sent = self.target.upload_part(self.upload, self.range.number, body).await;
         let part = sent.map_err(|error| sums.blame(error))?;
         match sums.part_md5() {
-            Some(md5) if Etag::of(&part.etag) == Etag::Md5 && part.etag != md5 => {
+            Some(md5) if part.says_md5() && part.etag != md5 => {
                 let what = format!("part {} of {}", part.number, self.upload.object);
                 Err(TransferError::Target(body::other_md5(&what, &part.etag, &md5)))
             }
@@ -185,7 +216,7 @@ impl PartToSend<'_> {
         let sums = Arc::new(Sums::of_part(self.whole.clone()));
         let body = self.read(Arc::clone(&sums)).await?;
         body.data.try_for_each(|_| async { Ok(()) }).await.map_err(TransferError::Source)?;
-        Ok(Etag::of(&part.etag) != Etag::Md5 || sums.part_md5().as_deref() == Some(&part.etag))
+        Ok(!part.says_md5() || sums.part_md5().as_deref() == Some(&part.etag))
     }
 
     async fn read(&self, sums: Arc<Sums>) -> Result<crate::store::Body, TransferError> {

@@ -57,6 +57,7 @@ impl Generator {
         ObjectInfo {
             size: self.size,
             etag: ETAG.to_owned(),
+            etag_is_opaque: false,
             last_modified: DateTime::UNIX_EPOCH,
             version_id: None,
             attributes: Attributes::default(),
@@ -129,7 +130,7 @@ impl ObjectStore for Generator {
             tokio::task::yield_now().await;
         }
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
-        Ok(Part { number, etag: "opaque".into(), size: body.length })
+        Ok(Part { number, etag: "opaque".into(), etag_is_opaque: false, size: body.length })
     }
 
     async fn list_parts(&self, _: &Upload) -> Result<Vec<Part>, StoreError> {

@@ -255,6 +255,21 @@ async fn a_small_copy_whose_etag_is_another_is_known_as_one() {
 }
 
 #[tokio::test]
+async fn etags_that_are_no_md5_since_a_store_encrypts_are_not_held_against_the_data() {
+    for (here, there) in [(true, false), (false, true), (true, true)] {
+        for size in [3, 12 * MIB] {
+            let mut world = World::new();
+            world.here = if here { world.here.encrypted() } else { world.here };
+            world.there = if there { world.there.encrypted() } else { world.there };
+            let change = world.put(vec![7; size]).await;
+            assert_eq!(world.run(&change).await, Replicated::Copied { bytes: size as u64 });
+            assert_eq!(world.run(&change).await, Replicated::Present);
+            assert_eq!(world.there().await.unwrap().len(), size);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_region_or_a_source_bucket_that_is_not_there_is_a_permanent_failure() {
     let world = World::new();
     let change = world.put("one").await;

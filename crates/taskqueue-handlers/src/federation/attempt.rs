@@ -192,8 +192,12 @@ impl Attempt<'_> {
         };
         match written {
             Ok(written) => self.written(&written, wanted),
-            // Aborted, or completed by an attempt that could not say so: then the object is found to be here.
-            Err(error) if error.upload_is_gone() => Ok(self.followed_by(How::Restarted, wanted, None)),
+            // Aborted, or completed by an attempt that could not say so: then the object is found to be here. Or its
+            // parts have another size than is configured now.
+            Err(error) if error.upload_is_lost() => {
+                self.drop_upload().await;
+                Ok(self.followed_by(How::Restarted, wanted, None))
+            }
             Err(error) if error.source_has_changed() => {
                 self.drop_upload().await;
                 match self.look_outside().await? {

@@ -27,7 +27,8 @@ pub struct FederationConfig {
     #[serde(default)]
     pub conflict: Conflict,
     /// Whether an external ETag of 32 hexadecimal digits is the MD5 of the data, as it is unless the external store
-    /// encrypts with customers' keys (SSE-C, SSE-KMS). `true` by default: then data with another MD5 is refused.
+    /// encrypts with customers' keys (SSE-C, SSE-KMS). `true` by default: then data with another MD5 is refused, unless
+    /// the store says that the object is encrypted so, as S3 does. `false` is for a store that does not say it.
     #[serde(default = "yes")]
     pub etag_is_md5: bool,
 }

@@ -13,7 +13,7 @@
 //! | `kept_newer` | the object here is newer, and stays ([`Conflict::KeepNewer`](super::Conflict::KeepNewer)) |
 //! | `deleted` | the external delete marker is one here now |
 //! | `begun` | a large object: an upload was begun; the task that follows this one sends it |
-//! | `restarted` | the upload is gone, or the object has changed since it was begun: the task that follows begins anew |
+//! | `restarted` | the upload is gone or has parts of another size, or the object has changed: the task that follows begins anew |
 //!
 //! A large object takes two tasks: the first begins the upload, and completes with a second one that names it. So the
 //! queue knows whose upload it is, and an attempt after a crash sends only the parts that are missing. An upload that is

@@ -23,7 +23,8 @@ use super::{
 /// The size of the pieces in which data is read.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Objects in memory. Clones share them. ETags are those of S3: the MD5 of the data, or of the parts' MD5s.
+/// Objects in memory. Clones share them. ETags are those of S3: the MD5 of the data, or of the parts' MD5s, unless the
+/// store is [`encrypted`](Self::encrypted).
 #[derive(Debug, Clone)]
 pub struct MemoryStore {
     buckets: Arc<Mutex<Buckets>>,
@@ -53,6 +54,13 @@ impl MemoryStore {
     #[must_use]
     pub fn versioned_bucket(self, name: &str) -> Self {
         self.buckets().create(name, true);
+        self
+    }
+
+    /// Encrypts as S3 does under SSE-KMS: ETags of what is written from now on have the form of an MD5 and are none.
+    #[must_use]
+    pub fn encrypted(self) -> Self {
+        self.buckets().encrypts = true;
         self
     }
 

@@ -198,7 +198,9 @@ impl ObjectStore for S3Store {
         let request = self.client.upload_part().bucket(&object.bucket).key(&object.key).upload_id(&upload.id);
         let request = request.part_number(part_number(number)).content_length(length).body(body);
         let part = self.streamed("upload a part of", object, &sent, request.send()).await?;
-        Ok(Part { number, etag: read::etag(part.e_tag()), size })
+        let etag_is_opaque =
+            read::etag_is_opaque(part.server_side_encryption(), part.sse_customer_algorithm());
+        Ok(Part { number, etag: read::etag(part.e_tag()), etag_is_opaque, size })
     }
 
     async fn list_parts(&self, upload: &Upload) -> Result<Vec<Part>, StoreError> {

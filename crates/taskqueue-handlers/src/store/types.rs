@@ -69,6 +69,8 @@ pub struct ObjectInfo {
     pub size: u64,
     /// Its ETag.
     pub etag: String,
+    /// Whether the store says that the ETag is no MD5 of the data, whatever its form: encrypted under SSE-KMS or SSE-C.
+    pub etag_is_opaque: bool,
     /// When it was written, to the second in answers of S3.
     pub last_modified: DateTime<Utc>,
     /// Its version, in a bucket with versions.
@@ -272,6 +274,8 @@ pub struct Part {
     pub number: u32,
     /// Its ETag.
     pub etag: String,
+    /// Whether the store says that the ETag is no MD5 of the data. Listings of S3 do not say it.
+    pub etag_is_opaque: bool,
     /// Its size.
     pub size: u64,
 }

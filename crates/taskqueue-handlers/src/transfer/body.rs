@@ -151,6 +151,7 @@ mod tests {
         let info = ObjectInfo {
             size: length,
             etag: String::new(),
+            etag_is_opaque: false,
             last_modified: DateTime::UNIX_EPOCH,
             version_id: None,
             attributes: Attributes::default(),

@@ -3,6 +3,7 @@
 use taskqueue_core::{Error, Result};
 
 use super::Etag;
+use crate::store::Part;
 
 const MIB: u64 = 1024 * 1024;
 /// The most parts of an upload.
@@ -106,6 +107,15 @@ impl PartRange {
     }
 }
 
+/// Whether the parts that are `there` are some of the plan's, and of no other plan for the same object: each has the
+/// size of its number. Alone, one that is not the first can have it by chance: the last part of 80 MiB in parts of 48 is
+/// as large as the second of 32. Two cannot, as of the sizes in another plan only the last part's is not common to all.
+pub(super) fn are_of(plan: &[PartRange], there: &[Part]) -> bool {
+    let fits = |part: &Part| plan.iter().any(|it| it.number == part.number && it.size() == part.size);
+    let is_sure = there.len() != 1 || there[0].number == 1;
+    is_sure && there.iter().all(fits)
+}
+
 /// The part size with which an object of this size has as many parts as its ETag says.
 fn common_part_bytes(size: u64, etag: &str) -> Option<u64> {
     let Etag::Composite(parts) = Etag::of(etag) else { return None };
@@ -140,6 +150,30 @@ mod tests {
         assert_eq!(config.parts(20 * MIB, &format!("{MD5}-4"))[0].size(), 5 * MIB);
         assert!(config.in_parts(20 * MIB, &format!("{MD5}-4")) && !config.in_parts(20 * MIB, MD5));
         assert!(!config.in_parts(20 * MIB, &format!("{MD5}-7")), "parts below 5 MiB cannot be sent again");
+    }
+
+    #[test]
+    fn parts_of_another_plan_are_told_whichever_of_them_are_there() {
+        let size = 80 * MIB;
+        let plan_of = |mib: u64| TransferConfig::default().part_bytes(mib * MIB).parts(size, "opaque");
+        let part = |range: &PartRange| Part {
+            number: range.number,
+            etag: String::new(),
+            etag_is_opaque: true,
+            size: range.size(),
+        };
+        let plans = [16, 20, 32, 40, 48, 64].map(plan_of);
+        for (planned, sent) in plans.iter().flat_map(|planned| plans.iter().map(move |sent| (planned, sent)))
+        {
+            for chosen in 0_u32..1 << sent.len() {
+                let is_there = |range: &&PartRange| (chosen >> (range.number - 1)) & 1 == 1;
+                let there: Vec<Part> = sent.iter().filter(is_there).map(part).collect();
+                let is_right = sent.iter().filter(is_there).all(|range| planned.contains(range));
+                assert!(is_right || !are_of(planned, &there), "{planned:?} {there:?}");
+            }
+        }
+        let all: Vec<Part> = plans[1].iter().map(part).collect();
+        assert!(are_of(&plans[1], &[]) && are_of(&plans[1], &all[..1]) && are_of(&plans[1], &all[1..]));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 /// What an ETag says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Etag {
-    /// 32 hexadecimal digits: the MD5 of the data, unless it is encrypted with a customer's key.
+    /// 32 hexadecimal digits: the MD5 of the data, unless it is encrypted with a customer's key, of which the ETag
+    /// says nothing.
     Md5,
     /// Of an object that was sent in this many parts: the MD5 of the parts' MD5s.
     Composite(u32),

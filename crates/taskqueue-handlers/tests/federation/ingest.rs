@@ -125,6 +125,48 @@ async fn an_object_whose_etag_is_another_here_is_known_as_a_copy() {
     assert_eq!((world.ingests().await.len(), count(&world, Operation::Put)), (2, 1));
 }
 
+/// The last part of three has the number and the size of the last of two.
+#[tokio::test]
+async fn parts_of_another_size_than_is_configured_now_are_not_gone_on_with() {
+    let mut world = World::new();
+    let whole = data(24 * MIB);
+    put_in_parts(&world, "large", &whole, 6 * MIB).await;
+    world.transfer = world.transfer.part_bytes(8 * MIB as u64);
+    world.discover(10, false).await;
+    let broken = StoreError::new(StoreErrorKind::Unavailable, "complete: no answer");
+    world.local.inject(Fault::fail(Operation::CompleteUpload, broken));
+    world.work().await;
+    world.transfer = world.transfer.part_bytes(16 * MIB as u64);
+    world.work_through().await;
+    assert!(world.here("large").await.unwrap().1 == whole);
+    assert_eq!(world.local.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn etags_that_are_no_md5_since_a_store_encrypts_are_not_held_against_the_data() {
+    for (external, local) in [(true, false), (false, true), (true, true)] {
+        let mut world = World::new();
+        world.configure(|config| config.conflict = Conflict::Overwrite);
+        world.external = if external { world.external.encrypted() } else { world.external };
+        world.local = if local { world.local.encrypted() } else { world.local };
+        world.put("small", data(300_000)).await;
+        world.put("large", data(LARGE)).await;
+        for started_at in [1, 2] {
+            let payload = taskqueue_core::payloads::FederationDiscoveryPayload {
+                bucket: "photos".into(),
+                started_at,
+                ..Default::default()
+            };
+            world.queue.enqueue(payload).await.unwrap();
+            assert_eq!(world.work().await.failed, 0, "external {external}, local {local}");
+        }
+        for (key, size) in [("small", 300_000), ("large", LARGE)] {
+            assert!(world.here(key).await.unwrap().1 == data(size), "{key}");
+        }
+        assert_eq!((count(&world, Operation::Put), count(&world, Operation::UploadPart)), (1, 4));
+    }
+}
+
 #[tokio::test]
 async fn an_object_of_another_size_is_no_copy_whatever_it_says() {
     let world = World::new();

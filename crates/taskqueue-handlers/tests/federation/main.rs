@@ -49,6 +49,7 @@ struct World {
     local: MemoryStore,
     queue: MemoryQueue,
     configs: Configs,
+    transfer: TransferConfig,
 }
 
 impl World {
@@ -66,6 +67,7 @@ impl World {
             local: MemoryStore::with_clock(clock.clone()).bucket("photos"),
             queue: MemoryQueue::with_config(config).unwrap(),
             configs: Configs(Arc::new(Mutex::new(FederationConfig::new("photos", bucket)))),
+            transfer: TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64),
             clock,
         }
     }
@@ -96,10 +98,11 @@ impl World {
     }
 
     fn ingest(&self) -> IngestHandler {
-        let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
         let external = OneStore(Arc::new(self.external.clone()));
         let local: Arc<dyn ObjectStore> = Arc::new(self.local.clone());
-        IngestHandler::new(self.configs.clone(), external, local, transfer).unwrap().clock(self.clock.clone())
+        IngestHandler::new(self.configs.clone(), external, local, self.transfer)
+            .unwrap()
+            .clock(self.clock.clone())
     }
 
     async fn work(&self) -> Report {

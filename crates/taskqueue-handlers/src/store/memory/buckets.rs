@@ -23,6 +23,8 @@ pub(super) struct Buckets {
     by_name: BTreeMap<String, Bucket>,
     uploads: BTreeMap<String, Begun>,
     made: u64,
+    /// Whether what is written is encrypted: then its ETag is no MD5.
+    pub(super) encrypts: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +51,7 @@ pub(super) struct Entry {
     last_modified: Timestamp,
     version_id: Option<String>,
     is_delete_marker: bool,
+    is_encrypted: bool,
 }
 
 impl Entry {
@@ -58,7 +61,8 @@ impl Entry {
         attributes: Attributes,
         last_modified: Timestamp,
     ) -> Self {
-        Self { data, etag, attributes, last_modified, version_id: None, is_delete_marker: false }
+        let (version_id, is_delete_marker, is_encrypted) = (None, false, false);
+        Self { data, etag, attributes, last_modified, version_id, is_delete_marker, is_encrypted }
     }
 
     fn marker(last_modified: Timestamp) -> Self {
@@ -70,6 +74,7 @@ impl Entry {
         ObjectInfo {
             size: self.data.len() as u64,
             etag: self.etag.clone(),
+            etag_is_opaque: self.is_encrypted,
             last_modified: self.last_modified,
             version_id: self.version_id.clone(),
             attributes: self.attributes.clone(),
@@ -199,7 +204,10 @@ impl Buckets {
 
     pub(super) fn add_part(&mut self, upload: &Upload, number: u32, data: Bytes) -> Result<Part, StoreError> {
         let begun = self.uploads.get_mut(&upload.id).ok_or_else(|| no_upload(upload))?;
-        let part = Part { number, etag: md5_hex(&data), size: data.len() as u64 };
+        self.made += 1;
+        let etag = md5_hex(&data);
+        let etag = if self.encrypts { sealed(&etag, self.made) } else { etag };
+        let part = Part { number, etag, etag_is_opaque: self.encrypts, size: data.len() as u64 };
         begun.parts.insert(number, (data, part.etag.clone()));
         Ok(part)
     }
@@ -211,6 +219,7 @@ impl Buckets {
             .map(|(number, (data, etag))| Part {
                 number: *number,
                 etag: etag.clone(),
+                etag_is_opaque: false,
                 size: data.len() as u64,
             })
             .collect())
@@ -266,6 +275,9 @@ impl Buckets {
     fn append(&mut self, object: &ObjectRef, mut entry: Entry) -> Result<Written, StoreError> {
         self.made += 1;
         let made = self.made;
+        if self.encrypts && !entry.is_delete_marker {
+            (entry.etag, entry.is_encrypted) = (sealed(&entry.etag, made), true);
+        }
         let bucket = self.bucket_mut(&object.bucket)?;
         let versions = bucket.keys.entry(object.key.clone()).or_default();
         if bucket.is_versioned {
@@ -320,6 +332,12 @@ impl Buckets {
 /// The MD5 in hexadecimal.
 pub(super) fn md5_hex(data: &[u8]) -> String {
     hex(&Md5::digest(data))
+}
+
+/// Another ETag of the same form, each time another one.
+fn sealed(etag: &str, made: u64) -> String {
+    let parts = etag.split_once('-').map(|(_, parts)| format!("-{parts}"));
+    md5_hex(format!("{made} {etag}").as_bytes()) + parts.as_deref().unwrap_or_default()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -94,7 +94,7 @@ impl S3Store {
         });
         let copied = self.worked("copy a part to", target, request.send()).await?;
         let etag = read::etag(copied.copy_part_result().and_then(|result| result.e_tag()));
-        Ok(Part { number, etag, size: last - first + 1 })
+        Ok(Part { number, etag, etag_is_opaque: false, size: last - first + 1 })
     }
 }
 

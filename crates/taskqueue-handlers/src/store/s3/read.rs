@@ -10,7 +10,7 @@ use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
 use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{self, EncodingType};
+use aws_sdk_s3::types::{self, EncodingType, ServerSideEncryption};
 use chrono::Utc;
 
 use super::order::OrderOf;
@@ -30,6 +30,10 @@ macro_rules! object_info {
         $crate::store::ObjectInfo {
             size: $size,
             etag: $crate::store::s3::read::etag(answer.e_tag()),
+            etag_is_opaque: $crate::store::s3::read::etag_is_opaque(
+                answer.server_side_encryption(),
+                answer.sse_customer_algorithm(),
+            ),
             last_modified: $crate::store::s3::read::time(answer.last_modified()),
             version_id: answer.version_id().map(str::to_owned),
             attributes: $crate::store::Attributes {
@@ -50,6 +54,11 @@ pub(super) use object_info;
 /// Without quotes.
 pub(super) fn etag(etag: Option<&str>) -> String {
     etag.unwrap_or_default().trim_matches('"').to_owned()
+}
+
+/// Whether an ETag is no MD5, by how the data is encrypted. Under the store's own keys (`AES256`) it is one.
+pub(super) fn etag_is_opaque(by_store: Option<&ServerSideEncryption>, by_customer: Option<&str>) -> bool {
+    by_customer.is_some() || by_store.is_some_and(|by| *by != ServerSideEncryption::Aes256)
 }
 
 pub(super) fn size(length: Option<i64>) -> u64 {
@@ -89,7 +98,7 @@ pub(super) fn restore_state(header: &str) -> RestoreState {
 
 pub(super) fn part(part: &types::Part) -> Part {
     let number = part.part_number().and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
-    Part { number, etag: etag(part.e_tag()), size: size(part.size()) }
+    Part { number, etag: etag(part.e_tag()), etag_is_opaque: false, size: size(part.size()) }
 }
 
 pub(super) fn malformed(target: &impl Display, what: &str) -> StoreError {
@@ -254,6 +263,15 @@ impl Decode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_etag_is_no_md5_under_keys_that_are_not_the_stores_own() {
+        for by in ["aws:kms", "aws:kms:dsse", "aws:backup", "else"] {
+            assert!(etag_is_opaque(Some(&by.into()), None), "{by}");
+        }
+        assert!(etag_is_opaque(None, Some("AES256")));
+        assert!(!etag_is_opaque(Some(&"AES256".into()), None) && !etag_is_opaque(None, None));
+    }
 
     #[test]
     fn a_restore_header_says_how_far_it_is() {
