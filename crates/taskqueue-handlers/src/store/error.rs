@@ -54,9 +54,7 @@ impl StoreErrorKind {
             ("InvalidObjectState" | "ObjectNotInActiveTierError" | "MethodNotAllowed", _) => {
                 Self::InvalidState
             }
-            ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken", _) => {
-                Self::Denied
-            }
+            ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch", _) => Self::Denied,
             ("NotImplemented", _) => Self::NotSupported,
             (
                 "SlowDown"
@@ -69,6 +67,8 @@ impl StoreErrorKind {
             ("RequestTimeout" | "InternalError" | "ServiceUnavailable" | "OperationAborted", _) => {
                 Self::Unavailable
             }
+            // Of this worker and this moment, not of the task: another worker, or this one once it is mended, can do it.
+            ("ExpiredToken" | "RequestTimeTooSkewed", _) => Self::Unavailable,
             ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch", _) => Self::Corrupt,
             (_, 404 | 410) => Self::NotFound,
             (_, 412) => Self::PreconditionFailed,
@@ -88,10 +88,14 @@ impl StoreError {
         Self { kind, message: message.into(), code: None, retry_after: None }
     }
 
-    /// With the store's own code for it, such as `NoSuchKey`.
+    /// With the store's own code for it, such as `NoSuchKey`. The text then says what is to be done, where somebody has
+    /// to do something.
     #[must_use]
     pub fn with_code(mut self, code: Option<&str>) -> Self {
         self.code = code.map(str::to_owned);
+        if let Some(advice) = code.and_then(advice) {
+            self.message = format!("{} ({advice})", self.message);
+        }
         self
     }
 
@@ -115,6 +119,17 @@ impl StoreError {
     /// Whether it says that there is no such thing.
     pub fn is_not_found(&self) -> bool {
         self.kind == StoreErrorKind::NotFound
+    }
+}
+
+/// What is to be done about a failure of this worker itself.
+fn advice(code: &str) -> Option<&'static str> {
+    match code {
+        "ExpiredToken" => {
+            Some("give the worker new credentials and start it again: it reads them when it starts")
+        }
+        "RequestTimeTooSkewed" => Some("set this host's clock: it differs from the store's by too much"),
+        _ => None,
     }
 }
 
@@ -156,6 +171,18 @@ mod tests {
         }
         for (status, code) in permanent {
             assert!(!StoreErrorKind::of_answer(status, code).is_transient(), "{status} {code:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_worker_passes_and_says_what_is_to_be_done() {
+        for (status, code, advice) in
+            [(400, "ExpiredToken", "new credentials"), (403, "RequestTimeTooSkewed", "this host's clock")]
+        {
+            let error = StoreError::new(StoreErrorKind::of_answer(status, Some(code)), "put b/k: refused");
+            let error = error.with_code(Some(code));
+            assert!(error.to_string().contains(advice), "{error}");
+            assert!(!HandlerError::from(error).is_permanent(), "{code}");
         }
     }
 

@@ -51,6 +51,18 @@ impl S3Store {
         Ok(Self { client: config.client()?, config })
     }
 
+    /// Why a HEAD was refused. The answer has no body and so no code, and an expired token looks like a request that
+    /// makes no sense: a read of one byte is asked what a later attempt could mend.
+    async fn reason(&self, object: &ObjectRef, error: StoreError) -> StoreError {
+        let is_refused = matches!(error.kind(), StoreErrorKind::Denied | StoreErrorKind::Invalid);
+        if error.code().is_some() || !is_refused {
+            return error;
+        }
+        let get = GetObject { object: object.clone(), range: Some((0, 0)), if_match: None };
+        let why = self.get(&get).await.err().filter(|why| why.kind().is_transient());
+        why.unwrap_or(error)
+    }
+
     async fn begin_upload(
         &self,
         object: &ObjectRef,
@@ -73,7 +85,10 @@ impl ObjectStore for S3Store {
     async fn head(&self, object: &ObjectRef) -> Result<ObjectInfo, StoreError> {
         let request = self.client.head_object().bucket(&object.bucket).key(&object.key);
         let request = request.set_version_id(object.version_id.clone());
-        let head = self.answered("head", object, request.send()).await?;
+        let head = match self.answered("head", object, request.send()).await {
+            Err(error) => return Err(self.reason(object, error).await),
+            Ok(head) => head,
+        };
         Ok(object_info!(&head, read::size(head.content_length())))
     }
 

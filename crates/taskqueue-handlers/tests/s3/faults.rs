@@ -93,6 +93,21 @@ async fn a_server_that_is_overrun_is_asked_again_when_it_says() {
     assert_eq!(HandlerError::from(error).retry(), Retry::After(Duration::from_secs(7)));
 }
 
+/// An answer to HEAD has no body that could name the reason.
+#[tokio::test]
+async fn a_head_that_is_refused_since_the_token_has_expired_is_transient_and_says_so() {
+    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    const EXPIRED: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n\
+        <Error><Code>ExpiredToken</Code><Message>m</Message></Error>";
+    let config = S3Config::new(Some(String::new()), S3Credentials::new("key", "secret"));
+    let store = store_at(&stub(&[REFUSED, EXPIRED]).await, config.clone());
+    let error = store.head(&ObjectRef::new("b", "k")).await.unwrap_err();
+    assert_eq!((error.kind(), error.code()), (StoreErrorKind::Unavailable, Some("ExpiredToken")));
+    let store = store_at(&stub(&[REFUSED]).await, config);
+    let error = store.head(&ObjectRef::new("b", "k")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Invalid, "what has no reason stays what it was");
+}
+
 #[tokio::test]
 async fn a_body_that_ends_early_is_an_error() {
     let error =
