@@ -31,11 +31,22 @@ pub enum Pooler {
     /// To be found out, by two connections at the start that are closed again.
     #[default]
     Detect,
-    /// Nothing, or a pooler that leaves each session its server process.
+    /// No pooler in between, or one in session mode, which leaves each session its server process.
     Direct,
     /// A pooler that hands server processes from session to session between transactions, as PgBouncer does in
     /// transaction mode. No statements are prepared and nothing is listened to.
     Transaction,
+    /// The same of one that keeps track of prepared statements, as PgBouncer does from 1.21 on where
+    /// `max_prepared_statements` is above zero. Statements are prepared, and nothing is listened to. It is never found out.
+    TransactionPrepared,
+}
+
+impl Pooler {
+    /// Whether sessions get one another's server processes: what one sets for itself would be set for others, what it
+    /// listens to would reach them, and it does not hear when another server takes over.
+    pub(crate) fn shares_servers(self) -> bool {
+        matches!(self, Self::Transaction | Self::TransactionPrepared)
+    }
 }
 
 /// The settings of a PostgreSQL queue.
@@ -58,7 +69,8 @@ pub struct PostgresConfig {
     /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10.
     pub contention_retries_max: u32,
     /// Whether statements are prepared once for each connection. Default true; about a third slower without. Behind
-    /// a pooler in transaction mode, which hands one connection's statements to another, they are not.
+    /// a pooler in transaction mode, which hands one connection's statements to another, they are not, unless
+    /// [`pooler`](Self::pooler) says that it keeps track of them.
     pub prepared_statements: bool,
     /// The schema of the task table, `[a-z_][a-z0-9_]*`, at most 48 characters; migrating creates it. Default none:
     /// the session's `search_path` decides.
@@ -70,8 +82,8 @@ pub struct PostgresConfig {
     pub shards: Option<u16>,
     /// Which server it is. Default none: it is asked, and refused when it is too old.
     pub dialect: Option<Engine>,
-    /// What stands between the queue and the server. Default: to be found out. Say [`Pooler::Direct`] where a pooler
-    /// in transaction mode keeps track of prepared statements.
+    /// What stands between the queue and the server. Default: to be found out. Say
+    /// [`Pooler::TransactionPrepared`] where a pooler in transaction mode keeps track of prepared statements.
     pub pooler: Pooler,
     /// Whether queues of several processes rouse one another's workers. Default [`WakeUpMode::Auto`]: by LISTEN and
     /// NOTIFY. Enqueues and whatever else makes tasks ready are announced after their commit, many at once, at most every

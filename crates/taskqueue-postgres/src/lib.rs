@@ -49,6 +49,7 @@ use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, Unsettled, comes_from_queu
 use claim::{Literal, Memory};
 use config::Source;
 pub use config::{Engine, Pooler, PostgresConfig};
+use detect::Found;
 #[doc(hidden)]
 use dialect::{Opened, PostgresDialect};
 use listen::Wakes;
@@ -80,19 +81,19 @@ impl PostgresQueue {
         config.options.table = config.table()?;
         let found = detect::detect(&config).await?;
         let engine = found.engine;
-        let is_pooled = found.pooler == Pooler::Transaction;
+        let is_pooled = found.pooler.shares_servers();
         if is_pooled && config.pooler == Pooler::Detect {
             tracing::warn!(
                 "a pooler in transaction mode stands before PostgreSQL: statements are not prepared, and tasks that \
                  other processes enqueue are found by polling"
             );
         }
-        config.prepared_statements &= !is_pooled;
+        config.prepared_statements &= found.pooler != Pooler::Transaction;
         let (is_lent, unsettled) = (Arc::new(AtomicBool::new(false)), Arc::new(Unsettled::default()));
         let (pool, memory) = match &config.source {
             Source::Pool(pool) => (pool.clone(), Memory::Doubted),
             Source::Url(url) => {
-                let pool = open(&config, engine, url, Arc::clone(&is_lent), Arc::clone(&unsettled)).await?;
+                let pool = open(&config, found, url, Arc::clone(&is_lent), Arc::clone(&unsettled)).await?;
                 (pool, if is_pooled { Memory::Doubted } else { Memory::Trusted })
             }
         };
@@ -198,14 +199,14 @@ delegate_queue!(PostgresQueue);
 /// one costs a third of the rate of single enqueues, and is done only once the service can have left one.
 async fn open(
     config: &PostgresConfig,
-    engine: Engine,
+    found: Found,
     url: &PgConnectOptions,
     is_lent: Arc<AtomicBool>,
     unsettled: Arc<Unsettled>,
 ) -> Result<PgPool> {
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
     // Behind a pooler the setting would stay with a connection that others get.
-    let reads_committed = config.prepared_statements;
+    let reads_committed = config.prepared_statements && !found.pooler.shares_servers();
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)
@@ -218,7 +219,7 @@ async fn open(
         })
         .after_release(move |connection, _| {
             let may_be_open = is_lent.load(Ordering::Relaxed) && !comes_from_queue();
-            Box::pin(async move { Ok(!may_be_open || session::is_clean(connection, engine).await?) })
+            Box::pin(async move { Ok(!may_be_open || session::is_clean(connection, found.engine).await?) })
         });
     pool.connect_with(url).await.map_err(|error| error::connect_failure(error).into_error("connect"))
 }

@@ -20,6 +20,22 @@ async fn open(config: PostgresConfig) -> PostgresQueue {
     PostgresQueue::with_config(config).await.expect("the pooler is there")
 }
 
+/// Enqueues 50 tasks, and answers how many it could claim and complete meanwhile.
+async fn work(queue: PostgresQueue) -> u64 {
+    let welcome = TaskType::new("welcome").expect("the name is valid");
+    let request = ClaimRequest::new(WorkerId::new("here").expect("it is valid"), vec![welcome], 5);
+    let mut completed = 0;
+    for number in 0..50 {
+        let task = NewTask::raw("welcome", number.to_string()).expect("the task is valid");
+        queue.enqueue(task).await.expect("the server takes it");
+        for claim in queue.dequeue_many(&request).await.expect("the server answers") {
+            queue.complete(claim.lease).await.expect("the lease is live");
+            completed += 1;
+        }
+    }
+    completed
+}
+
 /// The schema goes with the test.
 async fn forget(queue: &PostgresQueue, schema: Option<String>) {
     let drop = format!("DROP SCHEMA {} CASCADE", schema.expect("it was set"));
@@ -36,21 +52,7 @@ async fn a_pooler_in_transaction_mode_is_found_and_every_claim_and_settle_works_
     }
     one.migrate().await.expect("the database takes the tables");
 
-    let works = |queue: PostgresQueue| async move {
-        let welcome = TaskType::new("welcome").expect("the name is valid");
-        let request = ClaimRequest::new(WorkerId::new("here").expect("it is valid"), vec![welcome], 5);
-        let mut completed = 0;
-        for number in 0..50 {
-            let task = NewTask::raw("welcome", number.to_string()).expect("the task is valid");
-            queue.enqueue(task).await.expect("the server takes it");
-            for claim in queue.dequeue_many(&request).await.expect("the server answers") {
-                queue.complete(claim.lease).await.expect("the lease is live");
-                completed += 1;
-            }
-        }
-        completed
-    };
-    let (mine, others) = tokio::join!(works(one.clone()), works(other.clone()));
+    let (mine, others) = tokio::join!(work(one.clone()), work(other.clone()));
 
     let stats = one.stats().await.expect("the server answers");
     assert_eq!((stats.completed, mine + others + stats.pending), (mine + others, 100));
@@ -65,4 +67,20 @@ async fn what_the_settings_say_of_the_pooler_is_not_asked() {
     let shown = format!("{:?}", open(config).await);
 
     assert!(shown.contains("prepared_statements: true") && shown.contains("listens: true"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn through_a_pooler_that_keeps_track_of_prepared_statements_tasks_are_claimed_and_settled_by_them() {
+    let mut config = config();
+    config.pooler = Pooler::TransactionPrepared;
+    let queue = open(config.clone()).await;
+    let shown = format!("{queue:?}");
+    assert!(shown.contains("prepared_statements: true") && shown.contains("listens: false"), "{shown}");
+    queue.migrate().await.expect("the database takes the tables");
+
+    let (mine, others) = tokio::join!(work(queue.clone()), work(open(config.clone()).await));
+
+    let stats = queue.stats().await.expect("the server answers");
+    assert_eq!((stats.completed, mine + others + stats.pending), (mine + others, 100));
+    forget(&queue, config.schema).await;
 }

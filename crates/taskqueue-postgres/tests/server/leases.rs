@@ -1,8 +1,7 @@
 //! The rows among the leases: each is there as long as a task of its claim may run, and not much longer.
 
-use sqlx::Connection as _;
-use sqlx::{AssertSqlSafe, Row as _};
-use taskqueue_postgres::{Claim, Heartbeat, Lease, Outcome, PostgresQueue, Queue, Retry, Settlement};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use taskqueue_postgres::{Claim, Heartbeat, Lease, Outcome, Pooler, PostgresQueue, Queue, Retry, Settlement};
 
 use crate::scratch::{Scratch, assert_unavailable, request, task, tasks, wait_until_ok};
 use crate::support::say;
@@ -38,10 +37,20 @@ async fn complete_another(queue: &PostgresQueue) -> i64 {
 
 /// Settles and ends every session, as a server does that takes over and has not heard of the settle.
 async fn settle_and_lose_it(scratch: &Scratch, queue: &PostgresQueue, leases: &[Lease], outcome: Outcome) {
+    settle_and_lose_it_unheard(scratch, queue, leases, outcome).await;
+    scratch.end_sessions().await;
+}
+
+/// The same behind a pooler, which hides that another server took over.
+async fn settle_and_lose_it_unheard(
+    scratch: &Scratch,
+    queue: &PostgresQueue,
+    leases: &[Lease],
+    outcome: Outcome,
+) {
     let mut beside = scratch.connect().await;
     say(&mut beside, "CREATE TABLE before AS SELECT * FROM tasks".to_owned()).await.unwrap();
     settle(queue, leases, outcome).await;
-    scratch.end_sessions().await;
     let lose = "DELETE FROM tasks; INSERT INTO tasks SELECT * FROM before; DROP TABLE before";
     say(&mut scratch.connect().await, lose.to_owned()).await.unwrap();
 }
@@ -72,6 +81,19 @@ async fn a_claim_stays_among_the_leases_when_the_server_forgets_its_settle() {
         let queue = scratch.queue_by_url().await;
         assert!(is_kept_when_a_settle_is_lost(&scratch, &queue, settled).await, "{settled}, its own pool");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_pooler_that_keeps_track_of_statements_a_claim_stays_when_the_server_forgets_its_settle() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let queue = scratch.queue_with(|config| config.pooler = Pooler::TransactionPrepared).await;
+    let leases = claim(&queue, 1).await;
+    let snooze = Outcome::Snooze { delay: std::time::Duration::from_secs(60) };
+    settle_and_lose_it_unheard(&scratch, &queue, &leases, snooze).await;
+
+    complete_another(&queue).await;
+
+    assert!(tokens(&scratch).await.contains(&leases[0].token.get()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

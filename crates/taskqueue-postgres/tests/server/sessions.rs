@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
-use taskqueue_postgres::{Cleanup, Outcome, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp};
+use taskqueue_postgres::{
+    Cleanup, Outcome, Pooler, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp,
+};
 
 use crate::scratch::{Scratch, claim_one, queue_on, request, task, tasks};
 use crate::support::{prepares, say};
@@ -45,6 +47,19 @@ async fn a_serializable_default_changes_nothing() {
     assert_eq!(done.len(), 150);
     assert_eq!(done.into_iter().collect::<HashSet<_>>().len(), 150);
     assert_eq!(queue.contention_retries(), 0, "nothing had to be repeated");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_pooler_nothing_is_set_on_a_servers_session() {
+    let scratch = Scratch::new().await;
+    for pooler in [Pooler::Transaction, Pooler::TransactionPrepared] {
+        let queue = scratch.queue_with(|config| config.pooler = pooler).await;
+
+        let set = "SELECT count(*) FROM pg_settings WHERE source = 'session'";
+        let set = sqlx::query_scalar::<_, i64>(set).fetch_one(queue.pool()).await.unwrap();
+
+        assert_eq!(set, 0, "{pooler:?}");
+    }
 }
 
 /// Puts a clock of the test's in front of the server's, for the sessions that come.
