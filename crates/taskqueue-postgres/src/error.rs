@@ -8,10 +8,11 @@ use taskqueue_sql::Failure;
 
 /// SQLSTATEs of transactions that others were in the way of: serialization failure, deadlock, lock timeout.
 const CONTENTION: [&str; 3] = ["40001", "40P01", "55P03"];
-/// Of servers that are going away, starting or read-only after a failover; of a statement that took too long for the server's
-/// settings or was cancelled by hand; and of a commit whose outcome is unknown, which is safe to repeat since ids and tokens
-/// are the client's.
-const UNAVAILABLE: [&str; 7] = ["57P01", "57P02", "57P03", "57P05", "57014", "25006", "40003"];
+/// Of servers that are going away, starting or read-only after a failover; of a statement or transaction that took too long for
+/// the server's settings or was cancelled by hand; of ranges and nodes of CockroachDB that do not answer; and of a commit whose
+/// outcome is unknown, which is safe to repeat since ids and tokens are the client's.
+const UNAVAILABLE: [&str; 11] =
+    ["57P01", "57P02", "57P03", "57P05", "57014", "25006", "25P03", "25P04", "58C00", "58C01", "40003"];
 /// The classes of lost connections, and of a server that is out of connections, memory or room on its disk.
 const UNAVAILABLE_CLASSES: [&str; 2] = ["08", "53"];
 
@@ -91,4 +92,24 @@ fn is_unavailable(state: &str) -> bool {
 fn said(error: &sqlx::Error) -> String {
     let database = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
     database.map_or_else(String::new, |error| error.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_the_server_ended_for_its_time_is_unavailable() {
+        assert!(["25P03", "25P04"].into_iter().all(is_unavailable));
+    }
+
+    #[test]
+    fn ranges_and_nodes_of_cockroach_that_do_not_answer_are_unavailable() {
+        assert!(["58C00", "58C01"].into_iter().all(is_unavailable));
+    }
+
+    #[test]
+    fn a_file_that_the_server_cannot_read_is_no_reason_to_try_again() {
+        assert!(!is_unavailable("58030"));
+    }
 }
