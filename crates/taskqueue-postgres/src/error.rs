@@ -19,6 +19,7 @@ const UNAVAILABLE_CLASSES: [&str; 2] = ["08", "53"];
 /// Of tables, columns and schemas that are not there.
 const NOT_MIGRATED: [&str; 3] = ["42P01", "42703", "3F000"];
 const NO_TLS: &str = "no TLS connection to PostgreSQL";
+const IN_FAILED_TRANSACTION: &str = "25P02";
 const NO_SUCH_DATABASE: &str = "3D000";
 
 /// Whether something with the same id or key is there already.
@@ -26,7 +27,12 @@ pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
-/// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
+/// Whether a statement was refused because the transaction that is open has failed.
+pub(crate) fn is_in_failed_transaction(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == IN_FAILED_TRANSACTION)
+}
+
+/// What an error while connecting means. The pool goes on trying where nobody listens, until its time is up.
 pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
     let source = match error {
         sqlx::Error::PoolTimedOut => None,

@@ -10,7 +10,7 @@ use taskqueue_sql::{InUse, within};
 
 use crate::cockroach;
 use crate::config::Engine;
-use crate::error::failure;
+use crate::error::{failure, is_in_failed_transaction};
 use crate::pool::DriverPool;
 
 /// Where the queue's calls get their connections.
@@ -97,14 +97,18 @@ impl DerefMut for Session {
     }
 }
 
-/// Whether no transaction is open: only within one does PostgreSQL's `now` stand still. ROLLBACK would be simpler, but
-/// makes the server warn where there is none.
+/// Whether no transaction is open: only within one does PostgreSQL's `now` stand still, and in one that has failed nothing is
+/// answered. ROLLBACK would be simpler, but makes the server warn where there is none.
 pub(crate) async fn is_clean(connection: &mut PgConnection, engine: Engine) -> sqlx::Result<bool> {
     let question = match engine {
         Engine::Postgres => "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()",
         Engine::Cockroach => cockroach::IS_CLEAN,
     };
-    sqlx::raw_sql(question).fetch_one(connection).await?.try_get(0)
+    match sqlx::raw_sql(question).fetch_one(connection).await {
+        Ok(row) => row.try_get(0),
+        Err(error) if is_in_failed_transaction(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Makes READ COMMITTED the default of a connection, which must be the queue's own and no pooler's.

@@ -137,13 +137,16 @@ async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues() {
     let queue = PostgresQueue::with_config(PostgresConfig::pool(pool.clone())).await.unwrap();
     queue.stats().await.unwrap();
 
-    for calls in 1..=2 {
+    for calls in 1..=4 {
         let mut left = pool.acquire().await.unwrap();
         say(&mut left, "BEGIN".to_owned()).await.unwrap();
+        if calls > 2 {
+            say(&mut left, "SELECT 1 / 0".to_owned()).await.expect_err("the transaction has failed");
+        }
         left.return_to_pool().await;
         let id = match calls {
-            1 => queue.enqueue(task()).await.unwrap(),
-            _ => queue.enqueue(task().unique_key("k")).await.unwrap(),
+            1 | 3 => queue.enqueue(task()).await.unwrap(),
+            _ => queue.enqueue(task().unique_key(calls)).await.unwrap(),
         };
 
         let stored = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM tasks");
