@@ -20,6 +20,8 @@ const UNAVAILABLE_CLASSES: [&str; 2] = ["08", "53"];
 const NOT_MIGRATED: [&str; 3] = ["42P01", "42703", "3F000"];
 const NO_TLS: &str = "no TLS connection to PostgreSQL";
 const IN_FAILED_TRANSACTION: &str = "25P02";
+/// Of a setting: unknown, a value that this system cannot have, reserved to others.
+const REFUSED_SETTING: [&str; 3] = ["42704", "22023", "42501"];
 const NO_SUCH_DATABASE: &str = "3D000";
 
 /// Whether something with the same id or key is there already.
@@ -30,6 +32,14 @@ pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
 /// Whether a statement was refused because the transaction that is open has failed.
 pub(crate) fn is_in_failed_transaction(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == IN_FAILED_TRANSACTION)
+}
+
+/// Whether a setting is not known, not possible on this system or not allowed.
+pub(crate) fn is_refused_setting(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| REFUSED_SETTING.contains(&code.as_ref()))
 }
 
 /// What an error while connecting means. The pool goes on trying where nobody listens, until its time is up.

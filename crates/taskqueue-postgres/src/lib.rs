@@ -205,17 +205,17 @@ async fn open(
     unsettled: Arc<Unsettled>,
 ) -> Result<PgPool> {
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
-    // Behind a pooler the setting would stay with a connection that others get.
-    let reads_committed = config.prepared_statements && !found.pooler.shares_servers();
+    // Behind a pooler the settings would stay with a connection that others get.
+    let is_own = config.prepared_statements && !found.pooler.shares_servers();
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             unsettled.connected();
-            Box::pin(async move {
-                if reads_committed { session::read_committed(connection).await } else { Ok(()) }
-            })
+            Box::pin(
+                async move { if is_own { session::set_up(connection, found.engine).await } else { Ok(()) } },
+            )
         })
         .after_release(move |connection, _| {
             let may_be_open = is_lent.load(Ordering::Relaxed) && !comes_from_queue();

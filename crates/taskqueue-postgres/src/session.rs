@@ -10,7 +10,7 @@ use taskqueue_sql::{InUse, within};
 
 use crate::cockroach;
 use crate::config::Engine;
-use crate::error::{failure, is_in_failed_transaction};
+use crate::error::{failure, is_in_failed_transaction, is_refused_setting};
 use crate::pool::DriverPool;
 
 /// Where the queue's calls get their connections.
@@ -111,10 +111,22 @@ pub(crate) async fn is_clean(connection: &mut PgConnection, engine: Engine) -> s
     }
 }
 
-/// Makes READ COMMITTED the default of a connection, which must be the queue's own and no pooler's.
-pub(crate) async fn read_committed(connection: &mut PgConnection) -> sqlx::Result<()> {
-    let set = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
-    sqlx::raw_sql(set).execute(connection).await.map(drop)
+/// Sets up a connection, which must be the queue's own and no pooler's: READ COMMITTED is its default, and a statement that
+/// waits for a lock ends soon after it was given up and its connection closed. Without, PostgreSQL finds that out when it has
+/// an answer, and sessions pile up behind a lock that stays. Where the system cannot tell it,
+/// it refuses that setting, which is passed over; the other one is committed before.
+pub(crate) async fn set_up(connection: &mut PgConnection, engine: Engine) -> sqlx::Result<()> {
+    let set = match engine {
+        Engine::Postgres => {
+            "BEGIN; SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; COMMIT; \
+             SET client_connection_check_interval = '5s'"
+        }
+        Engine::Cockroach => "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    };
+    match sqlx::raw_sql(set).execute(connection).await {
+        Err(error) if is_refused_setting(&error) => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// Whether a statement outside of a transaction runs as the queue's must: a stricter level would turn skipped rows

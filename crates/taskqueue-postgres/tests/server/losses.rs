@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use taskqueue_postgres::{
     Enqueued, NewTask, Outcome, PostgresConfig, PostgresQueue, Queue, Settled, Settlement, Status,
     TaskFilter, TaskId,
@@ -167,6 +168,27 @@ async fn a_network_that_swallows_packets_is_unavailable_in_time_and_its_connecti
     assert_unavailable(&single.unwrap_err());
     assert_unavailable(&transaction.unwrap_err());
     wait_until_ok(async || queue.complete(lease.clone()).await).await;
+}
+
+/// Nobody waits for what it would say.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_was_given_up_waits_for_a_lock_no_longer() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let (mut connection, mut beside) = (scratch.connect().await, scratch.connect().await);
+    let mut holder = connection.begin().await.unwrap();
+    queue.enqueue_in(&mut holder, task().unique_key("k")).await.unwrap();
+    let impatient = scratch.queue_with(|config| config.statement_timeout = Duration::from_millis(500)).await;
+
+    assert_unavailable(&impatient.enqueue(task().unique_key("k")).await.unwrap_err());
+
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let ending = async {
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut beside).await.unwrap() > 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), ending).await.expect("the session ends");
 }
 
 /// The pool asks the server once more before it takes a connection back.
