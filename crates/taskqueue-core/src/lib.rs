@@ -28,7 +28,10 @@ pub use id::{TASK_TYPE_CHARS_MAX, TaskId, TaskType, WORKER_ID_CHARS_MAX, WorkerI
 pub use lease::{
     Claim, ClaimRequest, Heartbeat, Lease, LeaseToken, VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
 };
-pub use new_task::{BATCH_MAX, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX, Schedule};
+pub use new_task::{
+    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX,
+    Schedule,
+};
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
 pub use query::{

@@ -21,6 +21,9 @@ pub const MAX_RETRIES_MAX: u32 = 1_000_000;
 pub const PAYLOAD_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
 /// The most rows that one call may enqueue, claim, settle or list.
 pub const BATCH_MAX: usize = 10_000;
+/// The most that the payloads of the tasks that one call enqueues may add up to, in bytes: 256 MiB. A quarter of what PostgreSQL
+/// takes in one message, which closes the connection beyond that. One task may have as much as its own limit says.
+pub const BATCH_PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 const OPERATION: &str = "enqueue";
 
@@ -238,10 +241,32 @@ pub fn check_region(operation: &'static str, region: &str) -> Result<()> {
 /// Checks a whole batch: its size, then each task.
 ///
 /// # Errors
-/// `InvalidInput` for more than [`BATCH_MAX`] tasks, and as [`NewTask::validate`].
+/// `InvalidInput` for more than [`BATCH_MAX`] tasks or payloads of more than [`BATCH_PAYLOAD_BYTES_MAX`] together, and as
+/// [`NewTask::validate`].
 pub fn validate_batch(tasks: &[NewTask], payload_bytes_max: usize) -> Result<()> {
     check_batch(OPERATION, tasks.len())?;
-    tasks.iter().try_for_each(|task| task.validate(payload_bytes_max))
+    tasks.iter().try_for_each(|task| task.validate(payload_bytes_max))?;
+    check_payloads(OPERATION, tasks, payload_bytes_max)
+}
+
+/// Checks what the payloads of one call add up to.
+///
+/// # Errors
+/// `InvalidInput` for more than [`BATCH_PAYLOAD_BYTES_MAX`], or than `payload_bytes_max` where that is more.
+pub(crate) fn check_payloads<'t>(
+    operation: &'static str,
+    tasks: impl IntoIterator<Item = &'t NewTask>,
+    payload_bytes_max: usize,
+) -> Result<()> {
+    let bytes_max = BATCH_PAYLOAD_BYTES_MAX.max(payload_bytes_max);
+    let bytes: usize = tasks.into_iter().map(|task| task.payload.as_str().len()).sum();
+    if bytes > bytes_max {
+        let message = format!(
+            "{bytes} bytes of payloads in one call, more than the limit of {bytes_max}: use several calls"
+        );
+        return Err(Error::invalid_input(operation, message));
+    }
+    Ok(())
 }
 
 /// Checks the number of rows that one call carries.

@@ -58,8 +58,9 @@ pub trait Queue: Send + Sync + 'static {
     /// answer was lost or came too late, tasks may be in all the same: the call can be repeated with the same ids.
     ///
     /// # Errors
-    /// `InvalidInput`, `InvalidPayload` (before anything is stored), `QueueFull`, `QueueClosed`, and what the
-    /// database says. A taken unique key is not an error here but [`Enqueued::Duplicate`].
+    /// `InvalidInput` (also for more than [`BATCH_MAX`](crate::BATCH_MAX) tasks or payloads of more than
+    /// [`BATCH_PAYLOAD_BYTES_MAX`](crate::BATCH_PAYLOAD_BYTES_MAX) together), `InvalidPayload` (before anything is stored),
+    /// `QueueFull`, `QueueClosed`, and what the database says. A taken unique key is not an error here but [`Enqueued::Duplicate`].
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>>;
 
     /// Claims up to `limit` ready tasks of the given types: higher priority first, then the time at which they
@@ -76,7 +77,8 @@ pub trait Queue: Send + Sync + 'static {
     /// are applied, and their follow-up tasks, commit together.
     ///
     /// # Errors
-    /// `InvalidInput` or `InvalidPayload` (then nothing was applied), `QueueFull` for follow-ups, `QueueClosed`,
+    /// `InvalidInput` or `InvalidPayload` (then nothing was applied; follow-ups have the limits of
+    /// [`enqueue_many`](Queue::enqueue_many), all of a call together), `QueueFull` for follow-ups, `QueueClosed`,
     /// and what the database says. A lost lease is not an error here but [`Settled::LeaseLost`].
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>>;
 

@@ -193,8 +193,9 @@ impl Settlement {
 /// Checks a batch of settlements and decides each; every backend calls this first.
 ///
 /// # Errors
-/// `InvalidInput` for more than `BATCH_MAX` settlements or a task settled twice in one batch, and as
-/// [`NewTask::validate`](crate::NewTask::validate) for each follow-up: then nothing of the batch is applied.
+/// `InvalidInput` for more than `BATCH_MAX` settlements, a task settled twice in one batch or follow-ups whose payloads
+/// together are more than `BATCH_PAYLOAD_BYTES_MAX`, and as [`NewTask::validate`](crate::NewTask::validate) for each
+/// follow-up: then nothing of the batch is applied.
 pub fn decide_batch(
     settlements: Vec<Settlement>,
     policy: &RetryPolicy,
@@ -213,6 +214,8 @@ pub fn decide_batch(
         new_task::validate_batch(&decision.follow_ups, payload_bytes_max)?;
         decisions.push(decision);
     }
+    let follow_ups = decisions.iter().flat_map(|decision| &decision.follow_ups);
+    new_task::check_payloads("settle", follow_ups, payload_bytes_max)?;
     Ok(decisions)
 }
 

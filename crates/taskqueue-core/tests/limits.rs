@@ -7,8 +7,9 @@ use taskqueue_core::new_task::{
     MAX_RETRIES_MAX, METADATA_BYTES_MAX, UNIQUE_KEY_BYTES_MAX, check_limit, validate_batch,
 };
 use taskqueue_core::{
-    BATCH_MAX, ErrorKind, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload, Priority, REGION_CHARS_MAX,
-    RawPayload, Result, Schedule, TASK_TYPE_CHARS_MAX, TaskId, TaskType, WORKER_ID_CHARS_MAX, WorkerId,
+    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, ErrorKind, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload,
+    Priority, REGION_CHARS_MAX, RawPayload, Result, Schedule, TASK_TYPE_CHARS_MAX, TaskId, TaskType,
+    WORKER_ID_CHARS_MAX, WorkerId,
 };
 
 fn task() -> NewTask {
@@ -123,6 +124,18 @@ fn a_batch_may_have_exactly_the_limit_and_each_of_its_tasks_is_checked() {
     let with_a_bad_one = [task(), task().max_retries(0)];
     assert!(validate_batch(&with_a_bad_one, PAYLOAD_BYTES_MAX_DEFAULT).is_err());
     validate_batch(&[], PAYLOAD_BYTES_MAX_DEFAULT).unwrap();
+}
+
+/// Copies of a task share its payload.
+#[test]
+fn payloads_of_a_batch_may_add_up_to_exactly_the_limit_and_no_byte_more() {
+    let large = NewTask::raw("a", json_of(PAYLOAD_BYTES_MAX_DEFAULT)).unwrap();
+    let mut tasks = vec![large; BATCH_PAYLOAD_BYTES_MAX / PAYLOAD_BYTES_MAX_DEFAULT];
+    validate_batch(&tasks, PAYLOAD_BYTES_MAX_DEFAULT).unwrap();
+    tasks.push(NewTask::raw("a", "1").unwrap());
+    let error = validate_batch(&tasks, PAYLOAD_BYTES_MAX_DEFAULT).unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::InvalidInput, false), "{error}");
+    validate_batch(&tasks, BATCH_PAYLOAD_BYTES_MAX + 1).unwrap();
 }
 
 #[test]

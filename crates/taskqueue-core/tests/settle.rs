@@ -7,9 +7,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{
-    BATCH_MAX, Clock, Decision, ErrorKind, LAST_ERROR_BYTES_MAX, Lease, LeaseToken, ManualClock, NewTask,
-    Outcome, PAYLOAD_BYTES_MAX_DEFAULT, Retry, RetryPolicy, Settlement, State, TaskId, TaskType, Transition,
-    decide_batch, shorten,
+    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, Clock, Decision, ErrorKind, LAST_ERROR_BYTES_MAX, Lease, LeaseToken,
+    ManualClock, NewTask, Outcome, PAYLOAD_BYTES_MAX_DEFAULT, Retry, RetryPolicy, Settlement, State, TaskId,
+    TaskType, Transition, decide_batch, shorten,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -143,6 +143,20 @@ fn a_batch_with_a_task_twice_too_many_rows_or_a_bad_follow_up_is_refused() {
         refused(vec![Settlement::new(lease(1, 3), Outcome::done().then(bad))]),
         ErrorKind::InvalidInput
     );
+}
+
+/// Copies of a task share its payload.
+#[test]
+fn follow_ups_of_a_whole_batch_have_payloads_of_no_more_than_the_limit_together() {
+    let json = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES_MAX_DEFAULT - 2));
+    let large = NewTask::raw("next", json).unwrap();
+    let completions = |count| {
+        let complete = |_| Settlement::new(lease(1, 3), Outcome::done().then(large.clone()));
+        decide_batch((0..count).map(complete).collect(), &RetryPolicy::default(), PAYLOAD_BYTES_MAX_DEFAULT)
+    };
+    let most = BATCH_PAYLOAD_BYTES_MAX / PAYLOAD_BYTES_MAX_DEFAULT;
+    assert_eq!(completions(most).unwrap().len(), most);
+    assert_eq!(completions(most + 1).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]

@@ -22,6 +22,8 @@ use crate::target::Target;
 
 /// One transaction each: long enough to share a commit, short enough to let workers in between.
 const BATCH: usize = 1000;
+/// A batch ends with the payload that brings it here: what one call may carry is more, but has to be in memory.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
 
 const EXAMPLES: &str = concat!(
     r#"Examples:
@@ -256,10 +258,13 @@ impl<R: Read> Feed<R> {
     /// The next lines, and how the input ended if it did. What comes before a bad line is good and is enqueued,
     /// so that there is one simple thing to say: up to which line.
     fn next_batch(&mut self) -> (Vec<Line>, Option<Outcome>) {
-        let mut batch = Vec::with_capacity(BATCH);
-        while batch.len() < BATCH {
+        let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), 0);
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
             match self.lines.next_task() {
-                Ok(Some(line)) => batch.push(line),
+                Ok(Some(line)) => {
+                    bytes += line.task.payload.as_str().len();
+                    batch.push(line);
+                }
                 Ok(None) => return (batch, Some(Ok(()))),
                 Err(failure) => return (batch, Some(Err(failure))),
             }
