@@ -134,7 +134,7 @@ impl Cursors {
     /// extra one, which may be turned away.
     pub fn look(&self, shard: Shard, types: &[TaskType], now: Instant, is_extra: bool) -> Look {
         let mut state = self.lock();
-        let is_known = |track: &&mut Track| (1..=PLACES_MAX).contains(&track.places.len());
+        let is_known = |track: &&mut Track| !track.places.is_empty() && !track.has_too_many();
         let Some(track) = state.track_mut(shard, types).filter(is_known) else { return Look::Everywhere };
         let is_quick = track.scan_took < self.scanning.slow;
         let is_due = !is_extra && track.has_rested(now, SCAN_INTERVAL.max(self.rest(track.scan_took)));
@@ -214,7 +214,7 @@ impl Cursors {
             is_partial: scan.is_cut_off,
         };
         if scan.is_cut_off {
-            track.places.extend(scan.claimed.clone());
+            track.go_to(scan.claimed);
         } else {
             track.advance(scan.claimed);
         }
@@ -241,12 +241,12 @@ impl Cursors {
     }
 
     /// This instance is about to make a task ready now. Where nothing of its kind was claimed yet, no claim ahead of
-    /// the cursors would find it.
+    /// the cursors would find it; where there are too many kinds, none is made.
     fn expect(&self, shard: Shard, rank: i64, task_type: &TaskType) {
         let mut state = self.lock();
         let kind = (rank, task_type.clone());
         let knows = |(types, track): (&Vec<TaskType>, &Track)| {
-            !types.contains(task_type) || track.places.contains_key(&kind)
+            !types.contains(task_type) || track.has_too_many() || track.places.contains_key(&kind)
         };
         let knows_all = state.tracks.get(&shard).is_none_or(|tracks| tracks.iter().all(knows));
         state.is_doubtful |= !knows_all;
@@ -297,10 +297,28 @@ impl State {
 
 impl Track {
     fn advance(&mut self, claimed: &Places) {
+        self.go_to_each(claimed, Timestamp::max);
+    }
+
+    /// Back, too.
+    fn go_to(&mut self, claimed: &Places) {
+        self.go_to_each(claimed, |at, _before| at);
+    }
+
+    /// Of kinds beyond those that make a claim go everywhere nothing is kept: a service may give each task a priority of its own.
+    fn go_to_each(&mut self, claimed: &Places, place_of: fn(Timestamp, Timestamp) -> Timestamp) {
         for (kind, at) in claimed {
-            let place = self.places.entry(kind.clone()).or_insert(*at);
-            *place = (*at).max(*place);
+            if let Some(place) = self.places.get_mut(kind) {
+                *place = place_of(*at, *place);
+            } else if !self.has_too_many() {
+                self.places.insert(kind.clone(), *at);
+            }
         }
+    }
+
+    /// Whether there are more kinds than a look can name. It stays so until the track is forgotten.
+    fn has_too_many(&self) -> bool {
+        self.places.len() > PLACES_MAX
     }
 
     fn has_rested(&self, now: Instant, rest: Duration) -> bool {

@@ -1,5 +1,6 @@
 //! Where cursors send claims, on a clock of the test's own.
 
+use taskqueue_core::Priority;
 use taskqueue_core::clock::{Clock, ManualClock};
 
 use super::*;
@@ -215,6 +216,30 @@ fn a_new_priority_is_looked_for_everywhere_and_a_known_one_is_not() {
     cursors.expect(Shard::FIRST, -5, &task_type);
     cursors.forget_doubtful();
     assert_eq!(look(&cursors, now), Look::Everywhere);
+}
+
+#[test]
+fn with_more_kinds_than_a_look_names_every_claim_goes_everywhere_and_no_more_are_kept() {
+    let ranks = |count: i64| (0..count).map(|rank| (rank, 1)).collect::<Vec<_>>();
+    let most = i64::try_from(PLACES_MAX).expect("it is small");
+    let (cursors, now) = scanned(&ranks(most));
+    assert_eq!(look(&cursors, now), Look::From(places(&ranks(most))));
+
+    for is_cut_off in [true, false] {
+        scan(&cursors, &ranks(1_000), is_cut_off, SLOW);
+        assert_eq!(look(&cursors, now), Look::Everywhere);
+        let kept = cursors.lock().track_mut(Shard::FIRST, &types()).map(|track| track.places.len());
+        assert_eq!(kept, Some(PLACES_MAX + 1), "{is_cut_off}");
+    }
+}
+
+#[test]
+fn with_more_kinds_than_a_look_names_a_new_one_costs_the_other_lists_of_types_nothing() {
+    let (cursors, _) = scanned(&(0..1_000).map(|rank| (rank, 1)).collect::<Vec<_>>());
+    let task = NewTask::raw("t", "1").expect("a valid task").priority(Priority(7));
+    cursors.expect_tasks(Shard::FIRST, [&task]);
+    cursors.forget_doubtful();
+    assert!(cursors.lock().track_mut(Shard::FIRST, &types()).is_some(), "claims go everywhere as it is");
 }
 
 #[test]
