@@ -1,4 +1,4 @@
-//! CockroachDB (from 24.1 on) where it is not PostgreSQL: its statements and its way to migrate. It knows no pool.
+//! CockroachDB (from 24.1.5 on) where it is not PostgreSQL: its statements and its way to migrate. It knows no pool.
 //!
 //! Written after CockroachDB's documentation and never run on it: the conformance suite has run these statements on
 //! PostgreSQL, with the index hints left out. What CockroachDB asks for: rows are named by key, since there is no ctid;

@@ -20,7 +20,7 @@ use taskqueue_sql::cursor::Scanning;
 pub enum Engine {
     /// PostgreSQL from 14 on, and what behaves like it.
     Postgres,
-    /// CockroachDB from 24.1 on. Its statements have been run on PostgreSQL only, never on CockroachDB. There is no
+    /// CockroachDB from 24.1.5 on, of 24.2 from 24.2.3 on. Its statements have been run on PostgreSQL only, never on CockroachDB. There is no
     /// LISTEN and NOTIFY: workers of other processes find tasks when they poll.
     Cockroach,
 }

@@ -10,8 +10,11 @@ use crate::error::connect_failure;
 
 /// The oldest PostgreSQL.
 const POSTGRES_MIN: u32 = 14;
-/// The oldest CockroachDB: before, READ COMMITTED was a preview.
-const COCKROACH_MIN: (u32, u32) = (24, 1);
+/// The oldest CockroachDB: before 24.1, READ COMMITTED was a preview, and up to 24.1.4 SKIP LOCKED with a LIMIT went
+/// wrong under it (cockroachdb/cockroach#127718).
+const COCKROACH_MIN: (u32, u32, u32) = (24, 1, 5);
+/// The oldest one of the next release, in which that was mended later.
+const COCKROACH_24_2_MIN: (u32, u32, u32) = (24, 2, 3);
 /// How often the pooler is given the chance to show itself. Once is enough on an idle one.
 const ROUNDS: usize = 3;
 
@@ -91,10 +94,10 @@ fn engine_of(version: &str) -> Result<Engine> {
     if version.starts_with("CockroachDB ") {
         let number = version.split_whitespace().find_map(cockroach_number);
         return match number {
-            Some(number) if number >= COCKROACH_MIN => Ok(Engine::Cockroach),
-            Some((year, release)) => {
-                refused(format!("CockroachDB {year}.{release} is too old: from 24.1 on it can be used"))
-            }
+            Some(number) if can_be_used(number) => Ok(Engine::Cockroach),
+            Some((year, release, patch)) => refused(format!(
+                "CockroachDB {year}.{release}.{patch} is too old: from 24.1.5 on it can be used, of 24.2 from 24.2.3 on"
+            )),
             None => refused("the server says that it is CockroachDB, but not which version".to_owned()),
         };
     }
@@ -104,10 +107,15 @@ fn engine_of(version: &str) -> Result<Engine> {
     ))
 }
 
-/// Year and release of a word like `v24.1.5`.
-fn cockroach_number(word: &str) -> Option<(u32, u32)> {
-    let (year, release) = word.strip_prefix('v')?.split_once('.')?;
-    Some((year.parse().ok()?, leading_number(release)?))
+fn can_be_used(number: (u32, u32, u32)) -> bool {
+    number >= COCKROACH_MIN && ((number.0, number.1) != (24, 2) || number >= COCKROACH_24_2_MIN)
+}
+
+/// Year, release and patch of a word like `v24.1.5`.
+fn cockroach_number(word: &str) -> Option<(u32, u32, u32)> {
+    let (year, rest) = word.strip_prefix('v')?.split_once('.')?;
+    let (release, patch) = rest.split_once('.')?;
+    Some((year.parse().ok()?, release.parse().ok()?, leading_number(patch)?))
 }
 
 fn leading_number(text: &str) -> Option<u32> {
@@ -131,6 +139,8 @@ mod tests {
         }
         for version in [
             "CockroachDB CCL v24.1.5 (x86_64-pc-linux-gnu, built 2024/09/10 21:45:44, go1.22.5)",
+            "CockroachDB CCL v24.2.3 (x86_64-pc-linux-gnu)",
+            "CockroachDB CCL v24.3.0 (x86_64-pc-linux-gnu)",
             "CockroachDB OSS v25.3.0-alpha.1 (aarch64-unknown-linux-gnu)",
         ] {
             assert_eq!(engine_of(version).expect(version), Engine::Cockroach);
@@ -144,8 +154,10 @@ mod tests {
             ("PostgreSQL 8.0.2 on i686, Redshift 1.0", "PostgreSQL 8.0.2 is too old"),
             (
                 "CockroachDB CCL v23.2.12 (x86_64-pc-linux-gnu, built 2024/09/10)",
-                "CockroachDB 23.2 is too old",
+                "CockroachDB 23.2.12 is too old",
             ),
+            ("CockroachDB CCL v24.1.4 (x86_64-pc-linux-gnu)", "CockroachDB 24.1.4 is too old"),
+            ("CockroachDB CCL v24.2.2 (x86_64-pc-linux-gnu)", "CockroachDB 24.2.2 is too old"),
             ("CockroachDB CCL (x86_64-pc-linux-gnu)", "not which version"),
             ("MaterializeDB 1", "MaterializeDB"),
         ] {
