@@ -88,16 +88,20 @@ pub(crate) async fn newest(connection: &mut PgConnection, table: &TableName) -> 
     Ok(newest)
 }
 
-/// Only where it is not there: CREATE SCHEMA IF NOT EXISTS asks for the right to create even where it is.
+/// Only where it is not there: CREATE SCHEMA IF NOT EXISTS asks for the right to create even where it is. On CockroachDB, where
+/// migrators take no turns, another one may create it meanwhile.
 pub(crate) async fn create_schema(connection: &mut PgConnection, schema: &str) -> Attempt<()> {
     let find = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)");
     let find = find.persistent(false).bind(schema);
     if find.fetch_one(&mut *connection).await.map_err(failure)? {
         return Ok(());
     }
-    let create = format!("CREATE SCHEMA \"{schema}\"");
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await.map_err(failure)?;
+    sqlx::raw_sql(AssertSqlSafe(creation(schema))).execute(connection).await.map_err(failure)?;
     Ok(())
+}
+
+fn creation(schema: &str) -> String {
+    format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")
 }
 
 fn check(newest: i64) -> Attempt<()> {
@@ -143,6 +147,11 @@ async fn lock(connection: &mut PgConnection) -> Attempt<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schema_that_another_migrator_created_meanwhile_is_no_error() {
+        assert_eq!(creation("of_queue"), "CREATE SCHEMA IF NOT EXISTS \"of_queue\"");
+    }
 
     #[test]
     fn a_database_that_is_ahead_of_the_program_is_refused() {
