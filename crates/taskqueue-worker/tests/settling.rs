@@ -148,7 +148,7 @@ async fn a_task_that_another_session_has_locked_holds_up_the_settle_of_no_other(
 async fn follow_ups_that_wait_hold_up_the_settle_of_no_task_without_any() {
     async fn even_ones_go_on(number: Number) -> Outcome {
         let next = NewTask::raw("next", "1").expect("the constant is JSON");
-        if number.n % 2 == 0 { Outcome::done().then(next) } else { Outcome::done() }
+        if number.n.is_multiple_of(2) { Outcome::done().then(next) } else { Outcome::done() }
     }
     let spy = Spy::on(queue());
     enqueue_numbers(&spy, 8).await;
