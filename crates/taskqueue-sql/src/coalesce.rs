@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn stuck_flushes_leave_connections_to_claims_and_settles_and_the_first_that_is_free_takes_all_that_wait() {
+    fn stuck_flushes_leave_connections_to_others_and_the_first_that_ends_takes_all_that_wait() {
         let (coalescer, mut now) = (Arc::<Coalescer>::default(), Instant::now());
         let mut stuck = Vec::new();
         for _ in 0..STUCK_MAX {

@@ -13,7 +13,9 @@ use taskqueue_postgres::{
 };
 
 use crate::proxy::Proxy;
-use crate::scratch::{Scratch, assert_unavailable, claim_one, pool, queue_on, task, wait_until_ok};
+use crate::scratch::{
+    Scratch, assert_unavailable, claim_one, pool, queue_on, task, wait_until, wait_until_ok,
+};
 use crate::support::prepares;
 
 /// How long a call waits for a connection.
@@ -183,12 +185,10 @@ async fn a_statement_that_was_given_up_waits_for_a_lock_no_longer() {
 
     let waiting = "SELECT count(*) FROM pg_stat_activity \
          WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let ending = async {
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut beside).await.unwrap() > 0 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(15), ending).await.expect("the session ends");
+    wait_until("the session ends", async || {
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut beside).await.unwrap() == 0
+    })
+    .await;
 }
 
 /// The pool asks the server once more before it takes a connection back.

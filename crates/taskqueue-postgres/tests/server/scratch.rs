@@ -132,6 +132,16 @@ pub(crate) fn assert_unavailable(error: &Error) {
     assert!(error.is_transient(), "{error}");
 }
 
+/// Looks until it is so, for a minute at most.
+pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), looking).await.expect(what);
+}
+
 /// Repeats a call until it succeeds; until then it may only say that the server is not available.
 pub(crate) async fn wait_until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
     let repeating = async {
