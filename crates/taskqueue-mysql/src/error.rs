@@ -71,6 +71,10 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
         sqlx::Error::PoolClosed => (ErrorKind::QueueClosed, "task queue is closed".into()),
         sqlx::Error::Io(error) => match refusal(error) {
             Some(message) => (ErrorKind::Backend, message),
+            // What `of_engine` has wrapped.
+            None if error.get_ref().is_some_and(|said| said.is::<sqlx::Error>()) => {
+                (ErrorKind::Unavailable, format!("the database cannot serve this now: {error}").into())
+            }
             None => (ErrorKind::Unavailable, "the connection to the database was lost".into()),
         },
         sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {

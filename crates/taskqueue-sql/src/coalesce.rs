@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskqueue_core::{Enqueued, NewTask, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 /// A call of more tasks is large enough to go by itself.
@@ -24,6 +24,8 @@ const STUCK_MANY: usize = 4;
 const DOUBLINGS_MAX: u32 = 3;
 /// Beside so many stuck ones none begins: a pool has ten connections unless it is set otherwise, and claims and settles need theirs.
 const STUCK_MAX: usize = 6;
+/// The most calls that are tried alone at once, for the same reason.
+const ALONE_MAX: usize = 2;
 
 /// One caller's enqueue.
 #[derive(Debug)]
@@ -83,8 +85,18 @@ impl State {
 }
 
 /// The calls that wait for the next flush.
-#[derive(Debug, Default)]
-pub(crate) struct Coalescer(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Coalescer {
+    state: Mutex<State>,
+    /// For calls that are tried alone.
+    alone: Arc<Semaphore>,
+}
+
+impl Default for Coalescer {
+    fn default() -> Self {
+        Self { state: Mutex::default(), alone: Arc::new(Semaphore::new(ALONE_MAX)) }
+    }
+}
 
 /// A flush under way, to be moved into the task that runs it, which may end before it began. It takes calls until none
 /// wait.
@@ -118,7 +130,7 @@ impl Coalescer {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,6 +151,11 @@ impl Flush {
         (self.began, self.stuck_at) = (now, state.enter(self.number, now));
         let rest = state.waiting.split_off(count);
         Some(std::mem::replace(&mut state.waiting, rest))
+    }
+
+    /// The places of calls that are tried alone.
+    pub(crate) fn places_alone(&self) -> &Arc<Semaphore> {
+        &self.coalescer.alone
     }
 
     /// Whether calls wait.

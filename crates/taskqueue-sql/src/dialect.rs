@@ -196,7 +196,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         owner: Owner,
     ) -> Attempt<Vec<Applied>>;
 
-    /// Extends the leases that are live; answers those. It waits for no task that another session has locked.
+    /// Extends the leases that are live; answers those. Where the engine can, it waits for no task that another session has locked.
     async fn heartbeat(
         &self,
         connection: &mut Self::Connection,

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use taskqueue_core::{Enqueued, Error, NewTask, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::coalesce::{Call, Flush};
@@ -64,7 +64,7 @@ async fn enqueue(sink: &Arc<impl Sink>, calls: Vec<Call>, flush: &Flush) {
     if is_down || callers.len() == 1 || (error.is_transient() && !is_stuck) {
         fail(callers.into_iter().map(|(_, caller)| caller), &error);
     } else {
-        enqueue_each(sink, callers, joined.0);
+        enqueue_each(sink, callers, joined.0, flush.places_alone());
     }
 }
 
@@ -79,12 +79,16 @@ fn succeed(callers: Vec<Caller>, answers: Vec<Enqueued>) {
     }
 }
 
-/// Enqueues calls in a transaction each, at the same time: one of them may wait for long.
-fn enqueue_each(sink: &Arc<impl Sink>, callers: Vec<Caller>, tasks: Vec<NewTask>) {
+/// Enqueues calls in a transaction each, a few at the same time: one of them may wait for long, and take a connection for it.
+fn enqueue_each(sink: &Arc<impl Sink>, callers: Vec<Caller>, tasks: Vec<NewTask>, places: &Arc<Semaphore>) {
     let mut tasks = tasks.into_iter();
     for (count, caller) in callers {
         let (sink, alone) = (Arc::clone(sink), Enqueue(tasks.by_ref().take(count).collect()));
-        tokio::spawn(async move { drop(caller.send(sink.enqueue(&alone).await)) });
+        let place = Arc::clone(places).acquire_owned();
+        tokio::spawn(async move {
+            let _place = place.await;
+            drop(caller.send(sink.enqueue(&alone).await));
+        });
     }
 }
 
@@ -183,6 +187,19 @@ mod tests {
         let [locked, free] = ["locked", "free"].map(|name| queue.enqueue(name));
         assert_eq!(kind(free).await, None);
         assert_eq!(kind(locked).await, Some(ErrorKind::Unavailable));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_tried_alone_leave_connections_to_others() {
+        let (queue, came) = (Queue::new(Database::Up), Instant::now());
+        for call in ["locked"; 5].map(|name| queue.enqueue(name)) {
+            assert_eq!(kind(call).await, Some(ErrorKind::Unavailable));
+        }
+        assert!(
+            came.elapsed() >= 4 * STATEMENT_TIME,
+            "together, then two, two, and one: {:?}",
+            came.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]

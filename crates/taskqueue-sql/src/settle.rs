@@ -139,8 +139,7 @@ impl Settle {
             self.decisions.iter().filter(is_gone).map(|decision| decision.lease.task_id).collect();
         for (shard, part) in by_shard(shards, &gone, |id| *id) {
             for chunk in part.chunks(LIST_MAX) {
-                let removed = dialect.execute(connection, statements(dialect, shard).remove(chunk)).await?;
-                changed(removed, chunk.len())?;
+                changed(dialect.remove(connection, shard, chunk).await?, chunk.len())?;
             }
         }
         Ok(())

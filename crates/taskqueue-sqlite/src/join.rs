@@ -11,7 +11,7 @@ use crate::{
 };
 
 const SAVEPOINT: &str = "taskqueue_call";
-const UNDONE: &str = "SQLite has undone the whole transaction: roll it back and begin anew";
+const UNDONE: &str = "SQLite has undone the whole transaction: begin anew, on another connection";
 
 /// The calls below take part in the transaction of `connection`, which must be on the queue's file: what they did is
 /// there when it commits, and is not when it rolls back. A call that fails has undone its own part. Workers find the
@@ -19,6 +19,8 @@ const UNDONE: &str = "SQLite has undone the whole transaction: roll it back and 
 ///
 /// Some failures (a full disk, a broken one, a trigger's `RAISE(ROLLBACK)`) make SQLite itself undo the whole transaction. The error then
 /// says so, and calls in that transaction are refused, where it was begun through the driver: they would commit by themselves.
+/// The driver cannot roll back what is gone and takes the connection to be in a transaction for ever: close it (in a pool, a
+/// `before_acquire` that answers `!connection.is_in_transaction()` does so).
 ///
 /// # Cancel safety
 /// A call whose future was dropped may have done a part: roll the transaction back.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use taskqueue_core::{Error, ErrorKind, Outcome};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -22,12 +22,46 @@ const TRIES: u32 = 3;
 /// The most follow-up tasks of one call, unless one outcome brings more.
 const FOLLOW_UPS_MAX: usize = 1_000;
 
-/// What goes apart.
-pub(crate) enum Apart {
+/// So many rows may wait apart; beyond that the settler waits, and handlers' slots with it.
+const ROWS_MAX: usize = 4 * STORE_BATCH_MAX;
+
+/// What arrives.
+enum Arrival {
     /// These bring follow-up tasks.
     New(Vec<Finished>),
     /// The store did not take these.
     Failed(Vec<Finished>, Error),
+}
+
+/// Where the settler sends what goes apart.
+pub(crate) struct Apart {
+    arrivals: mpsc::UnboundedSender<Arrival>,
+    sent: usize,
+    /// How many of them are done with.
+    done: watch::Receiver<usize>,
+}
+
+impl Apart {
+    /// Sends rows that bring follow-up tasks, once there is room.
+    pub(crate) async fn send_new(&mut self, rows: Vec<Finished>) {
+        if rows.is_empty() {
+            return;
+        }
+        let sent = self.sent;
+        // The lane ends after this.
+        let _ = self.done.wait_for(|done| sent - done < ROWS_MAX).await;
+        self.send(rows.len(), Arrival::New(rows));
+    }
+
+    /// Sends rows that the store did not take, whether there is room or not: nothing else can become of them.
+    pub(crate) fn send_failed(&mut self, rows: Vec<Finished>, failure: Error) {
+        self.send(rows.len(), Arrival::Failed(rows, failure));
+    }
+
+    fn send(&mut self, rows: usize, arrival: Arrival) {
+        self.sent += rows;
+        let _ = self.arrivals.send(arrival);
+    }
 }
 
 /// What one call takes.
@@ -42,16 +76,24 @@ struct Lane<'p> {
     pipe: &'p Pipe,
     new: VecDeque<Finished>,
     tried: VecDeque<Batch>,
+    /// How many rows have arrived so far.
+    taken: usize,
     /// Calls that failed since the last one that did not, for what may pass.
     failures: u32,
     /// When the store may be tried again.
     rests_until: Instant,
 }
 
-/// Settles what arrives until every sender is gone.
-pub(crate) async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Apart>) {
+/// Where to send what goes apart, and what settles it until that is gone.
+pub(crate) fn lane(pipe: &Pipe) -> (Apart, impl Future<Output = ()>) {
+    let (arrivals, arriving) = mpsc::unbounded_channel();
+    let (telling, done) = watch::channel(0);
+    (Apart { arrivals, sent: 0, done }, run(pipe, arriving, telling))
+}
+
+async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: watch::Sender<usize>) {
     let (new, tried) = (VecDeque::new(), VecDeque::new());
-    let mut lane = Lane { pipe, new, tried, failures: 0, rests_until: Instant::now() };
+    let mut lane = Lane { pipe, new, tried, taken: 0, failures: 0, rests_until: Instant::now() };
     loop {
         if lane.new.is_empty() && lane.tried.is_empty() {
             let Some(arrival) = arrivals.recv().await else { return };
@@ -64,15 +106,26 @@ pub(crate) async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Apart
         for batch in new.into_iter().chain(lane.tried.pop_front()) {
             lane.settle(batch).await;
         }
+        done.send_replace(lane.taken - lane.rows());
     }
 }
 
 impl Lane<'_> {
-    fn take(&mut self, arrival: Apart) {
+    fn take(&mut self, arrival: Arrival) {
         match arrival {
-            Apart::New(rows) => self.new.extend(rows),
-            Apart::Failed(rows, failure) => self.failed(Batch { rows, tries: TRIES }, &failure),
+            Arrival::New(rows) => {
+                self.taken += rows.len();
+                self.new.extend(rows);
+            }
+            Arrival::Failed(rows, failure) => {
+                self.taken += rows.len();
+                self.failed(Batch { rows, tries: TRIES }, &failure);
+            }
         }
+    }
+
+    fn rows(&self) -> usize {
+        self.new.len() + self.tried.iter().map(|batch| batch.rows.len()).sum::<usize>()
     }
 
     /// As many of the new ones as one call takes.
@@ -102,7 +155,7 @@ impl Lane<'_> {
     fn failed(&mut self, batch: Batch, failure: &Error) {
         if failure.kind() == ErrorKind::QueueClosed || self.pipe.tokens.give_up.is_cancelled() {
             give_up(self.pipe, &batch.rows, failure);
-            self.give_up_all(failure);
+            self.give_up_tried(failure);
         } else if !is_refusal(failure) {
             self.rest(&batch, failure);
             self.split_or_put_back(self.live(batch, failure));
@@ -115,9 +168,9 @@ impl Lane<'_> {
         }
     }
 
-    fn give_up_all(&mut self, failure: &Error) {
-        let tried = self.tried.drain(..).flat_map(|batch| batch.rows);
-        let rows: Vec<Finished> = self.new.drain(..).chain(tried).collect();
+    /// What has failed before will not be tried again; what is new is tried once.
+    fn give_up_tried(&mut self, failure: &Error) {
+        let rows: Vec<Finished> = self.tried.drain(..).flat_map(|batch| batch.rows).collect();
         give_up(self.pipe, &rows, failure);
     }
 

@@ -1,14 +1,21 @@
 //! What a handler knows of its task: who it is, how far it got, and how it is told to stop.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use taskqueue_core::{Heartbeat, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId};
+use taskqueue_core::{
+    Error, Heartbeat, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::DataMap;
 use crate::leases::Held;
 use crate::pipe::Pipe;
+
+/// How long a heartbeat waits for a lock to go, from one try to the next: that of the worker's own is gone in a moment.
+const LOCKED_WAITS: [Duration; 3] =
+    [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250)];
 
 /// One attempt at a task, as its handler sees it. Cheap to clone.
 #[derive(Clone)]
@@ -96,17 +103,23 @@ impl TaskContext {
     /// not be taken by a worker that has lost the task.
     ///
     /// # Errors
-    /// `LeaseLost` when the task is no longer this worker's (the token is cancelled then), `QueueClosed`, and
-    /// what the database says.
+    /// `LeaseLost` when the task is no longer this worker's (the token is cancelled then), `Unavailable` when another session
+    /// keeps the task locked, `QueueClosed`, and what the database says.
     ///
     /// # Cancel safety
     /// The call runs to completion when its future is dropped.
     pub async fn heartbeat(&self) -> Result<()> {
         let lease = self.held.lease();
-        match self.pipe.extend(vec![lease.clone()]).await?.first() {
-            Some(Heartbeat::Extended) => Ok(()),
-            Some(Heartbeat::Locked) => Err(taskqueue_core::Error::task_locked("heartbeat", lease.task_id)),
-            _ => Err(taskqueue_core::Error::lease_lost("heartbeat", lease.task_id)),
+        let mut waits = LOCKED_WAITS.into_iter();
+        loop {
+            match self.pipe.extend(vec![lease.clone()]).await?.first() {
+                Some(Heartbeat::Extended) => return Ok(()),
+                Some(Heartbeat::Locked) => {
+                    let wait = waits.next().ok_or_else(|| Error::task_locked("heartbeat", lease.task_id))?;
+                    tokio::time::sleep(wait).await;
+                }
+                _ => return Err(Error::lease_lost("heartbeat", lease.task_id)),
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskqueue_core::Heartbeat;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -31,8 +32,11 @@ async fn beat(pipe: &Pipe) -> Duration {
     let due = pipe.leases.not_extended_since(since);
     let mut wait = pipe.heartbeat_interval;
     for leases in due.chunks(STORE_BATCH_MAX) {
-        if let Err(error) = pipe.extend(leases.to_vec()).await {
+        let extended = pipe.extend(leases.to_vec()).await;
+        if let Err(error) = &extended {
             warn!(%error, leases = leases.len(), "a heartbeat failed; it is repeated soon");
+        }
+        if extended.map_or(true, |answers| answers.contains(&Heartbeat::Locked)) {
             wait = pipe.heartbeat_interval / 8;
         }
     }

@@ -50,6 +50,8 @@ struct Kept {
     extended_at: Instant,
     /// Whether its outcome is on its way to the store.
     is_being_settled: bool,
+    /// Whether a heartbeat found it lost meanwhile.
+    is_lost: bool,
 }
 
 /// Every claim enters here once and leaves here once: settled, lost, or given up.
@@ -64,8 +66,12 @@ impl Leases {
     pub(crate) fn add(&self, claimed: &[Arc<Held>]) {
         let mut kept = self.lock();
         for held in claimed {
-            let entry =
-                Kept { held: Arc::clone(held), extended_at: held.claimed_at, is_being_settled: false };
+            let entry = Kept {
+                held: Arc::clone(held),
+                extended_at: held.claimed_at,
+                is_being_settled: false,
+                is_lost: false,
+            };
             kept.insert(LeaseKey::from(held.lease()), entry);
         }
     }
@@ -97,10 +103,13 @@ impl Leases {
         self.lock().len()
     }
 
-    /// The leases that were last extended at or before `time`.
+    /// The leases that were last extended at or before `time`, but for those that are known to be lost.
     pub(crate) fn not_extended_since(&self, time: Instant) -> Vec<Lease> {
         let kept = self.lock();
-        kept.values().filter(|kept| kept.extended_at <= time).map(|kept| kept.held.lease().clone()).collect()
+        kept.values()
+            .filter(|kept| kept.extended_at <= time && !kept.is_lost)
+            .map(|kept| kept.held.lease().clone())
+            .collect()
     }
 
     /// Whether the lease has ended, as far as this worker knows.
@@ -120,7 +129,7 @@ impl Leases {
                 (_, None) | (Heartbeat::Locked, _) => {}
                 (Heartbeat::Extended, Some(kept)) => kept.extended_at = now,
                 // Its settle, which may have ended it, says what became of it.
-                (Heartbeat::Lost, Some(kept)) if kept.is_being_settled => {}
+                (Heartbeat::Lost, Some(kept)) if kept.is_being_settled => kept.is_lost = true,
                 (Heartbeat::Lost, Some(_)) => {
                     kept.remove(&key).inspect(|kept| kept.held.stop.stop());
                     lost += 1;

@@ -4,6 +4,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures::future::join;
 use taskqueue_core::{Error, Outcome, Settled, Settlement};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -37,16 +38,11 @@ impl Finished {
 /// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
 /// meanwhile makes the next one larger. Beside it goes what may take longer.
 pub(crate) async fn run(pipe: Arc<Pipe>, outcomes: mpsc::Receiver<Finished>) {
-    // What is held bounds what goes apart.
-    let (apart, taken_apart) = mpsc::unbounded_channel();
-    tokio::join!(settle_all(&pipe, outcomes, apart), apart::run(&pipe, taken_apart));
+    let (sending, lane) = apart::lane(&pipe);
+    join(settle_all(&pipe, outcomes, sending), lane).await;
 }
 
-async fn settle_all(
-    pipe: &Pipe,
-    mut outcomes: mpsc::Receiver<Finished>,
-    apart: mpsc::UnboundedSender<Apart>,
-) {
+async fn settle_all(pipe: &Pipe, mut outcomes: mpsc::Receiver<Finished>, mut apart: Apart) {
     loop {
         let batch = collect(pipe, &mut outcomes).await;
         if batch.is_empty() {
@@ -54,14 +50,9 @@ async fn settle_all(
         }
         let (batch, with_follow_ups): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|row| row.follow_ups() == 0);
-        let failed = match settle(pipe, batch).await {
-            Ok(()) => None,
-            Err((batch, failure)) => Some(Apart::Failed(batch, failure)),
-        };
-        let more = (!with_follow_ups.is_empty()).then_some(Apart::New(with_follow_ups));
-        for apart_now in failed.into_iter().chain(more) {
-            // It ends after its senders.
-            let _ = apart.send(apart_now);
+        let (settled, ()) = join(settle(pipe, batch), apart.send_new(with_follow_ups)).await;
+        if let Err((batch, failure)) = settled {
+            apart.send_failed(batch, failure);
         }
     }
 }

@@ -165,6 +165,30 @@ async fn follow_ups_that_wait_hold_up_the_settle_of_no_task_without_any() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_more_tasks_are_claimed_than_a_few_thousand_while_their_follow_ups_wait() {
+    async fn goes_on(_: Number) -> Outcome {
+        Outcome::done().then(NewTask::raw("next", "1").expect("the constant is JSON"))
+    }
+    const TASKS: usize = 20_000;
+    let spy = Spy::on(queue());
+    let tasks: Vec<NewTask> =
+        (0..TASKS).map(|_| NewTask::json("number", &Number { n: 1 }).unwrap()).collect();
+    for tasks in tasks.chunks(10_000) {
+        spy.enqueue_many(tasks.to_vec()).await.unwrap();
+    }
+    spy.hold_follow_ups(true);
+    let running = Worker::builder(spy.clone()).handler(goes_on).concurrency(100).build().unwrap().start();
+
+    tokio::time::sleep(600 * SECOND).await;
+    let held = spy.stats().await.unwrap().running;
+    assert!((4_000..15_000).contains(&held), "{held}");
+
+    spy.hold_follow_ups(false);
+    wait_until("all are settled", async || running.report().completed == TASKS as u64).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_settle_brings_no_more_follow_ups_than_a_thousand_unless_one_outcome_does() {
     async fn splits(number: Number) -> Outcome {
         let part = || NewTask::raw("part", "1").expect("the constant is JSON");
