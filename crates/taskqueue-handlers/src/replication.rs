@@ -1,5 +1,5 @@
-//! `replication`: a change of an object in one region is repeated in another. It owns the decision whether a change is
-//! still the one to repeat; how data is sent is in `transfer`.
+//! `replication`: a change of an object in one region is repeated in another. It owns what is looked at and when; whether a
+//! change is still the one to repeat is in `decide`, how data is sent in `transfer`.
 //!
 //! What is repeated is the state of the source, not its history: a `PUT` or `COPY` whose object has been overwritten or
 //! deleted since is left to the task of that later change. Content type and metadata are those of the source.
@@ -10,8 +10,11 @@
 //! deletes are conditional on the destination being as it was looked at; a store that knows no conditional deletes is
 //! asked without, right after the look.
 //!
-//! The deletion of the source's object may be repeated while a copy is still on its way, and finds nothing to delete. So
-//! the source is looked at again once the copy is there, and a copy whose source is gone goes as well.
+//! The deletion of the source's object may be repeated while a copy is still on its way, and finds nothing to delete: the
+//! copy stays. Where deletions are repeated, set [`follows_deletes`](ReplicationHandler::follows_deletes): then the source
+//! is looked at again once the copy is there, and a copy whose source is gone goes as well. It is off by default, as the
+//! destination may be the archive of objects that are not meant to stay. A worker that dies right after such a removal leaves
+//! no copy, although the source may be back by then: its next change brings one.
 //!
 //! | outcome | what it means |
 //! |---|---|
@@ -19,25 +22,29 @@
 //! | `deleted` | the object is deleted there now |
 //! | `present` | this change had been repeated already |
 //! | `superseded` | there is a later change, here or there: nothing to do |
-//! | `gone` | the object is not in the source region any more: the task of its deletion says what follows |
+//! | `gone` | the object is not in the source region any more: nothing to copy; an earlier copy is left to the task of the deletion, but with `follows_deletes` the copy that this change made is deleted |
 //!
-//! **A second run** of the same task finds the change repeated and writes nothing. A large object that was interrupted is
-//! sent from its start; its upload is aborted, unless the process died: then the bucket's lifecycle rules abort it.
+//! **A second run** of the same task finds the change repeated and writes nothing; with `follows_deletes` it deletes the
+//! copy if the source is gone by then. A large object that was interrupted is sent from its start; its upload is aborted,
+//! unless the process died: then the bucket's lifecycle rules abort it.
 
+mod decide;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::DateTime;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload, types};
 use taskqueue_core::{Outcome, Result};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
+use self::decide::{Decision, decide};
 use crate::store::{
     Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, Written, found,
 };
-use crate::transfer::{self, SOURCE_ETAG_KEY, Source, TransferConfig, TransferError};
+use crate::transfer::{self, Source, TransferConfig, TransferError};
 use crate::{HandlerError, HandlerMetrics};
 
 /// The metadata under which a copy says which change it repeats: its `requested_at`, in Unix nanoseconds.
@@ -53,6 +60,7 @@ pub type Regions = BTreeMap<String, Arc<dyn ObjectStore>>;
 pub struct ReplicationHandler {
     regions: Regions,
     transfer: TransferConfig,
+    follows_deletes: bool,
     metrics: HandlerMetrics,
 }
 
@@ -66,6 +74,14 @@ pub enum Replicated {
     Present,
     Superseded,
     Gone,
+}
+
+/// What a look at the destination came to.
+enum Step {
+    Done(Replicated),
+    LookAgain,
+    /// The copy was deleted, as its source was gone.
+    Removed,
 }
 
 impl Replicated {
@@ -89,7 +105,16 @@ impl ReplicationHandler {
     pub fn new(regions: Regions, transfer: TransferConfig) -> Result<Self> {
         transfer.validate()?;
         let metrics = HandlerMetrics::new(&Metrics::default(), types::REPLICATION);
-        Ok(Self { regions, transfer, metrics })
+        Ok(Self { regions, transfer, follows_deletes: false, metrics })
+    }
+
+    /// Sets whether a copy is deleted whose source is found gone by the task that made it, in this run or a second one;
+    /// default `false`. Set it where tasks of `DELETE` are enqueued: one of them may run while the copy is on its way.
+    /// Where deletions are not repeated it would remove the copy that is to outlive its source.
+    #[must_use]
+    pub fn follows_deletes(mut self, follows_deletes: bool) -> Self {
+        self.follows_deletes = follows_deletes;
+        self
     }
 
     /// Sets the namespace of the counters.
@@ -105,42 +130,79 @@ impl ReplicationHandler {
     /// What the stores say; permanent for a region that is not configured.
     pub async fn replicate(&self, payload: &ReplicationPayload) -> Result<Replicated, HandlerError> {
         let target = self.region(&payload.destination_region)?;
+        let there = Self::destination(payload);
+        let mut payload = Cow::Borrowed(payload);
         for _ in 0..LOOKS_MAX {
-            let there = Self::destination(payload);
-            let found = found(target.head(&there).await)?;
-            let done = match (decide(found.as_ref(), payload), found) {
-                // By an attempt that may have died before its second look at the source.
-                (Decision::Leave(Replicated::Present), Some(copy)) => {
-                    self.unless_gone(payload, &**target, &there, &copy.etag, Replicated::Present).await
-                }
-                (Decision::Leave(replicated), _) => return Ok(replicated),
-                (Decision::Change(condition), _) if payload.operation == ReplicationOperation::Delete => {
-                    delete(&**target, &there, &condition).await.map(|()| Some(Replicated::Deleted))
-                }
-                (Decision::Change(condition), _) => self.copy(payload, &**target, &there, &condition).await,
-            };
-            match done {
-                Ok(Some(replicated)) => return Ok(replicated),
-                Ok(None) => {}
+            match self.step(&payload, &**target, &there).await {
+                Ok(Step::Done(replicated)) => return Ok(replicated),
+                Ok(Step::LookAgain) => {}
+                Ok(Step::Removed) => match self.as_it_is(&payload).await? {
+                    Some(change) => payload = Cow::Owned(change),
+                    None => return Ok(Replicated::Gone),
+                },
                 Err(error) if error.target_has_changed() => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(HandlerError::transient(format!("{} keeps changing", Self::destination(payload))))
+        Err(HandlerError::transient(format!("{there} keeps changing")))
     }
 
-    /// Copies the object as it is now; none: look again.
+    async fn step(
+        &self,
+        payload: &ReplicationPayload,
+        target: &dyn ObjectStore,
+        there: &ObjectRef,
+    ) -> Result<Step, TransferError> {
+        let found = found(target.head(there).await).map_err(TransferError::Target)?;
+        match (decide(found.as_ref(), payload), found) {
+            // By an attempt that may have died before its second look at the source.
+            (Decision::Leave(Replicated::Present), Some(copy)) => {
+                self.unless_gone(payload, target, there, &copy.etag, Replicated::Present).await
+            }
+            (Decision::Leave(replicated), _) => Ok(Step::Done(replicated)),
+            (Decision::Change(condition), _) if payload.operation == ReplicationOperation::Delete => {
+                delete(target, there, &condition).await.map(|()| Step::Done(Replicated::Deleted))
+            }
+            (Decision::Change(condition), _) => self.copy(payload, target, there, &condition).await,
+        }
+    }
+
+    /// The change that the source has seen last, as far as it tells; none: its object is gone. For after a removal: what
+    /// was removed may have been the copy of a later change, which no condition told from the one of `payload`, and whose
+    /// task is done.
+    async fn as_it_is(
+        &self,
+        payload: &ReplicationPayload,
+    ) -> Result<Option<ReplicationPayload>, TransferError> {
+        let info = self.look_at_source(payload).await?;
+        Ok(info.map(|info| ReplicationPayload {
+            etag: info.etag,
+            size: info.size,
+            version_id: payload.version_id.as_ref().and(info.version_id),
+            // Else the deletion in between, whose task may still come, would be the later change.
+            requested_at: info
+                .last_modified
+                .timestamp_nanos_opt()
+                .unwrap_or_default()
+                .max(payload.requested_at),
+            ..payload.clone()
+        }))
+    }
+
+    /// Copies the object as it is now.
     async fn copy(
         &self,
         payload: &ReplicationPayload,
         target: &dyn ObjectStore,
         there: &ObjectRef,
         condition: &Condition,
-    ) -> Result<Option<Replicated>, TransferError> {
-        let Some(info) = self.look_at_source(payload).await? else { return Ok(Some(Replicated::Gone)) };
+    ) -> Result<Step, TransferError> {
+        let Some(info) = self.look_at_source(payload).await? else {
+            return Ok(Step::Done(Replicated::Gone));
+        };
         let is_other_version = payload.version_id.is_some() && payload.version_id != info.version_id;
         if info.etag != payload.etag || is_other_version {
-            return Ok(Some(Replicated::Superseded));
+            return Ok(Step::Done(Replicated::Superseded));
         }
         let source = Source {
             store: Arc::clone(self.source(payload)?),
@@ -161,14 +223,13 @@ impl ReplicationHandler {
                 self.unless_gone(payload, target, there, &written.etag, copied).await
             }
             // The next look says whether it is the object or the bucket.
-            Err(error) if error.source_is_gone() => Ok(None),
-            Err(error) if error.source_has_changed() => Ok(Some(Replicated::Superseded)),
+            Err(error) if error.source_is_gone() => Ok(Step::LookAgain),
+            Err(error) if error.source_has_changed() => Ok(Step::Done(Replicated::Superseded)),
             Err(error) => Err(error),
         }
     }
 
-    /// What a change comes to whose copy is there. A copy whose source is gone by now is deleted; none then: the source
-    /// may be back, with a copy that no condition told from this one, so look again.
+    /// What a change comes to whose copy is there.
     async fn unless_gone(
         &self,
         payload: &ReplicationPayload,
@@ -176,11 +237,11 @@ impl ReplicationHandler {
         there: &ObjectRef,
         etag: &str,
         replicated: Replicated,
-    ) -> Result<Option<Replicated>, TransferError> {
-        if self.look_at_source(payload).await?.is_some() {
-            return Ok(Some(replicated));
+    ) -> Result<Step, TransferError> {
+        if !self.follows_deletes || self.look_at_source(payload).await?.is_some() {
+            return Ok(Step::Done(replicated));
         }
-        delete(target, there, &Condition::IfMatch(etag.to_owned())).await.map(|()| None)
+        delete(target, there, &Condition::IfMatch(etag.to_owned())).await.map(|()| Step::Removed)
     }
 
     /// The source as it is now. None is there only if its bucket is: else every object would seem to be gone.
@@ -256,42 +317,6 @@ impl Handler for ReplicationHandler {
     }
 }
 
-/// What is to be done with the destination.
-#[derive(Debug, PartialEq, Eq)]
-enum Decision {
-    Leave(Replicated),
-    Change(Condition),
-}
-
-fn decide(there: Option<&ObjectInfo>, payload: &ReplicationPayload) -> Decision {
-    let is_delete = payload.operation == ReplicationOperation::Delete;
-    let Some(there) = there else {
-        return if is_delete {
-            Decision::Leave(Replicated::Present)
-        } else {
-            Decision::Change(Condition::IfAbsent)
-        };
-    };
-    let metadata = &there.attributes.metadata;
-    let is_later = match metadata.get(CHANGE_KEY).and_then(|change| change.parse::<i64>().ok()) {
-        Some(change) if change == payload.requested_at && !is_delete && is_copy(there, payload) => {
-            return Decision::Leave(Replicated::Present);
-        }
-        Some(change) => change > payload.requested_at,
-        None => there.last_modified > DateTime::from_timestamp_nanos(payload.requested_at),
-    };
-    if is_later {
-        return Decision::Leave(Replicated::Superseded);
-    }
-    Decision::Change(Condition::IfMatch(there.etag.clone()))
-}
-
-fn is_copy(there: &ObjectInfo, payload: &ReplicationPayload) -> bool {
-    there.size == payload.size
-        && (there.etag == payload.etag
-            || there.attributes.metadata.get(SOURCE_ETAG_KEY) == Some(&payload.etag))
-}
-
 async fn delete(
     target: &dyn ObjectStore,
     there: &ObjectRef,
@@ -319,30 +344,4 @@ async fn delete_after_look(
 
 fn no_region(name: &str) -> StoreError {
     StoreError::new(StoreErrorKind::Invalid, format!("no store is configured for region {name:?}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Attributes, RestoreState};
-
-    #[test]
-    fn a_change_is_made_only_while_the_destination_is_as_it_was_looked_at() {
-        let json = r#"{"operation":"PUT","source_region":"n","source_bucket":"b","source_key":"k",
-            "destination_region":"s","destination_bucket":"b","destination_key":"k","etag":"new","size":1,
-            "requested_at":1}"#;
-        let payload: ReplicationPayload = serde_json::from_str(json).expect("it is whole");
-        let there = ObjectInfo {
-            size: 1,
-            etag: "old".to_owned(),
-            etag_is_opaque: false,
-            last_modified: DateTime::UNIX_EPOCH,
-            version_id: None,
-            attributes: Attributes::default(),
-            restore: RestoreState::None,
-        };
-        assert_eq!(decide(None, &payload), Decision::Change(Condition::IfAbsent));
-        let as_it_was = Decision::Change(Condition::IfMatch("old".to_owned()));
-        assert_eq!(decide(Some(&there), &payload), as_it_was);
-    }
 }

@@ -4,13 +4,17 @@
 
 #[path = "support/proof.rs"]
 mod proof;
+#[path = "s3/lifecycle/rival.rs"]
+mod rival;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
+use rival::{Between, Looks};
 use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload};
 use taskqueue_core::{Clock, ManualClock, Timestamp};
 use taskqueue_handlers::federation::TransferConfig;
@@ -88,8 +92,12 @@ impl World {
 }
 
 fn handler(here: &MemoryStore, there: &MemoryStore) -> ReplicationHandler {
+    handler_on(here.clone(), there)
+}
+
+fn handler_on(here: impl ObjectStore, there: &MemoryStore) -> ReplicationHandler {
     let stores: Regions = BTreeMap::from([
-        ("north".to_owned(), Arc::new(here.clone()) as Arc<dyn ObjectStore>),
+        ("north".to_owned(), Arc::new(here) as Arc<dyn ObjectStore>),
         ("south".to_owned(), Arc::new(there.clone()) as Arc<dyn ObjectStore>),
     ]);
     let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
@@ -168,7 +176,7 @@ async fn an_object_that_is_deleted_while_it_is_copied_does_not_come_back() {
     let mut world = World::new();
     let clock = DeletesSource(world.clock.clone(), Arc::default());
     world.there = MemoryStore::with_clock(clock.clone()).bucket("mirror");
-    world.handler = handler(&world.here, &world.there);
+    world.handler = handler(&world.here, &world.there).follows_deletes(true);
     let change = world.put("one").await;
     world.clock.advance(Duration::from_secs(60));
     let delete = world.change(ReplicationOperation::Delete, String::new(), 0);
@@ -181,7 +189,8 @@ async fn an_object_that_is_deleted_while_it_is_copied_does_not_come_back() {
 #[tokio::test]
 async fn a_copy_whose_source_is_gone_goes_although_the_attempt_that_made_it_died() {
     for knows_conditions in [true, false] {
-        let world = World::new();
+        let mut world = World::new();
+        world.handler = world.handler.follows_deletes(true);
         let change = world.put("one").await;
         world.run(&change).await;
         world.delete().await;
@@ -195,8 +204,56 @@ async fn a_copy_whose_source_is_gone_goes_although_the_attempt_that_made_it_died
 }
 
 #[tokio::test]
-async fn a_source_bucket_that_is_missing_deletes_no_copy() {
+async fn where_nobody_repeats_deletions_the_copy_outlives_its_source() {
     let world = World::new();
+    let change = world.put("one").await;
+    world.run(&change).await;
+    world.delete().await;
+    assert_eq!(world.run(&change).await, Replicated::Present);
+    assert_eq!(world.there().await.as_deref(), Some(b"one".as_slice()));
+}
+
+/// The source's region. Once its object was found gone there is a later change, whose task runs to its end.
+#[derive(Clone)]
+struct ComesBack(Arc<World>, Arc<Mutex<bool>>);
+
+#[async_trait]
+impl Looks for ComesBack {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.0.here
+    }
+
+    async fn looked(&self) {
+        if !std::mem::replace(&mut *self.1.lock().unwrap(), true) {
+            let later = self.0.put("one").await;
+            assert_eq!(self.0.run(&later).await, Replicated::Copied { bytes: 3 });
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_comes_back_while_the_copy_of_a_gone_source_is_removed_is_there_again() {
+    let clock = ManualClock::default();
+    let here = MemoryStore::with_clock(clock.clone()).versioned_bucket("photos");
+    let there = MemoryStore::with_clock(clock.clone()).bucket("mirror");
+    let world = Arc::new(World { handler: handler(&here, &there), clock, here, there });
+    let change = world.put("one").await;
+    let version_id = world.here.head(&ObjectRef::new("photos", "k")).await.unwrap().version_id;
+    let change = ReplicationPayload { version_id, ..change };
+    world.run(&change).await;
+    let delete = world.delete().await;
+    let comes_back = ComesBack(world.clone(), Arc::default());
+    let handler = handler_on(Between(comes_back.clone()), &world.there).follows_deletes(true);
+    assert_eq!(handler.replicate(&change).await.unwrap(), Replicated::Copied { bytes: 3 });
+    assert!(*comes_back.1.lock().unwrap(), "the later change came in between");
+    assert_eq!(world.run(&delete).await, Replicated::Superseded);
+    assert_eq!(world.there().await.as_deref(), Some(b"one".as_slice()));
+}
+
+#[tokio::test]
+async fn a_source_bucket_that_is_missing_deletes_no_copy() {
+    let mut world = World::new();
+    world.handler = world.handler.follows_deletes(true);
     let change = world.put("one").await;
     world.run(&change).await;
     let bucket = ReplicationPayload { source_bucket: "elsewhere".into(), ..change };

@@ -98,6 +98,7 @@ pub(super) struct Federation {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Replication {
+    pub(super) follows_deletes: bool,
     pub(super) regions: BTreeMap<String, StoreAddress>,
 }
 
@@ -273,6 +274,8 @@ mod tests {
     fn the_defaults_that_the_example_shows_are_those_of_an_empty_file() {
         let (example, empty) = (parse(EXAMPLE).expect("valid"), parse("").expect("valid"));
         assert_eq!(example.transfer(), empty.transfer());
+        let follows = |file: &HandlersFile| file.config.replication.follows_deletes;
+        assert_eq!(follows(&example), follows(&empty));
         assert_eq!(example.config.restore.polling(), empty.config.restore.polling());
         assert_eq!(example.config.audit_log.batches(), empty.config.audit_log.batches());
         let age = |file: &HandlersFile| file.config.event.configurations_age_max_seconds;

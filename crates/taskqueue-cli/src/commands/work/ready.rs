@@ -72,7 +72,10 @@ impl Ready<'_> {
                 let (external, local) = (stores::external(file)?, stores::local(file)?);
                 Arc::new(IngestHandler::new(self.buckets().await?, external, local, file.transfer())?)
             }
-            types::REPLICATION => Arc::new(ReplicationHandler::new(regions(file)?, file.transfer())?),
+            types::REPLICATION => {
+                let handler = ReplicationHandler::new(regions(file)?, file.transfer())?;
+                Arc::new(handler.follows_deletes(file.config.replication.follows_deletes))
+            }
             types::EVENT => Arc::new(self.events().await?),
             types::WEBHOOK => Arc::new(WebhookHandler::new(sender(file)?)),
             types::AUDIT_LOG => Arc::new(audit(file)?),
