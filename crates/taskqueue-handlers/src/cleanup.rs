@@ -7,9 +7,18 @@
 //! | `objects` | the current objects under `prefix`, but for the `keep_count` newest of them and those that are younger than `older_than_seconds` |
 //! | `versions` | the noncurrent versions under `prefix`, but for the `keep_count` newest of each key and those that are younger; noncurrent delete markers by their age only |
 //!
-//! An object that is to go is looked at first: one that was written since is another one and stays. The delete carries the
-//! ETag that was seen, where the store knows conditions; one that does not is asked without, right after the look. Stores
-//! tell times to the second: what is written within the second of `requested_at` counts as written before.
+//! One object that is to go is looked up in the bucket's listing first, so that a bucket that is missing is an error: the
+//! worker needs the right to list. One that was written since is another one and stays. The delete carries the ETag that was
+//! seen, where the store knows conditions; one that does not is asked without, right after the look. What is compared are
+//! the clocks of the store and of whoever asked, to the second: what is written within the second of `requested_at` counts
+//! as written before. By a clock that is behind the store's an object that was just written counts as written since, and
+//! stays. With a `requested_at` of 0 nobody looks: the object of the key is deleted, whichever it is.
+//!
+//! | outcome | what it means |
+//! |---|---|
+//! | `done` | what was to go is gone |
+//! | `continued` | a task for the rest follows |
+//! | `skipped_changed` | the object was written after `requested_at`, and was left alone |
 //!
 //! Ages count back from the task's `requested_at`. Objects go a thousand at a time, in one request. A task looks at
 //! [`PAGES_PER_TASK`] pages and completes together with a task for the rest, which begins behind the last key
@@ -20,14 +29,14 @@
 //! deleted all the same. Where writers are at work, use a bucket with versions, or lifecycle tasks, which check.
 //!
 //! **A second run** of the same task lists again and finds what the first left; what is absent is deleted already, and
-//! gets no further delete marker.
+//! gets no further delete marker (but one object with a `requested_at` of 0 does, as nobody looks).
 
 mod choose;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{CleanupPayload, CleanupScope, types};
 use taskqueue_core::{NewTask, Outcome};
@@ -36,8 +45,7 @@ use taskqueue_worker::{Handler, TaskContext, TaskError};
 use self::choose::Chooser;
 use crate::metrics::HandlerMetrics;
 use crate::store::{
-    Condition, ListObjects, ListVersions, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
-    Version, found,
+    Condition, ListObjects, ListVersions, ObjectRef, ObjectStore, StoreError, StoreErrorKind, Version,
 };
 use crate::{HandlerError, derived};
 
@@ -64,6 +72,13 @@ pub struct Cleaned {
     pub continue_after: Option<String>,
 }
 
+/// What became of one object.
+enum One {
+    Removed { bytes: u64 },
+    Absent,
+    Changed,
+}
+
 /// A page of what is there, and where the next begins.
 struct Page {
     entries: Vec<Version>,
@@ -82,49 +97,61 @@ impl CleanupHandler {
     /// Permanent for a payload that names neither a key nor a scope; else as the store says. What was removed before
     /// the error stays removed.
     pub async fn clean(&self, payload: &CleanupPayload) -> Result<Cleaned, HandlerError> {
-        let cleaned = match payload.scope.unwrap_or_default() {
-            CleanupScope::Object => self.one(payload).await?,
-            scope => self.many(payload, scope).await?,
+        let (cleaned, outcome) = match payload.scope.unwrap_or_default() {
+            CleanupScope::Object => match self.one(payload).await? {
+                One::Removed { bytes } => (Cleaned { objects: 1, bytes, ..Cleaned::default() }, "done"),
+                One::Absent => (Cleaned::default(), "done"),
+                One::Changed => (Cleaned::default(), "skipped_changed"),
+            },
+            scope => {
+                let cleaned = self.many(payload, scope).await?;
+                let outcome = if cleaned.continue_after.is_some() { "continued" } else { "done" };
+                (cleaned, outcome)
+            }
         };
-        self.metrics.outcome(if cleaned.continue_after.is_some() { "continued" } else { "done" });
+        self.metrics.outcome(outcome);
         Ok(cleaned)
     }
 
-    async fn one(&self, payload: &CleanupPayload) -> Result<Cleaned, HandlerError> {
+    async fn one(&self, payload: &CleanupPayload) -> Result<One, HandlerError> {
         if payload.key.is_empty() {
             return Err(HandlerError::permanent("cleanup names neither a key nor a scope"));
         }
         let object = ObjectRef::new(&payload.bucket, &payload.key).version(payload.version_id.clone());
-        if object.version_id.is_some() {
+        // Compared with a time that nobody gave, every object would be a later one.
+        if object.version_id.is_some() || payload.requested_at == 0 {
             self.store.delete(&object, &Condition::Always).await?;
-            return Ok(Cleaned { objects: 1, bytes: payload.size, continue_after: None });
+            return Ok(One::Removed { bytes: payload.size });
         }
         // Deleting what is absent would leave one more delete marker in a bucket with versions.
-        let Some(info) = found(self.store.head(&object).await)? else { return Ok(Cleaned::default()) };
-        if info.last_modified > DateTime::<Utc>::from_timestamp_nanos(payload.requested_at) {
-            return Ok(Cleaned::default());
+        let Some(seen) = self.look(payload).await? else { return Ok(One::Absent) };
+        // Listings may tell fractions of a second, where other answers do not.
+        if seen.last_modified.trunc_subsecs(0) > DateTime::<Utc>::from_timestamp_nanos(payload.requested_at) {
+            return Ok(One::Changed);
         }
-        let removed = self.delete_seen(&object, &info).await?;
-        Ok(if removed {
-            Cleaned { objects: 1, bytes: info.size, continue_after: None }
-        } else {
-            Cleaned::default()
-        })
+        Ok(self.delete_seen(&object, seen).await?)
     }
 
-    /// Deletes what was seen; `false`: somebody came in between.
-    async fn delete_seen(&self, object: &ObjectRef, info: &ObjectInfo) -> Result<bool, StoreError> {
-        let deleted = match self.store.delete(object, &Condition::IfMatch(info.etag.clone())).await {
+    /// The object as it is listed. The answer to a HEAD does not tell a missing bucket from a missing object.
+    async fn look(&self, payload: &CleanupPayload) -> Result<Option<Version>, StoreError> {
+        let (bucket, prefix) = (payload.bucket.clone(), Some(payload.key.clone()));
+        let list = ListObjects { bucket, prefix, limit: 1, ..ListObjects::default() };
+        // Of the keys that begin with this one it is the first.
+        let first = self.store.list(&list).await?.objects.into_iter().next();
+        Ok(first.filter(|object| object.key == payload.key))
+    }
+
+    async fn delete_seen(&self, object: &ObjectRef, seen: Version) -> Result<One, StoreError> {
+        let deleted = match self.store.delete(object, &Condition::IfMatch(seen.etag)).await {
             Err(error) if error.kind() == StoreErrorKind::NotSupported => {
                 self.store.delete(object, &Condition::Always).await
             }
             deleted => deleted,
         };
         match deleted {
-            Err(error) if error.kind() == StoreErrorKind::PreconditionFailed || error.is_not_found() => {
-                Ok(false)
-            }
-            deleted => deleted.map(|()| true),
+            Err(error) if error.kind() == StoreErrorKind::PreconditionFailed => Ok(One::Changed),
+            Err(error) if error.is_not_found() => Ok(One::Absent),
+            deleted => deleted.map(|()| One::Removed { bytes: seen.size }),
         }
     }
 

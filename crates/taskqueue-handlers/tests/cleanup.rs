@@ -5,11 +5,14 @@
 #[path = "s3/lifecycle/rival.rs"]
 mod rival;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use rival::{Between, Looks};
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{CleanupPayload, CleanupScope};
@@ -68,6 +71,64 @@ async fn a_second_run_adds_no_delete_marker() {
         let list = ListVersions { bucket: "b".to_owned(), ..ListVersions::default() };
         assert_eq!(store.list_versions(&list).await.unwrap().versions.len(), 2);
     }
+}
+
+#[test]
+fn an_object_that_was_written_since_counts_as_skipped() {
+    let (clock, recorder) = (ManualClock::default(), DebuggingRecorder::new());
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    metrics::with_local_recorder(&recorder, || {
+        let cleaning = async {
+            let payload = asked_at(&clock);
+            clean_on(store.clone(), &payload).await;
+            clock.advance(Duration::from_secs(1));
+            put(&store, "k", b"new").await;
+            clean_on(store.clone(), &payload).await;
+        };
+        cleaning.now_or_never().unwrap();
+    });
+    let counted = recorder.snapshotter().snapshot().into_vec().into_iter().map(|(key, .., count)| {
+        let outcome = key.key().labels().find(|label| label.key() == "outcome").unwrap().value().to_owned();
+        (outcome, count)
+    });
+    let counted: BTreeMap<_, _> = counted.collect();
+    let once = |outcome: &str| (outcome.to_owned(), DebugValue::Counter(1));
+    assert_eq!(counted, BTreeMap::from([once("done"), once("skipped_changed")]));
+}
+
+#[tokio::test]
+async fn what_was_written_within_the_second_of_the_request_goes() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    let payload = asked_at(&clock);
+    clock.advance(Duration::from_millis(999));
+    put(&store, "k", b"old").await;
+    assert_eq!(clean_on(store.clone(), &payload).await, removed(1, 3));
+}
+
+#[tokio::test]
+async fn an_object_goes_whichever_it_is_where_nobody_says_when_that_was_asked_for() {
+    let store = MemoryStore::new().bucket("b");
+    put(&store, "k", b"data").await;
+    let payload = CleanupPayload { bucket: "b".to_owned(), key: "k".to_owned(), ..CleanupPayload::default() };
+    assert_eq!(clean_on(store.clone(), &payload).await.objects, 1);
+    assert!(store.head(&ObjectRef::new("b", "k")).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn a_longer_key_is_another_object() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    put(&store, "k2", b"data").await;
+    assert_eq!(clean_on(store.clone(), &asked_at(&clock)).await, removed(0, 0));
+    assert!(store.head(&ObjectRef::new("b", "k2")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_missing_is_an_error() {
+    let store = MemoryStore::new().bucket("another");
+    let handler = CleanupHandler::new(Arc::new(store), &Metrics::default());
+    assert!(handler.clean(&asked_at(&ManualClock::default())).await.unwrap_err().is_permanent());
 }
 
 struct Rival(MemoryStore);

@@ -72,7 +72,8 @@ pub struct CleanupPayload {
     /// Where the scope is wider: the key behind which this task begins; none: at the first.
     #[serde(default, skip_serializing_if = "optional::is_empty", deserialize_with = "optional::read")]
     pub continue_after: Option<String>,
-    /// When the removal was asked for, in Unix nanoseconds.
+    /// When the removal was asked for, in Unix nanoseconds, by the clock of whoever asks. An object of the key that was
+    /// written later stays; 0: it goes, whichever it is. Where the scope is wider, ages count back from here.
     pub requested_at: i64,
 }
 

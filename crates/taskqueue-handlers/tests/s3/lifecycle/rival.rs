@@ -1,4 +1,4 @@
-//! A store in which something happens after each look at an object. It passes on what the lifecycle handler asks.
+//! A store in which something happens after each look at an object, by itself or in a listing.
 
 use async_trait::async_trait;
 use taskqueue_handlers::store::*;
@@ -42,7 +42,9 @@ impl<L: Looks> ObjectStore for Between<L> {
         self.0.store().delete_many(bucket, objects).await
     }
     async fn list(&self, list: &ListObjects) -> Answer<ObjectPage> {
-        self.0.store().list(list).await
+        let page = self.0.store().list(list).await;
+        self.0.looked().await;
+        page
     }
     async fn list_versions(&self, list: &ListVersions) -> Answer<VersionPage> {
         self.0.store().list_versions(list).await
