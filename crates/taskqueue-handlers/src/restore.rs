@@ -17,6 +17,11 @@
 //! anew, and the task that would have moved it back earlier finds it changed; one that wants it for less is told of the
 //! later end. Every request enqueues the task that moves the copy back, and they all enqueue the same one.
 //!
+//! Copies of one object have the same ETag, so of two requests at once no condition keeps the shorter one from writing over
+//! the longer one's copy. Each looks at what it wrote, and one that finds an earlier end is tried again and extends it. What
+//! remains: a shorter one that writes even after that look, within the moment between its own look and its copy, ends the
+//! copy for both.
+//!
 //! **A second run** of the same task looks first: a restore that is under way is not asked for again, and one that is
 //! done is only told of again. The copy of an earlier run is known by its ETag, or, where the store gave it another one
 //! (it was made of other parts, or is encrypted), by its data. Nothing is told by a worker that has lost its lease: what it

@@ -19,7 +19,7 @@ use taskqueue_core::{Clock, ManualClock, NewTask, Queue, TaskType, WorkerId};
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome};
 use taskqueue_handlers::restore::{
-    RestoreHandler, RestoreProgress, RestoreStatus, RestoreStatusStore, Restored,
+    RESTORED_UNTIL_KEY, RestoreHandler, RestoreProgress, RestoreStatus, RestoreStatusStore, Restored,
 };
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
@@ -136,6 +136,40 @@ async fn a_shorter_request_is_told_of_the_later_end_and_has_the_copy_go_back_the
     let (expires, back) = archive.copied(&archive.asks("b", 1)).await;
     assert_eq!((expires, &back.expected_mod_time), (long.0, &long.1.expected_mod_time));
     assert_eq!(archive.told.0.lock().unwrap()[1].expires_at, Some(long.0));
+}
+
+/// A request for one day that had looked before a copy was there, and writes its own over the first.
+struct Shorter {
+    store: MemoryStore,
+    until: DateTime<Utc>,
+}
+
+#[async_trait]
+impl Looks for Shorter {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.store
+    }
+
+    async fn looked(&self) {}
+
+    async fn copied(&self) {
+        let mut attributes = Attributes::default();
+        attributes.metadata.insert(RESTORED_UNTIL_KEY.to_owned(), self.until.to_rfc3339());
+        let (object, body) = (ObjectRef::new("b", "k"), Bytes::from_static(b"data").into());
+        self.store.put(&object, &attributes, &Condition::Always, body).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_longer_request_whose_copy_a_shorter_one_has_replaced_extends_it() {
+    let archive = Archive::new().await;
+    let longer = archive.asks("b", 30);
+    let shorter = Shorter { store: archive.store.clone(), until: archive.in_days(1) };
+    let error = archive.handler(Between(shorter)).restore(&longer).await.unwrap_err();
+    assert!(!error.is_permanent() && archive.told.statuses().is_empty(), "{error}");
+    archive.passes(60);
+    let (expires, _) = archive.copied(&longer).await;
+    assert_eq!(expires, archive.in_days(30));
 }
 
 #[tokio::test]

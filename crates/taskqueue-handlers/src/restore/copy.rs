@@ -61,9 +61,11 @@ impl RestoreHandler {
                 Condition::IfMatch(there.etag)
             }
         };
-        self.copy_if(payload, source, &target, kept, condition).await?;
+        let wrote = self.copy_if(payload, source, &target, kept, condition).await?;
         let written = self.store.head(&target).await?;
-        let expires = until(&written)
+        // Of another request, which had looked before this copy was there: the next attempt extends it.
+        let expires = until(&written).filter(|until| *until >= wrote);
+        let expires = expires
             .ok_or_else(|| HandlerError::transient(format!("{target} was written anew behind its copy")))?;
         Ok(self.copied(payload, expires, &written))
     }
@@ -110,6 +112,7 @@ impl RestoreHandler {
         Ok(digest.finalize().into())
     }
 
+    /// Copies, and says until when the copy stays.
     async fn copy_if(
         &self,
         payload: &RestorePayload,
@@ -117,7 +120,7 @@ impl RestoreHandler {
         target: &ObjectRef,
         kept: ObjectInfo,
         condition: Condition,
-    ) -> Result<(), HandlerError> {
+    ) -> Result<DateTime<Utc>, HandlerError> {
         let expires = self.clock.now().checked_add_days(Days::new(payload.days.into()));
         let expires = expires.ok_or_else(|| HandlerError::permanent("days are out of range"))?;
         let (size, mut attributes) = (kept.size, kept.attributes);
@@ -144,7 +147,7 @@ impl RestoreHandler {
             _ => error.into(),
         })?;
         self.metrics.bytes(size);
-        Ok(())
+        Ok(expires)
     }
 }
 

@@ -1,4 +1,5 @@
-//! A store in which something happens after each look at an object, by itself or in a listing.
+//! A store in which something happens after each look at an object, by itself or in a listing, and
+//! after each copy.
 
 use async_trait::async_trait;
 use taskqueue_handlers::store::*;
@@ -7,6 +8,7 @@ use taskqueue_handlers::store::*;
 pub(super) trait Looks: Send + Sync + 'static {
     fn store(&self) -> &dyn ObjectStore;
     async fn looked(&self);
+    async fn copied(&self) {}
 }
 
 pub(super) struct Between<L>(pub(super) L);
@@ -33,7 +35,9 @@ impl<L: Looks> ObjectStore for Between<L> {
         self.0.store().put(object, with, on, body).await
     }
     async fn copy(&self, copy: &CopyObject) -> Answer<Written> {
-        self.0.store().copy(copy).await
+        let written = self.0.store().copy(copy).await;
+        self.0.copied().await;
+        written
     }
     async fn delete(&self, object: &ObjectRef, on: &Condition) -> Answer<()> {
         self.0.store().delete(object, on).await
