@@ -40,8 +40,9 @@ const EXAMPLES: &str = concat!(
     "unique_key, region, metadata. What `list --json-lines` prints is of this form.\n\n",
     "A file is checked to its end before anything is enqueued. Standard input is enqueued as it comes; a bad line ",
     "stops it and says what was enqueued before. A line whose id or unique key is taken is passed over and counted.",
-    "\n\nWhere the database does not answer, it is asked again for a few seconds, with the same ids: nothing comes in ",
-    "twice. Where it still does not, tasks may be in: the error names the lines, or the --id with which to repeat.",
+    "\n\nWhere the database does not answer, it is asked again, with the same ids: for 10 seconds, and once at least where ",
+    "it has taken longer to fail. Nothing comes in twice. Where it still does not answer, tasks may be in: the error ",
+    "names the lines, or the --id with which to repeat.",
     "\n\nA SQLite file that does not exist yet is created; a server's tables are made by `taskqueue migrate`."
 );
 

@@ -5,13 +5,18 @@ use std::future::Future;
 use std::time::Duration;
 
 use taskqueue_core::{Enqueued, ErrorKind, NewTask, Queue, Result as QueueResult};
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::output;
 
-/// The waits before each further try: a connection that broke, a server that hands over to another.
-const PAUSES: [Duration; 4] =
-    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+/// The waits before the first further tries: a connection that broke, a server that hands over to another.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(1)];
+/// The wait before each try after those.
+const PAUSE_LAST: Duration = Duration::from_secs(2);
+/// For how long further tries begin. One of a server that is silent may take that long itself, so that one follows anyway.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 /// A wait that a person notices is told.
 const TOLD_FROM: Duration = Duration::from_secs(1);
 
@@ -37,6 +42,7 @@ where
     Answer: Future<Output = QueueResult<Vec<Enqueued>>>,
 {
     let mut may_be_in = false;
+    let started = Instant::now();
     let mut pauses = PAUSES.into_iter();
     loop {
         let error = match call(tasks.clone()).await {
@@ -45,10 +51,14 @@ where
             Err(error) => error,
         };
         may_be_in |= error.is_transient() && error.kind() != ErrorKind::QueueFull;
-        let pause = pauses.next().filter(|_| error.is_transient());
+        let is_first = pauses.len() == PAUSES.len();
+        let (pause, elapsed) = (pauses.next().unwrap_or(PAUSE_LAST), started.elapsed());
+        let goes_on = error.is_transient() && (is_first || elapsed + pause < AGAIN_WITHIN);
         let failure = Failure::from(error);
-        let Some(pause) = pause else { return Err(GivenUp { failure, may_be_in }) };
-        if pause >= TOLD_FROM {
+        if !goes_on {
+            return Err(GivenUp { failure, may_be_in });
+        }
+        if pause.max(elapsed) >= TOLD_FROM {
             let why = failure.message().unwrap_or_default();
             output::note(format!("taskqueue: {why}; trying again in {}", humantime::format_duration(pause)));
         }
@@ -83,6 +93,8 @@ mod tests {
         errors: RefCell<Vec<Error>>,
         ids: RefCell<Vec<TaskId>>,
         calls: RefCell<u32>,
+        /// How long each reply takes.
+        takes: Duration,
     }
 
     impl Database {
@@ -92,6 +104,7 @@ mod tests {
 
         async fn enqueue(&self, tasks: Vec<NewTask>) -> QueueResult<Vec<Enqueued>> {
             *self.calls.borrow_mut() += 1;
+            tokio::time::advance(self.takes).await;
             let mut ids = self.ids.borrow_mut();
             let store = |task: NewTask| {
                 let is_there = ids.contains(&task.id);
@@ -128,7 +141,17 @@ mod tests {
         let database = Database::failing(std::iter::repeat_n(lost(), 9));
         let given_up = database.take(&tasks()).await.expect_err("no reply comes");
         assert!(given_up.may_be_in);
-        assert_eq!((*database.calls.borrow(), database.ids.borrow().len()), (5, 2));
+        assert_eq!((*database.calls.borrow(), database.ids.borrow().len()), (8, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_is_silent_for_long_is_asked_once_more_and_given_up() {
+        let lost = std::iter::repeat_n(lost(), 9);
+        let database = Database { takes: Duration::from_secs(10), ..Database::failing(lost) };
+        let started = Instant::now();
+        database.take(&tasks()).await.expect_err("no reply comes");
+        assert_eq!(*database.calls.borrow(), 2);
+        assert!(started.elapsed() < Duration::from_secs(21));
     }
 
     #[tokio::test(start_paused = true)]
