@@ -24,17 +24,17 @@ pub(crate) struct Args {
 }
 
 /// Cancels each task; one that cannot be cancelled does not stop the others, and the first such is what the
-/// exit code tells. Nor does an output that nobody reads.
+/// exit code tells. Nor does an output that nobody reads. A database that has gone does.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let mut refused: Vec<Failure> = Vec::new();
     let mut written = Ok(());
-    for id in args.ids {
-        match queue.cancel(id).await.map_err(Failure::from).and_then(|found| judge(id, found)) {
-            Ok(text) => written = written.and_then(|()| output::line(text)),
-            Err(failure) => refused.push(failure),
+    let cancel = async |id| judge(id, queue.cancel(id).await?);
+    let tell = |text| {
+        if written.is_ok() {
+            written = output::line(text);
         }
-    }
+    };
+    let refused = super::each(args.ids, cancel, tell).await;
     queue.close().await;
     super::first_of(refused).map_or(written, Err)
 }

@@ -1,5 +1,5 @@
 //! One file a command: its options, and what it does. This one owns the choice between them, and what several
-//! commands have in common: the size of a batch, how times look, and which of several failures is the command's.
+//! commands have in common: the size of a batch, how times look, and what becomes of the other tasks when one fails.
 
 pub(crate) mod cancel;
 pub(crate) mod cleanup;
@@ -16,12 +16,14 @@ pub(crate) mod scan;
 pub(crate) mod stats;
 pub(crate) mod work;
 
+use std::future::Future;
+
 use chrono::SecondsFormat;
-use taskqueue_core::Timestamp;
+use taskqueue_core::{TaskId, Timestamp};
 
 use crate::args::{Cli, Command};
 use crate::demo;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Code, Failure, Outcome};
 use crate::output;
 
 /// The most rows that maintenance commands touch in one transaction: short enough to let workers in between.
@@ -55,6 +57,32 @@ fn shown(time: Timestamp) -> String {
     time.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
+/// Calls for one task after the other; what fails. A task that cannot be had does not stop the others. A database that has
+/// gone does: each of them would be waited for.
+async fn each<T, Answer>(
+    ids: Vec<TaskId>,
+    call: impl Fn(TaskId) -> Answer,
+    mut done: impl FnMut(T),
+) -> Vec<Failure>
+where
+    Answer: Future<Output = Outcome<T>>,
+{
+    let mut failures = Vec::new();
+    let mut ids = ids.into_iter();
+    while let Some(id) = ids.next() {
+        match call(id).await {
+            Ok(found) => done(found),
+            Err(failure) if failure.code() == Code::Temporary && ids.len() > 0 => {
+                let left = output::count(ids.len() as u64, "task was not tried", "tasks were not tried");
+                failures.push(failure.note(left));
+                break;
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    failures
+}
+
 /// The failure that the exit code tells, of those that did not stop the command. The others are told here.
 fn first_of(failures: Vec<Failure>) -> Option<Failure> {
     let mut failures = failures.into_iter();
@@ -63,4 +91,28 @@ fn first_of(failures: Vec<Failure>) -> Option<Failure> {
         output::note(format!("taskqueue: {}", failure.message().unwrap_or_default()));
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_that_has_gone_is_not_asked_for_every_other_task() {
+        let ids: Vec<_> = std::iter::repeat_with(TaskId::generate).take(5).collect();
+        let answers = RefCell::new(vec![Some(Code::Temporary), None, Some(Code::Conflict)]);
+        let call = async |_| match answers.borrow_mut().pop().expect("three answers are enough") {
+            None => Ok(()),
+            Some(code) => Err(Failure::new(code, format!("{code:?}"))),
+        };
+        let mut done = 0;
+        let failures = each(ids, call, |()| done += 1).await;
+        let said: Vec<_> = failures.iter().filter_map(Failure::message).collect();
+        assert_eq!(
+            (said.as_slice(), done),
+            (["Conflict", "Temporary; 2 tasks were not tried"].as_slice(), 1)
+        );
+    }
 }

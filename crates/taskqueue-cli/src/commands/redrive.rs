@@ -65,15 +65,10 @@ async fn all(queue: &impl Queue, args: &Args) -> Outcome<u64> {
 }
 
 /// Redrives each; one that cannot be redriven does not stop the others, and the first such is what the exit code tells.
+/// A database that has gone does.
 async fn given(queue: &impl Queue, ids: Vec<TaskId>) -> Outcome<u64> {
-    let mut refused = Vec::new();
     let mut redriven = 0;
-    for id in ids {
-        match one(queue, id).await {
-            Ok(()) => redriven += 1,
-            Err(failure) => refused.push(failure),
-        }
-    }
+    let refused = super::each(ids, |id| one(queue, id), |()| redriven += 1).await;
     match super::first_of(refused) {
         None => Ok(redriven),
         Some(failure) if redriven == 0 => Err(failure),
