@@ -99,6 +99,7 @@ mod tests {
         );
         assert_eq!(Own::of_library("wire::a: test\n", backends::named("mysql").unwrap()), None);
     }
+
     #[test]
     fn a_librarys_tests_that_name_no_engine_are_of_the_one_that_its_crate_is_named_for() {
         let listed = "on_server::plans::a_claim_sorts_nothing: test\n";

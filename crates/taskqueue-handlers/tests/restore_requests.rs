@@ -199,6 +199,17 @@ async fn a_version_that_is_not_the_current_one_is_refused_and_the_current_one_le
     }
 }
 
+#[tokio::test]
+async fn a_version_of_an_object_that_was_deleted_is_refused_as_such() {
+    let archive = Archive::new().await;
+    let version_id = archive.put("v", "stub", Some("GLACIER")).await;
+    archive.store.delete(&ObjectRef::new("v", "k"), &Condition::Always).await.unwrap();
+    let payload = RestorePayload { version_id, ..archive.asks("v", 3) };
+    let error = archive.restore(&payload).await.unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("has no current version"), "{error}");
+    assert!(archive.store.head(&ObjectRef::new("v", "k")).await.unwrap_err().is_not_found());
+}
+
 /// Holds whoever looks until it is let go.
 struct Frozen {
     store: MemoryStore,

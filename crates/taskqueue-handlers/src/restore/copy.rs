@@ -95,9 +95,15 @@ impl RestoreHandler {
         }
         let current = there.as_ref().map(|there| there.version_id.as_deref().unwrap_or(NULL_VERSION));
         if let Some(version) = payload.version_id.as_deref().filter(|version| current != Some(version)) {
-            return Ok(Place::Taken(format!(
-                "{target} has another current version than {version}, and a copy would take its place: it is left alone"
-            )));
+            return Ok(Place::Taken(if current.is_none() {
+                format!(
+                    "{target} has no current version, and a copy of {version} would be one: nothing is copied"
+                )
+            } else {
+                format!(
+                    "{target} has another current version than {version}, and a copy would take its place: it is left alone"
+                )
+            }));
         }
         Ok(Place::Free(there.map_or(Condition::IfAbsent, |there| Condition::IfMatch(there.etag))))
     }
