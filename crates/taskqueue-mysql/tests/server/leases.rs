@@ -9,7 +9,7 @@ use taskqueue_mysql::{
 
 use crate::cases::on;
 use crate::support::{Database, Server};
-use crate::{fresh, task};
+use crate::{fresh, task, wait_until};
 
 /// The tokens that are among the leases, once for each type of their claim.
 async fn tokens(database: &Database) -> Vec<i64> {
@@ -69,7 +69,14 @@ async fn a_claim_stays_among_the_leases_while_one_of_its_tasks_runs(server: Serv
 async fn end_sessions(database: &Database) {
     let mut beside = database.connect().await;
     let others = "SELECT CAST(id AS SIGNED) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-    for id in sqlx::query_scalar::<_, i64>(others).fetch_all(&mut beside).await.unwrap() {
+    let mut ids = Vec::new();
+    // MySQL does not list sessions while the statement of one of them is no text.
+    wait_until("the sessions are listed", async || {
+        let found = sqlx::query_scalar::<_, i64>(others).fetch_all(&mut beside).await;
+        found.map(|found| ids = found).is_ok()
+    })
+    .await;
+    for id in ids {
         // It may have ended by itself.
         drop(sqlx::raw_sql(AssertSqlSafe(format!("KILL {id}"))).execute(&mut beside).await);
     }
