@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use taskqueue_core::{Enqueued, NewTask, Result};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
 /// A call of more tasks is large enough to go by itself.
@@ -88,13 +89,15 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Coalescer {
     state: Mutex<State>,
+    /// Tells flushes that somebody waits for them.
+    waits: Notify,
     /// For calls that are tried alone.
     alone: Arc<Semaphore>,
 }
 
 impl Default for Coalescer {
     fn default() -> Self {
-        Self { state: Mutex::default(), alone: Arc::new(Semaphore::new(ALONE_MAX)) }
+        Self { state: Mutex::default(), waits: Notify::new(), alone: Arc::new(Semaphore::new(ALONE_MAX)) }
     }
 }
 
@@ -122,7 +125,16 @@ impl Coalescer {
     pub(crate) fn push(self: &Arc<Self>, call: Call, now: Instant) -> Option<Flush> {
         let mut state = self.lock();
         state.waiting.push(call);
-        state.another(now).map(|number| self.flush(number, now))
+        let flush = state.another(now).map(|number| self.flush(number, now));
+        if flush.is_none() && state.waiting.len() == 1 {
+            self.waits.notify_waiters();
+        }
+        flush
+    }
+
+    /// Ends when the first call waits for a flush, counted from now.
+    pub(crate) fn somebody_waits(&self) -> Notified<'_> {
+        self.waits.notified()
     }
 
     fn flush(self: &Arc<Self>, number: u64, now: Instant) -> Flush {
@@ -151,6 +163,11 @@ impl Flush {
         (self.began, self.stuck_at) = (now, state.enter(self.number, now));
         let rest = state.waiting.split_off(count);
         Some(std::mem::replace(&mut state.waiting, rest))
+    }
+
+    /// Where its calls wait.
+    pub(crate) fn coalescer(&self) -> &Arc<Coalescer> {
+        &self.coalescer
     }
 
     /// The places of calls that are tried alone.

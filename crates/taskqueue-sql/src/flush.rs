@@ -30,9 +30,20 @@ pub(crate) fn start(sink: &Arc<impl Sink>, flush: Flush) {
 }
 
 async fn run(sink: &Arc<impl Sink>, mut flush: Flush) {
-    while let Some(calls) = flush.next(Instant::now()) {
+    let coalescer = Arc::clone(flush.coalescer());
+    loop {
+        let somebody_waits = coalescer.somebody_waits();
+        let Some(calls) = flush.next(Instant::now()) else { return };
         let mut enqueuing = pin!(enqueue(sink, calls, &flush));
-        // One timer for all who wait; who comes later looks at the time by itself.
+        // A timer wakes another thread: there is none as long as nobody waits.
+        if !flush.others_wait() {
+            tokio::select! {
+                biased;
+                () = enqueuing.as_mut() => continue,
+                () = somebody_waits => {}
+            }
+        }
+        // One for all who wait; who comes later looks at the time by itself.
         if timeout_at(flush.stuck_at(), enqueuing.as_mut()).await.is_err() {
             if let Some(another) = flush.another(Instant::now()) {
                 start(sink, another);

@@ -1,6 +1,7 @@
 //! The leases that this worker holds, from claim to settle. It owns who must be kept alive and who was lost; it
 //! knows nothing of slots or outcomes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,17 +31,27 @@ pub(crate) struct Held {
     pub(crate) stop: Stop,
     /// Right before the call that claimed it.
     pub(crate) claimed_at: Instant,
+    is_being_settled: AtomicBool,
 }
 
 impl Held {
     /// What a call that began then has claimed.
     pub(crate) fn new(claim: Claim, claimed_at: Instant) -> Arc<Self> {
-        Arc::new(Self { claim, stop: Stop::default(), claimed_at })
+        Arc::new(Self { claim, stop: Stop::default(), claimed_at, is_being_settled: AtomicBool::new(false) })
     }
 
     /// The right to settle it.
     pub(crate) fn lease(&self) -> &Lease {
         &self.claim.lease
+    }
+
+    /// Its outcome is sent to the store.
+    pub(crate) fn settling(&self) {
+        self.is_being_settled.store(true, Ordering::Release);
+    }
+
+    fn is_being_settled(&self) -> bool {
+        self.is_being_settled.load(Ordering::Acquire)
     }
 }
 
@@ -48,9 +59,7 @@ impl Held {
 struct Kept {
     held: Arc<Held>,
     extended_at: Instant,
-    /// Whether its outcome is on its way to the store.
-    is_being_settled: bool,
-    /// Whether a heartbeat found it lost meanwhile.
+    /// Whether a heartbeat found it lost while its outcome was on its way to the store.
     is_lost: bool,
 }
 
@@ -66,12 +75,7 @@ impl Leases {
     pub(crate) fn add(&self, claimed: &[Arc<Held>]) {
         let mut kept = self.lock();
         for held in claimed {
-            let entry = Kept {
-                held: Arc::clone(held),
-                extended_at: held.claimed_at,
-                is_being_settled: false,
-                is_lost: false,
-            };
+            let entry = Kept { held: Arc::clone(held), extended_at: held.claimed_at, is_lost: false };
             kept.insert(LeaseKey::from(held.lease()), entry);
         }
     }
@@ -83,14 +87,6 @@ impl Leases {
             kept.remove(&key);
         }
         self.tell_if_empty(&kept);
-    }
-
-    /// Their outcomes are sent to the store.
-    pub(crate) fn settling(&self, keys: impl IntoIterator<Item = LeaseKey>) {
-        let mut kept = self.lock();
-        for key in keys {
-            kept.entry(key).and_modify(|kept| kept.is_being_settled = true);
-        }
     }
 
     /// Whether the lease is held still.
@@ -129,7 +125,7 @@ impl Leases {
                 (_, None) | (Heartbeat::Locked, _) => {}
                 (Heartbeat::Extended, Some(kept)) => kept.extended_at = now,
                 // Its settle, which may have ended it, says what became of it.
-                (Heartbeat::Lost, Some(kept)) if kept.is_being_settled => kept.is_lost = true,
+                (Heartbeat::Lost, Some(kept)) if kept.held.is_being_settled() => kept.is_lost = true,
                 (Heartbeat::Lost, Some(_)) => {
                     kept.remove(&key).inspect(|kept| kept.held.stop.stop());
                     lost += 1;

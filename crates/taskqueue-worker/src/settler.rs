@@ -44,12 +44,11 @@ pub(crate) async fn run(pipe: Arc<Pipe>, outcomes: mpsc::Receiver<Finished>) {
 
 async fn settle_all(pipe: &Pipe, mut outcomes: mpsc::Receiver<Finished>, mut apart: Apart) {
     loop {
-        let batch = collect(pipe, &mut outcomes).await;
+        let mut batch = collect(pipe, &mut outcomes).await;
         if batch.is_empty() {
             return;
         }
-        let (batch, with_follow_ups): (Vec<_>, Vec<_>) =
-            batch.into_iter().partition(|row| row.follow_ups() == 0);
+        let with_follow_ups = batch.extract_if(.., |row| row.follow_ups() > 0).collect();
         let (settled, ()) = join(settle(pipe, batch), apart.send_new(with_follow_ups)).await;
         if let Err((batch, failure)) = settled {
             apart.send_failed(batch, failure);
@@ -88,7 +87,7 @@ pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), (Vec
     }
     let queue = Arc::clone(&pipe.queue);
     let rows = batch.iter().map(Finished::settlement).collect();
-    pipe.leases.settling(keys(&batch));
+    batch.iter().for_each(|row| row.held.settling());
     match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
         Ok(answers) => {
             record(pipe, &batch, &answers);
