@@ -7,38 +7,21 @@
 mod engine;
 #[path = "support/proof.rs"]
 mod proof;
+#[path = "support/told.rs"]
+mod told;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use proof::Proof;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{RestorePayload, RestoreTier};
 use taskqueue_core::{Clock, SystemClock, TaskId};
 use taskqueue_handlers::HandlerError;
-use taskqueue_handlers::restore::{
-    RestoreHandler, RestorePolling, RestoreProgress, RestoreStatus, RestoreStatusStore, Restored,
-};
+use taskqueue_handlers::restore::{RestoreHandler, RestorePolling, RestoreStatus, Restored};
 use taskqueue_handlers::store::{ObjectRef, ObjectStore, S3Config, S3Store};
-
-#[derive(Default)]
-struct Told(Mutex<Vec<RestoreProgress>>);
-
-#[async_trait]
-impl RestoreStatusStore for Told {
-    async fn record(&self, progress: &RestoreProgress) -> Result<(), HandlerError> {
-        self.0.lock().unwrap().push(progress.clone());
-        Ok(())
-    }
-}
-
-impl Told {
-    fn statuses(&self) -> Vec<RestoreStatus> {
-        self.0.lock().unwrap().iter().map(|it| it.status).collect()
-    }
-}
+use told::Told;
 
 struct Archive {
     /// Of moto, where its image tells it.

@@ -5,8 +5,10 @@
 
 #[path = "s3/lifecycle/rival.rs"]
 mod rival;
+#[path = "support/told.rs"]
+mod told;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,9 +20,7 @@ use taskqueue_core::payloads::{LifecyclePayload, RestorePayload, RestoreTier};
 use taskqueue_core::{Clock, ManualClock, NewTask, Queue, TaskType, WorkerId};
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome};
-use taskqueue_handlers::restore::{
-    RESTORED_UNTIL_KEY, RestoreHandler, RestoreProgress, RestoreStatus, RestoreStatusStore, Restored,
-};
+use taskqueue_handlers::restore::{RESTORED_UNTIL_KEY, RestoreHandler, RestoreStatus, Restored};
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
     Attributes, Condition, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
@@ -28,23 +28,7 @@ use taskqueue_handlers::store::{
 use taskqueue_memory::{MemoryConfig, MemoryQueue};
 use taskqueue_worker::Worker;
 use tokio::sync::Notify;
-
-#[derive(Default)]
-struct Told(Mutex<Vec<RestoreProgress>>);
-
-#[async_trait]
-impl RestoreStatusStore for Told {
-    async fn record(&self, progress: &RestoreProgress) -> Result<(), HandlerError> {
-        self.0.lock().unwrap().push(progress.clone());
-        Ok(())
-    }
-}
-
-impl Told {
-    fn statuses(&self) -> Vec<RestoreStatus> {
-        self.0.lock().unwrap().iter().map(|it| it.status).collect()
-    }
-}
+use told::Told;
 
 /// `b/k` is archived, and `vault/7` keeps its data; a bucket of versions is `v`.
 struct Archive {

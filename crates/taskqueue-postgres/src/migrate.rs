@@ -96,12 +96,9 @@ pub(crate) async fn create_schema(connection: &mut PgConnection, schema: &str) -
     if find.fetch_one(&mut *connection).await.map_err(failure)? {
         return Ok(());
     }
-    sqlx::raw_sql(AssertSqlSafe(creation(schema))).execute(connection).await.map_err(failure)?;
+    let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await.map_err(failure)?;
     Ok(())
-}
-
-fn creation(schema: &str) -> String {
-    format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")
 }
 
 fn check(newest: i64) -> Attempt<()> {
@@ -147,11 +144,6 @@ async fn lock(connection: &mut PgConnection) -> Attempt<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_schema_that_another_migrator_created_meanwhile_is_no_error() {
-        assert_eq!(creation("of_queue"), "CREATE SCHEMA IF NOT EXISTS \"of_queue\"");
-    }
 
     #[test]
     fn a_database_that_is_ahead_of_the_program_is_refused() {
