@@ -19,11 +19,7 @@ const FLUSH_BYTES_MAX: usize = 1 << 20;
 pub(crate) const FLUSH_STUCK: Duration = Duration::from_millis(20);
 /// The most flushes at once that are not stuck.
 const FLUSHES_MAX: usize = 4;
-/// Beside as many stuck ones the next one has twice the time, beside one more four times, and so on: a slow database is not
-/// given ever more transactions.
-const STUCK_MANY: usize = 4;
-const DOUBLINGS_MAX: u32 = 3;
-/// Beside so many stuck ones none begins: a pool has ten connections unless it is set otherwise, and claims and settles need theirs.
+/// Beside so many stuck ones none begins: a slow database is not given ever more transactions, and a pool has ten connections unless it is set otherwise, and claims and settles need theirs.
 const STUCK_MAX: usize = 6;
 /// The most calls that are tried alone at once, for the same reason.
 const ALONE_MAX: usize = 2;
@@ -69,8 +65,7 @@ impl State {
     }
 
     fn enter(&mut self, number: u64, now: Instant) -> Instant {
-        let doublings = u32::try_from(self.stuck.saturating_sub(STUCK_MANY - 1)).unwrap_or(DOUBLINGS_MAX);
-        let stuck_at = now + FLUSH_STUCK * 2_u32.pow(doublings.min(DOUBLINGS_MAX));
+        let stuck_at = now + FLUSH_STUCK;
         self.running.push(Running { number, stuck_at });
         stuck_at
     }
@@ -107,8 +102,7 @@ impl Default for Coalescer {
 pub(crate) struct Flush {
     coalescer: Arc<Coalescer>,
     number: u64,
-    /// When the transaction that it is about began, and when others no longer wait for it.
-    began: Instant,
+    /// When others no longer wait for the transaction that it is about.
     stuck_at: Instant,
     is_over: bool,
 }
@@ -138,7 +132,7 @@ impl Coalescer {
     }
 
     fn flush(self: &Arc<Self>, number: u64, now: Instant) -> Flush {
-        Flush { coalescer: Arc::clone(self), number, began: now, stuck_at: now, is_over: false }
+        Flush { coalescer: Arc::clone(self), number, stuck_at: now, is_over: false }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -160,7 +154,7 @@ impl Flush {
             self.is_over = true;
             return None;
         }
-        (self.began, self.stuck_at) = (now, state.enter(self.number, now));
+        self.stuck_at = state.enter(self.number, now);
         let rest = state.waiting.split_off(count);
         Some(std::mem::replace(&mut state.waiting, rest))
     }
@@ -192,7 +186,7 @@ impl Flush {
 
     /// Whether the transaction that it is about was held up.
     pub(crate) fn is_stuck(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.began) >= FLUSH_STUCK
+        now >= self.stuck_at
     }
 
     /// Another flush, to be run beside this one, if anybody waits for a stuck one.
@@ -280,23 +274,11 @@ mod tests {
             let mut flush = coalescer.push(lasting(1), now).expect("all before it are stuck");
             assert_eq!(sizes(flush.next(now)), [1]);
             stuck.push(flush);
-            now += FLUSH_STUCK * 2_u32.pow(DOUBLINGS_MAX);
+            now += FLUSH_STUCK;
         }
         assert!(coalescer.push(lasting(1), now).is_none());
         assert!(coalescer.push(lasting(1), now).is_none());
         assert_eq!(sizes(stuck[0].next(now)), [1, 1]);
-    }
-
-    #[test]
-    fn the_more_flushes_are_stuck_the_later_another_one_begins() {
-        let (coalescer, mut now) = (Arc::<Coalescer>::default(), Instant::now());
-        let mut stuck = Vec::new();
-        for times in [1, 1, 1, 1, 2, 4] {
-            stuck.push(coalescer.push(lasting(1), now).expect("all before it are stuck"));
-            let until = now + FLUSH_STUCK * times;
-            assert!(coalescer.push(lasting(1), until - Duration::from_millis(1)).is_none());
-            now = until;
-        }
     }
 
     #[test]
