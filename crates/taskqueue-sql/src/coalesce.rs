@@ -19,7 +19,8 @@ const FLUSH_BYTES_MAX: usize = 1 << 20;
 pub(crate) const FLUSH_STUCK: Duration = Duration::from_millis(20);
 /// The most flushes at once that are not stuck.
 const FLUSHES_MAX: usize = 4;
-/// Beside so many stuck ones none begins: a slow database is not given ever more transactions, and a pool has ten connections unless it is set otherwise, and claims and settles need theirs.
+/// Beside so many stuck ones none begins: a slow database is not given ever more transactions, and a pool has ten
+/// connections unless it is set otherwise, of which claims and settles need theirs.
 const STUCK_MAX: usize = 6;
 /// The most calls that are tried alone at once, for the same reason.
 const ALONE_MAX: usize = 2;
