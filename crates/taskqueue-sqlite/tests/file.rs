@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::{Connection, SqliteConnection};
-use taskqueue_conformance::assert_completed_tasks_are_deleted;
+use taskqueue_conformance::{assert_completed_tasks_are_deleted, assert_inserted_tasks_are_like_any_other};
 use taskqueue_sqlite::{
     ClaimRequest, Cleanup, Completed, Enqueued, ErrorKind, ManualClock, NewTask, Outcome, Queue, Redrive,
     Settled, Settlement, SqliteConfig, SqliteQueue, Status, TableName, TaskFilter, TaskType, WorkerId,
@@ -370,4 +370,15 @@ async fn a_batch_answers_task_by_task_as_if_enqueued_alone() {
     );
     let filter = TaskFilter { status: Some(Status::Pending), ..TaskFilter::default() };
     assert_eq!(queue.list(&filter).await.unwrap().tasks.len(), 3);
+}
+
+#[tokio::test]
+async fn a_task_that_was_inserted_by_sql_is_a_task_like_any_other() {
+    let folder = folder();
+    let queue = queue_in(folder.path()).await;
+    let mut other = SqliteConnection::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
+    let run = async |sql: &'static str| {
+        sqlx::raw_sql(sql).execute(&mut other).await.unwrap();
+    };
+    assert_inserted_tasks_are_like_any_other(&queue, "SQLite", run).await;
 }

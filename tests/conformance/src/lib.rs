@@ -7,6 +7,7 @@
 mod bed;
 mod behaviour;
 mod deletion;
+mod from_sql;
 mod golden;
 mod harness;
 mod history;
@@ -18,6 +19,7 @@ mod run;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
 pub use deletion::assert_completed_tasks_are_deleted;
+pub use from_sql::assert_inserted_tasks_are_like_any_other;
 pub use golden::assert_golden;
 pub use harness::{Fixture, Harness, Options};
 pub use model_queue::{ModelHarness, ModelQueue};

@@ -1,5 +1,7 @@
 //! What is stored is what was given, and nothing else is equal to it: no collation, no rounding.
 
+use sqlx::Executor as _;
+use taskqueue_conformance::assert_inserted_tasks_are_like_any_other;
 use taskqueue_mysql::{ErrorKind, NewTask, Queue, TaskId};
 
 use crate::cases::on;
@@ -57,7 +59,19 @@ async fn unique_keys_differ_by_case_accent_and_trailing_blanks(server: Server) {
     }
 }
 
+async fn a_task_that_was_inserted_by_sql_is_a_task_like_any_other(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    let run = async |sql: &'static str| {
+        if connection.execute(sqlx::raw_sql(sql)).await.is_err() {
+            connection.execute("ROLLBACK").await.unwrap();
+        }
+    };
+    assert_inserted_tasks_are_like_any_other(&queue, "MySQL", run).await;
+}
+
 on! {
+    a_task_that_was_inserted_by_sql_is_a_task_like_any_other
     what_is_stored_comes_back_byte_for_byte
     times_keep_their_microseconds
     ids_are_compared_byte_by_byte

@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection};
+use taskqueue_conformance::assert_inserted_tasks_are_like_any_other;
 use taskqueue_postgres::{
     ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Redrive, Settled, Settlement, Status,
 };
@@ -153,4 +154,12 @@ async fn a_transaction_left_open_in_the_callers_pool_is_none_of_the_queues() {
         let stored = stored.fetch_one(&mut scratch.connect().await).await.unwrap();
         assert_eq!(stored, calls, "{id} is committed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_was_inserted_by_sql_is_a_task_like_any_other() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let mut connection = scratch.connect().await;
+    let run = async |sql: &'static str| say(&mut connection, sql.to_owned()).await.unwrap();
+    assert_inserted_tasks_are_like_any_other(&queue, "PostgreSQL", run).await;
 }
