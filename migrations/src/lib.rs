@@ -25,30 +25,41 @@ impl Migration {
         let indexed = indexed.replace("INDEX IF NOT EXISTS {table}", &format!("INDEX IF NOT EXISTS {name}"));
         indexed.replace("{table}", table)
     }
+
+    /// Whether it changes nothing, as where only another engine has something to change. Some engines refuse a text
+    /// without a statement.
+    pub fn is_nothing(&self) -> bool {
+        self.template.lines().all(|line| line.is_empty() || line.starts_with("--"))
+    }
 }
 
 /// SQLite's migrations.
 pub const SQLITE: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../sqlite/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../sqlite/0002_shards.sql") },
+    Migration { version: 3, name: "upkeep", template: include_str!("../sqlite/0003_upkeep.sql") },
 ];
 
 /// PostgreSQL's migrations.
 pub const POSTGRES: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../postgres/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../postgres/0002_shards.sql") },
+    Migration { version: 3, name: "upkeep", template: include_str!("../postgres/0003_upkeep.sql") },
 ];
 
-/// CockroachDB's migrations. Each statement ends with a line, may be repeated, and is to be sent on its own.
+/// CockroachDB's migrations. Each statement ends with a line, may be repeated, and is to be sent on its own. One may have
+/// none.
 pub const COCKROACH: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../cockroach/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../cockroach/0002_shards.sql") },
+    Migration { version: 3, name: "upkeep", template: include_str!("../cockroach/0003_upkeep.sql") },
 ];
 
 /// The migrations of MySQL and MariaDB.
 pub const MYSQL: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../mysql/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../mysql/0002_shards.sql") },
+    Migration { version: 3, name: "upkeep", template: include_str!("../mysql/0003_upkeep.sql") },
 ];
 
 #[cfg(test)]
@@ -67,6 +78,20 @@ mod tests {
     }
 
     #[test]
+    fn a_migration_of_comments_changes_nothing() {
+        let changing = |migrations: &[Migration]| {
+            migrations
+                .iter()
+                .filter(|migration| !migration.is_nothing())
+                .map(|m| m.version)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(changing(POSTGRES), [1, 2, 3]);
+        assert_eq!(changing(MYSQL), [1, 2]);
+        assert_eq!(changing(SQLITE), [1]);
+    }
+
+    #[test]
     fn in_a_schema_tables_are_qualified_and_indexes_are_not() {
         for migrations in [POSTGRES, COCKROACH] {
             let sql: String = migrations.iter().map(|migration| migration.sql("\"work\".outbox")).collect();
@@ -76,6 +101,10 @@ mod tests {
                 "{sql}"
             );
             assert!(sql.contains("CREATE INDEX outbox_ready ON \"work\".outbox ("), "{sql}");
+            assert!(
+                !sql.contains("DROP INDEX IF EXISTS outbox"),
+                "the index of another schema would go: {sql}"
+            );
         }
     }
 

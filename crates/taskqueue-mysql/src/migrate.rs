@@ -137,9 +137,11 @@ async fn apply(
     table: &TableName,
     migration: &Migration,
 ) -> Attempt<()> {
-    let schema = migration.sql(table.as_str());
-    let schema = sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *connection);
-    answers.take_after(LOCK_WAIT, schema).await.map_err(failure)?;
+    if !migration.is_nothing() {
+        let schema = migration.sql(table.as_str());
+        let schema = sqlx::raw_sql(AssertSqlSafe(schema)).execute(&mut *connection);
+        answers.take_after(LOCK_WAIT, schema).await.map_err(failure)?;
+    }
     let record = format!(
         "INSERT INTO {} (version, name, applied_at) VALUES (?, ?, UTC_TIMESTAMP(6))",
         table.migrations()

@@ -235,6 +235,9 @@ pub(crate) async fn migrate(connection: &mut PgConnection, table: &TableName) ->
 }
 
 fn statements(migration: &Migration, table: &TableName) -> Vec<String> {
+    if migration.is_nothing() {
+        return Vec::new();
+    }
     migration
         .sql(table.as_str())
         .split(";\n")
@@ -252,7 +255,7 @@ mod tests {
     fn every_statement_of_a_migration_is_one_that_can_be_repeated() {
         for migration in COCKROACH {
             let statements = statements(migration, &TableName::default());
-            assert!(!statements.is_empty(), "version {} does nothing", migration.version);
+            assert_eq!(statements.is_empty(), migration.is_nothing(), "version {}", migration.version);
             for statement in statements {
                 assert_eq!(statement.matches("CREATE ").count(), 1, "{statement}");
                 assert_eq!(statement.matches("IF NOT EXISTS").count(), 1, "{statement}");

@@ -1,0 +1,1 @@
+-- Nothing: the index over due tasks ends with the key here, and so has the whole order of promotion.

@@ -1,0 +1,1 @@
+-- Nothing: promotion reads an index that has its whole order here. The number keeps its place in the order.
