@@ -1,1 +1,1 @@
--- Nothing: the index over due tasks ends with the key here, and so has the whole order of promotion.
+-- Nothing: the index over due tasks ends with the key here, and so has the whole order of promotion; the sums have a key.

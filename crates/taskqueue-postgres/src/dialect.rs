@@ -31,6 +31,7 @@ use crate::reclaiming;
 use crate::rehearsal;
 use crate::session::{Connections, Session};
 use crate::settling;
+use crate::totals;
 use crate::turns::Turns;
 use crate::wire;
 use taskqueue_sql::cursor::Cursors;
@@ -150,6 +151,7 @@ impl Dialect for PostgresDialect {
     type Transaction = Session;
 
     const COUNTS_SETTLES: bool = true;
+    const APPENDS_TOTALS: bool = true;
 
     fn flavour(&self) -> &PostgresFlavour {
         &PostgresFlavour
@@ -315,13 +317,11 @@ impl Dialect for PostgresDialect {
         totals: &[Total],
         _owner: Owner,
     ) -> Attempt<()> {
-        let query = self
-            .query(&self.literal.totals.add)
-            .bind(totals.iter().map(|total| total.task_type.as_str()).collect::<Vec<&str>>())
-            .bind(totals.iter().map(|total| total.state.code()).collect::<Vec<i16>>())
-            .bind(totals.iter().map(|total| total.delta.tasks).collect::<Vec<i64>>())
-            .bind(totals.iter().map(|total| total.delta.busy_us).collect::<Vec<i64>>());
-        query.execute(connection).await.map_err(failure).map(drop)
+        totals::append(self, connection, totals).await
+    }
+
+    async fn fold_totals(&self, connection: &mut PgConnection) -> Attempt<()> {
+        totals::fold_all(self, connection).await
     }
 
     async fn running(

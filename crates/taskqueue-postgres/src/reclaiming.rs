@@ -4,15 +4,14 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use taskqueue_core::{Shard, State, TaskId};
-use taskqueue_sql::{Attempt, Dialect as _, Failure, Owner, Reclaiming, Row};
+use taskqueue_sql::{Attempt, Failure, Reclaiming, Row};
 use uuid::Uuid;
 
 use crate::arguments::integer;
 use crate::dialect::{PostgresDialect, ids};
 use crate::error::{failure, is_duplicate};
-use crate::totals::summed;
 
-/// Running tasks whose lease has ended, earliest end first. On the way claims are checked, and the sums over finished tasks folded.
+/// Running tasks whose lease has ended, earliest end first. On the way claims are checked.
 pub(crate) async fn ended(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
@@ -21,13 +20,6 @@ pub(crate) async fn ended(
 ) -> Attempt<Vec<Row>> {
     for tidy in &dialect.literal().tidy_leases {
         dialect.query(tidy).bind(shard.number()).execute(&mut *connection).await.map_err(failure)?;
-    }
-    // The sums are of all shards.
-    if shard == Shard::FIRST {
-        let taken = dialect.rows(&mut *connection, dialect.query(&dialect.literal().totals.fold)).await?;
-        if !taken.is_empty() {
-            dialect.add_totals(&mut *connection, &summed(taken)?, Owner::Queue).await?;
-        }
     }
     let query = dialect.query(&dialect.literal().ended).bind(integer(limit));
     dialect.rows(connection, query.bind(shard.number())).await

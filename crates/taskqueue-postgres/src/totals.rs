@@ -1,10 +1,13 @@
-//! The statements over the sums of finished tasks: rows that are only appended, and now and then folded. It knows no
-//! task.
+//! The sums over finished tasks: rows that are only appended, and now and then folded. It knows no task.
 
 use std::collections::HashMap;
 
+use sqlx::PgConnection;
 use taskqueue_core::{State, TaskType};
 use taskqueue_sql::{Attempt, Delta, Row, TableName, Total};
+
+use crate::dialect::PostgresDialect;
+use crate::error::failure;
 
 /// How many rows one fold takes away at most, so that it stays short: 2,000 settles a second for the usual 5 s between
 /// two reclaims, and each worker folds.
@@ -56,8 +59,29 @@ fn fold(totals: &str) -> String {
     )
 }
 
+/// Appends to the sums.
+pub(crate) async fn append(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    totals: &[Total],
+) -> Attempt<()> {
+    let query = dialect
+        .query(&dialect.literal().totals.add)
+        .bind(totals.iter().map(|total| total.task_type.as_str()).collect::<Vec<&str>>())
+        .bind(totals.iter().map(|total| total.state.code()).collect::<Vec<i16>>())
+        .bind(totals.iter().map(|total| total.delta.tasks).collect::<Vec<i64>>())
+        .bind(totals.iter().map(|total| total.delta.busy_us).collect::<Vec<i64>>());
+    query.execute(connection).await.map_err(failure).map(drop)
+}
+
+/// Folds the sums of all shards.
+pub(crate) async fn fold_all(dialect: &PostgresDialect, connection: &mut PgConnection) -> Attempt<()> {
+    let taken = dialect.rows(&mut *connection, dialect.query(&dialect.literal().totals.fold)).await?;
+    if taken.is_empty() { Ok(()) } else { append(dialect, connection, &summed(taken)?).await }
+}
+
 /// What rows of type, status, tasks and busy microseconds sum up to, but for zeros.
-pub(crate) fn summed(rows: Vec<Row>) -> Attempt<Vec<Total>> {
+fn summed(rows: Vec<Row>) -> Attempt<Vec<Total>> {
     let mut sums: HashMap<(TaskType, State), Delta> = HashMap::new();
     for mut row in rows {
         let sum = sums.entry((row.task_type(0)?, row.state(1)?)).or_default();

@@ -108,6 +108,8 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     const SLOTS: i16 = 1;
     /// Whether [`settle`](Dialect::settle) adds what it finishes to the sums itself.
     const COUNTS_SETTLES: bool = false;
+    /// Whether the sums are rows that are only appended, which [`fold_totals`](Dialect::fold_totals) makes few.
+    const APPENDS_TOTALS: bool = false;
 
     /// How the engine writes what the portable statements leave open.
     fn flavour(&self) -> &Self::Flavour;
@@ -295,6 +297,11 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         for total in totals {
             self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot)).await?;
         }
+        Ok(())
+    }
+
+    /// Folds rows of the sums over finished tasks into few.
+    async fn fold_totals(&self, _connection: &mut Self::Connection) -> Attempt<()> {
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use crate::operation::Operation;
 use crate::round::Round;
 use crate::runner::Runner;
 use crate::settle::{Dequeue, Extend, Settle};
-use crate::upkeep::{Cancel, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
+use crate::upkeep::{Cancel, FoldTotals, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
 use crate::{Claiming, Dialect, Options, Owner, flush, shard};
 
 /// A queue in a SQL database. Cheap to clone; clones share their connections.
@@ -120,6 +120,16 @@ impl<D: Dialect> SqlQueue<D> {
     async fn round<O: Round<D>>(&self, operation: O) -> Result<O::Answer> {
         let runner = Arc::clone(&self.0);
         to_its_end(O::NAME, async move { runner.round(operation).await }).await
+    }
+
+    /// Folds the sums over finished tasks where they grow. Apart from what it follows: bookkeeping that fails must stop nothing.
+    async fn fold_totals(&self) {
+        if !D::APPENDS_TOTALS {
+            return;
+        }
+        if let Err(error) = self.run(FoldTotals).await {
+            tracing::warn!(%error, "the sums over finished tasks were not folded: statistics slow down until they are");
+        }
     }
 
     /// Enqueues in a transaction that it may share with the calls of others.
@@ -269,6 +279,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         check_limit("reclaim", limit)?;
         let reclaimed = self.round(Reclaim { limit, shard: Shard::FIRST }).await?;
         self.wake_if(reclaimed.released > 0);
+        self.fold_totals().await;
         Ok(reclaimed)
     }
 

@@ -1,4 +1,4 @@
-//! What operators and maintenance do: cancel, reclaim, promote, redrive, pause, resume.
+//! What operators and maintenance do: cancel, reclaim, promote, redrive, pause, resume, fold sums.
 
 use std::collections::{HashMap, HashSet};
 
@@ -273,5 +273,18 @@ impl<D: Dialect> Operation<D> for Resume {
         dialect.execute(connection, statements(dialect, Shard::FIRST).resume(&self.0)).await?;
         dialect.doubt();
         Ok(())
+    }
+}
+
+/// Folds the sums over finished tasks.
+pub(crate) struct FoldTotals;
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for FoldTotals {
+    type Answer = ();
+    const NAME: &'static str = "fold totals";
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
+        dialect.fold_totals(connection).await
     }
 }

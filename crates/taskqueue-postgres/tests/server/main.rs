@@ -12,6 +12,7 @@ mod fencing;
 mod leases;
 mod losses;
 mod proxy;
+mod publishing;
 mod scratch;
 mod secrets;
 mod sessions;
