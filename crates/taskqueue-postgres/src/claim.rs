@@ -6,6 +6,7 @@ use taskqueue_sql::TableName;
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::ready::{self, ByNumber};
+use crate::reclaiming::CHECKS_MAX;
 use crate::stats;
 use crate::totals::Totals;
 
@@ -68,7 +69,7 @@ pub(crate) struct Literal {
     pub(crate) heartbeat: String,
     pub(crate) ended: String,
     pub(crate) reclaim: String,
-    /// One after another, in one transaction.
+    /// One after another, in one transaction. The first answers.
     pub(crate) tidy_leases: Vec<String>,
     pub(crate) promote: String,
     pub(crate) redrive: String,
@@ -307,7 +308,7 @@ pub(crate) fn heartbeat_of(table: &TableName, tasks: &str) -> String {
 fn ended(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
-         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
+         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
          SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
          FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
          WHERE t.shard = $2 AND t.status + 0 = 2 AND t.lease_until <= now() \
@@ -330,17 +331,20 @@ fn reclaim(table: &TableName) -> String {
     )
 }
 
-/// $1 shard. Claims whose check was due: forgotten when none of their tasks runs under them, else checked again when the first
-/// of their leases ends; left as they are where one has ended and is to be taken back.
+/// $1 shard, $2 check of the first. Claims whose check was due: forgotten when none of their tasks runs under them, else checked again
+/// when the first of their leases ends; left as they are where one has ended and is to be taken back. Answers how many it looked
+/// at, and the check of the last.
 fn tidy_leases(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = $1 AND check_at <= now() \
-         ORDER BY check_at LIMIT 1000 FOR UPDATE SKIP LOCKED), \
+        "WITH due AS MATERIALIZED (SELECT token, check_at, ids FROM {table}_leases \
+         WHERE shard = $1 AND check_at >= $2 AND check_at <= now() \
+         ORDER BY check_at LIMIT {CHECKS_MAX} FOR UPDATE SKIP LOCKED), \
          seen AS MATERIALIZED (SELECT due.token, (SELECT min(t.lease_until) FROM {table} AS t WHERE t.shard = $1 \
          AND t.id = ANY(due.ids) AND t.lease_token = due.token AND t.status + 0 = 2) AS until FROM due), \
-         gone AS (DELETE FROM {table}_leases AS l USING seen WHERE l.token = seen.token AND seen.until IS NULL) \
-         UPDATE {table}_leases AS l SET check_at = seen.until FROM seen \
-         WHERE l.token = seen.token AND seen.until > now()"
+         gone AS (DELETE FROM {table}_leases AS l USING seen WHERE l.token = seen.token AND seen.until IS NULL), \
+         later AS (UPDATE {table}_leases AS l SET check_at = seen.until FROM seen \
+         WHERE l.token = seen.token AND seen.until > now()) \
+         SELECT count(*), max(check_at) FROM due"
     )
 }
 

@@ -15,6 +15,7 @@ use crate::cleanup::Cleaning;
 use crate::error::failure;
 use crate::migrate::{create_schema, newest, record};
 use crate::ready::ByNumber;
+use crate::reclaiming::CHECKS_MAX;
 use crate::stats;
 use crate::totals::{FOLD_MIN, Totals};
 
@@ -47,7 +48,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         // To be measured on CockroachDB before it is used there.
         ahead: None,
         ended: ended(table),
-        tidy_leases: vec![forget_leases(table), postpone_leases(table)],
+        tidy_leases: vec![due_leases(table), forget_leases(table), postpone_leases(table)],
         promote: promote(table),
         running_page: stats::page_of(&running(table)),
         open_counts: open_counts(table),
@@ -119,7 +120,7 @@ fn complete_and_delete(table: &TableName) -> String {
 fn ended(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
-         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT 1000) AS l \
+         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) AS l \
          CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
          SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
          FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
@@ -128,11 +129,24 @@ fn ended(table: &TableName) -> String {
     )
 }
 
-/// $1 shard. Claims whose check is due, with the time when the first of their leases ends; none when nothing runs under them.
+/// The claims whose check is due, from $2 on in the shard $1.
+const DUE_LEASES: &str = "shard = $1 AND check_at >= $2 AND check_at <= now() ORDER BY check_at";
+
+/// $1 shard, $2 check of the first. How many claims the next statements look at, and the check of the last: they change these, and
+/// so cannot say it.
+fn due_leases(table: &TableName) -> String {
+    format!(
+        "SELECT count(*), max(check_at) FROM \
+         (SELECT check_at FROM {table}_leases WHERE {DUE_LEASES} LIMIT {CHECKS_MAX}) AS due"
+    )
+}
+
+/// $1 shard, $2 check of the first. Claims whose check is due, with the time when the first of their leases ends; none when nothing
+/// runs under them.
 fn seen_leases(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE shard = $1 AND check_at <= now() \
-         ORDER BY check_at LIMIT 1000 FOR UPDATE SKIP LOCKED), \
+        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE {DUE_LEASES} \
+         LIMIT {CHECKS_MAX} FOR UPDATE SKIP LOCKED), \
          seen AS MATERIALIZED (SELECT due.token, min(t.lease_until) AS until FROM due \
          CROSS JOIN LATERAL unnest(due.ids) AS k(id) LEFT JOIN {table} AS t ON t.shard = $1 AND t.id = k.id \
          AND t.lease_token = due.token AND t.status = 2 GROUP BY due.token)"

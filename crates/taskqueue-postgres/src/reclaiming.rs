@@ -1,15 +1,25 @@
 //! The check of claims, what it takes back, and dead letters that are redriven, from end to end. What the statements are is `claim.rs`'s business.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sqlx::PgConnection;
-use taskqueue_core::{Shard, State, TaskId};
+use taskqueue_core::{Shard, State, TaskId, Timestamp};
 use taskqueue_sql::{Attempt, Failure, Reclaiming, Row};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::arguments::integer;
 use crate::dialect::{PostgresDialect, ids};
 use crate::error::{failure, is_duplicate};
+use crate::wire;
+
+/// How many claims one look checks at most.
+pub(crate) const CHECKS_MAX: usize = 1_000;
+/// How many looks one call makes at most.
+const LOOKS_MAX: usize = 20;
+/// After this time no further look begins: what the others have changed stays locked until the call ends.
+const LOOKS_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Running tasks whose lease has ended, earliest end first. On the way claims are checked.
 pub(crate) async fn ended(
@@ -18,11 +28,40 @@ pub(crate) async fn ended(
     shard: Shard,
     limit: usize,
 ) -> Attempt<Vec<Row>> {
-    for tidy in &dialect.literal().tidy_leases {
-        dialect.query(tidy).bind(shard.number()).execute(&mut *connection).await.map_err(failure)?;
-    }
+    check(dialect, &mut *connection, shard).await?;
     let query = dialect.query(&dialect.literal().ended).bind(integer(limit));
     dialect.rows(connection, query.bind(shard.number())).await
+}
+
+/// Checks the claims that are due, look by look. Those that callers' transactions completed are all here at the end of
+/// their lease; one look a call would fall behind them, and the tasks of dead workers would wait behind them.
+async fn check(dialect: &PostgresDialect, connection: &mut PgConnection, shard: Shard) -> Attempt<()> {
+    let (began, mut from) = (Instant::now(), Timestamp::UNIX_EPOCH);
+    for _ in 0..LOOKS_MAX {
+        match look(dialect, &mut *connection, shard, from).await? {
+            (claims, Some(last)) if claims == integer(CHECKS_MAX) && began.elapsed() < LOOKS_TIME_MAX => {
+                from = last
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+/// Checks the first claims that are due from this time on; answers how many, and the time of the last.
+async fn look(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    from: Timestamp,
+) -> Attempt<(i64, Option<Timestamp>)> {
+    let query = |tidy| dialect.query(tidy).bind(shard.number()).bind(from);
+    let (first, others) = dialect.literal().tidy_leases.split_first().expect("there is a statement");
+    let mut looked = wire::row(&query(first).fetch_one(&mut *connection).await.map_err(failure)?)?;
+    for tidy in others {
+        query(tidy).execute(&mut *connection).await.map_err(failure)?;
+    }
+    Ok((looked.integer(0)?, looked.integer_opt(1)?.and_then(Timestamp::from_timestamp_micros)))
 }
 
 /// Takes tasks back whose lease is the given one; answers those.

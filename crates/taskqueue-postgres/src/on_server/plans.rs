@@ -60,7 +60,8 @@ fn values(name: &str) -> &'static str {
         }
         "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], 0::int2",
         "ended" | "promote" => "10, 0::int2",
-        "tidy_leases" | "open_counts" | "oldest_pending" => "0::int2",
+        "tidy_leases" => "0::int2, '2000-01-01'",
+        "open_counts" | "oldest_pending" => "0::int2",
         "running_page" => "0::int2, NULL, NULL, NULL, 100, 0",
         "cleanup_edge" => ID_THEN_SHARD,
         "cleanup" => {

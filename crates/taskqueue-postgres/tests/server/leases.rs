@@ -155,6 +155,33 @@ async fn a_claim_that_another_instance_settles_stays_among_the_leases() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_workers_task_does_not_wait_behind_the_claims_that_callers_completed() {
+    const CLAIMS: usize = 3_000;
+    let (scratch, queue) = Scratch::with_queue().await;
+    let completed = claim(&queue, 1).await.remove(0);
+    let mut connection = scratch.connect().await;
+    queue.complete_in(&mut connection, completed.clone()).await.unwrap();
+    assert_eq!(tokens(&scratch).await, [completed.token.get()], "whether the caller commits is not known");
+    let dead = claim(&queue, 1).await.remove(0);
+    // As if so many had been completed, and then the worker of the last claim had died.
+    let many = format!(
+        "UPDATE tasks_leases SET check_at = check_at - interval '1 hour'; \
+         UPDATE tasks SET lease_until = lease_until - interval '1 hour' WHERE status = 2; \
+         INSERT INTO tasks_leases SELECT n, shard, check_at - n * interval '1 microsecond', ids \
+         FROM tasks_leases, generate_series(2, {CLAIMS}) AS n WHERE token = {}",
+        completed.token.get()
+    );
+    say(&mut connection, many).await.unwrap();
+    assert_eq!(tokens(&scratch).await.len(), CLAIMS + 1);
+
+    assert_eq!(queue.reclaim_stale(10).await.unwrap().released, 1);
+
+    assert_eq!(tokens(&scratch).await, [dead.token.get()], "its own claim is checked once it is taken back");
+    queue.reclaim_stale(10).await.unwrap();
+    assert!(tokens(&scratch).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease() {
     let (scratch, queue) = Scratch::with_queue().await;
     let leases = claim(&queue, 3).await;
