@@ -305,13 +305,16 @@ pub(crate) fn heartbeat_of(table: &TableName, tasks: &str) -> String {
 /// $1 limit, $2 shard. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
 /// attempts, most attempts, reclaims. Candidates come from the claims whose check is due, not from an index over running tasks: that
 /// one would end HOT settles.
+///
+/// They are named by arrays: a join would read all tasks where statistics remember many claims that were due. That a task's token
+/// is of another one of these claims changes nothing: its own row says that it runs and that its lease has ended.
 fn ended(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
-         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) AS l CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
-         SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
-         FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
-         WHERE t.shard = $2 AND t.status + 0 = 2 AND t.lease_until <= now() \
+        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases \
+         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) \
+         SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims FROM {table} AS t \
+         WHERE t.shard = $2 AND t.id = ANY(ARRAY(SELECT unnest(ids) FROM due)) \
+         AND t.lease_token = ANY(ARRAY(SELECT token FROM due)) AND t.status + 0 = 2 AND t.lease_until <= now() \
          ORDER BY t.lease_until, t.queue_at, t.id LIMIT $1 FOR UPDATE OF t SKIP LOCKED"
     )
 }

@@ -33,6 +33,10 @@ const AGE: &str = "UPDATE tasks SET queue_rank = CASE WHEN s = 2 THEN queue_rank
 const BURST: &str = "CREATE TABLE burst AS SELECT * FROM tasks WHERE status <> 3; \
      DELETE FROM tasks WHERE status <> 3; ANALYZE tasks; INSERT INTO tasks SELECT * FROM burst; DROP TABLE burst";
 
+/// Statistics of the leases from when many claims were due.
+const DUE: &str = "INSERT INTO tasks_leases SELECT -n, 0, now(), ARRAY[gen_random_uuid()] FROM generate_series(1, 20000) AS n; \
+     ANALYZE tasks_leases; DELETE FROM tasks_leases WHERE token < 0";
+
 /// What is bound.
 fn values(name: &str) -> &'static str {
     match name {
@@ -185,7 +189,7 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
 async fn no_statement_reads_the_finished_tasks_whatever_the_statistics() {
     let database = filled().await;
     let mut connection = database.connect().await;
-    for statistics in ["SELECT 'from when all were ready'", "ANALYZE tasks", BURST] {
+    for statistics in ["SELECT 'from when all were ready'", "ANALYZE tasks", DUE, BURST] {
         run(&mut connection, statistics.to_owned()).await;
         guard(&mut connection, "SET plan_cache_mode = auto").await;
         guard(&mut connection, "SET plan_cache_mode = force_generic_plan").await;
