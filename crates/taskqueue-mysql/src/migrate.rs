@@ -36,7 +36,12 @@ pub(crate) async fn migrate(
         for reset in ["ROLLBACK", "SET SESSION autocommit = 1"] {
             answers.take(connection.execute(reset)).await.map_err(failure)?;
         }
+        // Vitess is not asked in its own words which tables there are.
         if answers.engine != Engine::Vitess {
+            if let Some(shards) = finished(answers, &mut connection, table).await? {
+                answers.take(connection.close()).await.map_err(failure)?;
+                return Ok(shards);
+            }
             lock(answers, &mut connection, table).await?;
         }
         let applied = applied_version(answers, &mut connection, table).await?;
@@ -49,6 +54,24 @@ pub(crate) async fn migrate(
         Ok(shards)
     };
     migrated.await.map_err(|failure: Failure| failure.into_error("migrate"))
+}
+
+/// How many shards the table has, where there is nothing to do: a look, which needs no right but to read. Whoever creates asks for
+/// more, also where what it creates is there.
+async fn finished(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+) -> Attempt<Option<i64>> {
+    let find = "SELECT EXISTS (SELECT 1 FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name = ?)";
+    let find = sqlx::query_scalar::<_, i64>(find).bind(table.migrations()).fetch_one(&mut *connection);
+    if answers.take(find).await.map_err(failure)? == 0 {
+        return Ok(None);
+    }
+    let newest = newest_version(answers, &mut *connection, table).await?;
+    check(newest)?;
+    if newest < known() { Ok(None) } else { recorded_shards(answers, connection, table).await }
 }
 
 /// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
@@ -102,7 +125,7 @@ async fn lock(answers: Answers, connection: &mut MySqlConnection, table: &TableN
     }
 }
 
-/// The newest version that the database has; 0 when it has none.
+/// The newest version that the database has, once it has a table of them; 0 when it has none.
 async fn applied_version(
     answers: Answers,
     connection: &mut MySqlConnection,
@@ -116,14 +139,27 @@ async fn applied_version(
     );
     let create = sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection);
     answers.take_after(LOCK_WAIT, create).await.map_err(failure)?;
-    let newest = format!("SELECT version FROM {versions} ORDER BY version DESC LIMIT 1");
+    newest_version(answers, connection, table).await
+}
+
+async fn newest_version(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+) -> Attempt<i64> {
+    let newest = format!("SELECT version FROM {} ORDER BY version DESC LIMIT 1", table.migrations());
     let newest = sqlx::query_scalar(AssertSqlSafe(newest)).fetch_optional(connection);
     Ok(answers.take(newest).await.map_err(failure)?.unwrap_or(0))
 }
 
+/// The newest version that this program knows.
+fn known() -> i64 {
+    MYSQL.last().map_or(0, |migration| migration.version)
+}
+
 /// An older program would write rows that a newer schema does not mean.
 fn check(applied: i64) -> Attempt<()> {
-    let known = MYSQL.last().map_or(0, |migration| migration.version);
+    let known = known();
     if applied <= known {
         return Ok(());
     }

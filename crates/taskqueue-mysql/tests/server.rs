@@ -17,6 +17,8 @@ mod keys;
 mod leases;
 #[path = "server/locked.rs"]
 mod locked;
+#[path = "server/rights.rs"]
+mod rights;
 #[path = "server/sessions.rs"]
 mod sessions;
 #[path = "server/stored.rs"]

@@ -13,7 +13,7 @@ use crate::claim::{Literal, Memory, Rank, completed, heartbeat_of};
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::error::failure;
-use crate::migrate::{create_schema, newest, record};
+use crate::migrate::{applied, create_schema, record};
 use crate::ready::ByNumber;
 use crate::reclaiming::CHECKS_MAX;
 use crate::stats;
@@ -238,8 +238,8 @@ pub(crate) async fn migrate(connection: &mut PgConnection, table: &TableName) ->
     if let Some(schema) = table.schema() {
         create_schema(connection, schema).await?;
     }
-    let newest = newest(connection, table).await?;
-    for migration in COCKROACH.iter().filter(|migration| migration.version > newest) {
+    let applied = applied(connection, table).await?;
+    for migration in COCKROACH.iter().filter(|migration| migration.version > applied) {
         for statement in statements(migration, table) {
             sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await.map_err(failure)?;
         }

@@ -19,6 +19,9 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shards: Shards) -> Result<i64> {
     let migrating = tokio::spawn(async move {
         let mut connection = pool.acquire().await.map_err(failure)?;
+        if let Some(recorded) = finished(&mut connection, &table).await? {
+            return Ok(recorded);
+        }
         match engine {
             Engine::Postgres => apply_all(&mut connection, &table, shards).await,
             Engine::Cockroach => {
@@ -32,6 +35,22 @@ pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shar
         Error::new(ErrorKind::Backend, "migrate", message).transient(stopped.is_cancelled())
     })?;
     ended.map_err(|failure: Failure| failure.into_error("migrate"))
+}
+
+/// How many shards the table has, where there is nothing to do: a look, which needs no right but to read. Whoever creates asks for
+/// more, also where what it creates is there.
+async fn finished(connection: &mut PgConnection, table: &TableName) -> Attempt<Option<i64>> {
+    let find =
+        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table.migrations());
+    if !find.fetch_one(&mut *connection).await.map_err(failure)? {
+        return Ok(None);
+    }
+    if newest(&mut *connection, table).await? < known() {
+        return Ok(None);
+    }
+    let recorded = format!("SELECT shards::int8 FROM {}", table.shards());
+    let recorded = sqlx::query_scalar(AssertSqlSafe(recorded)).persistent(false);
+    recorded.fetch_optional(connection).await.map_err(failure)
 }
 
 async fn apply_all(connection: &mut PgConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
@@ -69,19 +88,23 @@ async fn prepare(connection: &mut PgConnection, table: &TableName) -> Attempt<()
     if let Some(schema) = table.schema() {
         create_schema(&mut transaction, schema).await?;
     }
-    newest(&mut transaction, table).await?;
+    applied(&mut transaction, table).await?;
     transaction.commit().await.map_err(failure)
 }
 
-/// The newest version that the database has; 0 when it has none.
-pub(crate) async fn newest(connection: &mut PgConnection, table: &TableName) -> Attempt<i64> {
-    let versions = table.migrations();
+/// The newest version that the database has, once it has a table of them; 0 when it has none.
+pub(crate) async fn applied(connection: &mut PgConnection, table: &TableName) -> Attempt<i64> {
     let create = format!(
-        "CREATE TABLE IF NOT EXISTS {versions} (version bigint PRIMARY KEY, name text NOT NULL, \
-         applied_at timestamptz NOT NULL DEFAULT now())"
+        "CREATE TABLE IF NOT EXISTS {} (version bigint PRIMARY KEY, name text NOT NULL, \
+         applied_at timestamptz NOT NULL DEFAULT now())",
+        table.migrations()
     );
     sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(failure)?;
-    let newest = format!("SELECT coalesce(max(version), 0) FROM {versions}");
+    newest(connection, table).await
+}
+
+async fn newest(connection: &mut PgConnection, table: &TableName) -> Attempt<i64> {
+    let newest = format!("SELECT coalesce(max(version), 0) FROM {}", table.migrations());
     let newest = sqlx::query_scalar(AssertSqlSafe(newest)).persistent(false);
     let newest = newest.fetch_one(connection).await.map_err(failure)?;
     check(newest)?;
@@ -101,8 +124,14 @@ pub(crate) async fn create_schema(connection: &mut PgConnection, schema: &str) -
     Ok(())
 }
 
+/// The newest version that this program knows.
+fn known() -> i64 {
+    POSTGRES.last().map_or(0, |migration| migration.version)
+}
+
+/// An older program would not know what a newer schema means.
 fn check(newest: i64) -> Attempt<()> {
-    let known = POSTGRES.last().map_or(0, |migration| migration.version);
+    let known = known();
     if newest <= known {
         return Ok(());
     }
@@ -147,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_database_that_is_ahead_of_the_program_is_refused() {
-        let known = POSTGRES.last().expect("there is a migration").version;
+        let known = known();
         check(known).expect("it is as new");
         let error = check(known + 1).expect_err("it is newer").into_error("migrate");
         assert!(error.to_string().contains("this program knows only"), "{error}");

@@ -11,6 +11,7 @@ mod failover;
 mod fencing;
 mod leases;
 mod losses;
+mod migrating;
 mod proxy;
 mod publishing;
 mod scratch;

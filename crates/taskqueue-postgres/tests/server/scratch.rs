@@ -56,9 +56,14 @@ impl Scratch {
         PostgresQueue::with_config(config).await.unwrap()
     }
 
+    /// The same past any pooler.
+    pub(crate) fn direct_options(&self) -> PgConnectOptions {
+        direct().database(&self.name)
+    }
+
     /// A session beside the queue's, past any pooler.
     pub(crate) async fn connect(&self) -> PgConnection {
-        direct().database(&self.name).connect().await.unwrap()
+        self.direct_options().connect().await.unwrap()
     }
 
     /// Sets something for the sessions that come.

@@ -1,0 +1,60 @@
+//! Who may migrate, and what it takes.
+
+use sqlx::PgPool;
+use taskqueue_postgres::Queue;
+
+use crate::scratch::{PATIENCE, Scratch, pool, queue_on, task};
+use crate::support::say;
+
+/// A role that may read and write what tables there are, and create nothing.
+struct Role(String);
+
+impl Role {
+    async fn new(scratch: &Scratch) -> Self {
+        let name = format!("taskqueue_role_{:016x}", rand::random::<u64>());
+        let create = format!(
+            "CREATE ROLE {name} LOGIN PASSWORD 'pw'; REVOKE CREATE ON SCHEMA public FROM PUBLIC; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {name}"
+        );
+        say(&mut scratch.connect().await, create).await.unwrap();
+        Self(name)
+    }
+
+    fn pool(&self, scratch: &Scratch) -> PgPool {
+        pool(scratch.direct_options().username(&self.0).password("pw"), PATIENCE)
+    }
+
+    /// Roles are the whole server's.
+    async fn drop(self, scratch: &Scratch) {
+        let drop_it = format!("DROP OWNED BY {0}; DROP ROLE {0}", self.0);
+        say(&mut scratch.connect().await, drop_it).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_is_nothing_to_do_who_may_only_read_and_write_may_migrate() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let role = Role::new(&scratch).await;
+    let queue = queue_on(role.pool(&scratch)).await;
+
+    queue.migrate().await.unwrap();
+
+    queue.enqueue(task()).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 1);
+    role.drop(&scratch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_is_something_to_do_it_is_not_passed_over() {
+    let (scratch, owner) = Scratch::with_queue().await;
+    let role = Role::new(&scratch).await;
+    let queue = queue_on(role.pool(&scratch)).await;
+    for undone in ["DELETE FROM tasks_migrations WHERE version = 3", "DELETE FROM tasks_shards"] {
+        say(&mut scratch.connect().await, undone.to_owned()).await.unwrap();
+        let error = queue.migrate().await.unwrap_err();
+        assert!(error.to_string().contains("permission denied"), "{undone}: {error}");
+        owner.migrate().await.unwrap();
+        queue.migrate().await.unwrap();
+    }
+    role.drop(&scratch).await;
+}
