@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskqueue_core::{Cleanup, Queue, Result};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::pipe::Pipe;
@@ -14,6 +15,8 @@ use crate::timing::jittered;
 /// The most rows of one maintenance call. A full one is followed by the next at once; after another one, what is left
 /// waits for the next time. A cleanup of a large table goes on then where it stopped.
 const ROWS_MAX: usize = 1000;
+/// So many times as long as a sample took the next one rests: they take a twentieth of one connection's time at most.
+const SAMPLE_RESTS: u32 = 19;
 
 /// Starts the loops that the settings ask for. They end when the worker is stopped.
 pub(crate) fn start(pipe: &Arc<Pipe>) {
@@ -40,11 +43,30 @@ pub(crate) fn start(pipe: &Arc<Pipe>) {
         });
     }
     if let Some(interval) = config.depth_interval {
-        every(pipe, "stats", interval, |queue| async move {
-            // The observed queue takes the sample down.
-            queue.stats().await.map(|_| 0)
-        });
+        sample(pipe, interval);
     }
+}
+
+/// Samples depths at a jittered interval, or less often where that takes long: statistics may read all that waits.
+fn sample(pipe: &Arc<Pipe>, interval: Duration) {
+    let pipe_of_loop = Arc::clone(pipe);
+    pipe.tracker.spawn(async move {
+        let pipe = pipe_of_loop;
+        let mut took = Duration::ZERO;
+        loop {
+            let rest = jittered(interval).max(took.saturating_mul(SAMPLE_RESTS));
+            tokio::select! {
+                () = pipe.tokens.stop.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
+            }
+            let (queue, began) = (Arc::clone(&pipe.queue), Instant::now());
+            // The observed queue takes the sample down.
+            if let Err(error) = pipe.call("stats", async move { queue.stats().await }).await {
+                warn!(%error, "the depth could not be sampled; it is tried again at its next time");
+            }
+            took = began.elapsed();
+        }
+    });
 }
 
 /// Runs `step` at a jittered interval, and again at once while it finds as many rows as it may.

@@ -3,6 +3,7 @@
 mod support;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
 use taskqueue_worker::core::{ErrorKind, Status};
 use taskqueue_worker::{
@@ -78,6 +79,22 @@ async fn a_worker_whose_maintenance_is_off_promotes_nothing() {
     tokio::time::sleep(3600 * SECOND).await;
 
     assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_of_the_depth_take_a_twentieth_of_the_time_at_most() {
+    async fn quick(_: Number) {}
+    let spy = Spy::with_slow_stats(queue(), 10 * SECOND);
+    let running = Worker::builder(std::sync::Arc::new(spy.clone())).handler(quick).build().unwrap().start();
+
+    tokio::time::sleep(3600 * SECOND).await;
+
+    let samples = spy.calls(Call::Stats).len();
+    assert!(
+        (17..=18).contains(&samples),
+        "one of 10 s each 200 s, not each 25 s; there were {samples} in an hour"
+    );
     running.stop().await;
 }
 

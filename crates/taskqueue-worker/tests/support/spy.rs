@@ -17,14 +17,15 @@ pub enum Call {
     ExtraDequeue,
     Settle,
     Heartbeat,
+    Stats,
 }
 
 #[derive(Default)]
 struct Log {
     /// The calls, each with its rows: the tasks claimed, settled or extended.
     calls: Mutex<Vec<(Call, usize)>>,
-    failures: [AtomicUsize; 4],
-    refusals: [AtomicUsize; 4],
+    failures: [AtomicUsize; 5],
+    refusals: [AtomicUsize; 5],
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
     locked: Mutex<Option<TaskId>>,
@@ -33,6 +34,8 @@ struct Log {
     takes_extra_claims: bool,
     /// How long each claim takes.
     claims_take: Duration,
+    /// How long statistics take.
+    stats_take: Duration,
 }
 
 /// The spy. Clones share what they saw.
@@ -60,6 +63,11 @@ impl Spy {
     /// A deaf spy each of whose claims takes so long.
     pub fn slow(queue: MemoryQueue, claims_take: Duration) -> Self {
         Self { queue, log: Arc::new(Log { is_deaf: true, claims_take, ..Log::default() }) }
+    }
+
+    /// A spy whose statistics take so long.
+    pub fn with_slow_stats(queue: MemoryQueue, stats_take: Duration) -> Self {
+        Self { queue, log: Arc::new(Log { stats_take, ..Log::default() }) }
     }
 
     /// Lets the next `times` calls of this kind fail as a database does that cannot be reached.
@@ -162,6 +170,8 @@ impl Queue for Spy {
         self.queue.list(filter).await
     }
     async fn stats(&self) -> Result<QueueStats> {
+        self.pass(Call::Stats, 0)?;
+        tokio::time::sleep(self.log.stats_take).await;
         self.queue.stats().await
     }
     async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
