@@ -30,6 +30,8 @@ const HEAR_TIME_MAX: Duration = Duration::from_secs(5);
 const TEST_INTERVAL: Duration = Duration::from_secs(30);
 /// After so many new connections that heard nothing, listening is given up.
 const DEAF_MAX: u32 = 3;
+/// After so many connections in a row that could not be listened to, a warning says so; the next ones are tried all the same.
+const REFUSED_MAX: u32 = 5;
 const RECONNECT_MIN: Duration = Duration::from_millis(100);
 /// What a self-test's notification begins with, so that it wakes nobody.
 const TEST: &str = "test:";
@@ -93,11 +95,7 @@ impl Wakes {
             return;
         }
         self.listener.get_or_init(|| {
-            let listener = Listener {
-                options: PgConnectOptions::clone(&self.channel.connections.pool().0.connect_options()),
-                channel: self.channel.clone(),
-                wake_up: wake_up.clone(),
-            };
+            let listener = Listener { channel: self.channel.clone(), wake_up: wake_up.clone() };
             let stop = self.stop.clone();
             let listening = async move {
                 tokio::select! {
@@ -160,7 +158,6 @@ enum End {
 }
 
 struct Listener {
-    options: PgConnectOptions,
     channel: Channel,
     wake_up: WakeUp,
 }
@@ -168,16 +165,16 @@ struct Listener {
 impl Listener {
     /// Listens on one connection after the other, until listening turns out not to work here.
     async fn run(self) {
-        let (mut failures, mut deaf) = (0, 0);
+        let (mut failures, mut deaf, mut refused) = (0, 0, 0);
         loop {
             let end = self.listen().await;
             self.wake_up.set_hears_others(false);
             match end {
-                Ok(End::Lost) => (failures, deaf) = (0, 0),
-                Ok(End::Deaf) => (failures, deaf) = (failures + 1, deaf + 1),
+                Ok(End::Lost) => (failures, deaf, refused) = (0, 0, 0),
+                Ok(End::Deaf) => (failures, deaf, refused) = (failures + 1, deaf + 1, 0),
                 Err(error) => {
-                    failures += 1;
-                    tracing::debug!(%error, "the listening connection failed");
+                    (failures, refused) = (failures + 1, refused + 1);
+                    tell_of(&error, refused);
                 }
             }
             if deaf == DEAF_MAX {
@@ -193,7 +190,9 @@ impl Listener {
 
     async fn listen(&self) -> sqlx::Result<End> {
         let pool = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-        let pool = pool.test_before_acquire(false).connect_lazy_with(self.options.clone());
+        // Anew each time: the service may have given its pool another password since.
+        let options = PgConnectOptions::clone(&self.channel.connections.pool().0.connect_options());
+        let pool = pool.test_before_acquire(false).connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen(&self.channel.name).await?;
@@ -240,6 +239,18 @@ impl Listener {
         if payload != self.channel.sender && !payload.starts_with(TEST) {
             self.wake_up.notify();
         }
+    }
+}
+
+/// Says that a connection could not be listened to, once so that it is seen: one may fail while the server starts anew.
+fn tell_of(error: &sqlx::Error, refused: u32) {
+    if refused == REFUSED_MAX {
+        tracing::warn!(
+            %error,
+            "no connection can be listened to: until one can, tasks of other processes are found by polling"
+        );
+    } else {
+        tracing::debug!(%error, "the listening connection failed");
     }
 }
 

@@ -206,6 +206,39 @@ async fn the_listener_survives_the_loss_of_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_listener_connects_with_what_the_services_pool_was_given_last() {
+    let database = Database::create().await;
+    let here = database.queue().await;
+    let role = format!("taskqueue_role_{:016x}", rand::random::<u64>());
+    let create = format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'first'; \
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+    );
+    database.pool.execute(AssertSqlSafe(create)).await.expect("the user may create roles");
+    let options = PgConnectOptions::clone(&database.pool.connect_options()).username(&role).password("first");
+    let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options.clone());
+    let elsewhere =
+        PostgresQueue::with_config(PostgresConfig::pool(pool.clone())).await.expect("it is let in");
+    let mut listener = connected(&elsewhere).await;
+
+    let change = format!("ALTER ROLE {role} PASSWORD 'second'");
+    database.pool.execute(AssertSqlSafe(change)).await.expect("the server answers");
+    pool.set_connect_options(options.password("second"));
+    let terminate =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
+    database.pool.execute(AssertSqlSafe(terminate)).await.expect("the server answers");
+    // Listening again, it rouses for what it may have missed.
+    soon(listener.notified()).await;
+    here.enqueue(task()).await.expect("the server takes it");
+    soon(listener.notified()).await;
+
+    elsewhere.close().await;
+    pool.close().await;
+    let end = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    database.pool.execute(AssertSqlSafe(end)).await.expect("the server answers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_queue_leaves_no_connection() {
     let database = Database::create().await;
     let queue = database.queue().await;
