@@ -302,7 +302,7 @@ pub(crate) fn heartbeat_of(table: &TableName, tasks: &str) -> String {
     )
 }
 
-/// $1 limit, $2 shard. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
+/// $1 limit, $2 shard, $3 check of the first claim. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
 /// attempts, most attempts, reclaims. Candidates come from the claims whose check is due, not from an index over running tasks: that
 /// one would end HOT settles.
 ///
@@ -311,7 +311,7 @@ pub(crate) fn heartbeat_of(table: &TableName, tasks: &str) -> String {
 fn ended(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases \
-         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) \
+         WHERE shard = $2 AND check_at >= $3 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) \
          SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims FROM {table} AS t \
          WHERE t.shard = $2 AND t.id = ANY(ARRAY(SELECT unnest(ids) FROM due)) \
          AND t.lease_token = ANY(ARRAY(SELECT token FROM due)) AND t.status + 0 = 2 AND t.lease_until <= now() \
@@ -336,7 +336,7 @@ fn reclaim(table: &TableName) -> String {
 
 /// $1 shard, $2 check of the first. Claims whose check was due: forgotten when none of their tasks runs under them, else checked again
 /// when the first of their leases ends; left as they are where one has ended and is to be taken back. Answers how many it looked
-/// at, and the check of the last.
+/// at, the check of the last, and now.
 fn tidy_leases(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT token, check_at, ids FROM {table}_leases \
@@ -347,21 +347,30 @@ fn tidy_leases(table: &TableName) -> String {
          gone AS (DELETE FROM {table}_leases AS l USING seen WHERE l.token = seen.token AND seen.until IS NULL), \
          later AS (UPDATE {table}_leases AS l SET check_at = seen.until FROM seen \
          WHERE l.token = seen.token AND seen.until > now()) \
-         SELECT count(*), max(check_at) FROM due"
+         SELECT count(*), max(check_at), now() FROM due"
     )
 }
 
-/// $1 limit, $2 shard.
+/// $1 limit, $2 shard, $3 to $5 the place where it begins: a time, a queue time, an id. Answers how many it promoted, how many it
+/// found, now, and the place of the last one.
 fn promote(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT ctid AS at, due_at FROM {table} WHERE shard = $2 AND due_at <= now() \
+        "WITH due AS MATERIALIZED (SELECT ctid AS at, due_at, queue_at, id FROM {table} \
+         WHERE shard = $2 AND due_at <= now() \
+         AND (due_at, queue_at, id) >= ($3::timestamptz, $4::timestamptz, $5::uuid) \
          ORDER BY due_at, queue_at, id LIMIT $1 FOR UPDATE SKIP LOCKED), \
-         plan AS MATERIALIZED (SELECT at, row_number() OVER (ORDER BY due_at) - 1 AS place FROM due) \
-         UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
+         plan AS MATERIALIZED (SELECT at, row_number() OVER (ORDER BY due_at, queue_at, id) - 1 AS place FROM due), \
+         done AS (UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
          queue_at = now() + plan.place * interval '1 microsecond', due_at = NULL, updated_at = now() \
-         FROM plan WHERE t.ctid = plan.at AND t.status IN (1, 4)"
+         FROM plan WHERE t.ctid = plan.at AND t.status IN (1, 4) RETURNING 1) \
+         {PROMOTED}"
     )
 }
+
+/// What a promotion answers, in one row.
+pub(crate) const PROMOTED: &str = "SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM due), now(), \
+     last.due_at, last.queue_at, last.id FROM (SELECT 1) AS one \
+     LEFT JOIN (SELECT due_at, queue_at, id FROM due ORDER BY due_at DESC, queue_at DESC, id DESC LIMIT 1) AS last ON true";
 
 /// $1 ids, in order, $2 shard.
 fn redrive(table: &TableName) -> String {

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{Literal, Memory, Rank, completed, heartbeat_of};
+use crate::claim::{Literal, Memory, PROMOTED, Rank, completed, heartbeat_of};
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
 use crate::error::failure;
@@ -116,11 +116,11 @@ fn complete_and_delete(table: &TableName) -> String {
     completed(table, &format!("DELETE FROM {table} AS t USING {HELD}"), Memory::Trusted)
 }
 
-/// $1 limit, $2 shard. As PostgreSQL's.
+/// $1 limit, $2 shard, $3 check of the first claim. As PostgreSQL's.
 fn ended(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT l.token, k.id FROM (SELECT token, ids FROM {table}_leases \
-         WHERE shard = $2 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) AS l \
+         WHERE shard = $2 AND check_at >= $3 AND check_at <= now() ORDER BY check_at LIMIT {CHECKS_MAX}) AS l \
          CROSS JOIN LATERAL unnest(l.ids) AS k(id)) \
          SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims \
          FROM {table} AS t JOIN due ON t.id = due.id AND t.lease_token = due.token \
@@ -132,11 +132,11 @@ fn ended(table: &TableName) -> String {
 /// The claims whose check is due, from $2 on in the shard $1.
 const DUE_LEASES: &str = "shard = $1 AND check_at >= $2 AND check_at <= now() ORDER BY check_at";
 
-/// $1 shard, $2 check of the first. How many claims the next statements look at, and the check of the last: they change these, and
-/// so cannot say it.
+/// $1 shard, $2 check of the first. How many claims the next statements look at, the check of the last, and now: they change these,
+/// and so cannot say it.
 fn due_leases(table: &TableName) -> String {
     format!(
-        "SELECT count(*), max(check_at) FROM \
+        "SELECT count(*), max(check_at), now() FROM \
          (SELECT check_at FROM {table}_leases WHERE {DUE_LEASES} LIMIT {CHECKS_MAX}) AS due"
     )
 }
@@ -169,15 +169,17 @@ fn postpone_leases(table: &TableName) -> String {
     )
 }
 
-/// $1 limit, $2 shard. In the order of the index over due tasks: what is locked is no more than the limit.
+/// As PostgreSQL's, in the order of the index over due tasks: what is locked is no more than the limit.
 fn promote(table: &TableName) -> String {
     format!(
         "WITH due AS MATERIALIZED (SELECT id, due_at, queue_at FROM {table} WHERE shard = $2 AND due_at <= now() \
+         AND (due_at, queue_at, id) >= ($3::timestamptz, $4::timestamptz, $5::uuid) \
          ORDER BY due_at, queue_at, id LIMIT $1 FOR UPDATE SKIP LOCKED), \
-         placed AS MATERIALIZED (SELECT id, row_number() OVER (ORDER BY due_at, queue_at, id) - 1 AS place FROM due) \
-         UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::int8, \
+         placed AS MATERIALIZED (SELECT id, row_number() OVER (ORDER BY due_at, queue_at, id) - 1 AS place FROM due), \
+         done AS (UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::int8, \
          queue_at = now() + placed.place * interval '1 microsecond', due_at = NULL, updated_at = now() \
-         FROM placed WHERE t.shard = $2 AND t.id = placed.id AND t.status IN (1, 4)"
+         FROM placed WHERE t.shard = $2 AND t.id = placed.id AND t.status IN (1, 4) RETURNING 1) \
+         {PROMOTED}"
     )
 }
 

@@ -16,16 +16,18 @@ use taskqueue_sql::{
     Statement, Total, Unsettled,
 };
 
-use crate::arguments::{integer, leases, micros};
+use crate::arguments::integer;
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;
 use crate::cleanup::Places;
 use crate::config::{Engine, Source};
+use crate::due::Due;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
 use crate::inserting;
 use crate::listen::Wakes;
+use crate::promoting;
 use crate::query::Query;
 use crate::reclaiming;
 use crate::rehearsal;
@@ -58,6 +60,7 @@ pub(crate) struct PostgresDialect {
     sharding: Sharding,
     places: Places,
     cursors: Cursors,
+    pub(crate) due: Due,
     turns: Turns,
     contention_retries_max: u32,
     prepared_statements: bool,
@@ -83,6 +86,7 @@ impl PostgresDialect {
             sharding,
             places: Places::default(),
             cursors: Cursors::new(config.scanning),
+            due: Due::new(config.scanning),
             turns: Turns::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
@@ -253,11 +257,7 @@ impl Dialect for PostgresDialect {
         held: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
-        let (ids, tokens) = leases(held.iter());
-        let query = self.query(&self.literal.heartbeat).bind(ids).bind(tokens);
-        let query = query.bind(micros(visibility_timeout)).bind(shard.number());
-        let read = |mut row: Row| Ok((row.id(0)?, LeaseToken::from_stored(row.integer(1)?)));
-        self.rows(connection, query).await?.into_iter().map(read).collect()
+        settling::heartbeat(self, connection, shard, held, visibility_timeout).await
     }
 
     async fn ended(
@@ -287,8 +287,7 @@ impl Dialect for PostgresDialect {
         shard: Shard,
         limit: usize,
     ) -> Attempt<u64> {
-        let query = self.query(&self.literal.promote).bind(integer(limit));
-        Ok(query.bind(shard.number()).execute(connection).await.map_err(failure)?.rows_affected())
+        promoting::promote(self, connection, shard, limit).await
     }
 
     async fn redrive(

@@ -15,6 +15,7 @@ mod cockroach;
 mod config;
 mod detect;
 mod dialect;
+mod due;
 mod error;
 mod flavour;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod pool;
+mod promoting;
 mod query;
 mod ready;
 mod reclaiming;

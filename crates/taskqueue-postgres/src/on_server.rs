@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod database;
+mod horizon;
 mod plans;
 mod rehearsal;
 mod turns;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::arguments::integer;
 use crate::dialect::{PostgresDialect, ids};
+use crate::due::Place;
 use crate::error::{failure, is_duplicate};
 use crate::wire;
 
@@ -28,40 +29,55 @@ pub(crate) async fn ended(
     shard: Shard,
     limit: usize,
 ) -> Attempt<Vec<Row>> {
-    check(dialect, &mut *connection, shard).await?;
+    let (places, began) = (&dialect.due.checks, Instant::now());
+    let from = places.start(shard, began);
+    let over = check(dialect, &mut *connection, shard, from.due_at).await?;
     let query = dialect.query(&dialect.literal().ended).bind(integer(limit));
-    dialect.rows(connection, query.bind(shard.number())).await
+    let ended = dialect.rows(connection, query.bind(shard.number()).bind(from.due_at)).await?;
+    // The claims of what has ended stay until it is taken back.
+    let to = over.filter(|_| ended.is_empty()).map_or(from, Place::after_all);
+    places.looked(shard, (from, to), began, Instant::now());
+    Ok(ended)
 }
 
 /// Checks the claims that are due, look by look. Those that callers' transactions completed are all here at the end of
 /// their lease; one look a call would fall behind them, and the tasks of dead workers would wait behind them.
-async fn check(dialect: &PostgresDialect, connection: &mut PgConnection, shard: Shard) -> Attempt<()> {
-    let (began, mut from) = (Instant::now(), Timestamp::UNIX_EPOCH);
+///
+/// Answers the time by which none was left that is over or may be checked later, unless there was too much to look at.
+async fn check(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    mut from: Timestamp,
+) -> Attempt<Option<Timestamp>> {
+    let began = Instant::now();
     for _ in 0..LOOKS_MAX {
-        match look(dialect, &mut *connection, shard, from).await? {
-            (claims, Some(last)) if claims == integer(CHECKS_MAX) && began.elapsed() < LOOKS_TIME_MAX => {
-                from = last
-            }
-            _ => break,
+        let mut looked = look(dialect, &mut *connection, shard, from).await?;
+        match looked.time_opt(1)? {
+            Some(last) if looked.integer(0)? == integer(CHECKS_MAX) => from = last,
+            _ => return looked.time(2).map(Some),
+        }
+        if began.elapsed() >= LOOKS_TIME_MAX {
+            break;
         }
     }
-    Ok(())
+    Ok(None)
 }
 
-/// Checks the first claims that are due from this time on; answers how many, and the time of the last.
+/// Checks the first claims that are due from this time on; answers how many, the time of the last, and now.
 async fn look(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
     shard: Shard,
     from: Timestamp,
-) -> Attempt<(i64, Option<Timestamp>)> {
+) -> Attempt<Row> {
     let query = |tidy| dialect.query(tidy).bind(shard.number()).bind(from);
     let (first, others) = dialect.literal().tidy_leases.split_first().expect("there is a statement");
-    let mut looked = wire::row(&query(first).fetch_one(&mut *connection).await.map_err(failure)?)?;
+    let looked = wire::row(&query(first).fetch_one(&mut *connection).await.map_err(failure)?)?;
     for tidy in others {
         query(tidy).execute(&mut *connection).await.map_err(failure)?;
     }
-    Ok((looked.integer(0)?, looked.integer_opt(1)?.and_then(Timestamp::from_timestamp_micros)))
+    Ok(looked)
 }
 
 /// Takes tasks back whose lease is the given one; answers those.

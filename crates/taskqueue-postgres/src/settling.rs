@@ -1,16 +1,34 @@
-//! Settling a batch: completions by their own statement, whatever else by another. What the statements are is
+//! Settling a batch: completions by their own statement, whatever else by another; and heartbeats. What the statements are is
 //! `claim.rs`'s business.
+
+use std::collections::HashSet;
+use std::time::Duration;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
-use taskqueue_core::{Decision, Shard, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt, Dialect as _, Owner};
+use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
+use taskqueue_sql::{Applied, Attempt, Dialect as _, Owner, Row};
 use uuid::Uuid;
 
-use crate::arguments::{Changes, leases};
+use crate::arguments::{Changes, leases, micros};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;
+
+/// Extends the leases that are live; answers those.
+pub(crate) async fn heartbeat(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    held: &[Lease],
+    visibility_timeout: Duration,
+) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
+    let (ids, tokens) = leases(held.iter());
+    let query = dialect.query(&dialect.literal().heartbeat).bind(ids).bind(tokens);
+    let query = query.bind(micros(visibility_timeout)).bind(shard.number());
+    let read = |mut row: Row| Ok((row.id(0)?, LeaseToken::from_stored(row.integer(1)?)));
+    dialect.rows(connection, query).await?.into_iter().map(read).collect()
+}
 
 /// Applies the transitions whose lease is live; answers those.
 pub(crate) async fn settle(

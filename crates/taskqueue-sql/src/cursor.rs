@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// At least this often a claim looks from the start of the index. It bounds how long what arrives behind a cursor
 /// waits while there is enough ahead of it.
-const SCAN_INTERVAL: Duration = Duration::from_millis(200);
+pub const SCAN_INTERVAL: Duration = Duration::from_millis(200);
 
 /// No rest is longer.
 const REST_MAX: Duration = Duration::from_secs(60);
@@ -30,6 +30,19 @@ pub struct Scanning {
     pub slow: Duration,
     /// After one, the next that is not needed for certain rests so many times as long as it took; so does a look back.
     pub rests: u32,
+}
+
+impl Scanning {
+    /// How long to rest after what took so long.
+    pub fn rest(&self, took: Duration) -> Duration {
+        took.saturating_mul(self.rests).min(REST_MAX)
+    }
+
+    /// How long a scan is taken to need: at most twice as long as the one before, since one may have waited for a disk or a
+    /// standby that stood still.
+    pub fn believed(&self, took: Duration, before: Duration) -> Duration {
+        took.min((2 * before).max(self.slow))
+    }
 }
 
 impl Default for Scanning {
@@ -137,7 +150,8 @@ impl Cursors {
         let is_known = |track: &&mut Track| !track.places.is_empty() && !track.has_too_many();
         let Some(track) = state.track_mut(shard, types).filter(is_known) else { return Look::Everywhere };
         let is_quick = track.scan_took < self.scanning.slow;
-        let is_due = !is_extra && track.has_rested(now, SCAN_INTERVAL.max(self.rest(track.scan_took)));
+        let is_due =
+            !is_extra && track.has_rested(now, SCAN_INTERVAL.max(self.scanning.rest(track.scan_took)));
         if is_quick || is_due {
             track.scanned_at = now;
             return Look::Everywhere;
@@ -149,7 +163,7 @@ impl Cursors {
     pub fn look_back(&self, shard: Shard, types: &[TaskType], now: Instant) -> Duration {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types) else { return LOOK_BACK };
-        let rest = SCAN_INTERVAL.max(self.rest(track.look_back_took));
+        let rest = SCAN_INTERVAL.max(self.scanning.rest(track.look_back_took));
         if track.is_enough_ahead && now.saturating_duration_since(track.looked_back_at) < rest {
             return Duration::ZERO;
         }
@@ -162,7 +176,7 @@ impl Cursors {
     pub fn may_scan(&self, shard: Shard, types: &[TaskType], now: Instant) -> bool {
         let mut state = self.lock();
         let Some(track) = state.track_mut(shard, types) else { return true };
-        let may = track.has_rested(now, self.rest(track.scan_took));
+        let may = track.has_rested(now, self.scanning.rest(track.scan_took));
         if may {
             track.scanned_at = now;
         }
@@ -201,7 +215,7 @@ impl Cursors {
         let tracks = state.tracks.entry(shard).or_default();
         let before = tracks.remove(types);
         let took = scan.ended.saturating_duration_since(scan.began);
-        let scan_took = before.as_ref().map_or(took, |track| self.believed(took, track.scan_took));
+        let scan_took = before.as_ref().map_or(took, |track| self.scanning.believed(took, track.scan_took));
         let (places, look_back_took) =
             before.map(|track| (track.places, track.look_back_took)).unwrap_or_default();
         let mut track = Track {
@@ -263,17 +277,6 @@ impl Cursors {
         if std::mem::take(&mut state.is_doubtful) {
             state.tracks.clear();
         }
-    }
-
-    /// How long to rest after what took so long.
-    fn rest(&self, took: Duration) -> Duration {
-        took.saturating_mul(self.scanning.rests).min(REST_MAX)
-    }
-
-    /// How long a scan is taken to need: at most twice as long as the one before, since one may have waited for a disk or a
-    /// standby that stood still.
-    fn believed(&self, took: Duration, before: Duration) -> Duration {
-        took.min((2 * before).max(self.scanning.slow))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

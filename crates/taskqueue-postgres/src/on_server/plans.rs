@@ -63,7 +63,8 @@ fn values(name: &str) -> &'static str {
             "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{f}', '{no}', '{0}', 0::int2"
         }
         "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], 0::int2",
-        "ended" | "promote" => "10, 0::int2",
+        "ended" => "10, 0::int2, '2000-01-01'",
+        "promote" => "10, 0::int2, '2000-01-01', '2000-01-01', '00000000-0000-0000-0000-000000000000'",
         "tidy_leases" => "0::int2, '2000-01-01'",
         "open_counts" | "oldest_pending" => "0::int2",
         "running_page" => "0::int2, NULL, NULL, NULL, 100, 0",
@@ -253,7 +254,7 @@ async fn no_claim_goes_beyond_its_limit_whatever_the_plan() {
             run(&mut connection, format!("BEGIN; {settings}")).await;
             let done = sqlx::raw_sql(AssertSqlSafe(execute.clone()));
             let rows = match name {
-                "promote" => done.execute(&mut connection).await.unwrap().rows_affected(),
+                "promote" => done.fetch_one(&mut connection).await.unwrap().get::<i64, _>(0) as u64,
                 _ => done.fetch_all(&mut connection).await.unwrap().len() as u64,
             };
             assert_eq!(rows, 10, "{name}: {settings}");
