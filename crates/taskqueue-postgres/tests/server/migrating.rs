@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 use taskqueue_postgres::Queue;
 
-use crate::scratch::{PATIENCE, Scratch, pool, queue_on, task};
+use crate::scratch::{PATIENCE, Scratch, claim_one, pool, queue_on, task};
 use crate::support::say;
 
 /// A role that may read and write what tables there are, and create nothing.
@@ -57,4 +57,19 @@ async fn where_there_is_something_to_do_it_is_not_passed_over() {
         queue.migrate().await.unwrap();
     }
     role.drop(&scratch).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_tables_of_a_newer_version_a_process_works_that_does_not_migrate() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let newer = "INSERT INTO tasks_migrations (version, name) VALUES (1000, 'of tomorrow')".to_owned();
+    say(&mut scratch.connect().await, newer).await.unwrap();
+    let restarted = scratch.queue().await;
+
+    restarted.enqueue(task()).await.unwrap();
+    let lease = claim_one(&restarted).await.lease;
+    restarted.complete(lease).await.unwrap();
+
+    let refused = restarted.migrate().await.unwrap_err();
+    assert!(refused.to_string().contains("at version 1000, this program knows only 3"), "{refused}");
 }
