@@ -9,9 +9,12 @@
 //! | `transition`, `promote` | the object is copied onto itself in the other storage class | the object's |
 //!
 //! Before it acts the handler looks whether the object has the `expected_etag` and, within one second, the
-//! `expected_mod_time`. Deletes and copies carry the ETag that it saw as a condition, so that a store that knows
-//! conditions checks and acts in one step; one that answers that it does not is asked without, right after the look.
-//! `delete_version` has no such condition to give: a version never changes, and that it is not the current one is only
+//! `expected_mod_time`. Without an `expected_mod_time` it looks whether the object was written after `evaluated_at`, compared
+//! to the second, by the clocks of the store and of whoever evaluated the rule: then it is another one. With neither time (an
+//! `evaluated_at` of 0) nobody can tell, and the action is carried out on whichever object has the key.
+//!
+//! Deletes and copies carry the ETag that it saw as a condition, so that a store that knows conditions checks and acts in
+//! one step; one that answers that it does not is asked without, right after the look. `delete_version` has no such condition to give: a version never changes, and that it is not the current one is only
 //! looked at before. The Ceph gateway honours conditions on deletes and on a copy's source, and not on its target.
 //!
 //! S3 has no way to change the class of a version in place. In a bucket with versions a transition therefore makes a
@@ -29,7 +32,7 @@ mod scan;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use taskqueue_core::Outcome;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{LifecycleAction, LifecyclePayload, types};
@@ -152,11 +155,12 @@ impl LifecycleHandler {
         if payload.version_id.is_some() && payload.version_id != info.version_id {
             return self.noncurrent(payload).await;
         }
-        if is_changed(payload, &info) {
-            return Ok(LifecycleOutcome::Changed);
-        }
+        // First, as the copy of an earlier run was written after the rule was evaluated.
         if info.attributes.storage_class.as_deref().unwrap_or(STANDARD) == class {
             return Ok(LifecycleOutcome::AlreadyThere);
+        }
+        if is_changed(payload, &info) {
+            return Ok(LifecycleOutcome::Changed);
         }
         let moved = unless_changed(self.copy_onto_itself(&object, &info, class).await)?;
         if moved == LifecycleOutcome::Done {
@@ -241,10 +245,22 @@ fn needed<'a>(
 
 fn is_changed(payload: &LifecyclePayload, info: &ObjectInfo) -> bool {
     let is_other = |etag: &String| etag.trim_matches('"') != info.etag;
-    let is_off = |nanos: i64| {
-        (info.last_modified - DateTime::<Utc>::from_timestamp_nanos(nanos)).abs() > MOD_TIME_TOLERANCE
-    };
-    payload.expected_etag.as_ref().is_some_and(is_other) || payload.expected_mod_time.is_some_and(is_off)
+    payload.expected_etag.as_ref().is_some_and(is_other) || is_of_other_time(payload, info.last_modified)
+}
+
+fn is_of_other_time(payload: &LifecyclePayload, last_modified: DateTime<Utc>) -> bool {
+    match (payload.expected_mod_time, payload.evaluated_at) {
+        // It says more than the time of the rule, which another clock may have given.
+        (Some(expected), _) => {
+            let expected = DateTime::<Utc>::from_timestamp_nanos(expected);
+            (last_modified - expected).abs() > MOD_TIME_TOLERANCE
+        }
+        // Compared with a time that nobody gave, every object would be a later one.
+        (None, 0) => false,
+        (None, evaluated) => {
+            last_modified.trunc_subsecs(0) > DateTime::<Utc>::from_timestamp_nanos(evaluated)
+        }
+    }
 }
 
 /// A condition that did not hold means that somebody came between the look and the act.

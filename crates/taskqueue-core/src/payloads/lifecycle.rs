@@ -55,7 +55,8 @@ pub struct LifecyclePayload {
     pub storage_class: Option<String>,
     /// The rule that says so.
     pub rule_id: String,
-    /// When the rule was evaluated, in Unix nanoseconds.
+    /// When the rule was evaluated, in Unix nanoseconds. Without an `expected_mod_time` an object that was written later is
+    /// left alone; 0: nobody looks.
     pub evaluated_at: i64,
     /// The object's ETag at that time: with another one it has been overwritten and is left alone.
     #[serde(default, skip_serializing_if = "optional::is_empty", deserialize_with = "optional::read")]
