@@ -7,6 +7,9 @@
 //! | `objects` | the current objects under `prefix`, but for the `keep_count` newest of them and those that are younger than `older_than_seconds` |
 //! | `versions` | the noncurrent versions under `prefix`, but for the `keep_count` newest of each key and those that are younger; noncurrent delete markers by their age only |
 //!
+//! A payload that contradicts itself is refused for good, before anything is deleted: one object with a `prefix`, an age, a
+//! `keep_count` or a `continue_after`, and a wider scope with a `key` or a `version_id`. Either may mean the other.
+//!
 //! One object that is to go is looked up in the bucket's listing first, so that a bucket that is missing is an error: the
 //! worker needs the right to list. One that was written since is another one and stays. The delete carries the ETag that was
 //! seen, where the store knows conditions; one that does not is asked without, right after the look. What is compared are
@@ -94,9 +97,10 @@ impl CleanupHandler {
     /// Carries out one task's share.
     ///
     /// # Errors
-    /// Permanent for a payload that names neither a key nor a scope; else as the store says. What was removed before
-    /// the error stays removed.
+    /// Permanent for a payload that names neither a key nor a scope, or that contradicts itself; else as the store says.
+    /// What was removed before the error stays removed.
     pub async fn clean(&self, payload: &CleanupPayload) -> Result<Cleaned, HandlerError> {
+        check(payload)?;
         let (cleaned, outcome) = match payload.scope.unwrap_or_default() {
             CleanupScope::Object => match self.one(payload).await? {
                 One::Removed { bytes } => (Cleaned { objects: 1, bytes, ..Cleaned::default() }, "done"),
@@ -238,6 +242,28 @@ impl Handler for CleanupHandler {
         let rest = NewTask::new(&rest).map_err(TaskError::permanent)?;
         Ok(Outcome::done().then(derived::like(&cx, rest.id(id))))
     }
+}
+
+/// A field that the scope does not have may mean that another scope was meant, which would delete something else.
+fn check(payload: &CleanupPayload) -> Result<(), HandlerError> {
+    let scope = payload.scope.unwrap_or_default();
+    let is_given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let foreign: &[(&str, bool)] = match scope {
+        CleanupScope::Object => &[
+            ("prefix", is_given(&payload.prefix)),
+            ("older_than_seconds", payload.older_than_seconds.unwrap_or_default() > 0),
+            ("keep_count", payload.keep_count.unwrap_or_default() > 0),
+            ("continue_after", is_given(&payload.continue_after)),
+        ],
+        CleanupScope::Objects | CleanupScope::Versions => {
+            &[("key", !payload.key.is_empty()), ("version_id", is_given(&payload.version_id))]
+        }
+    };
+    let Some((name, _)) = foreign.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
+    let scope = scope.as_str();
+    Err(HandlerError::permanent(format!(
+        "cleanup with scope {scope:?} has a {name}: expected none, or another scope"
+    )))
 }
 
 /// Of versions the last key's may go on in the next page, and what is kept of a key is counted from its newest.

@@ -131,6 +131,27 @@ async fn a_bucket_that_is_missing_is_an_error() {
     assert!(handler.clean(&asked_at(&ManualClock::default())).await.unwrap_err().is_permanent());
 }
 
+#[tokio::test]
+async fn a_payload_that_contradicts_itself_deletes_nothing() {
+    let key = |key: &str| CleanupPayload { key: key.to_owned(), ..asked_at(&ManualClock::default()) };
+    let of = |scope| CleanupPayload { scope: Some(scope), ..key("") };
+    let contradicting = [
+        CleanupPayload { scope: Some(CleanupScope::Objects), ..key("tmp/") },
+        CleanupPayload { scope: Some(CleanupScope::Versions), ..key("tmp/") },
+        CleanupPayload { version_id: Some("1".to_owned()), ..of(CleanupScope::Versions) },
+        CleanupPayload { older_than_seconds: Some(2_592_000), ..key("logs/a") },
+        CleanupPayload { keep_count: Some(1), ..key("logs/a") },
+        CleanupPayload { prefix: Some("logs/".to_owned()), ..key("logs/a") },
+        CleanupPayload { continue_after: Some("a".to_owned()), ..key("logs/a") },
+    ];
+    for payload in contradicting {
+        let store = MemoryStore::new().bucket("b");
+        let handler = CleanupHandler::new(Arc::new(store.clone()), &Metrics::default());
+        assert!(handler.clean(&payload).await.unwrap_err().is_permanent(), "{payload:?}");
+        assert_eq!(store.calls(), [], "{payload:?}");
+    }
+}
+
 struct Rival(MemoryStore);
 
 #[async_trait]

@@ -35,7 +35,7 @@ impl CleanupScope {
 }
 
 /// The data of an object or of one version is no longer referenced and is to be removed; or, with a `scope`, that of
-/// whatever is under a prefix.
+/// whatever is under a prefix. What the scope has no use for stays empty: the handler refuses a task that contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CleanupPayload {
     /// The bucket.
