@@ -19,7 +19,8 @@ const GOES_ON: char = '+';
 ///
 /// A document is `kind/name.json` or `kind/name.toml` (the JSON one counts where both are there; writes are JSON). In the
 /// name everything but `[A-Za-z0-9._-]` is percent-encoded, so `my bucket` is `my%20bucket.toml`; a name that begins with
-/// a dot begins with `%2E`.
+/// a dot begins with `%2E`. A file of blanks only is no document: editors empty a file before they write it, and reads fail
+/// transiently meanwhile.
 #[derive(Debug, Clone)]
 pub struct FolderDocuments {
     folder: PathBuf,
@@ -97,6 +98,11 @@ async fn blocking<T: Send + 'static>(
 
 fn read(path: &Path) -> Result<Option<String>, HandlerError> {
     match fs::read_to_string(path) {
+        // As TOML it would be a document that says nothing.
+        Ok(text) if text.trim().is_empty() => Err(HandlerError::transient(format!(
+            "{}: the file is empty: expected a document, or no file",
+            path.display()
+        ))),
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(path, &error)),
@@ -211,6 +217,18 @@ mod tests {
         fs::write(folder.path().join("k/b.toml"), "a = ").unwrap();
         let id = DocumentId { kind: "k", name: "b" };
         assert!(FolderDocuments::new(folder.path()).get(id).await.unwrap_err().is_permanent());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_an_editor_has_just_emptied_is_a_transient_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("k")).unwrap();
+        for (file, text) in [("b.toml", ""), ("b.toml", " \n"), ("b.json", "")] {
+            fs::write(folder.path().join("k").join(file), text).unwrap();
+            let id = DocumentId { kind: "k", name: "b" };
+            let read = FolderDocuments::new(folder.path()).get(id).await;
+            assert!(!read.unwrap_err().is_permanent(), "{file} {text:?}");
+        }
     }
 
     #[tokio::test]

@@ -8,8 +8,9 @@ use taskqueue_core::payloads::EventPayload;
 /// Who is told of what happens in a bucket.
 ///
 /// Its JSON is that of S3's `GetBucketNotificationConfiguration`: `TopicConfigurations`, `QueueConfigurations` and
-/// `LambdaFunctionConfigurations`, each with `Id`, an ARN, `Events` and `Filter`. Other names are ignored, but
-/// `EventBridgeConfiguration` is refused: it would ask for deliveries that nobody makes.
+/// `LambdaFunctionConfigurations`, each with `Id`, an ARN, `Events` and `Filter`. A name that is not known is refused: it
+/// may be one of these misspelt, and its events would be told to nobody. So is `EventBridgeConfiguration`, which would ask
+/// for deliveries that nobody makes. `ResponseMetadata`, which clients of S3 put beside the answer, is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Wire", into = "Wire")]
 pub struct NotificationConfiguration {
@@ -84,7 +85,7 @@ fn is_of(pattern: &str, name: &str) -> bool {
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct Wire {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     topic_configurations: Vec<WireRule>,
@@ -94,10 +95,13 @@ struct Wire {
     lambda_function_configurations: Vec<WireRule>,
     #[serde(skip_serializing)]
     event_bridge_configuration: Option<Value>,
+    /// Some tools print it with the rest.
+    #[serde(rename = "ResponseMetadata", skip_serializing)]
+    _response: Option<Value>,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct WireRule {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -113,19 +117,19 @@ struct WireRule {
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct WireFilter {
     key: WireKey,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase", default, deny_unknown_fields)]
 struct WireKey {
     filter_rules: Vec<WireFilterRule>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct WireFilterRule {
     name: String,
     value: String,
@@ -275,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn capital_filter_names_and_unknown_fields_are_taken_as_aws_writes_them() {
+    fn capital_filter_names_and_response_metadata_are_taken_as_aws_writes_them() {
         let json = ALL.replace("\"prefix\"", "\"Prefix\"").replacen('{', "{\"ResponseMetadata\":{},", 1);
         assert_eq!(configuration(&json), configuration(ALL));
     }
@@ -289,6 +293,11 @@ mod tests {
             ("s3:ObjectCreated:*", "ObjectCreated"),
             (r#"["s3:ObjectCreated:*"]"#, "[]"),
             ("{\"TopicConf", "{\"EventBridgeConfiguration\":{},\"TopicConf"),
+            ("\"TopicConfigurations\"", "\"TopicConfiguration\""),
+            ("{\"Key\":", "{\"S3Key\":"),
+            ("\"FilterRules\"", "\"FilterRule\""),
+            ("\"Filter\":", "\"Filters\":"),
+            ("\"Value\":\"in/\"", "\"Value\":\"in/\",\"Values\":[]"),
         ] {
             let json = ALL.replacen(from, to, 1);
             assert_ne!(json, ALL, "{from}");
