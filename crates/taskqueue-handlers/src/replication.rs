@@ -7,8 +7,8 @@
 //! An older change never replaces a newer one: each copy says in its metadata, under [`CHANGE_KEY`], which change it
 //! repeats, and changes are compared by their `requested_at`. An object that says nothing was written there by itself,
 //! and stays if it was modified later than the change was made; the two regions' clocks are compared then. Writes and
-//! deletes are conditional on the destination being as it was looked at; a store that knows no conditional deletes is
-//! asked without, right after the look.
+//! deletes are conditional on the destination being as it was looked at; a store that does not know such a condition is
+//! asked without, right after one more look.
 //!
 //! The deletion of the source's object may be repeated while a copy is still on its way, and finds nothing to delete: the
 //! copy stays. Where deletions are repeated, set [`follows_deletes`](ReplicationHandler::follows_deletes): then the source
@@ -161,7 +161,8 @@ impl ReplicationHandler {
             }
             (Decision::Leave(replicated), _) => Ok(Step::Done(replicated)),
             (Decision::Change(condition), _) if payload.operation == ReplicationOperation::Delete => {
-                delete(target, there, &condition).await.map(|()| Step::Done(Replicated::Deleted))
+                let deleted = transfer::delete(target, there, &condition).await;
+                deleted.map(|()| Step::Done(Replicated::Deleted)).map_err(TransferError::Target)
             }
             (Decision::Change(condition), _) => self.copy(payload, target, there, &condition).await,
         }
@@ -241,7 +242,8 @@ impl ReplicationHandler {
         if !self.follows_deletes || self.look_at_source(payload).await?.is_some() {
             return Ok(Step::Done(replicated));
         }
-        delete(target, there, &Condition::IfMatch(etag.to_owned())).await.map(|()| Step::Removed)
+        let deleted = transfer::delete(target, there, &Condition::IfMatch(etag.to_owned())).await;
+        deleted.map(|()| Step::Removed).map_err(TransferError::Target)
     }
 
     /// The source as it is now. None is there only if its bucket is: else every object would seem to be gone.
@@ -280,7 +282,7 @@ impl ReplicationHandler {
             transfer::begin(source, &attributes, target, there).await.map_err(TransferError::Target)?;
         let sent = match transfer::send_parts(source, target, &upload, &self.transfer).await {
             Ok(parts) => {
-                target.complete_upload(&upload, &parts, condition).await.map_err(TransferError::Target)
+                transfer::complete(target, &upload, &parts, condition).await.map_err(TransferError::Target)
             }
             Err(error) => Err(error),
         };
@@ -315,31 +317,6 @@ impl Handler for ReplicationHandler {
         }
         Ok(Outcome::done())
     }
-}
-
-async fn delete(
-    target: &dyn ObjectStore,
-    there: &ObjectRef,
-    condition: &Condition,
-) -> Result<(), TransferError> {
-    let mut deleted = target.delete(there, condition).await;
-    if deleted.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::NotSupported) {
-        deleted = delete_after_look(target, there, condition).await;
-    }
-    found(deleted).map(drop).map_err(TransferError::Target)
-}
-
-/// As `condition` says, in two steps.
-async fn delete_after_look(
-    target: &dyn ObjectStore,
-    there: &ObjectRef,
-    condition: &Condition,
-) -> Result<(), StoreError> {
-    let info = target.head(there).await?;
-    if *condition != Condition::IfMatch(info.etag) {
-        return Err(StoreError::new(StoreErrorKind::PreconditionFailed, format!("{there} has changed")));
-    }
-    target.delete(there, &Condition::Always).await
 }
 
 fn no_region(name: &str) -> StoreError {

@@ -5,6 +5,7 @@
 //! pieces of a stream for each part in flight, whatever the size of the parts.
 
 mod body;
+mod condition;
 mod config;
 mod etag;
 
@@ -14,6 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use md5::{Digest, Md5};
 
 use self::body::Sums;
+pub(crate) use self::condition::{complete, delete};
 pub use self::config::TransferConfig;
 pub(crate) use self::etag::Etag;
 use crate::HandlerError;
@@ -86,8 +88,25 @@ impl From<TransferError> for HandlerError {
 }
 
 /// Copies an object in one request, with a mark of its ETag and one more entry of metadata if one is given. Nothing is
-/// written when what was read is not what the source's ETag says.
+/// written when what was read is not what the source's ETag says. A target that knows no conditions is asked without, right
+/// after a look; the source is read anew then, as a body is sent once.
 pub(crate) async fn put(
+    source: &Source,
+    target: &dyn ObjectStore,
+    object: &ObjectRef,
+    condition: &Condition,
+    mark: Option<(&'static str, String)>,
+) -> Result<Written, TransferError> {
+    match put_if(source, target, object, condition, mark.clone()).await {
+        Err(TransferError::Target(error)) if condition::is_not_known(condition, &error) => {
+            condition::look(target, object, condition).await.map_err(TransferError::Target)?;
+            put_if(source, target, object, &Condition::Always, mark).await
+        }
+        written => written,
+    }
+}
+
+async fn put_if(
     source: &Source,
     target: &dyn ObjectStore,
     object: &ObjectRef,

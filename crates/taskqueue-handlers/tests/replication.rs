@@ -96,9 +96,13 @@ fn handler(here: &MemoryStore, there: &MemoryStore) -> ReplicationHandler {
 }
 
 fn handler_on(here: impl ObjectStore, there: &MemoryStore) -> ReplicationHandler {
+    handler_between(here, there.clone())
+}
+
+fn handler_between(here: impl ObjectStore, there: impl ObjectStore) -> ReplicationHandler {
     let stores: Regions = BTreeMap::from([
         ("north".to_owned(), Arc::new(here) as Arc<dyn ObjectStore>),
-        ("south".to_owned(), Arc::new(there.clone()) as Arc<dyn ObjectStore>),
+        ("south".to_owned(), Arc::new(there) as Arc<dyn ObjectStore>),
     ]);
     let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
     ReplicationHandler::new(stores, transfer).unwrap()
@@ -293,6 +297,61 @@ async fn a_large_object_is_sent_in_parts_and_one_that_fails_leaves_no_upload() {
     assert_eq!(world.run(&change).await, Replicated::Copied { bytes: 12 * MIB as u64 });
     assert_eq!(world.run(&change).await, Replicated::Present);
     assert_eq!(world.there().await.unwrap().len(), 12 * MIB);
+}
+
+/// What a store answers that does not know the condition of a write.
+fn no_conditions(operation: Operation) -> Fault {
+    let message = "A header you provided implies functionality that is not implemented";
+    Fault::fail(operation, StoreError::new(StoreErrorKind::NotSupported, message))
+}
+
+/// Both ways to write: the size of an object that goes it, and what the store does not know then.
+const WRITES: [(usize, Operation); 2] = [(3, Operation::Put), (12 * MIB, Operation::CompleteUpload)];
+
+#[tokio::test]
+async fn a_store_that_knows_no_conditional_writes_is_written_to_right_after_a_look() {
+    for (size, operation) in WRITES {
+        let world = World::new();
+        for data in [7, 8] {
+            let change = world.put(vec![data; size]).await;
+            world.there.inject(no_conditions(operation));
+            assert_eq!(world.run(&change).await, Replicated::Copied { bytes: size as u64 });
+            assert_eq!(world.there().await.unwrap(), vec![data; size]);
+        }
+        assert_eq!(world.there.open_uploads(), 0);
+    }
+}
+
+/// A destination that knows no conditional writes, with somebody who writes there after the first look.
+struct Rival(Arc<World>, Operation, Mutex<bool>);
+
+#[async_trait]
+impl Looks for Rival {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.0.there
+    }
+
+    async fn looked(&self) {
+        if !std::mem::replace(&mut *self.2.lock().unwrap(), true) {
+            let (object, body) = (ObjectRef::new("mirror", "k"), Bytes::from("theirs").into());
+            self.0.there.put(&object, &Attributes::default(), &Condition::Always, body).await.unwrap();
+            self.0.there.inject(no_conditions(self.1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_before_an_unconditional_write_is_not_overwritten() {
+    for (size, operation) in WRITES {
+        let world = Arc::new(World::new());
+        let change = world.put(vec![7; size]).await;
+        world.clock.advance(Duration::from_secs(60));
+        let rival = Between(Rival(Arc::clone(&world), operation, Mutex::default()));
+        let handler = handler_between(world.here.clone(), rival);
+        assert_eq!(handler.replicate(&change).await.unwrap(), Replicated::Superseded);
+        assert_eq!(world.there().await.as_deref(), Some(b"theirs".as_slice()));
+        assert_eq!(world.there.open_uploads(), 0);
+    }
 }
 
 #[tokio::test]

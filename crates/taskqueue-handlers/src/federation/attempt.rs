@@ -186,7 +186,8 @@ impl Attempt<'_> {
         let sent = transfer::send_parts(source, &*self.local, upload, &self.transfer).await;
         let written = match sent {
             Ok(parts) => {
-                self.local.complete_upload(upload, &parts, condition).await.map_err(TransferError::Target)
+                let completed = transfer::complete(&*self.local, upload, &parts, condition).await;
+                completed.map_err(TransferError::Target)
             }
             Err(error) => Err(error),
         };

@@ -30,7 +30,8 @@
 //!
 //! **A second run** of the same task finds the object here and writes nothing. Two runs at once, when a worker lost its
 //! lease and did not notice yet: writes are conditional on the object here being as it was looked at, so that one of them
-//! fails and is repeated. No condition tells a version from the one before it with the same content: of such a pair two
+//! fails and is repeated. A store that does not know such a condition is asked without, right after one more look: two runs
+//! within that moment both write. No condition tells a version from the one before it with the same content: of such a pair two
 //! runs at once can write the second one twice. Nor is Ceph's check of a condition one with the write in a bucket with
 //! versions: there, two runs that write within the same few milliseconds can both succeed, and leave a version twice.
 

@@ -108,6 +108,17 @@ pub enum Condition {
     IfAbsent,
 }
 
+impl Condition {
+    /// Whether it holds where the object has this ETag; `None`: where there is no such object.
+    pub(crate) fn holds(&self, etag: Option<&str>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::IfMatch(expected) => etag == Some(expected),
+            Self::IfAbsent => etag.is_none(),
+        }
+    }
+}
+
 /// A read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GetObject {

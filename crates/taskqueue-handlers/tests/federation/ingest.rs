@@ -1,12 +1,16 @@
 //! Ingest: what arrives is what was listed, whole and once, whatever goes wrong on the way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use taskqueue_core::{Queue, Status};
-use taskqueue_handlers::federation::{Conflict, SOURCE_ETAG_KEY};
+use taskqueue_handlers::federation::{Conflict, How, SOURCE_ETAG_KEY};
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{Attributes, Condition, ObjectRef, ObjectStore, StoreError, StoreErrorKind};
 
+use super::rival::{Between, Looks};
 use super::{MIB, World, copied, data, put, put_in_parts, read};
 
 const LARGE: usize = 17 * MIB + 5;
@@ -294,6 +298,69 @@ async fn a_dead_letter_that_is_redriven_begins_its_upload_anew() {
     world.queue.redrive(&taskqueue_core::Redrive::Tasks(vec![dead.id])).await.unwrap();
     world.work().await;
     assert_eq!(world.here("large").await.unwrap().1, data(LARGE));
+}
+
+/// What a store answers that does not know the condition of a write.
+fn no_conditions(operation: Operation) -> Fault {
+    let message = "A header you provided implies functionality that is not implemented";
+    Fault::fail(operation, StoreError::new(StoreErrorKind::NotSupported, message))
+}
+
+#[tokio::test]
+async fn a_store_that_knows_no_conditional_writes_is_written_to_right_after_a_look() {
+    for (size, operation) in [(3, Operation::Put), (LARGE, Operation::CompleteUpload)] {
+        let world = World::new();
+        world.put("k", data(size)).await;
+        world.discover(10, false).await;
+        world.local.inject(no_conditions(operation));
+        assert_eq!(world.work().await.dead_lettered, 0);
+        assert_eq!(world.here("k").await.unwrap().1, data(size));
+        assert_eq!((count(&world, operation), world.local.open_uploads()), (2, 0));
+    }
+}
+
+/// The local store, which knows no conditional writes. Somebody writes there right after one of the looks.
+struct Rival {
+    world: Arc<World>,
+    operation: Operation,
+    looks_left: AtomicUsize,
+}
+
+#[async_trait]
+impl Looks for Rival {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.world.local
+    }
+
+    async fn looked(&self) {
+        if self.looks_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            put(&self.world.local, "photos", "k", "theirs", &Attributes::default()).await;
+            self.world.local.inject(no_conditions(self.operation));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_before_an_unconditional_write_is_not_overwritten() {
+    // A large object is looked for by the task that begins its upload, and by the one that completes it.
+    for (size, operation, looks) in [(3, Operation::Put, 1), (LARGE, Operation::CompleteUpload, 2)] {
+        let world = Arc::new(World::new());
+        world.put("k", data(size)).await;
+        list_only(&world).await;
+        world.clock.advance(Duration::from_secs(60));
+        let looks_left = AtomicUsize::new(looks);
+        let handler = world.ingest_into(Between(Rival { world: Arc::clone(&world), operation, looks_left }));
+        let config = world.configs.0.lock().unwrap().clone();
+        let mut payload = world.ingests().await.pop().unwrap().1;
+        let how = loop {
+            let ingested = handler.ingest(&payload, &config, false).await.unwrap();
+            let Some(next) = ingested.next else { break ingested.how };
+            payload = next;
+        };
+        assert_eq!((how, count(&world, operation)), (How::KeptNewer, 1 + usize::from(looks == 1)));
+        assert_eq!(world.here("k").await.unwrap().1, "theirs");
+        assert_eq!(world.local.open_uploads(), 0);
+    }
 }
 
 /// Lists without ingesting, by pausing the ingest tasks' type.

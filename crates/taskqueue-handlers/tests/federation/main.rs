@@ -5,6 +5,8 @@
 
 #[path = "../support/proof.rs"]
 mod proof;
+#[path = "../s3/lifecycle/rival.rs"]
+mod rival;
 
 mod discovery;
 mod ingest;
@@ -98,9 +100,12 @@ impl World {
     }
 
     fn ingest(&self) -> IngestHandler {
+        self.ingest_into(self.local.clone())
+    }
+
+    fn ingest_into(&self, local: impl ObjectStore) -> IngestHandler {
         let external = OneStore(Arc::new(self.external.clone()));
-        let local: Arc<dyn ObjectStore> = Arc::new(self.local.clone());
-        IngestHandler::new(self.configs.clone(), external, local, self.transfer)
+        IngestHandler::new(self.configs.clone(), external, Arc::new(local), self.transfer)
             .unwrap()
             .clock(self.clock.clone())
     }

@@ -291,14 +291,9 @@ impl Buckets {
     }
 
     fn check(&self, object: &ObjectRef, condition: &Condition) -> Result<(), StoreError> {
-        let there = self.entry(object).ok();
-        let holds = match condition {
-            Condition::Always => true,
-            Condition::IfMatch(etag) => there.is_some_and(|entry| entry.etag == *etag),
-            Condition::IfAbsent => there.is_none(),
-        };
+        let etag = self.entry(object).ok().map(|entry| entry.etag.as_str());
         let failed = || StoreError::new(StoreErrorKind::PreconditionFailed, format!("{object} has changed"));
-        if holds { Ok(()) } else { Err(failed()) }
+        if condition.holds(etag) { Ok(()) } else { Err(failed()) }
     }
 
     fn keys_after<'a>(
