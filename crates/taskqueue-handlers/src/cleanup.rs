@@ -22,6 +22,7 @@
 //! | `done` | what was to go is gone |
 //! | `continued` | a task for the rest follows |
 //! | `skipped_changed` | the object was written after `requested_at`, and was left alone |
+//! | `refused` | some objects may not be deleted (they are locked), the others are gone; the task fails for good unless a task for the rest follows |
 //!
 //! Ages count back from the task's `requested_at`. Objects go a thousand at a time, in one request. A task looks at
 //! [`PAGES_PER_TASK`] pages and completes together with a task for the rest, which begins behind the last key
@@ -64,13 +65,15 @@ pub struct CleanupHandler {
     metrics: HandlerMetrics,
 }
 
-/// What one task removed.
+/// What one task removed, and what it could not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// Objects and versions.
     pub objects: u64,
     /// Their size, in bytes, as listed.
     pub bytes: u64,
+    /// Objects and versions that may not be deleted: locked ones, for example.
+    pub refused: u64,
     /// The key behind which the rest begins; none: nothing is left.
     pub continue_after: Option<String>,
 }
@@ -97,8 +100,8 @@ impl CleanupHandler {
     /// Carries out one task's share.
     ///
     /// # Errors
-    /// Permanent for a payload that names neither a key nor a scope, or that contradicts itself; else as the store says.
-    /// What was removed before the error stays removed.
+    /// Permanent for a payload that names neither a key nor a scope, or that contradicts itself, and for objects that may
+    /// not be deleted, once all others are gone; else as the store says. What was removed before the error stays removed.
     pub async fn clean(&self, payload: &CleanupPayload) -> Result<Cleaned, HandlerError> {
         check(payload)?;
         let (cleaned, outcome) = match payload.scope.unwrap_or_default() {
@@ -108,7 +111,11 @@ impl CleanupHandler {
                 One::Changed => (Cleaned::default(), "skipped_changed"),
             },
             scope => {
-                let cleaned = self.many(payload, scope).await?;
+                let (cleaned, refusal) = self.many(payload, scope).await?;
+                if let Some(refusal) = refusal {
+                    self.metrics.outcome("refused");
+                    return refused(payload, cleaned, &refusal);
+                }
                 let outcome = if cleaned.continue_after.is_some() { "continued" } else { "done" };
                 (cleaned, outcome)
             }
@@ -159,15 +166,21 @@ impl CleanupHandler {
         }
     }
 
-    async fn many(&self, payload: &CleanupPayload, scope: CleanupScope) -> Result<Cleaned, HandlerError> {
+    /// What this task's share came to, and the first of what may not be deleted.
+    async fn many(
+        &self,
+        payload: &CleanupPayload,
+        scope: CleanupScope,
+    ) -> Result<(Cleaned, Option<StoreError>), StoreError> {
         let mut chooser = Chooser::new(scope, payload.keep_count.unwrap_or_default(), cutoff(payload));
-        let mut cleaned = Cleaned::default();
+        let (mut cleaned, mut refusal) = (Cleaned::default(), None);
         let mut after = payload.continue_after.clone().map(|key| (key, None));
         for number in 1.. {
             let page = self.page(payload, scope, after).await?;
             let whole = last_whole_key(&page.entries, scope);
             let chosen = page.entries.into_iter().filter_map(|entry| chooser.choose(entry)).collect();
-            self.remove(payload, scope, chosen, &mut cleaned).await?;
+            let refused = self.remove(payload, scope, chosen, &mut cleaned).await?;
+            refusal = refusal.or(refused);
             after = page.next;
             if after.is_none() {
                 break;
@@ -177,7 +190,7 @@ impl CleanupHandler {
                 break;
             }
         }
-        Ok(cleaned)
+        Ok((cleaned, refusal))
     }
 
     async fn page(
@@ -198,13 +211,15 @@ impl CleanupHandler {
         Ok(Page { entries: page.objects, next: last.filter(|_| page.continuation.is_some()) })
     }
 
+    /// Gives the first of what may not be deleted: it is no reason to keep the others.
     async fn remove(
         &self,
         payload: &CleanupPayload,
         scope: CleanupScope,
         chosen: Vec<Version>,
         cleaned: &mut Cleaned,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<StoreError>, StoreError> {
+        let mut refusal = None;
         for batch in chosen.chunks(BATCH) {
             let object = |entry: &Version| {
                 let version = entry.version_id.clone().filter(|_| scope == CleanupScope::Versions);
@@ -212,21 +227,23 @@ impl CleanupHandler {
             };
             let objects: Vec<_> = batch.iter().map(object).collect();
             let outcomes = self.store.delete_many(&payload.bucket, &objects).await?;
-            let mut failed = None;
+            let mut passing = None;
             for (entry, outcome) in batch.iter().zip(outcomes) {
                 match outcome {
                     Ok(()) => {
                         cleaned.objects += 1;
                         cleaned.bytes += entry.size;
                     }
-                    // One that a later attempt can mend says more about the task than one that none can.
-                    Err(error) if error.kind().is_transient() => failed = Some(error),
-                    Err(error) => failed = failed.or(Some(error)),
+                    Err(error) if error.kind().is_transient() => passing = Some(error),
+                    Err(error) => {
+                        cleaned.refused += 1;
+                        refusal = refusal.or(Some(error));
+                    }
                 }
             }
-            failed.map_or(Ok(()), Err)?;
+            passing.map_or(Ok(()), Err)?;
         }
-        Ok(())
+        Ok(refusal)
     }
 }
 
@@ -242,6 +259,17 @@ impl Handler for CleanupHandler {
         let rest = NewTask::new(&rest).map_err(TaskError::permanent)?;
         Ok(Outcome::done().then(derived::like(&cx, rest.id(id))))
     }
+}
+
+/// The end of a task that met what may not be deleted. The rest has its own task, which is not to wait for that.
+fn refused(payload: &CleanupPayload, cleaned: Cleaned, first: &StoreError) -> Result<Cleaned, HandlerError> {
+    let Cleaned { objects, refused, .. } = cleaned;
+    tracing::warn!(objects, refused, error = %first, "some of {} may not be deleted", payload.bucket);
+    if cleaned.continue_after.is_some() {
+        return Ok(cleaned);
+    }
+    let message = format!("cleanup of {}: {refused} may not be deleted, the first: {first}", payload.bucket);
+    Err(HandlerError::permanent(message))
 }
 
 /// A field that the scope does not have may mean that another scope was meant, which would delete something else.

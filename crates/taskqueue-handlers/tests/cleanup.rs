@@ -17,10 +17,12 @@ use rival::{Between, Looks};
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{CleanupPayload, CleanupScope};
 use taskqueue_core::{Clock, ManualClock, NewTask, Priority, Queue, TaskFilter, TaskType};
+use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::cleanup::{Cleaned, CleanupHandler, PAGES_PER_TASK};
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
-    Attributes, Condition, ListVersions, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
+    Attributes, Condition, ListObjects, ListVersions, MemoryStore, ObjectRef, ObjectStore, StoreError,
+    StoreErrorKind,
 };
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::Worker;
@@ -44,7 +46,7 @@ fn asked_at(clock: &ManualClock) -> CleanupPayload {
 }
 
 fn removed(objects: u64, bytes: u64) -> Cleaned {
-    Cleaned { objects, bytes, continue_after: None }
+    Cleaned { objects, bytes, ..Cleaned::default() }
 }
 
 #[tokio::test]
@@ -183,6 +185,57 @@ async fn a_store_that_knows_no_conditions_is_asked_without() {
     store.inject(Fault::fail(Operation::Delete, unknown));
     assert_eq!(clean_on(store.clone(), &asked_at(&clock)).await, removed(1, 3));
     assert!(store.head(&ObjectRef::new("b", "k")).await.unwrap_err().is_not_found());
+}
+
+/// A store in which one object is locked.
+struct Locks(MemoryStore, &'static str);
+
+#[async_trait]
+impl Looks for Locks {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.0
+    }
+
+    async fn looked(&self) {}
+
+    fn is_locked(&self, object: &ObjectRef) -> bool {
+        object.key == self.1
+    }
+}
+
+/// A cleanup of all objects of a bucket with so many, of which one is locked; and the keys that it left.
+async fn cleaned_but_locked(objects: usize, locked: &'static str) -> (Result<Cleaned, HandlerError>, usize) {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    for number in 0..objects {
+        put(&store, &format!("{number:06}"), b"").await;
+    }
+    let payload =
+        CleanupPayload { scope: Some(CleanupScope::Objects), key: String::new(), ..asked_at(&clock) };
+    let handler = CleanupHandler::new(Arc::new(Between(Locks(store.clone(), locked))), &Metrics::default());
+    let cleaned = handler.clean(&payload).await;
+    let list = ListObjects { bucket: "b".to_owned(), ..ListObjects::default() };
+    let left = store.list(&list).await.unwrap().objects;
+    assert!(left.iter().any(|object| object.key == locked));
+    (cleaned, left.len())
+}
+
+#[tokio::test]
+async fn an_object_that_may_not_be_deleted_keeps_no_other() {
+    let (cleaned, left) = cleaned_but_locked(1_500, "000007").await;
+    let error = cleaned.unwrap_err();
+    assert!(error.is_permanent() && error.to_string().contains("b: 1 may not be deleted"), "{error}");
+    assert_eq!(left, 1);
+}
+
+#[tokio::test]
+async fn a_cleanup_that_met_what_may_not_be_deleted_goes_on_with_the_rest() {
+    let pages = PAGES_PER_TASK * 1000;
+    let (cleaned, left) = cleaned_but_locked(pages + 1, "000007").await;
+    let continue_after = Some(format!("{:06}", pages - 1));
+    let objects = u64::try_from(pages).unwrap() - 1;
+    let expected = Cleaned { objects, refused: 1, continue_after, ..Cleaned::default() };
+    assert_eq!((cleaned.unwrap(), left), (expected, 2));
 }
 
 #[tokio::test]

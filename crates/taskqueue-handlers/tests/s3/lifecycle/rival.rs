@@ -1,5 +1,5 @@
 //! A store in which something happens after each look at an object, by itself or in a listing, and
-//! after each copy.
+//! after each copy; and in which batches leave locked objects.
 
 use async_trait::async_trait;
 use taskqueue_handlers::store::*;
@@ -9,6 +9,9 @@ pub(super) trait Looks: Send + Sync + 'static {
     fn store(&self) -> &dyn ObjectStore;
     async fn looked(&self);
     async fn copied(&self) {}
+    fn is_locked(&self, _object: &ObjectRef) -> bool {
+        false
+    }
 }
 
 pub(super) struct Between<L>(pub(super) L);
@@ -43,7 +46,12 @@ impl<L: Looks> ObjectStore for Between<L> {
         self.0.store().delete(object, on).await
     }
     async fn delete_many(&self, bucket: &str, objects: &[ObjectRef]) -> Answer<Vec<DeleteOutcome>> {
-        self.0.store().delete_many(bucket, objects).await
+        let free: Vec<_> = objects.iter().filter(|it| !self.0.is_locked(it)).cloned().collect();
+        let mut deleted = self.0.store().delete_many(bucket, &free).await?.into_iter();
+        let locked =
+            |object| Err(StoreError::new(StoreErrorKind::Denied, format!("delete {object}: locked")));
+        let outcome = |it| if self.0.is_locked(it) { Some(locked(it)) } else { deleted.next() };
+        Ok(objects.iter().map_while(outcome).collect())
     }
     async fn list(&self, list: &ListObjects) -> Answer<ObjectPage> {
         let page = self.0.store().list(list).await;
