@@ -54,7 +54,7 @@ impl StoreErrorKind {
             ("InvalidObjectState" | "ObjectNotInActiveTierError" | "MethodNotAllowed", _) => {
                 Self::InvalidState
             }
-            ("AccessDenied" | "InvalidAccessKeyId" | "SignatureDoesNotMatch", _) => Self::Denied,
+            ("AccessDenied", _) => Self::Denied,
             ("NotImplemented", _) => Self::NotSupported,
             (
                 "SlowDown"
@@ -68,7 +68,7 @@ impl StoreErrorKind {
                 Self::Unavailable
             }
             // Of this worker and this moment, not of the task: another worker, or this one once it is mended, can do it.
-            ("ExpiredToken" | "RequestTimeTooSkewed", _) => Self::Unavailable,
+            (code, _) if advice(code).is_some() => Self::Unavailable,
             ("BadDigest" | "IncompleteBody" | "XAmzContentSHA256Mismatch", _) => Self::Corrupt,
             (_, 404 | 410) => Self::NotFound,
             (_, 412) => Self::PreconditionFailed,
@@ -128,6 +128,12 @@ fn advice(code: &str) -> Option<&'static str> {
         "ExpiredToken" => {
             Some("give the worker new credentials and start it again: it reads them when it starts")
         }
+        "InvalidAccessKeyId" | "InvalidToken" | "SignatureDoesNotMatch" => Some(
+            "give the worker credentials that the store takes and start it again: it reads them when it starts",
+        ),
+        "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect" => {
+            Some("give the worker the region and endpoint of the bucket, and start it again")
+        }
         "RequestTimeTooSkewed" => Some("set this host's clock: it differs from the store's by too much"),
         _ => None,
     }
@@ -176,9 +182,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_the_worker_passes_and_says_what_is_to_be_done() {
-        for (status, code, advice) in
-            [(400, "ExpiredToken", "new credentials"), (403, "RequestTimeTooSkewed", "this host's clock")]
-        {
+        for (status, code, advice) in [
+            (400, "ExpiredToken", "new credentials"),
+            (403, "InvalidAccessKeyId", "credentials that the store takes"),
+            (400, "InvalidToken", "credentials that the store takes"),
+            (403, "SignatureDoesNotMatch", "credentials that the store takes"),
+            (400, "AuthorizationHeaderMalformed", "the region and endpoint"),
+            (301, "PermanentRedirect", "the region and endpoint"),
+            (307, "TemporaryRedirect", "the region and endpoint"),
+            (403, "RequestTimeTooSkewed", "this host's clock"),
+        ] {
             let error = StoreError::new(StoreErrorKind::of_answer(status, Some(code)), "put b/k: refused");
             let error = error.with_code(Some(code));
             assert!(error.to_string().contains(advice), "{error}");

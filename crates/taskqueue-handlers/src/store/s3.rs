@@ -51,16 +51,18 @@ impl S3Store {
         Ok(Self { client: config.client()?, config })
     }
 
-    /// Why a HEAD was refused. The answer has no body and so no code, and an expired token looks like a request that
-    /// makes no sense: a read of one byte is asked what a later attempt could mend.
+    /// Why a HEAD was refused. The answer has no body and so no code, and an expired token or another region looks like a
+    /// request that makes no sense: a read of one byte is asked for the reason.
     async fn reason(&self, object: &ObjectRef, error: StoreError) -> StoreError {
         let is_refused = matches!(error.kind(), StoreErrorKind::Denied | StoreErrorKind::Invalid);
         if error.code().is_some() || !is_refused {
             return error;
         }
         let get = GetObject { object: object.clone(), range: Some((0, 0)), if_match: None };
-        let why = self.get(&get).await.err().filter(|why| why.kind().is_transient());
-        why.unwrap_or(error)
+        let why = self.get(&get).await.err();
+        // That an empty object has no first byte is no reason.
+        let is_reason = |why: &StoreError| why.code().is_some_and(|code| code != "InvalidRange");
+        why.filter(|why| why.kind().is_transient() || is_reason(why)).unwrap_or(error)
     }
 
     async fn begin_upload(

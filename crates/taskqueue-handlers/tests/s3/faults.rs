@@ -32,7 +32,7 @@ async fn wait_past_the_stall() {
     tokio::time::sleep(STALL * 3).await;
 }
 
-async fn stubbed(answers: &'static [&'static str]) -> Result<Vec<u8>, StoreError> {
+async fn stubbed(answers: &[&str]) -> Result<Vec<u8>, StoreError> {
     let address = stub(answers).await;
     let config = S3Config::new(Some(String::new()), S3Credentials::new("key", "secret"));
     read(&store_at(&address, config), ObjectRef::new("b", "k")).await
@@ -95,17 +95,37 @@ async fn a_server_that_is_overrun_is_asked_again_when_it_says() {
 
 /// An answer to HEAD has no body that could name the reason.
 #[tokio::test]
-async fn a_head_that_is_refused_since_the_token_has_expired_is_transient_and_says_so() {
-    const REFUSED: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
-    const EXPIRED: &str = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n\
-        <Error><Code>ExpiredToken</Code><Message>m</Message></Error>";
+async fn a_head_that_is_refused_for_a_fault_of_the_worker_is_transient_and_says_so() {
     let config = S3Config::new(Some(String::new()), S3Credentials::new("key", "secret"));
-    let store = store_at(&stub(&[REFUSED, EXPIRED]).await, config.clone());
-    let error = store.head(&ObjectRef::new("b", "k")).await.unwrap_err();
-    assert_eq!((error.kind(), error.code()), (StoreErrorKind::Unavailable, Some("ExpiredToken")));
-    let store = store_at(&stub(&[REFUSED]).await, config);
-    let error = store.head(&ObjectRef::new("b", "k")).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Invalid, "what has no reason stays what it was");
+    let faults = [
+        ("400 Bad Request", "ExpiredToken", "new credentials"),
+        ("403 Forbidden", "InvalidAccessKeyId", "credentials that the store takes"),
+        ("301 Moved Permanently", "PermanentRedirect", "the bucket is in region eu-south-1 (give the worker"),
+    ];
+    for (status, code, said) in faults {
+        let refused =
+            format!("HTTP/1.1 {status}\r\nConnection: close\r\nx-amz-bucket-region: eu-south-1\r\n\r\n");
+        let named = format!("{refused}<Error><Code>{code}</Code><Message>m</Message></Error>");
+        let store = store_at(&stub(&[&refused, &named]).await, config.clone());
+        let error = store.head(&ObjectRef::new("b", "k")).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (StoreErrorKind::Unavailable, Some(code)));
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_refused_keeps_what_is_known_of_the_reason() {
+    const REFUSED: &str = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n";
+    const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n\
+        <Error><Code>AccessDenied</Code><Message>m</Message></Error>";
+    const EMPTY: &str = "HTTP/1.1 416 Range Not Satisfiable\r\nConnection: close\r\n\r\n\
+        <Error><Code>InvalidRange</Code><Message>m</Message></Error>";
+    let config = S3Config::new(Some(String::new()), S3Credentials::new("key", "secret"));
+    for (why, code) in [(DENIED, Some("AccessDenied")), (EMPTY, None), (REFUSED, None)] {
+        let store = store_at(&stub(&[REFUSED, why]).await, config.clone());
+        let error = store.head(&ObjectRef::new("b", "k")).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (StoreErrorKind::Denied, code));
+    }
 }
 
 #[tokio::test]

@@ -58,14 +58,15 @@ async fn relay(mut client: TcpStream, mut server: TcpStream, rest: Arc<AtomicU64
 
 /// A server that answers each request with the next of these, byte for byte, and the last one from then on; then it
 /// closes the connection, or stands still where an answer ends with `…`. Returns its address.
-pub(crate) async fn stub(answers: &'static [&'static str]) -> String {
+pub(crate) async fn stub(answers: &[&str]) -> String {
+    let answers: Vec<String> = answers.iter().map(|&answer| answer.to_owned()).collect();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
-        let mut answers = answers.iter();
-        let mut answer = "";
+        let mut answers = answers.into_iter();
+        let mut answer = String::new();
         while let Ok((mut client, _)) = listener.accept().await {
-            answer = answers.next().copied().unwrap_or(answer);
+            answer = answers.next().unwrap_or(answer);
             let mut head = Vec::new();
             while !head.windows(4).any(|end| end == b"\r\n\r\n") {
                 head.push(client.read_u8().await.unwrap());

@@ -107,7 +107,9 @@ async fn what_is_not_there_is_told_from_what_is_forbidden() {
     stranger.credentials.secret_access_key = "wrong".to_owned();
     let stranger = S3Store::new(stranger).unwrap();
     let list = ListObjects { bucket: bucket.name.clone(), ..ListObjects::default() };
-    assert_eq!(stranger.list(&list).await.unwrap_err().kind(), StoreErrorKind::Denied);
+    let refused = stranger.list(&list).await.unwrap_err();
+    let expected = (StoreErrorKind::Unavailable, Some("SignatureDoesNotMatch"));
+    assert_eq!((refused.kind(), refused.code()), expected, "it is this worker that is refused");
 }
 
 #[tokio::test]

@@ -34,7 +34,11 @@ where
         kind = StoreErrorKind::NotFound;
     }
     let said = [code, error.message()].into_iter().flatten().collect::<Vec<_>>().join(": ");
-    let said = if said.is_empty() { format!("{status}") } else { format!("{status} {said}") };
+    let mut said = if said.is_empty() { format!("{status}") } else { format!("{status} {said}") };
+    // S3 says so to who asks in another region.
+    if let (300..=400, Some(region)) = (status, answer.headers().get("x-amz-bucket-region")) {
+        said += &format!("; the bucket is in region {region}");
+    }
     let retry_after = answer.headers().get("retry-after").and_then(retry_after);
     StoreError::new(kind, format!("{operation} {target}: {said}")).with_code(code).retry_after(retry_after)
 }
