@@ -88,7 +88,16 @@ enum One {
 /// A page of what is there, and where the next begins.
 struct Page {
     entries: Vec<Version>,
-    next: Option<(String, Option<String>)>,
+    next: Option<Place>,
+}
+
+/// Where a page begins.
+enum Place {
+    Start,
+    /// Behind this key, and this version of it if one is given.
+    Behind(String, Option<String>),
+    /// Where the page of objects before it ended, as the store calls it: a page without entries has no last key.
+    Continuation(String),
 }
 
 impl CleanupHandler {
@@ -146,10 +155,18 @@ impl CleanupHandler {
     /// The object as it is listed. The answer to a HEAD does not tell a missing bucket from a missing object.
     async fn look(&self, payload: &CleanupPayload) -> Result<Option<Version>, StoreError> {
         let (bucket, prefix) = (payload.bucket.clone(), Some(payload.key.clone()));
-        let list = ListObjects { bucket, prefix, limit: 1, ..ListObjects::default() };
-        // Of the keys that begin with this one it is the first.
-        let first = self.store.list(&list).await?.objects.into_iter().next();
-        Ok(first.filter(|object| object.key == payload.key))
+        let mut list = ListObjects { bucket, prefix, limit: 1, ..ListObjects::default() };
+        loop {
+            let page = self.store.list(&list).await?;
+            // Of the keys that begin with this one it is the first. A page may be empty and not the last.
+            if let Some(first) = page.objects.into_iter().next() {
+                return Ok(Some(first).filter(|object| object.key == payload.key));
+            }
+            if page.continuation.is_none() {
+                return Ok(None);
+            }
+            list.continuation = page.continuation;
+        }
     }
 
     async fn delete_seen(&self, object: &ObjectRef, seen: Version) -> Result<One, StoreError> {
@@ -174,21 +191,21 @@ impl CleanupHandler {
     ) -> Result<(Cleaned, Option<StoreError>), StoreError> {
         let mut chooser = Chooser::new(scope, payload.keep_count.unwrap_or_default(), cutoff(payload));
         let (mut cleaned, mut refusal) = (Cleaned::default(), None);
-        let mut after = payload.continue_after.clone().map(|key| (key, None));
+        let after = payload.continue_after.clone();
+        let mut place = after.map_or(Place::Start, |key| Place::Behind(key, None));
+        let mut whole = None;
         for number in 1.. {
-            let page = self.page(payload, scope, after).await?;
-            let whole = last_whole_key(&page.entries, scope);
+            let page = self.page(payload, scope, place).await?;
+            whole = last_whole_key(&page.entries, scope).or(whole);
             let chosen = page.entries.into_iter().filter_map(|entry| chooser.choose(entry)).collect();
             let refused = self.remove(payload, scope, chosen, &mut cleaned).await?;
             refusal = refusal.or(refused);
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
+            let Some(next) = page.next else { break };
             if number >= PAGES_PER_TASK && chooser.can_pause() && whole.is_some() {
                 cleaned.continue_after = whole;
                 break;
             }
+            place = next;
         }
         Ok((cleaned, refusal))
     }
@@ -197,18 +214,23 @@ impl CleanupHandler {
         &self,
         payload: &CleanupPayload,
         scope: CleanupScope,
-        after: Option<(String, Option<String>)>,
+        place: Place,
     ) -> Result<Page, StoreError> {
         let (bucket, prefix) = (payload.bucket.clone(), payload.prefix.clone());
+        let (after, continuation) = match place {
+            Place::Start => (None, None),
+            Place::Behind(key, version) => (Some((key, version)), None),
+            Place::Continuation(continuation) => (None, Some(continuation)),
+        };
         if scope == CleanupScope::Versions {
             let page = self.store.list_versions(&ListVersions { bucket, prefix, after, limit: 0 }).await?;
-            return Ok(Page { entries: page.versions, next: page.next });
+            let next = page.next.map(|(key, version)| Place::Behind(key, version));
+            return Ok(Page { entries: page.versions, next });
         }
         let start_after = after.map(|(key, _)| key);
-        let list = ListObjects { bucket, prefix, start_after, ..ListObjects::default() };
+        let list = ListObjects { bucket, prefix, start_after, continuation, limit: 0 };
         let page = self.store.list(&list).await?;
-        let last = page.objects.last().map(|object| (object.key.clone(), None));
-        Ok(Page { entries: page.objects, next: last.filter(|_| page.continuation.is_some()) })
+        Ok(Page { entries: page.objects, next: page.continuation.map(Place::Continuation) })
     }
 
     /// Gives the first of what may not be deleted: it is no reason to keep the others.

@@ -238,6 +238,35 @@ async fn a_cleanup_that_met_what_may_not_be_deleted_goes_on_with_the_rest() {
     assert_eq!((cleaned.unwrap(), left), (expected, 2));
 }
 
+/// A store whose listings begin with a page that has no objects and is not the last.
+struct BeginsEmpty(MemoryStore);
+
+#[async_trait]
+impl Looks for BeginsEmpty {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.0
+    }
+
+    async fn looked(&self) {}
+
+    fn begins_with_an_empty_page(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn an_empty_page_is_not_the_end_of_a_listing() {
+    for scope in [CleanupScope::Object, CleanupScope::Objects] {
+        let clock = ManualClock::default();
+        let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+        put(&store, "k", b"old").await;
+        let key = if scope == CleanupScope::Object { "k" } else { "" };
+        let payload = CleanupPayload { scope: Some(scope), key: key.to_owned(), ..asked_at(&clock) };
+        assert_eq!(clean_on(Between(BeginsEmpty(store.clone())), &payload).await, removed(1, 3));
+        assert!(store.head(&ObjectRef::new("b", "k")).await.unwrap_err().is_not_found());
+    }
+}
+
 #[tokio::test]
 async fn the_task_for_the_rest_is_like_the_one_that_it_follows() {
     let clock = ManualClock::default();

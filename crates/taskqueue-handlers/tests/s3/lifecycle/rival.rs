@@ -1,5 +1,5 @@
 //! A store in which something happens after each look at an object, by itself or in a listing, and
-//! after each copy; and in which batches leave locked objects.
+//! after each copy; in which batches leave locked objects, and which may begin its listings with an empty page.
 
 use async_trait::async_trait;
 use taskqueue_handlers::store::*;
@@ -9,6 +9,9 @@ pub(super) trait Looks: Send + Sync + 'static {
     fn store(&self) -> &dyn ObjectStore;
     async fn looked(&self);
     async fn copied(&self) {}
+    fn begins_with_an_empty_page(&self) -> bool {
+        false
+    }
     fn is_locked(&self, _object: &ObjectRef) -> bool {
         false
     }
@@ -54,6 +57,10 @@ impl<L: Looks> ObjectStore for Between<L> {
         Ok(objects.iter().map_while(outcome).collect())
     }
     async fn list(&self, list: &ListObjects) -> Answer<ObjectPage> {
+        if self.0.begins_with_an_empty_page() && list.continuation.is_none() {
+            let start = list.start_after.clone().unwrap_or_default();
+            return Ok(ObjectPage { objects: Vec::new(), continuation: Some(start) });
+        }
         let page = self.0.store().list(list).await;
         self.0.looked().await;
         page
