@@ -55,6 +55,7 @@ impl StoreErrorKind {
                 Self::InvalidState
             }
             ("AccessDenied", _) => Self::Denied,
+            ("InvalidArgument" | "InvalidRequest" | "MalformedXML" | "KeyTooLongError", _) => Self::Invalid,
             ("NotImplemented", _) => Self::NotSupported,
             (
                 "SlowDown"

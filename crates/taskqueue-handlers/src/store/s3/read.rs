@@ -134,9 +134,9 @@ fn is_absent(error: &types::Error) -> bool {
     kind(error) == StoreErrorKind::NotFound
 }
 
-/// Each error has only a code: a status that says nothing.
+/// Each error has only a code. One that is not known may pass, as a failure of the store by itself does.
 fn kind(error: &types::Error) -> StoreErrorKind {
-    StoreErrorKind::of_answer(0, error.code())
+    StoreErrorKind::of_answer(500, error.code())
 }
 
 fn not_deleted(object: &ObjectRef, error: &types::Error) -> StoreError {
@@ -294,6 +294,21 @@ mod tests {
         let outcomes = delete_outcomes(&objects, &[error("b", "SlowDown"), error("c", "NoSuchKey")]);
         assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
         assert_eq!(outcomes[1].as_ref().expect_err("it failed").kind(), StoreErrorKind::Throttled);
+    }
+
+    #[test]
+    fn a_delete_that_fails_for_no_known_reason_is_tried_again() {
+        let is_transient = |code: Option<&str>| {
+            let error = types::Error::builder().key("a").set_code(code.map(str::to_owned)).build();
+            let outcomes = delete_outcomes(&[ObjectRef::new("bucket", "a")], &[error]);
+            outcomes[0].as_ref().expect_err("it failed").kind().is_transient()
+        };
+        for code in [Some("UnknownError"), Some("SlowDownWrite"), Some(""), None] {
+            assert!(is_transient(code), "{code:?}");
+        }
+        for code in ["AccessDenied", "InvalidArgument", "InvalidRequest", "MalformedXML"] {
+            assert!(!is_transient(Some(code)), "{code}");
+        }
     }
 
     #[test]
