@@ -31,6 +31,11 @@ impl HandlerError {
         Self { message: message.into(), hint: Some(RetryHint::Permanent) }
     }
 
+    /// This failure, which came behind another one and is not to hide it.
+    pub(crate) fn behind(self, first: &Self) -> Self {
+        Self { message: format!("{first}; then: {}", self.message), ..self }
+    }
+
     /// When another attempt follows, if attempts remain.
     pub fn retry(&self) -> Retry {
         match self.hint {

@@ -23,8 +23,9 @@
 //! copy for both.
 //!
 //! **A second run** of the same task looks first: a restore that is under way is not asked for again, and one that is
-//! done is only told of again. The copy of an earlier run is known by its ETag, or, where the store gave it another one
-//! (it was made of other parts, or is encrypted), by its data. Nothing is told by a worker that has lost its lease: what it
+//! done is only told of again. A restore that fails in the last attempt of its task is told as failed, whatever the failure;
+//! not told is one whose worker died in that attempt, or stopped it for its time. The copy of an earlier run is known by
+//! its ETag, or, where the store gave it another one (it was made of other parts, or is encrypted), by its data. Nothing is told by a worker that has lost its lease: what it
 //! saw may be older than what was told meanwhile.
 
 mod copy;
@@ -126,9 +127,10 @@ impl RestoreHandler {
     /// Permanent for days of zero, for a tier that does not restore from the class, for a `transitioned_ref` that is no
     /// `bucket/key`, for an object that is not there, for one that was written anew where a copy is to be, and for a
     /// version that is not the current one there; these are told as failed. Else as the store and the status store say.
+    /// A failure that could not be told is tried again as the status store says, and its text names both.
     pub async fn restore(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
         let advanced = self.advance(payload).await;
-        self.told(payload, advanced).await
+        self.told(payload, advanced, false).await
     }
 
     async fn advance(&self, payload: &RestorePayload) -> Result<Looked, HandlerError> {
@@ -149,16 +151,14 @@ impl RestoreHandler {
         &self,
         payload: &RestorePayload,
         advanced: Result<Looked, HandlerError>,
+        is_last_attempt: bool,
     ) -> Result<Restored, HandlerError> {
         let (restored, status) = match advanced {
             Ok(looked) => looked,
-            Err(error) => {
-                if error.is_permanent() {
-                    self.tell(payload, RestoreStatus::Failed, None).await?;
-                    self.metrics.outcome("failed");
-                }
-                return Err(error);
+            Err(error) if is_last_attempt || error.is_permanent() => {
+                return Err(self.told_as_failed(payload, error).await);
             }
+            Err(error) => return Err(error),
         };
         let (expires, outcome) = match &restored {
             Restored::After(_) => (None, None),
@@ -170,6 +170,18 @@ impl RestoreHandler {
             self.metrics.outcome(outcome);
         }
         Ok(restored)
+    }
+
+    /// Tells that a restore has failed, and gives the error that its task ends with.
+    async fn told_as_failed(&self, payload: &RestorePayload, error: HandlerError) -> HandlerError {
+        match self.tell(payload, RestoreStatus::Failed, None).await {
+            Ok(()) => {
+                self.metrics.outcome("failed");
+                error
+            }
+            // Another attempt, where one is left, tells it.
+            Err(untold) => untold.behind(&error),
+        }
     }
 
     async fn ask(&self, payload: &RestorePayload) -> Result<Looked, HandlerError> {
@@ -241,7 +253,7 @@ impl Handler for RestoreHandler {
         // A worker that was frozen past its lease must not tell of what it saw before: another one may have told of
         // the end.
         cx.heartbeat().await?;
-        match self.told(&payload, advanced).await? {
+        match self.told(&payload, advanced, cx.is_last_attempt()).await? {
             Restored::Readable(_) => Ok(Outcome::done()),
             Restored::After(delay) => Ok(Outcome::Snooze { delay }),
             Restored::Copied { expires, back } => {

@@ -1,5 +1,5 @@
-//! Restores of one object by several requests, of versions, and by workers that have lost their lease; on a store in
-//! memory.
+//! Restores of one object by several requests, of versions, by workers that have lost their lease, and of which a task's
+//! attempts run out; on a store in memory.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -20,7 +20,9 @@ use taskqueue_core::payloads::{LifecyclePayload, RestorePayload, RestoreTier};
 use taskqueue_core::{Clock, ManualClock, NewTask, Queue, TaskType, WorkerId};
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome};
-use taskqueue_handlers::restore::{RESTORED_UNTIL_KEY, RestoreHandler, RestoreStatus, Restored};
+use taskqueue_handlers::restore::{
+    RESTORED_UNTIL_KEY, RestoreHandler, RestoreProgress, RestoreStatus, RestoreStatusStore, Restored,
+};
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
     Attributes, Condition, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
@@ -77,6 +79,11 @@ impl Archive {
 
     fn handler(&self, store: impl ObjectStore) -> RestoreHandler {
         RestoreHandler::new(Arc::new(store), self.told.clone(), &Metrics::default()).clock(self.clock.clone())
+    }
+
+    fn queue(&self) -> MemoryQueue {
+        let config = MemoryConfig { clock: Arc::new(self.clock.clone()), ..MemoryConfig::default() };
+        MemoryQueue::with_config(config).unwrap()
     }
 
     async fn restore(&self, payload: &RestorePayload) -> Result<Restored, HandlerError> {
@@ -218,8 +225,7 @@ async fn a_worker_that_has_lost_its_lease_tells_nothing() {
     let archive = Archive::new().await;
     archive.put("b", "data", None).await;
     let payload = RestorePayload { transitioned_ref: None, ..archive.asks("b", 3) };
-    let config = MemoryConfig { clock: Arc::new(archive.clock.clone()), ..MemoryConfig::default() };
-    let queue = MemoryQueue::with_config(config).unwrap();
+    let queue = archive.queue();
     queue.enqueue(NewTask::new(&payload).unwrap()).await.unwrap();
     // What it sees is that there is no such object: it would tell that the restore has failed.
     let absent = StoreError::new(StoreErrorKind::NotFound, "there is no b/k");
@@ -240,4 +246,40 @@ async fn a_worker_that_has_lost_its_lease_tells_nothing() {
     goes_on.notify_one();
     working.await.unwrap();
     assert_eq!(archive.told.statuses(), [RestoreStatus::Restored]);
+}
+
+#[tokio::test]
+async fn a_restore_whose_attempts_run_out_is_told_as_failed() {
+    for (attempts, told) in [(1, vec![RestoreStatus::Failed]), (2, Vec::new())] {
+        let archive = Archive::new().await;
+        let unreachable = StoreError::new(StoreErrorKind::Unavailable, "head b/k: no answer");
+        archive.store.inject(Fault::fail(Operation::Head, unreachable));
+        let queue = archive.queue();
+        let task = NewTask::new(&archive.asks("b", 3)).unwrap().max_retries(attempts);
+        queue.enqueue(task).await.unwrap();
+        let restore = TaskType::of::<RestorePayload>().unwrap();
+        let worker = Worker::builder(queue).handle(restore, archive.handler(archive.store.clone()));
+        worker.build().unwrap().drain().await;
+        assert_eq!(archive.told.statuses(), told, "of {attempts} attempts");
+    }
+}
+
+/// A store of restores' progress that cannot be reached.
+struct Deaf;
+
+#[async_trait]
+impl RestoreStatusStore for Deaf {
+    async fn record(&self, _progress: &RestoreProgress) -> Result<(), HandlerError> {
+        Err(HandlerError::transient("statuses: no answer"))
+    }
+}
+
+#[tokio::test]
+async fn a_failure_that_cannot_be_told_is_tried_again_and_not_hidden() {
+    let archive = Archive::new().await;
+    let payload = RestorePayload { days: 0, ..archive.asks("b", 3) };
+    let handler = RestoreHandler::new(Arc::new(archive.store), Arc::new(Deaf), &Metrics::default());
+    let error = handler.restore(&payload).await.unwrap_err();
+    assert_eq!(error.to_string(), "a restore for 0 days is none; then: statuses: no answer");
+    assert!(!error.is_permanent());
 }
