@@ -26,23 +26,28 @@
 //!
 //! **A second run** of the same task finds the change repeated and writes nothing; with `follows_deletes` it deletes the
 //! copy if the source is gone by then. A large object that was interrupted is sent from its start; its upload is aborted,
+//! also when the worker stops or the type's timeout is near (an attempt ends a tenth of the timeout before it, at most 5 s),
 //! unless the process died: then the bucket's lifecycle rules abort it.
 
 mod decide;
+mod destination;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload, types};
 use taskqueue_core::{Outcome, Result};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
+use tokio::time::{Instant, sleep_until};
 
 use self::decide::{Decision, decide};
+use self::destination::Destination;
 use crate::store::{
-    Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, Written, found,
+    Condition, ListObjects, ObjectInfo, ObjectRef, ObjectStore, StoreError, StoreErrorKind, found,
 };
 use crate::transfer::{self, Source, TransferConfig, TransferError};
 use crate::{HandlerError, HandlerMetrics};
@@ -51,6 +56,8 @@ use crate::{HandlerError, HandlerMetrics};
 pub const CHANGE_KEY: &str = "taskqueue-change";
 /// How often one attempt looks again because the destination has changed under it.
 const LOOKS_MAX: usize = 4;
+/// How long before the type's timeout an attempt ends, at most: behind it nothing can be aborted.
+const ABORT_PERIOD_MAX: Duration = Duration::from_secs(5);
 
 /// The stores of the regions, by the names that payloads give them.
 pub type Regions = BTreeMap<String, Arc<dyn ObjectStore>>;
@@ -128,12 +135,22 @@ impl ReplicationHandler {
     ///
     /// # Errors
     /// What the stores say; permanent for a region that is not configured.
+    ///
+    /// # Cancel safety
+    /// When the future is dropped no object is half written; the upload of a large one is left behind, which the handler's
+    /// task aborts.
     pub async fn replicate(&self, payload: &ReplicationPayload) -> Result<Replicated, HandlerError> {
-        let target = self.region(&payload.destination_region)?;
-        let there = Self::destination(payload);
+        self.replicate_to(&self.destination(payload)?, payload).await
+    }
+
+    async fn replicate_to(
+        &self,
+        there: &Destination<'_>,
+        payload: &ReplicationPayload,
+    ) -> Result<Replicated, HandlerError> {
         let mut payload = Cow::Borrowed(payload);
         for _ in 0..LOOKS_MAX {
-            match self.step(&payload, &**target, &there).await {
+            match self.step(&payload, there).await {
                 Ok(Step::Done(replicated)) => return Ok(replicated),
                 Ok(Step::LookAgain) => {}
                 Ok(Step::Removed) => match self.as_it_is(&payload).await? {
@@ -144,27 +161,25 @@ impl ReplicationHandler {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(HandlerError::transient(format!("{there} keeps changing")))
+        Err(HandlerError::transient(format!("{} keeps changing", there.object)))
     }
 
     async fn step(
         &self,
         payload: &ReplicationPayload,
-        target: &dyn ObjectStore,
-        there: &ObjectRef,
+        there: &Destination<'_>,
     ) -> Result<Step, TransferError> {
-        let found = found(target.head(there).await).map_err(TransferError::Target)?;
+        let found = found(there.store.head(&there.object).await).map_err(TransferError::Target)?;
         match (decide(found.as_ref(), payload), found) {
             // By an attempt that may have died before its second look at the source.
             (Decision::Leave(Replicated::Present), Some(copy)) => {
-                self.unless_gone(payload, target, there, &copy.etag, Replicated::Present).await
+                self.unless_gone(payload, there, &copy.etag, Replicated::Present).await
             }
             (Decision::Leave(replicated), _) => Ok(Step::Done(replicated)),
             (Decision::Change(condition), _) if payload.operation == ReplicationOperation::Delete => {
-                let deleted = transfer::delete(target, there, &condition).await;
-                deleted.map(|()| Step::Done(Replicated::Deleted)).map_err(TransferError::Target)
+                there.delete(&condition).await.map(|()| Step::Done(Replicated::Deleted))
             }
-            (Decision::Change(condition), _) => self.copy(payload, target, there, &condition).await,
+            (Decision::Change(condition), _) => self.copy(payload, there, &condition).await,
         }
     }
 
@@ -194,8 +209,7 @@ impl ReplicationHandler {
     async fn copy(
         &self,
         payload: &ReplicationPayload,
-        target: &dyn ObjectStore,
-        there: &ObjectRef,
+        there: &Destination<'_>,
         condition: &Condition,
     ) -> Result<Step, TransferError> {
         let Some(info) = self.look_at_source(payload).await? else {
@@ -214,14 +228,16 @@ impl ReplicationHandler {
         };
         let mark = (CHANGE_KEY, payload.requested_at.to_string());
         let written = if self.transfer.in_parts(info.size, &info.etag) {
-            self.send(&source, &info, target, there, condition, mark).await
+            let mut attributes = info.attributes;
+            attributes.metadata.insert(mark.0.to_owned(), mark.1);
+            there.send(&source, &attributes, condition, &self.transfer).await
         } else {
-            transfer::put(&source, target, there, condition, Some(mark)).await
+            transfer::put(&source, there.store, &there.object, condition, Some(mark)).await
         };
         match written {
             Ok(written) => {
                 let copied = Replicated::Copied { bytes: info.size };
-                self.unless_gone(payload, target, there, &written.etag, copied).await
+                self.unless_gone(payload, there, &written.etag, copied).await
             }
             // The next look says whether it is the object or the bucket.
             Err(error) if error.source_is_gone() => Ok(Step::LookAgain),
@@ -234,16 +250,14 @@ impl ReplicationHandler {
     async fn unless_gone(
         &self,
         payload: &ReplicationPayload,
-        target: &dyn ObjectStore,
-        there: &ObjectRef,
+        there: &Destination<'_>,
         etag: &str,
         replicated: Replicated,
     ) -> Result<Step, TransferError> {
         if !self.follows_deletes || self.look_at_source(payload).await?.is_some() {
             return Ok(Step::Done(replicated));
         }
-        let deleted = transfer::delete(target, there, &Condition::IfMatch(etag.to_owned())).await;
-        deleted.map(|()| Step::Removed).map_err(TransferError::Target)
+        there.delete(&Condition::IfMatch(etag.to_owned())).await.map(|()| Step::Removed)
     }
 
     /// The source as it is now. None is there only if its bucket is: else every object would seem to be gone.
@@ -266,36 +280,10 @@ impl ReplicationHandler {
         self.regions.get(name).ok_or_else(|| TransferError::Source(no_region(name)))
     }
 
-    /// Sends a large object in parts; what was sent of one that fails is thrown away.
-    async fn send(
-        &self,
-        source: &Source,
-        info: &ObjectInfo,
-        target: &dyn ObjectStore,
-        there: &ObjectRef,
-        condition: &Condition,
-        mark: (&'static str, String),
-    ) -> Result<Written, TransferError> {
-        let mut attributes = info.attributes.clone();
-        attributes.metadata.insert(mark.0.to_owned(), mark.1);
-        let upload =
-            transfer::begin(source, &attributes, target, there).await.map_err(TransferError::Target)?;
-        let sent = match transfer::send_parts(source, target, &upload, &self.transfer).await {
-            Ok(parts) => {
-                transfer::complete(target, &upload, &parts, condition).await.map_err(TransferError::Target)
-            }
-            Err(error) => Err(error),
-        };
-        if sent.is_err()
-            && let Err(error) = target.abort_upload(&upload).await
-        {
-            tracing::warn!(key = there.key, %error, "an upload that is given up was not aborted");
-        }
-        sent
-    }
-
-    fn destination(payload: &ReplicationPayload) -> ObjectRef {
-        ObjectRef::new(&payload.destination_bucket, &payload.destination_key)
+    fn destination(&self, payload: &ReplicationPayload) -> Result<Destination<'_>, HandlerError> {
+        let store = self.region(&payload.destination_region)?;
+        let object = ObjectRef::new(&payload.destination_bucket, &payload.destination_key);
+        Ok(Destination::new(&**store, object))
     }
 
     fn region(&self, name: &str) -> Result<&Arc<dyn ObjectStore>, HandlerError> {
@@ -307,15 +295,36 @@ impl ReplicationHandler {
 impl Handler for ReplicationHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
         let payload: ReplicationPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let there = self.destination(&payload)?;
         let replicated = tokio::select! {
-            replicated = self.replicate(&payload) => replicated?,
-            () = cx.cancelled().cancelled() => return Ok(Outcome::Release),
+            replicated = self.replicate_to(&there, &payload) => replicated?,
+            outcome = stopped(&cx) => {
+                there.abort().await;
+                return outcome;
+            }
         };
         self.metrics.outcome(replicated.as_str());
         if let Replicated::Copied { bytes } = replicated {
             self.metrics.bytes(bytes);
         }
         Ok(Outcome::done())
+    }
+}
+
+/// What becomes of an attempt that has to stop: once it is told to, or its time is nearly up, which it is told only when
+/// it is too late to abort an upload.
+async fn stopped(cx: &TaskContext) -> Result<Outcome, TaskError> {
+    let nearly_up = async {
+        let Some(deadline) = cx.deadline() else { return std::future::pending().await };
+        let left = deadline.saturating_duration_since(Instant::now());
+        sleep_until(deadline - (left / 10).min(ABORT_PERIOD_MAX)).await;
+    };
+    tokio::select! {
+        () = cx.cancelled().cancelled() => Ok(Outcome::Release),
+        () = nearly_up => {
+            let message = "the timeout of this type is over before the object was there: expected one that is long enough";
+            Err(HandlerError::transient(message).into())
+        }
     }
 }
 

@@ -16,13 +16,16 @@ use bytes::Bytes;
 use futures::{FutureExt, TryStreamExt};
 use rival::{Between, Looks};
 use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload};
-use taskqueue_core::{Clock, ManualClock, Timestamp};
+use taskqueue_core::{Clock, ManualClock, NewTask, Queue, Status, TaskId, TaskType, Timestamp};
 use taskqueue_handlers::federation::TransferConfig;
 use taskqueue_handlers::replication::{CHANGE_KEY, Regions, Replicated, ReplicationHandler};
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
     Attributes, Condition, GetObject, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
 };
+use taskqueue_memory::MemoryQueue;
+use taskqueue_worker::{Configure, Worker};
+use tokio::sync::Notify;
 
 const MIB: usize = 1024 * 1024;
 
@@ -352,6 +355,58 @@ async fn what_is_written_before_an_unconditional_write_is_not_overwritten() {
         assert_eq!(world.there().await.as_deref(), Some(b"theirs".as_slice()));
         assert_eq!(world.there.open_uploads(), 0);
     }
+}
+
+/// A destination that never takes the second part of an upload; it says when that begins.
+struct Stuck(MemoryStore, Arc<Notify>);
+
+#[async_trait]
+impl Looks for Stuck {
+    fn store(&self) -> &dyn ObjectStore {
+        &self.0
+    }
+
+    async fn looked(&self) {}
+
+    async fn sends_part(&self, number: u32) {
+        if number == 2 {
+            self.1.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// A queue with a large object's change, and what handles it until its second part.
+async fn stuck(world: &World) -> (MemoryQueue, TaskId, ReplicationHandler, Arc<Notify>) {
+    let (queue, is_stuck) = (MemoryQueue::new(), Arc::<Notify>::default());
+    let change = world.put(vec![7; 12 * MIB]).await;
+    let id = queue.enqueue(NewTask::new(&change).unwrap()).await.unwrap();
+    let there = Between(Stuck(world.there.clone(), Arc::clone(&is_stuck)));
+    (queue, id, handler_between(world.here.clone(), there), is_stuck)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_leaves_no_upload_behind() {
+    let world = World::new();
+    let (queue, id, handler, is_stuck) = stuck(&world).await;
+    let replication = TaskType::of::<ReplicationPayload>().unwrap();
+    let worker = Worker::builder(queue.clone()).handle(replication, handler);
+    let worker = worker.grace_period(Duration::from_millis(10)).build().unwrap();
+    worker.run_until(async { is_stuck.notified().await }).await.unwrap();
+    assert_eq!(world.there.open_uploads(), 0);
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_time_is_over_leaves_no_upload_behind() {
+    let world = World::new();
+    let (queue, id, handler, _) = stuck(&world).await;
+    let replication = TaskType::of::<ReplicationPayload>().unwrap();
+    let handler = handler.timeout(Duration::from_secs(60));
+    let report = Worker::builder(queue.clone()).handle(replication, handler).build().unwrap().drain().await;
+    assert!(report.failed > 0, "{report:?}");
+    assert_eq!(world.there.open_uploads(), 0);
+    assert!(queue.get(id).await.unwrap().last_error.unwrap().contains("the timeout of this type"));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A store in which something happens after each look at an object, by itself or in a listing, and
-//! after each copy; in which batches leave locked objects, and which may begin its listings with an empty page.
+//! A store in which something happens after each look at an object, by itself or in a listing, after each copy, and before
+//! each part of an upload; in which batches leave locked objects, and which may begin its listings with an empty page.
 
 use async_trait::async_trait;
 use taskqueue_handlers::store::*;
@@ -9,6 +9,7 @@ pub(super) trait Looks: Send + Sync + 'static {
     fn store(&self) -> &dyn ObjectStore;
     async fn looked(&self);
     async fn copied(&self) {}
+    async fn sends_part(&self, _number: u32) {}
     fn begins_with_an_empty_page(&self) -> bool {
         false
     }
@@ -72,6 +73,7 @@ impl<L: Looks> ObjectStore for Between<L> {
         self.0.store().create_upload(object, with).await
     }
     async fn upload_part(&self, upload: &Upload, number: u32, body: Body) -> Answer<Part> {
+        self.0.sends_part(number).await;
         self.0.store().upload_part(upload, number, body).await
     }
     async fn list_parts(&self, upload: &Upload) -> Answer<Vec<Part>> {
