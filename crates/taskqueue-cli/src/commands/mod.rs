@@ -8,6 +8,7 @@ pub(crate) mod enqueue;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod migrate;
+mod pages;
 pub(crate) mod pause;
 pub(crate) mod reclaim;
 pub(crate) mod redrive;

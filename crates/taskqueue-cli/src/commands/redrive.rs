@@ -1,11 +1,12 @@
 //! `redrive`: makes dead letters pending again.
 
-use taskqueue_core::{Queue, Redrive, TaskId, TaskType};
+use taskqueue_core::{Queue, Redrive, Status, TaskFilter, TaskId, TaskType};
 
-use super::MAINTENANCE_BATCH;
+use super::pages::{PAGE, Pages};
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output;
+use crate::progress::{Progress, Unit};
 use crate::target::Target;
 
 const EXAMPLES: &str = "\
@@ -15,7 +16,7 @@ Examples:
   taskqueue redrive --all --limit 100
 
 A redriven task starts anew, with no attempts counted. One whose unique key another unfinished task holds by now \
-stays a dead letter.";
+stays a dead letter. With --all each dead letter is taken once, the newest first: one that dies again meanwhile stays.";
 
 /// Makes dead letters pending again, once what killed them is mended.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     /// With --all: only of this type
     #[arg(long = "type", value_name = "TYPE", requires = "all")]
     task_type: Option<TaskType>,
-    /// With --all: at most this many
+    /// With --all: at most this many, the newest
     #[arg(long, requires = "all")]
     limit: Option<u64>,
 }
@@ -46,22 +47,39 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     ))
 }
 
-/// Redrives at most as many as there are dead letters at the start: tasks that die again meanwhile are left.
+/// Redrives page by page. The cursor, and not what is dead at the moment, says what comes next: so a task that dies again
+/// meanwhile is not taken twice, nor in place of another.
 async fn all(queue: &impl Queue, args: &Args) -> Outcome<u64> {
-    let dead = queue.stats().await?.dead_letter;
-    let mut left = args.limit.map_or(dead, |limit| limit.min(dead));
+    let filter = TaskFilter {
+        task_type: args.task_type.clone(),
+        status: Some(Status::DeadLetter),
+        ..TaskFilter::default()
+    };
+    let mut pages = Pages::of(queue, filter);
+    let mut progress = Progress::quiet("redriving", Unit::Things("tasks"), args.limit.unwrap_or_default());
     let mut redriven = 0;
-    while left > 0 {
-        let limit = usize::try_from(left).unwrap_or(usize::MAX).min(MAINTENANCE_BATCH);
-        let redrive = Redrive::Any { task_type: args.task_type.clone(), limit };
-        let batch = queue.redrive(&redrive).await?;
-        if batch == 0 {
-            break;
-        }
-        redriven += batch;
-        left = left.saturating_sub(batch);
+    loop {
+        let left = args.limit.map_or(PAGE, |limit| usize::try_from(limit - redriven).unwrap_or(PAGE));
+        redriven += match page(queue, &mut pages, left).await {
+            Ok(None) => return Ok(redriven),
+            Ok(Some(batch)) => batch,
+            Err(failure) if redriven == 0 => return Err(failure),
+            Err(failure) => {
+                let before = output::count(redriven, "task is pending again", "tasks are pending again");
+                return Err(failure.partly().note(before));
+            }
+        };
+        progress.set(redriven, "")?;
     }
-    Ok(redriven)
+}
+
+/// Redrives the next page; how many, or none when there is no other page.
+async fn page<Q: Queue>(queue: &Q, pages: &mut Pages<'_, Q>, limit: usize) -> Outcome<Option<u64>> {
+    let ids: Vec<_> = pages.next(limit).await?.iter().map(|task| task.id).collect();
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(queue.redrive(&Redrive::Tasks(ids)).await?))
 }
 
 /// Redrives each; one that cannot be redriven does not stop the others, and the first such is what the exit code tells.

@@ -1,6 +1,7 @@
 //! The program from outside: each command's output, its errors and its exit code, on a database of the test's own.
 //! It knows nothing of the program's inside.
 
+mod all;
 mod enqueueing;
 #[path = "../support/event.rs"]
 mod event;

@@ -1,0 +1,78 @@
+//! `--all` of `redrive`, `list` and `cancel`: every task once, over as many pages as it takes.
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
+
+use crate::support::Program;
+
+/// A payload that is no event makes a dead letter at the first attempt, without a process for each.
+fn dead_letters(program: &Program, tasks: usize) {
+    let lines = "{\"type\":\"event\",\"payload\":1}\n".repeat(tasks);
+    program.run_with_input(&["enqueue", "--json-lines"], &lines);
+    let text = program.ok(&["work", "--drain", "--event-file", "events.jsonl", "--concurrency", "100"]);
+    assert_eq!(text, format!("worked: 0 completed, {} became dead letters\n", thousands(tasks)));
+}
+
+fn thousands(tasks: usize) -> String {
+    if tasks < 1000 { tasks.to_string() } else { format!("{},{:03}", tasks / 1000, tasks % 1000) }
+}
+
+/// Runs SQL on the program's database, and answers the first number that it selects.
+fn sql(program: &Program, script: &str, number: &str) -> i64 {
+    let options = SqliteConnectOptions::new().filename(program.folder().join("taskqueue.db"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut connection = options.connect().await.expect("the file opens");
+        connection.execute(sqlx::AssertSqlSafe(script.to_owned())).await.expect("the script is right");
+        let number = sqlx::query_scalar(sqlx::AssertSqlSafe(number.to_owned()));
+        number.fetch_one(&mut connection).await.expect("the query is right")
+    })
+}
+
+/// What is redriven dies again at once, and is written down.
+const DIES_AGAIN: &str = "
+    CREATE TABLE redriven (id BLOB NOT NULL);
+    CREATE TRIGGER dies_again AFTER UPDATE ON tasks WHEN OLD.status = 5 AND NEW.status = 0 BEGIN
+        INSERT INTO redriven VALUES (NEW.id);
+        UPDATE tasks SET status = 5, queue_rank = 0, queue_at = 0, completed_at = 1 WHERE seq = NEW.seq;
+    END";
+
+#[test]
+fn each_dead_letter_is_redriven_once_though_it_dies_again_at_once() {
+    let program = Program::new();
+    dead_letters(&program, 1500);
+    sql(&program, DIES_AGAIN, "SELECT 0");
+    assert_eq!(
+        program.ok(&["redrive", "--all", "--type", "event"]),
+        "redriven: 1,500 tasks are pending again\n"
+    );
+    assert_eq!(sql(&program, "", "SELECT count(*) FROM redriven"), 1500);
+    assert_eq!(sql(&program, "", "SELECT count(DISTINCT id) FROM redriven"), 1500);
+}
+
+#[test]
+fn a_limit_of_dead_letters_is_kept_to() {
+    let program = Program::new();
+    dead_letters(&program, 250);
+    assert_eq!(
+        program.ok(&["redrive", "--all", "--limit", "203"]),
+        "redriven: 203 tasks are pending again\n"
+    );
+    assert_eq!(program.json(&["stats", "--json"])["dead_letter"].as_u64(), Some(47));
+}
+
+#[test]
+fn a_redrive_that_fails_on_its_way_says_how_many_tasks_are_pending_again() {
+    let program = Program::new();
+    dead_letters(&program, 250);
+    let refuse = format!(
+        "{DIES_AGAIN};
+        CREATE TRIGGER refuse BEFORE UPDATE ON tasks
+        WHEN OLD.status = 5 AND NEW.status = 0 AND (SELECT count(*) FROM redriven) >= 200
+        BEGIN SELECT RAISE(ABORT, 'no more of these'); END"
+    );
+    sql(&program, &refuse, "SELECT 0");
+    let ran = program.run(&["redrive", "--all"]);
+    ran.refused(1, "no more of these");
+    ran.refused(1, "; 200 tasks are pending again");
+}
