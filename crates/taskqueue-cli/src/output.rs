@@ -48,12 +48,15 @@ pub(crate) enum Align {
 pub(crate) struct Table {
     align: Vec<Align>,
     rows: Vec<Vec<String>>,
+    /// What the widest cell of each column took in the parts that were printed already.
+    widths: Vec<usize>,
 }
 
 impl Table {
     /// A table without a heading.
     pub(crate) fn plain(align: impl Into<Vec<Align>>) -> Self {
-        Self { align: align.into(), rows: Vec::new() }
+        let align = align.into();
+        Self { widths: vec![0; align.len()], align, rows: Vec::new() }
     }
 
     /// A table with a heading.
@@ -70,9 +73,7 @@ impl Table {
 
     /// The text, each line indented by `indent` spaces, with no spaces at line ends.
     pub(crate) fn render(&self, indent: usize) -> String {
-        let widths: Vec<usize> = (0..self.align.len())
-            .map(|column| self.rows.iter().map(|row| width(row, column)).max().unwrap_or_default())
-            .collect();
+        let widths = self.widths();
         let mut text = String::new();
         for row in &self.rows {
             let cells = row.iter().zip(&self.align).zip(&widths).map(|((cell, align), &width)| match align {
@@ -85,6 +86,19 @@ impl Table {
             text.push('\n');
         }
         text
+    }
+
+    /// As [`render`](Self::render), of a part: the rows that follow line up with it, but for what is wider than all before.
+    pub(crate) fn render_part(&mut self) -> String {
+        let text = self.render(0);
+        self.widths = self.widths();
+        self.rows.clear();
+        text
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let widest = |column| self.rows.iter().map(|row| width(row, column)).max().unwrap_or_default();
+        self.widths.iter().enumerate().map(|(column, before)| widest(column).max(*before)).collect()
     }
 }
 
@@ -139,6 +153,15 @@ mod tests {
         table.row(["event".to_owned(), "12".to_owned()]);
         table.row(["a".to_owned(), "1000".to_owned()]);
         assert_eq!(table.render(1), " TYPE   TASKS\n event     12\n a       1000\n");
+    }
+
+    #[test]
+    fn the_parts_of_a_table_line_up() {
+        let mut table = Table::new(&[("TYPE", Align::Left), ("TASKS", Align::Right)]);
+        table.row(["event".to_owned(), "12".to_owned()]);
+        assert_eq!(table.render_part(), "TYPE   TASKS\nevent     12\n");
+        table.row(["a".to_owned(), "1000".to_owned()]);
+        assert_eq!(table.render_part(), "a       1000\n");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::target::Target;
 const EXAMPLES: &str = "\
 Examples:
   taskqueue cancel 0198c5d0-0000-7000-8000-000000000001
-  taskqueue list --type mail --status pending --json | jq -r '.tasks[].id' | xargs taskqueue cancel
+  taskqueue list --all --type mail --json-lines | jq -r 'select(.priority < 5).id' | xargs -r taskqueue cancel
 
 A running task's worker finds out at its next heartbeat; what it reports then changes nothing.";
 

@@ -1,7 +1,10 @@
-//! `list`: shows a page of tasks.
+//! `list`: shows a page of tasks, or all of them page by page.
 
-use taskqueue_core::{LIST_LIMIT_DEFAULT, Queue, Status, Task, TaskFilter, TaskId, TaskPage, TaskType};
+use std::sync::Arc;
 
+use taskqueue_core::{LIST_LIMIT_DEFAULT, Queue, Status, Task, TaskFilter, TaskId, TaskType};
+
+use super::pages::{PAGE, Pages};
 use super::shown;
 use crate::args;
 use crate::connect;
@@ -16,12 +19,12 @@ Examples:
   taskqueue list
   taskqueue list --status dead_letter --type event
   taskqueue list --limit 20 --after 0198c5d0-0000-7000-8000-000000000001
-  taskqueue list --json | jq -r '.tasks[].id'
-  taskqueue list --json-lines --status dead_letter > dead.jsonl
+  taskqueue list --all --json-lines --status dead_letter > dead.jsonl
+  taskqueue list --all --json-lines --type mail | jq -r .id
 
-A full page names the id that `--after` takes to show the next one.";
+A full page names, on standard error, the id that `--after` takes to show the next one; in the JSON it is `next`.";
 
-/// Lists tasks, newest first, a page at a time.
+/// Lists tasks, newest first: a page of them, or all.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -37,13 +40,16 @@ pub(crate) struct Args {
     /// The most tasks to show
     #[arg(long, value_parser = args::limit, default_value_t = LIST_LIMIT_DEFAULT)]
     limit: usize,
+    /// Show all: what comes is printed page by page, however many there are
+    #[arg(long, conflicts_with_all = ["limit", "offset"])]
+    all: bool,
     /// Go on after this task: what the page before named as the next
     #[arg(long, value_name = "ID")]
     after: Option<TaskId>,
     /// Pass over this many tasks first (slow when large: prefer --after)
     #[arg(long, default_value_t = 0)]
     offset: usize,
-    /// Print the page as one JSON object: {"tasks": […], "next": …}
+    /// Print one JSON object: {"tasks": […], "next": …}
     #[arg(long, conflicts_with = "json_lines")]
     json: bool,
     /// Print one JSON object a task and line
@@ -51,22 +57,41 @@ pub(crate) struct Args {
     json_lines: bool,
 }
 
-/// Prints the page.
+/// Prints the page, or all pages.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let page = queue.list(&args.filter()).await?;
+    let outcome = if args.all { all(&queue, &args).await } else { page(&queue, &args).await };
     queue.close().await;
+    outcome
+}
+
+async fn page(queue: &Arc<dyn Queue>, args: &Args) -> Outcome {
+    let page = queue.list(&args.filter()).await?;
+    let mut print = Print::of(args);
     if args.json {
-        return output::json(&page);
-    }
-    output::write(&if args.json_lines { lines(&page)? } else { table(&page) })?;
-    match page.next {
-        Some(next) => {
-            output::note(format!("there may be more: go on with --after {next}"));
-            Ok(())
+        output::json(&page)?;
+    } else {
+        print.tasks(&page.tasks)?;
+        if page.next.is_none() {
+            print.end()?;
         }
-        None if page.tasks.is_empty() && !args.json_lines => output::line("no tasks"),
-        None => Ok(()),
+    }
+    if let Some(next) = page.next {
+        output::note(format!("there may be more: go on with --after {next}"));
+    }
+    Ok(())
+}
+
+/// No more than a page is in memory at once.
+async fn all(queue: &Arc<dyn Queue>, args: &Args) -> Outcome {
+    let mut pages = Pages::of(queue, args.filter());
+    let mut print = Print::of(args);
+    loop {
+        let tasks = pages.next(PAGE).await.map_err(|failure| print.explain(failure))?;
+        if tasks.is_empty() {
+            return print.end();
+        }
+        print.tasks(&tasks)?;
     }
 }
 
@@ -83,21 +108,78 @@ impl Args {
     }
 }
 
-fn lines(page: &TaskPage) -> Outcome<String> {
-    let mut text = String::new();
-    for task in &page.tasks {
-        let line = serde_json::to_string(task);
-        text.push_str(&line.map_err(|error| Failure::failed(format!("task {}: {error}", task.id)))?);
-        text.push('\n');
-    }
-    Ok(text)
+/// Tasks on their way to standard output.
+struct Print {
+    form: Form,
+    printed: u64,
 }
 
-fn table(page: &TaskPage) -> String {
-    if page.tasks.is_empty() {
-        return String::new();
+enum Form {
+    Table(Table),
+    JsonLines,
+    /// One object that is written in pieces, a task a line.
+    Json,
+}
+
+impl Print {
+    fn of(args: &Args) -> Self {
+        let form = match (args.json, args.json_lines) {
+            (true, _) => Form::Json,
+            (_, true) => Form::JsonLines,
+            _ => Form::Table(table()),
+        };
+        Self { form, printed: 0 }
     }
-    let columns = [
+
+    /// Prints some tasks, if there are any.
+    fn tasks(&mut self, tasks: &[Task]) -> Outcome {
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        let text = match &mut self.form {
+            Form::Table(table) => {
+                tasks.iter().for_each(|task| table.row(cells(task)));
+                table.render_part()
+            }
+            Form::JsonLines => joined(tasks, "\n")? + "\n",
+            Form::Json => {
+                let before = if self.printed == 0 { "{\"tasks\": [\n" } else { ",\n" };
+                before.to_owned() + &joined(tasks, ",\n")?
+            }
+        };
+        self.printed += tasks.len() as u64;
+        output::write(&text)
+    }
+
+    /// Ends what was printed, after the last task.
+    fn end(&self) -> Outcome {
+        match (&self.form, self.printed) {
+            (Form::Json, 0) => output::line("{\"tasks\": [], \"next\": null}"),
+            (Form::Json, _) => output::line("\n], \"next\": null}"),
+            (Form::Table(_), 0) => output::line("no tasks"),
+            _ => Ok(()),
+        }
+    }
+
+    fn explain(&self, failure: Failure) -> Failure {
+        match self.printed {
+            0 => failure,
+            printed => failure.partly().note(output::count(printed, "task was shown", "tasks were shown")),
+        }
+    }
+}
+
+/// One a line: a payload may have line ends between its tokens, which say no more than a blank.
+fn joined(tasks: &[Task], between: &str) -> Outcome<String> {
+    let line = |task: &Task| match serde_json::to_string(task) {
+        Ok(text) => Ok(text.replace(['\n', '\r'], " ")),
+        Err(error) => Err(Failure::failed(format!("task {}: {error}", task.id))),
+    };
+    Ok(tasks.iter().map(line).collect::<Outcome<Vec<_>>>()?.join(between))
+}
+
+fn table() -> Table {
+    Table::new(&[
         ("ID", Align::Left),
         ("TYPE", Align::Left),
         ("STATUS", Align::Left),
@@ -105,20 +187,19 @@ fn table(page: &TaskPage) -> String {
         ("ATTEMPTS", Align::Right),
         ("WHEN", Align::Left),
         ("LAST ERROR", Align::Left),
-    ];
-    let mut table = Table::new(&columns);
-    for task in &page.tasks {
-        table.row([
-            task.id.to_string(),
-            task.task_type.to_string(),
-            task.status.to_string(),
-            task.priority.to_string(),
-            format!("{}/{}", task.attempts, task.max_retries),
-            when(task),
-            output::cut(task.last_error.as_deref().unwrap_or_default(), ERROR_CHARS_MAX),
-        ]);
-    }
-    table.render(0)
+    ])
+}
+
+fn cells(task: &Task) -> [String; 7] {
+    [
+        task.id.to_string(),
+        task.task_type.to_string(),
+        task.status.to_string(),
+        task.priority.to_string(),
+        format!("{}/{}", task.attempts, task.max_retries),
+        when(task),
+        output::cut(task.last_error.as_deref().unwrap_or_default(), ERROR_CHARS_MAX),
+    ]
 }
 
 /// The time that matters most in the task's status.

@@ -4,6 +4,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
 
 use crate::support::Program;
+use crate::task_objects;
 
 /// A payload that is no event makes a dead letter at the first attempt, without a process for each.
 fn dead_letters(program: &Program, tasks: usize) {
@@ -75,4 +76,36 @@ fn a_redrive_that_fails_on_its_way_says_how_many_tasks_are_pending_again() {
     let ran = program.run(&["redrive", "--all"]);
     ran.refused(1, "no more of these");
     ran.refused(1, "; 200 tasks are pending again");
+}
+
+#[test]
+fn a_whole_listing_holds_every_task_once_in_each_form() {
+    let program = Program::new();
+    program.ok(&["migrate"]);
+    assert_eq!(program.ok(&["list", "--all"]), "no tasks\n");
+    assert_eq!(program.ok(&["list", "--all", "--json-lines"]), "");
+    let none = program.json(&["list", "--all", "--json"]);
+    assert_eq!(none, serde_json::json!({ "tasks": [], "next": null }));
+    // More than a page of a walk, and more than a listing shows by default.
+    program.run_with_input(&["enqueue", "--json-lines"], &task_objects(401));
+    let other = program.enqueue("other", "1");
+
+    let whole = program.json(&["list", "--all", "--json", "--type", "mail"]);
+    let ids = |tasks: &serde_json::Value| -> Vec<String> {
+        let tasks = tasks.as_array().expect("a list").iter();
+        tasks.map(|task| task["id"].as_str().expect("text").to_owned()).collect()
+    };
+    let expected = ids(&program.json(&["list", "--limit", "1000", "--json", "--type", "mail"])["tasks"]);
+    assert_eq!((expected.len(), ids(&whole["tasks"])), (401, expected.clone()));
+    assert!(whole["next"].is_null(), "there is no more");
+
+    let lines = program.run(&["list", "--all", "--json-lines", "--type", "mail"]);
+    let lines: Vec<serde_json::Value> =
+        lines.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(ids(&lines.into()), expected);
+    let table = program.run(&["list", "--all"]);
+    let shown: Vec<&str> = table.stdout.lines().skip(1).map(|line| &line[..36]).collect();
+    assert_eq!((shown.len(), shown[0], table.stderr.as_str()), (402, other.as_str(), ""));
+    assert!(expected.iter().all(|id| shown.contains(&id.as_str())));
+    assert_eq!(table.stdout.matches("STATUS").count(), 1, "one heading");
 }

@@ -39,8 +39,23 @@ fn a_listing_filters_and_says_how_to_go_on() {
     assert_eq!(program.ok(&["list", "--status", "running"]), "no tasks\n");
     let first = program.run(&["list", "--limit", "1"]);
     assert_eq!(first.stderr, format!("there may be more: go on with --after {other}\n"));
+    assert_eq!(program.run(&["list", "--limit", "1", "--json"]).stderr, first.stderr);
     let bad = program.run(&["list", "--status", "lost"]);
     assert!(bad.code == 2 && bad.stderr.contains("dead_letter"), "{bad:?}");
+}
+
+#[test]
+fn a_payload_of_several_lines_is_printed_in_one() {
+    let (here, there) = (Program::new(), Program::new());
+    here.enqueue("mail", "{\n  \"to\":\r\n\"a\\nb\"}");
+    let line = here.ok(&["list", "--json-lines"]);
+    assert_eq!(
+        there.run_with_input(&["enqueue", "--json-lines"], &line).stdout,
+        "enqueued 1 task\n",
+        "{line}"
+    );
+    let task = &there.json(&["list", "--json"])["tasks"][0];
+    assert_eq!(task["payload"], serde_json::json!({ "to": "a\nb" }));
 }
 
 #[test]
