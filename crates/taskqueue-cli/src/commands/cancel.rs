@@ -1,6 +1,8 @@
-//! `cancel`: cancels tasks that are not finished.
+//! `cancel`: cancels tasks that are not finished, those of some ids or all of a type or status. All is in `all`.
 
-use taskqueue_core::{Cancelled, Queue, Status, TaskId};
+mod all;
+
+use taskqueue_core::{Cancelled, Queue, Status, TaskId, TaskType};
 
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
@@ -10,23 +12,48 @@ use crate::target::Target;
 const EXAMPLES: &str = "\
 Examples:
   taskqueue cancel 0198c5d0-0000-7000-8000-000000000001
+  taskqueue cancel --all --type mail --status pending
+  taskqueue cancel --all --type mail --yes
   taskqueue list --all --type mail --json-lines | jq -r 'select(.priority < 5).id' | xargs -r taskqueue cancel
 
-A running task's worker finds out at its next heartbeat; what it reports then changes nothing.";
+A running task's worker finds out at its next heartbeat; what it reports then changes nothing.
+
+--all cancels nothing without --yes: it says how many tasks it would cancel, with exit code 2. Each task is taken once; \
+tasks that are enqueued or change their status meanwhile may be passed over. `taskqueue pause TYPE` beforehand keeps workers \
+from claiming more.";
 
 /// Cancels tasks that are pending, waiting for a retry, or running.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The tasks' ids
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "task_type", "status", "yes"])]
     ids: Vec<TaskId>,
+    /// All tasks that are not finished
+    #[arg(long)]
+    all: bool,
+    /// With --all: only of this type
+    #[arg(long = "type", value_name = "TYPE", requires = "all")]
+    task_type: Option<TaskType>,
+    /// With --all: only in this status: pending, running or failed
+    #[arg(long, requires = "all", value_parser = all::unfinished)]
+    status: Option<Status>,
+    /// With --all: do it
+    #[arg(long, requires = "all")]
+    yes: bool,
+}
+
+/// Cancels those that were named, or all.
+pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
+    let queue = connect::existing(target).await?;
+    let outcome = if args.all { all::cancel(&queue, &args).await } else { given(&queue, args.ids).await };
+    queue.close().await;
+    outcome
 }
 
 /// Cancels each task; one that cannot be cancelled does not stop the others, and the first such is what the
 /// exit code tells. Nor does an output that nobody reads. A database that has gone does.
-pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
-    let queue = connect::existing(target).await?;
+async fn given(queue: &impl Queue, ids: Vec<TaskId>) -> Outcome {
     let mut written = Ok(());
     let cancel = async |id| judge(id, queue.cancel(id).await?);
     let tell = |text| {
@@ -34,8 +61,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
             written = output::line(text);
         }
     };
-    let refused = super::each(args.ids, cancel, tell).await;
-    queue.close().await;
+    let refused = super::each(ids, cancel, tell).await;
     super::first_of(refused).map_or(written, Err)
 }
 

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Executor as _};
 
-use crate::support::Program;
+use crate::support::{Background, Program, wait_until};
 use crate::task_objects;
 
 /// A payload that is no event makes a dead letter at the first attempt, without a process for each.
@@ -108,4 +108,60 @@ fn a_whole_listing_holds_every_task_once_in_each_form() {
     assert_eq!((shown.len(), shown[0], table.stderr.as_str()), (402, other.as_str(), ""));
     assert!(expected.iter().all(|id| shown.contains(&id.as_str())));
     assert_eq!(table.stdout.matches("STATUS").count(), 1, "one heading");
+}
+
+#[test]
+fn a_cancel_of_all_says_how_many_and_does_it_only_when_it_is_told_to() {
+    let program = Program::new();
+    program.run_with_input(&["enqueue", "--json-lines"], &task_objects(401));
+    let other = program.enqueue("other", "1");
+    for (options, tasks) in [
+        (&["--all"][..], "402 tasks"),
+        (&["--all", "--type", "mail"], "401 tasks"),
+        (&["--all", "--type", "mail", "--status", "pending"], "401 tasks"),
+        (&["--all", "--type", "other", "--status", "pending"], "1 task;"),
+    ] {
+        program.run(&[&["cancel"], options].concat()).refused(2, &format!("would cancel {tasks}"));
+    }
+    assert_eq!(program.ok(&["cancel", "--all", "--status", "running"]), "cancelled 0 tasks\n");
+    let cancelled = program.ok(&["cancel", "--all", "--type", "mail", "--yes"]);
+    assert_eq!(cancelled, "cancelled 401 tasks (401 pending)\n");
+    assert_eq!(program.status(&other), "pending");
+    assert_eq!(program.json(&["stats", "--json"])["cancelled"].as_u64(), Some(401));
+    for wrong in [&["--all", &other][..], &["--yes", &other], &["--all", "--status", "completed"], &[]] {
+        assert_eq!(program.run(&[&["cancel"], wrong].concat()).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
+fn tasks_in_every_unfinished_status_are_cancelled_at_once() {
+    let program = Program::new();
+    let failed = program.enqueue("mail", "1");
+    program.ok(&["work", "--drain", "--exec", "mail=false"]);
+    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let exec = format!("slow=sh {}", script.display());
+    let running = program.enqueue("slow", "1");
+    let worker = Background::start(program.command(&["work", "--exec", &exec]));
+    wait_until(|| program.folder().join("begun").exists());
+    let pending = program.enqueue("mail", "1");
+    let text = program.ok(&["cancel", "--all", "--yes"]);
+    // The worker may have found by now that the retry is due.
+    assert!(text.starts_with("cancelled 3 tasks (") && text.contains("1 running"), "{text}");
+    assert_eq!([failed, running, pending].map(|id| program.status(&id)), ["cancelled"; 3]);
+    program.file("go", "");
+    drop(worker);
+}
+
+#[test]
+fn a_cancel_that_fails_on_its_way_says_how_many_tasks_are_cancelled() {
+    let program = Program::new();
+    program.run_with_input(&["enqueue", "--json-lines"], &task_objects(250));
+    let refuse = "
+        CREATE TRIGGER refuse BEFORE UPDATE ON tasks
+        WHEN (SELECT count(*) FROM tasks WHERE status = 6) >= 210
+        BEGIN SELECT RAISE(ABORT, 'no more of these'); END";
+    sql(&program, refuse, "SELECT 0");
+    let ran = program.run(&["cancel", "--all", "--yes"]);
+    ran.refused(1, "no more of these");
+    ran.refused(1, "; 210 tasks were cancelled");
 }
