@@ -13,6 +13,7 @@ mod stores;
 #[cfg(feature = "s3")]
 mod stores;
 
+use std::future::Future;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +34,9 @@ use crate::target::Target;
 
 /// What is logged unless `RUST_LOG` says otherwise. The start and the end of the worker are told in words.
 const LOG_DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";
+
+/// How long a database that does not answer is waited for when all is done.
+const CLOSE_PERIOD: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -140,13 +144,12 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    let handlers = Handlers::of(&args).await?;
-    let types = handlers.types();
     let mut stop = Stop::listen(args.until_stdin_closes)?;
-    if let Some(address) = args.metrics_listen {
-        metrics::serve(address).await?;
-    }
-    let queue = connect::existing_or_new(target).await?;
+    let (queue, handlers) = tokio::select! {
+        prepared = prepare(target, &args) => prepared?,
+        () = stop.requested() => return Err(before_the_start()),
+    };
+    let types = handlers.types();
     let worker = build(&queue, handlers, &args)?;
     let running = if args.drain {
         worker.start_draining()
@@ -156,8 +159,26 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
         worker.start()
     };
     let report = serve(running, &mut stop, args.grace_period).await?;
-    queue.close().await;
+    close(queue.close(), stop.requested()).await;
     output::line(text(&report))
+}
+
+/// What has to answer before the first claim: where handlers deliver to, where they find their documents, the database.
+async fn prepare(target: &Target, args: &Args) -> Outcome<(Arc<dyn Queue>, Handlers)> {
+    let handlers = Handlers::of(args).await?;
+    if let Some(address) = args.metrics_listen {
+        metrics::serve(address).await?;
+    }
+    Ok((connect::existing_or_new(target).await?, handlers))
+}
+
+/// Says goodbye to the database, unless that takes long or the worker is told to stop once more: all that matters is
+/// settled, or comes back when its lease ends.
+async fn close(closed: impl Future, stop: impl Future) {
+    tokio::select! {
+        _ = tokio::time::timeout(CLOSE_PERIOD, closed) => {}
+        _ = stop => {}
+    }
 }
 
 fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Worker> {
@@ -193,6 +214,10 @@ async fn serve(mut worker: RunningWorker, stop: &mut Stop, grace_period: Duratio
     }
 }
 
+fn before_the_start() -> Failure {
+    Failure::new(Code::Interrupted, "work: interrupted before the worker started")
+}
+
 fn at_once() -> Failure {
     Failure::new(Code::Interrupted, "stopped at once: what was running comes back when its leases end")
 }
@@ -214,7 +239,21 @@ fn text(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::Instant;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_is_not_waited_for_at_the_end() {
+        let started = Instant::now();
+        close(pending::<()>(), pending::<()>()).await;
+        assert_eq!(started.elapsed(), CLOSE_PERIOD);
+        close(pending::<()>(), ready(())).await;
+        close(ready(()), pending::<()>()).await;
+        assert_eq!(started.elapsed(), CLOSE_PERIOD, "neither took any time");
+    }
 
     #[test]
     fn what_did_not_happen_is_not_told() {

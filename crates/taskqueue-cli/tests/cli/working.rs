@@ -139,6 +139,20 @@ fn a_second_signal_stops_a_worker_at_once() {
     assert_eq!(program.status(&id), "pending");
 }
 
+/// A server that takes connections and says nothing.
+#[cfg(feature = "postgres")]
+#[test]
+fn a_worker_that_is_told_to_stop_while_it_connects_ends() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = server.local_addr().expect("it is bound");
+    let program = Program::on_url(format!("postgres://user:secret@{address}/db"));
+    let mut worker = Background::start(program.command(&["work", "--exec", "mail=cat"]));
+    let _connection = server.accept().expect("the worker connects");
+    worker.signal("TERM");
+    worker.wait_for("interrupted before the worker started");
+    assert_eq!(worker.child.wait().expect("it ends").code(), Some(130));
+}
+
 #[test]
 fn a_drain_that_is_told_to_stop_finishes_what_it_runs() {
     let program = Program::new();
