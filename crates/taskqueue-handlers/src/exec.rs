@@ -8,7 +8,9 @@
 //! | 75 (`EX_TEMPFAIL`) | failed, retried by the policy: a temporary failure that the command foresaw |
 //! | any other, or ended by a signal | failed, retried by the policy |
 //!
-//! The end of what the command wrote to its standard error is in the task's `last_error`.
+//! The end of what the command wrote to its standard error is in the task's `last_error`, if the attempt failed. Its lines
+//! are logged as they come, those of standard error at the level info, those of standard output at debug: of each at most
+//! the first 100 lines of a run, and of a line the first 1,024 bytes.
 //!
 //! **A second run** of the same task runs the command again with the same payload and `TASKQUEUE_TASK_ID`: a
 //! command must bear that, as tasks are handled at least once.

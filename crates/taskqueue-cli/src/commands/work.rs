@@ -40,7 +40,8 @@ const CLOSE_PERIOD: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
-  taskqueue work --exec mail='sendmail -t'
+  taskqueue work --exec mail=./send-mail.sh --concurrency 4
+  taskqueue work --exec note='sh -c \"jq -c . >> notes.jsonl\"'
   taskqueue work --webhook order=https://example.org/hooks/order --webhooks
   taskqueue work --event-webhook https://example.org/s3 --concurrency 32
   taskqueue work --event-file events.jsonl --drain
@@ -49,9 +50,12 @@ Examples:
 
 A worker claims only the types that it handles.
 
-No shell reads a command: its words go to the program as they are. Its exit code 0 completes the task, 65 makes \
-it a dead letter, any other is a failed attempt, which is repeated until the attempts are used up. It finds the \
-task's id in TASKQUEUE_TASK_ID.
+A command of --exec gets the payload, JSON, on its standard input. No shell reads it: it is split into words as a shell \
+would do, and they go to the program as they are. Its exit code 0 completes the task, 65 makes it a dead letter, any other \
+is a failed attempt, which is repeated until the attempts are used up. Its standard error is logged, and its end is kept \
+as the error of a failed attempt; its standard output is logged where RUST_LOG asks for debug, and goes nowhere else. It \
+finds in its environment TASKQUEUE_TASK_ID, TASKQUEUE_TASK_TYPE, TASKQUEUE_ATTEMPT (from 1), TASKQUEUE_MAX_RETRIES, and \
+TASKQUEUE_LEASE_NUMBER, which rises with each claim of the task: what outlives a worker can refuse a lower one.
 
 On SIGTERM or Ctrl-C a worker stops claiming, finishes what it runs and ends; a second signal ends it at once.
 
@@ -66,7 +70,7 @@ RUST_LOG sets what is logged. A SQLite file that does not exist yet is created; 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Run COMMAND for each task of TYPE, with the payload on its standard input. May be repeated
+    /// Run COMMAND for each task of TYPE, with the payload (JSON) on its standard input. May be repeated
     #[arg(long, value_name = "TYPE=COMMAND", value_parser = args::pair, help_heading = "Handlers")]
     exec: Vec<(String, String)>,
     /// POST the payload of each task of TYPE to URL. May be repeated

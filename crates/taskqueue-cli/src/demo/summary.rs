@@ -122,7 +122,10 @@ impl Summary<'_> {
         }
         steps.push(("taskqueue demo --input .".to_owned(), "the same with your own files"));
         steps.push((r#"taskqueue enqueue --type hello '{"name":"Ada"}'"#.to_owned(), "a task of your own"));
-        steps.push(("taskqueue work --exec hello=cat".to_owned(), "run it: its payload goes to a command"));
+        steps.push((
+            "taskqueue work --exec hello='tee hello.json'".to_owned(),
+            "run it: the payload goes to a command, here into a file",
+        ));
         let mut table = Table::plain([Align::Left, Align::Left]);
         steps.into_iter().for_each(|(command, why)| table.row([command, why.to_owned()]));
         format!(

@@ -78,6 +78,46 @@ fn a_command_gets_the_payload_on_its_standard_input_and_no_shell_reads_it() {
 }
 
 #[test]
+fn what_a_command_writes_is_logged_and_the_end_of_its_standard_error_is_kept() {
+    let program = Program::new();
+    let work = |level: &str| {
+        program.enqueue("mail", "1");
+        let exec = r#"mail=sh -c "echo found; printf 'red \033[31m\n' >&2; exit 65""#;
+        let mut command = program.command(&["work", "--drain", "--exec", exec]);
+        let output = command.env("RUST_LOG", level).output().expect("the program starts");
+        String::from_utf8(output.stderr).expect("UTF-8")
+    };
+    let log = work("info");
+    let told = r#"standard error line="red \u{1b}[31m""#;
+    assert!(log.contains(told) && !log.contains("found"), "{log}");
+    let log = work("debug");
+    assert!(log.contains(told) && log.contains(r#"standard output line="found""#), "{log}");
+    let dead = program.json(&["list", "--status", "dead_letter", "--json"]);
+    assert_eq!(dead["tasks"][0]["last_error"], "exit code 65 (invalid payload): red \u{1b}[31m");
+}
+
+#[test]
+fn a_command_finds_its_task_in_its_environment_and_nothing_of_the_workers() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "1");
+    let exec = r#"mail=sh -c "env > environment""#;
+    let mut command = program.command(&["work", "--drain", "--exec", exec]);
+    let output = command.env("TASKQUEUE_DATABASE_URL", "sqlite:taskqueue.db").output().expect("it starts");
+    assert!(output.status.success(), "{output:?}");
+    let environment = std::fs::read_to_string(program.folder().join("environment")).expect("it was written");
+    let mut found: Vec<&str> = environment.lines().filter(|line| line.starts_with("TASKQUEUE_")).collect();
+    found.sort_unstable();
+    let expected = [
+        "TASKQUEUE_ATTEMPT=1",
+        "TASKQUEUE_LEASE_NUMBER=1",
+        "TASKQUEUE_MAX_RETRIES=3",
+        &format!("TASKQUEUE_TASK_ID={id}"),
+        "TASKQUEUE_TASK_TYPE=mail",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn a_worker_that_is_told_to_stop_finishes_what_it_runs() {
     let program = Program::new();
     // The command says that it has begun, then waits for the file that the test makes after the signal.

@@ -5,17 +5,17 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::output::Tail;
+use super::output::{self, Lines, Tail};
 use super::{ExecCommand, ExecInput};
 use crate::HandlerError;
 
 /// How long a command may take to end after it was asked to.
 const TERMINATE_GRACE: Duration = Duration::from_secs(5);
-/// How long its standard error is read on after its end, if a process that left the group still holds it open.
+/// How long its output is read on after its end, if a process that left the group still holds it open.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Finished {
@@ -36,11 +36,12 @@ pub(super) async fn run(
     let group = Group::of(&child);
     let stdin = child.stdin.take().expect("standard input is piped");
     let stderr = child.stderr.take().expect("standard error is piped");
+    let stdout = child.stdout.take();
     let mut tail = Tail::default();
 
     let (status, stopped) = {
         let end = end(&mut child, group, stop);
-        let read = tail.read(stderr);
+        let read = listen(stdout, stderr, &mut tail);
         tokio::pin!(read);
         let feed = feed(stdin, &input.stdin);
         tokio::pin!(end, feed);
@@ -63,7 +64,8 @@ pub(super) async fn run(
 
 fn prepare(command: &ExecCommand, input: &ExecInput) -> Command {
     let mut process = Command::new(&command.program);
-    process.args(&command.arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    process.args(&command.arguments).stdin(Stdio::piped()).stderr(Stdio::piped());
+    process.stdout(if tells_stdout() { Stdio::piped() } else { Stdio::null() });
     process.kill_on_drop(true);
     if let Some(folder) = &command.folder {
         process.current_dir(folder);
@@ -79,13 +81,37 @@ fn prepare(command: &ExecCommand, input: &ExecInput) -> Command {
     process
 }
 
+/// Whether anybody wants to see its standard output; else it costs nothing.
+fn tells_stdout() -> bool {
+    tracing::enabled!(tracing::Level::DEBUG)
+}
+
+/// Logs what the command writes, and keeps the end of its standard error. The lines are written down with their control
+/// characters escaped: they must not drive the terminal of who reads the log.
+async fn listen(stdout: Option<ChildStdout>, stderr: ChildStderr, tail: &mut Tail) {
+    let mut errors = Lines::new(|line| tracing::info!(?line, "standard error"));
+    let stderr = output::read(stderr, |bytes| {
+        tail.push(bytes);
+        errors.push(bytes);
+    });
+    let mut lines = Lines::new(|line| tracing::debug!(?line, "standard output"));
+    match stdout {
+        Some(stdout) => {
+            tokio::join!(stderr, output::read(stdout, |bytes| lines.push(bytes)));
+        }
+        None => stderr.await,
+    }
+    errors.end();
+    lines.end();
+}
+
 /// A command need not read its input; one that closes it early is no error.
 async fn feed(mut stdin: ChildStdin, payload: &[u8]) {
     let _closed_early = stdin.write_all(payload).await;
 }
 
 /// Waits for the end, and brings it about when told to stop. Says whether it was. What the command left running
-/// ends with it, as the group is dropped; that also closes its standard error.
+/// ends with it, as the group is dropped; that also closes its output.
 async fn end(
     child: &mut Child,
     group: Group,
