@@ -38,7 +38,7 @@ fn tasks_are_enqueued_listed_shown_and_counted(server: Server) {
     let program = Program::on(&database);
     assert!(program.ok(&["migrate"]).contains(&format!(" are up to date ({} ", server.engine)));
     let id = program.enqueue("mail", r#"{"to":  "größe"}"#);
-    assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"größe\"}\n");
+    assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"größe\"}");
     program.run(&["enqueue", "--type", "mail", "--unique-key", "k", "1"]);
     program.run(&["enqueue", "--type", "mail", "--unique-key", "k", "1"]).refused(4, "unique key");
     let lines: String = (0..25).map(|n| format!("{{\"type\":\"order\",\"payload\":{n}}}\n")).collect();

@@ -1,5 +1,7 @@
 //! `get`: shows one task.
 
+use std::io::IsTerminal;
+
 use taskqueue_core::{Queue, Task, TaskId};
 
 use super::shown;
@@ -23,7 +25,7 @@ pub(crate) struct Args {
     /// Print the task as JSON
     #[arg(long, conflicts_with = "payload")]
     json: bool,
-    /// Print only the payload, byte for byte
+    /// Print only the payload, byte for byte (on a terminal a line end comes after it)
     #[arg(long)]
     payload: bool,
 }
@@ -36,10 +38,15 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     if args.json {
         output::json(&task)
     } else if args.payload {
-        output::line(task.payload.as_str())
+        payload(task.payload.as_str())
     } else {
         output::write(&text(&task))
     }
+}
+
+/// As it was enqueued, so that a file or a program gets that and no more; a prompt stands better on a line of its own.
+fn payload(text: &str) -> Outcome {
+    if std::io::stdout().is_terminal() { output::line(text) } else { output::write(text) }
 }
 
 fn text(task: &Task) -> String {

@@ -20,9 +20,11 @@ use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
-  taskqueue scan lifecycle --bucket photos --rules rules.json
-  taskqueue scan lifecycle --bucket photos --rules rules.json --dry-run
-  taskqueue scan lifecycle --bucket photos --rules rules.json --s3-url https://s3.example.org?region=eu
+  TASKQUEUE_S3_URL=https://key:secret@s3.example.org taskqueue scan lifecycle --bucket photos --rules rules.json
+  taskqueue scan lifecycle --bucket photos --rules rules.json --s3-url 'https://s3.example.org?region=eu' --dry-run
+
+The access key comes from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of temporary ones AWS_SESSION_TOKEN, too), or is \
+part of TASKQUEUE_S3_URL. Whoever may list the host's processes can read an argument: keep it out of --s3-url.
 
 The rules are the JSON of S3's GetBucketLifecycleConfiguration. A task's id follows from the object's state and the
 action: a second scan of the same state enqueues nothing new while the queue remembers the first.";
@@ -50,8 +52,7 @@ struct Lifecycle {
     /// The file that holds the rules
     #[arg(long, value_name = "FILE")]
     rules: PathBuf,
-    /// The store, as http://key:secret@host:port; the access key may be left to AWS_ACCESS_KEY_ID and
-    /// AWS_SECRET_ACCESS_KEY
+    /// The store, as https://s3.example.org?region=eu; its access key belongs into the environment (see below)
     #[arg(long, value_name = "URL", env = "TASKQUEUE_S3_URL", hide_env_values = true)]
     s3_url: String,
     /// Apply the rules as of this time, as 2026-12-31T18:00:00Z [default: now]
@@ -75,8 +76,20 @@ struct Tally {
 /// Scans what was asked for.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let What::Lifecycle(args) = args.what;
+    if shows_a_secret(&args.s3_url, std::env::var("TASKQUEUE_S3_URL").ok().as_deref()) {
+        output::note(
+            "taskqueue: whoever may list this host's processes can read the secret in --s3-url: use TASKQUEUE_S3_URL",
+        );
+    }
     let scan = args.scan()?;
     if args.dry_run { print(scan).await } else { enqueue(target, scan, args.json).await }
+}
+
+/// Whether a URL has a password in it and was an argument.
+fn shows_a_secret(url: &str, of_environment: Option<&str>) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.contains('@') && of_environment != Some(url)
 }
 
 impl Lifecycle {
@@ -151,4 +164,17 @@ fn failure(error: StoreError) -> Failure {
         _ => Code::Failure,
     };
     Failure::new(code, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_an_argument_is_warned_of() {
+        let with_key = "https://key:secret@s3.example.org/?region=eu";
+        assert!(shows_a_secret(with_key, None) && shows_a_secret(with_key, Some("https://other")));
+        assert!(!shows_a_secret(with_key, Some(with_key)), "it is the environment's");
+        assert!(!shows_a_secret("https://s3.example.org?region=a@b", None));
+    }
 }

@@ -11,7 +11,7 @@ fn one_task_is_enqueued_shown_and_counted() {
     let id = program.enqueue("mail", r#"{"to":  "ada"}"#);
     let task = program.json(&["get", &id, "--json"]);
     assert_eq!((task["status"].as_str(), task["type"].as_str()), (Some("pending"), Some("mail")));
-    assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"ada\"}\n");
+    assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"ada\"}");
     let shown = program.ok(&["get", &id]);
     assert!(shown.contains("\nattempts   0 of 3\n"), "{shown}");
     let stats = program.json(&["stats", "--json"]);
@@ -38,9 +38,9 @@ fn a_payload_is_read_from_an_argument_a_file_or_standard_input() {
     let program = Program::new();
     let file = program.file("payload.json", "{\"from\": \"file\"}\n");
     let from_file = program.ok(&["enqueue", "--type", "mail", "--file", file.to_str().expect("UTF-8")]);
-    assert_eq!(program.ok(&["get", from_file.trim(), "--payload"]), "{\"from\": \"file\"}\n");
+    assert_eq!(program.ok(&["get", from_file.trim(), "--payload"]), "{\"from\": \"file\"}");
     let from_input = program.run_with_input(&["enqueue", "--type", "mail", "-"], "[1]");
-    assert_eq!(program.ok(&["get", from_input.stdout.trim(), "--payload"]), "[1]\n");
+    assert_eq!(program.ok(&["get", from_input.stdout.trim(), "--payload"]), "[1]");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn enqueueing_an_id_again_changes_nothing() {
     let id = program.enqueue("mail", "1");
     let again = program.json(&["enqueue", "--type", "mail", "--id", &id, "--json", "2"]);
     assert_eq!((again["id"].as_str(), again["repeated"].as_bool()), (Some(id.as_str()), Some(true)));
-    assert_eq!(program.ok(&["get", &id, "--payload"]), "1\n");
+    assert_eq!(program.ok(&["get", &id, "--payload"]), "1");
 }
 
 #[test]
