@@ -113,10 +113,12 @@ pub(crate) struct Args {
     /// The start of the worker's id
     #[arg(long, default_value = "worker")]
     name: String,
-    /// How late a task may start that another process has enqueued, unless that one is heard at once
+    /// The longest wait between two looks at an idle queue. It matters where the database cannot notify the worker of
+    /// new tasks: MySQL, MariaDB, CockroachDB, behind a transaction pooler
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "1s")]
     poll_interval: Duration,
-    /// How soon the tasks of a killed worker start anew [default: the queue's, 5m]
+    /// How long a lease lasts without a heartbeat: the tasks of a killed worker run again after this [default: the
+    /// queue's, 5m]
     #[arg(long, value_name = "DURATION", value_parser = args::duration)]
     visibility_timeout: Option<Duration>,
     /// How often to look for tasks of killed workers
