@@ -4,6 +4,8 @@
 mod config;
 mod documents;
 mod handlers;
+mod health;
+mod log;
 mod metrics;
 mod ready;
 mod sinks;
@@ -12,28 +14,28 @@ mod sinks;
 mod stores;
 #[cfg(feature = "s3")]
 mod stores;
+mod watched;
 
 use std::future::Future;
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskqueue_core::metrics::{Metrics, NAMESPACE_DEFAULT};
 use taskqueue_core::{CONCURRENCY_DEFAULT, Queue, TaskType};
 use taskqueue_worker::{MaintenanceConfig, Report, RunningWorker, Worker};
-use tracing_subscriber::EnvFilter;
 
 use self::handlers::Handlers;
+use self::health::Health;
+use self::log::LogFormat;
+use self::watched::Watched;
 use crate::args;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::stop::Stop;
 use crate::target::Target;
-
-/// What is logged unless `RUST_LOG` says otherwise. The start and the end of the worker are told in words.
-const LOG_DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";
 
 /// How long a database that does not answer is waited for when all is done.
 const CLOSE_PERIOD: Duration = Duration::from_secs(1);
@@ -63,7 +65,7 @@ Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECR
 gives a secret; those of --handlers when the file of --config does. docs/handlers.md has a whole such file, and says what \
 each handler promises. Paths in it are seen from where the worker is started.
 
-RUST_LOG sets what is logged. A SQLite file that does not exist yet is created; a server's tables are made by \
+RUST_LOG sets what is logged, as info or warn,taskqueue_worker=debug. A SQLite file that does not exist yet is created; a server's tables are made by \
 `taskqueue migrate`.";
 
 /// Runs tasks of the types that you name handlers for, until told to stop.
@@ -130,9 +132,16 @@ pub(crate) struct Args {
     /// Remove tasks that finished longer ago than this [default: never]
     #[arg(long, value_name = "AGE", value_parser = args::duration)]
     retention: Option<Duration>,
-    /// Serve Prometheus metrics on this address, as 127.0.0.1:9090, at /metrics
+    /// Serve Prometheus metrics at /metrics, and whether claims succeed at /healthz (200 or 503), on this address, as
+    /// 127.0.0.1:9090
     #[arg(long, value_name = "ADDRESS")]
     metrics_listen: Option<SocketAddr>,
+    /// What the names of the metrics begin with
+    #[arg(long, value_name = "NAME", value_parser = metrics::namespace, requires = "metrics_listen", default_value = NAMESPACE_DEFAULT)]
+    metrics_namespace: String,
+    /// How the log on standard error is written: text, or json for one object a line
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     /// Work what is due now, then end
     #[arg(long)]
     drain: bool,
@@ -141,15 +150,15 @@ pub(crate) struct Args {
     until_stdin_closes: bool,
 }
 
+impl Args {
+    fn metrics(&self) -> Metrics {
+        Metrics::new(&self.metrics_namespace)
+    }
+}
+
 /// Works until told to stop.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_DEFAULT));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    log::start(args.log_format);
     let mut stop = Stop::listen(args.until_stdin_closes)?;
     let (queue, handlers) = tokio::select! {
         prepared = prepare(target, &args) => prepared?,
@@ -172,10 +181,13 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
 /// What has to answer before the first claim: where handlers deliver to, where they find their documents, the database.
 async fn prepare(target: &Target, args: &Args) -> Outcome<(Arc<dyn Queue>, Handlers)> {
     let handlers = Handlers::of(args).await?;
-    if let Some(address) = args.metrics_listen {
-        metrics::serve(address).await?;
-    }
-    Ok((connect::existing_or_new(target).await?, handlers))
+    let Some(address) = args.metrics_listen else {
+        return Ok((connect::existing_or_new(target).await?, handlers));
+    };
+    let health = Arc::new(Health::new(args.poll_interval));
+    metrics::serve(address, Arc::clone(&health)).await?;
+    let queue = connect::existing_or_new(target).await?;
+    Ok((Arc::new(Watched { queue, health }), handlers))
 }
 
 /// Says goodbye to the database, unless that takes long or the worker is told to stop once more: all that matters is
@@ -197,6 +209,7 @@ fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Wor
         .concurrency(args.concurrency)
         .poll_interval(args.poll_interval)
         .grace_period(args.grace_period)
+        .metrics(args.metrics())
         .maintenance(maintenance);
     if let Some(timeout) = args.visibility_timeout {
         builder = builder.visibility_timeout(timeout);

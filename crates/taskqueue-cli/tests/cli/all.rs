@@ -1,10 +1,7 @@
 //! `--all` of `redrive`, `list` and `cancel`: every task once, over as many pages as it takes.
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Executor as _};
-
 use crate::support::{Background, Program, wait_until};
-use crate::task_objects;
+use crate::{sql, task_objects};
 
 /// A payload that is no event makes a dead letter at the first attempt, without a process for each.
 fn dead_letters(program: &Program, tasks: usize) {
@@ -16,18 +13,6 @@ fn dead_letters(program: &Program, tasks: usize) {
 
 fn thousands(tasks: usize) -> String {
     if tasks < 1000 { tasks.to_string() } else { format!("{},{:03}", tasks / 1000, tasks % 1000) }
-}
-
-/// Runs SQL on the program's database, and answers the first number that it selects.
-fn sql(program: &Program, script: &str, number: &str) -> i64 {
-    let options = SqliteConnectOptions::new().filename(program.folder().join("taskqueue.db"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let mut connection = options.connect().await.expect("the file opens");
-        connection.execute(sqlx::AssertSqlSafe(script.to_owned())).await.expect("the script is right");
-        let number = sqlx::query_scalar(sqlx::AssertSqlSafe(number.to_owned()));
-        number.fetch_one(&mut connection).await.expect("the query is right")
-    })
 }
 
 /// What is redriven dies again at once, and is written down.

@@ -159,6 +159,51 @@ fn a_worker_serves_its_metrics() {
     assert_eq!(worker.wait().0, 0);
 }
 
+/// The status line's code and the body of an answer.
+fn got(address: &str, path: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it reads");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("it answers");
+    let (head, body) = page.split_once("\r\n\r\n").expect("an answer");
+    (head[9..12].parse().expect("a status"), body.to_owned())
+}
+
+#[test]
+fn a_worker_tells_whether_its_claims_succeed() {
+    let program = Program::new();
+    program.enqueue("mail", "1");
+    let args =
+        ["work", "--exec", "mail=cat", "--metrics-listen", "127.0.0.1:0", "--metrics-namespace", "shop"];
+    let mut worker = Background::start(program.command(&[&args[..], &["--poll-interval", "50ms"]].concat()));
+    let line = worker.wait_for("metrics at http://");
+    let address = line.trim_start_matches("taskqueue: metrics at http://").trim_end_matches("/metrics");
+    wait_until(|| got(address, "/healthz") == (200, "ok\n".to_owned()));
+    wait_until(|| got(address, "/metrics").1.contains("\nshop_taskqueue_tasks_processed_total{"));
+    crate::sql(&program, "ALTER TABLE tasks RENAME TO elsewhere", "SELECT 0");
+    wait_until(|| got(address, "/healthz").0 == 503);
+    let reason = got(address, "/healthz").1;
+    assert!(reason.starts_with("claims have failed for ") && reason.contains("tasks"), "{reason}");
+    crate::sql(&program, "ALTER TABLE elsewhere RENAME TO tasks", "SELECT 0");
+    wait_until(|| got(address, "/healthz").0 == 200);
+    worker.signal("TERM");
+    assert_eq!(worker.wait().0, 0);
+}
+
+#[test]
+fn a_log_is_json_where_that_is_asked_for_and_a_wrong_filter_is_named() {
+    let program = Program::new();
+    program.enqueue("mail", "1");
+    let mut command = program.command(&["work", "--drain", "--exec", "mail=false", "--log-format", "json"]);
+    let output = command.env("RUST_LOG", "info,mail=loud").output().expect("the program starts");
+    let text = String::from_utf8(output.stderr).expect("UTF-8");
+    let (warning, log) = text.split_once('\n').expect("two lines and more");
+    assert!(warning.starts_with("taskqueue: RUST_LOG is not used: "), "{warning}");
+    let lines = log.lines().map(|line| serde_json::from_str(line).expect("each line is JSON"));
+    let lines: Vec<serde_json::Value> = lines.collect();
+    assert!(lines.iter().any(|line| line["span"]["type"] == "mail" && line["level"] == "WARN"), "{log}");
+}
+
 #[test]
 fn a_second_signal_stops_a_worker_at_once() {
     let program = Program::new();

@@ -38,7 +38,8 @@ impl Handlers {
         handlers.add_webhooks(args)?;
         handlers.add_events(args)?;
         if let Some(path) = &args.config {
-            ready::add(&mut handlers, &args.handlers, &HandlersFile::read(path)?).await?;
+            let file = HandlersFile::read(path)?;
+            ready::add(&mut handlers, &args.handlers, &file, &args.metrics()).await?;
         }
         handlers.restrict(&args.types)?;
         if handlers.0.is_empty() {

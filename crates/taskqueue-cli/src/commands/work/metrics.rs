@@ -1,15 +1,18 @@
-//! The Prometheus page of a worker: GET /metrics on an address of its own. It owns buckets and serving; which
-//! metrics there are is said in the core.
+//! What a worker serves on an address of its own: GET /metrics, the Prometheus page, and GET /healthz. It owns buckets and
+//! serving; which metrics there are is said in the core, and who is healthy in `health`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use taskqueue_core::metrics::DURATION_BUCKETS;
 use tokio::net::TcpListener;
 
+use super::health::Health;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -18,21 +21,42 @@ const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 2
 /// How often what was recorded is folded together, so that it does not pile up while nobody reads the page.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Records metrics from now on, and serves them until the process ends.
-pub(super) async fn serve(address: SocketAddr) -> Outcome {
+/// Records metrics from now on, and serves them and the worker's health until the process ends.
+pub(super) async fn serve(address: SocketAddr, health: Arc<Health>) -> Outcome {
     let handle = record()?;
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| Failure::io(format!("cannot listen on {address}"), &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("cannot listen", &error))?;
     output::note(format!("taskqueue: metrics at http://{address}/metrics"));
     let page = handle.clone();
-    let app = Router::new().route("/metrics", get(move || async move { page.render() }));
+    let app = Router::new()
+        .route("/metrics", get(move || async move { page.render() }))
+        .route("/healthz", get(move || async move { answer(&health) }));
     tokio::spawn(async move {
         // It ends with an error only when the listener breaks; whoever reads the page sees that.
         let _ = axum::serve(listener, app).await;
     });
     tokio::spawn(upkeep(handle));
     Ok(())
+}
+
+/// The name of a namespace: what may stand before `_taskqueue_…` in the name of a metric.
+pub(super) fn namespace(text: &str) -> Result<String, String> {
+    let is_first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    let is_other = |c: char| is_first(c) || c.is_ascii_digit();
+    let is_name = text.starts_with(is_first) && text.chars().all(is_other);
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("not letters, digits and _, with no digit first".to_owned())
+    }
+}
+
+fn answer(health: &Health) -> (StatusCode, String) {
+    match health.judge() {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
 }
 
 fn record() -> Outcome<PrometheusHandle> {
@@ -49,5 +73,18 @@ async fn upkeep(handle: PrometheusHandle) {
     loop {
         tick.tick().await;
         handle.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_what_prometheus_takes() {
+        assert_eq!(namespace("my_shop2"), Ok("my_shop2".to_owned()));
+        for wrong in ["", "2shop", "my-shop", "größe"] {
+            assert!(namespace(wrong).is_err(), "{wrong}");
+        }
     }
 }

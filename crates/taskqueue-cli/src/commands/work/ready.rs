@@ -39,8 +39,13 @@ const READY: [&str; 9] = [
 ];
 
 /// Adds the handler of each type.
-pub(super) async fn add(handlers: &mut Handlers, named: &[TaskType], file: &HandlersFile) -> Outcome {
-    let mut ready = Ready { file, documents: None };
+pub(super) async fn add(
+    handlers: &mut Handlers,
+    named: &[TaskType],
+    file: &HandlersFile,
+    metrics: &Metrics,
+) -> Outcome {
+    let mut ready = Ready { file, metrics, documents: None };
     for task_type in named {
         handlers.add_shared(task_type.clone(), ready.handler(task_type).await?)?;
     }
@@ -50,13 +55,14 @@ pub(super) async fn add(handlers: &mut Handlers, named: &[TaskType], file: &Hand
 /// What handlers are made of.
 struct Ready<'a> {
     file: &'a HandlersFile,
+    metrics: &'a Metrics,
     /// Opened by the first that needs them.
     documents: Option<Documents>,
 }
 
 impl Ready<'_> {
     async fn handler(&mut self, task_type: &TaskType) -> Outcome<Arc<dyn Handler>> {
-        let (file, metrics) = (self.file, &Metrics::default());
+        let (file, metrics) = (self.file, self.metrics);
         Ok(match task_type.as_str() {
             types::LIFECYCLE => Arc::new(LifecycleHandler::new(stores::local(file)?, metrics)),
             types::CLEANUP => Arc::new(CleanupHandler::new(stores::local(file)?, metrics)),
@@ -157,7 +163,7 @@ mod tests {
     async fn said(task_type: &str, text: &str) -> String {
         let file = HandlersFile::parse(Path::new("handlers.toml"), text).expect("its form is right");
         let named = TaskType::new(task_type).expect("a type");
-        let made = Ready { file: &file, documents: None }.handler(&named).await;
+        let made = Ready { file: &file, metrics: &Metrics::default(), documents: None }.handler(&named).await;
         made.err().and_then(|failure| failure.message().map(str::to_owned)).unwrap_or_default()
     }
 
