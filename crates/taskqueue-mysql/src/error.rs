@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 
 use sqlx::mysql::MySqlDatabaseError;
 use taskqueue_core::ErrorKind;
@@ -39,16 +40,27 @@ const NO_SUCH_DATABASE: u16 = 1049;
 const DUPLICATE_KEY: u16 = 1062;
 /// A statement that this server, or its mode, does not have (MariaDB's Galera, Percona XtraDB Cluster).
 const NOT_SUPPORTED: [u16; 2] = [1235, 1105];
+/// What a file is that cannot be opened.
+const FILE: &str = "a file that the database URL names (socket, ssl-ca, ssl-cert, ssl-key)";
 
-/// The same for an error while connecting. The pool goes on trying where nobody listens, until its time is up.
-pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
+/// The same for an error while connecting at first, when the settings may be wrong. The pool goes on trying where nobody
+/// listens, until its time is up; where the socket is missing it gives up at once.
+pub(crate) fn connect_failure(error: sqlx::Error, socket: Option<&Path>) -> Failure {
+    let is_missing = socket.is_some_and(|socket| matches!(socket.try_exists(), Ok(false)));
     let source = match error {
         sqlx::Error::PoolTimedOut => None,
-        sqlx::Error::Io(error) if refusal(&error).is_none() => Some(error.into()),
+        sqlx::Error::Io(error) if is_of_file(&error) && !is_missing => {
+            let message = format!("{FILE} cannot be opened").into();
+            return Failure::Database { kind: ErrorKind::Backend, message, source: Some(error.into()) };
+        }
+        sqlx::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => Some(error.into()),
         other => return failure(other),
     };
-    let message = "no server answers at the host and port of the database URL".into();
-    Failure::Database { kind: ErrorKind::Unavailable, message, source }
+    let message = match socket {
+        Some(_) => "no server answers at the socket of the database URL",
+        None => "no server answers at the host and port of the database URL",
+    };
+    Failure::Database { kind: ErrorKind::Unavailable, message: message.into(), source }
 }
 
 /// What the engine means by an error: on Vitess some are of a connection that broke behind it. Then nobody knows whether
@@ -69,14 +81,7 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
             "no connection could be had in time: the server does not answer, or all are in use".into(),
         ),
         sqlx::Error::PoolClosed => (ErrorKind::QueueClosed, "task queue is closed".into()),
-        sqlx::Error::Io(error) => match refusal(error) {
-            Some(message) => (ErrorKind::Backend, message),
-            // What `of_engine` has wrapped.
-            None if error.get_ref().is_some_and(|said| said.is::<sqlx::Error>()) => {
-                (ErrorKind::Unavailable, format!("the database cannot serve this now: {error}").into())
-            }
-            None => (ErrorKind::Unavailable, "the connection to the database was lost".into()),
-        },
+        sqlx::Error::Io(error) => of_connection(error),
         sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
             (ErrorKind::Unavailable, "the connection to the database was lost".into())
         }
@@ -94,22 +99,29 @@ pub(crate) fn failure(error: sqlx::Error) -> Failure {
     Failure::Database { kind, message, source: Some(error.into()) }
 }
 
-/// What of the settings an input or output error is about, if it is. The TLS library reports a certificate that it
-/// refuses as invalid data.
-fn refusal(error: &io::Error) -> Option<Cow<'static, str>> {
+/// An input or output error. The TLS library reports a certificate that it refuses as invalid data. A file that is missing
+/// was there when the queue connected: a server that shuts down removes its socket, and makes it again when it is back.
+fn of_connection(error: &io::Error) -> (ErrorKind, Cow<'static, str>) {
     match error.kind() {
-        io::ErrorKind::InvalidData => Some(
-            format!(
+        io::ErrorKind::InvalidData => {
+            let message = format!(
                 "the database's certificate was refused ({error}); ssl-mode says what is checked, ssl-ca whose \
                  certificates are taken"
-            )
-            .into(),
-        ),
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Some(
-            "a file that the database URL names (ssl-ca, ssl-cert, ssl-key, socket) cannot be opened".into(),
-        ),
-        _ => None,
+            );
+            (ErrorKind::Backend, message.into())
+        }
+        _ if is_of_file(error) => (ErrorKind::Unavailable, format!("{FILE} cannot be opened now").into()),
+        // What `of_engine` has wrapped.
+        _ if error.get_ref().is_some_and(|said| said.is::<sqlx::Error>()) => {
+            (ErrorKind::Unavailable, format!("the database cannot serve this now: {error}").into())
+        }
+        _ => (ErrorKind::Unavailable, "the connection to the database was lost".into()),
     }
+}
+
+/// Whether a file could not be opened: nothing that a network says.
+fn is_of_file(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
 }
 
 /// Whether a row collided with a key: its id, or a held unique key.
@@ -185,6 +197,27 @@ mod tests {
         let error = failure(sqlx::Error::WorkerCrashed).into_error("enqueue");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.is_transient());
+    }
+
+    #[test]
+    fn a_socket_that_is_gone_is_a_server_that_is_and_can_be_tried_again() {
+        let gone = || sqlx::Error::Io(io::ErrorKind::NotFound.into());
+        let socket = Path::new("/nowhere/mysqld.sock");
+        for failure in [failure(gone()), connect_failure(gone(), Some(socket))] {
+            let error = failure.into_error("settle");
+            assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
+            assert!(error.to_string().contains("socket"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_when_the_queue_connects_is_a_fault_of_the_settings() {
+        let socket = std::env::current_exe().unwrap();
+        for socket in [None, Some(&*socket)] {
+            let error = sqlx::Error::Io(io::ErrorKind::NotFound.into());
+            let error = connect_failure(error, socket).into_error("connect");
+            assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Backend, false), "{error}");
+        }
     }
 
     #[test]

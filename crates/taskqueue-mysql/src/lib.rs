@@ -36,6 +36,7 @@ mod transaction;
 mod width;
 mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -159,7 +160,7 @@ async fn open(
 ) -> Result<(Connections, Server)> {
     let plain = url.clone().pipes_as_concat(false).no_engine_substitution(false).timezone(None);
     let asking = MySqlPoolOptions::new().max_connections(1).acquire_timeout(config.acquire_timeout);
-    let asking = asking.connect_with(plain.clone()).await.map_err(unreachable)?;
+    let asking = asking.connect_with(plain.clone()).await.map_err(|error| unreachable(error, url))?;
     let server = ask(&asking, config).await;
     asking.close().await;
     let server = server?;
@@ -186,14 +187,15 @@ async fn open(
             Box::pin(async move { Ok(!may_be_open || connection.execute(reset).await.map(|_| true)?) })
         })
         .connect_with(if server.engine == Engine::Vitess { plain } else { url.clone() });
-    let pool = DriverPool(pool.await.map_err(unreachable)?);
+    let pool = DriverPool(pool.await.map_err(|error| unreachable(error, url))?);
     let keeps = kept_of(config.connections_max);
     Ok((Connections::new(pool, keeps, is_lent, config.statement_timeout), server))
 }
 
 /// What the server is; refuses one that is too old.
 async fn ask(pool: &MySqlPool, config: &MysqlConfig) -> Result<Server> {
-    let mut connection = pool.acquire().await.map_err(unreachable)?;
+    let connection = pool.acquire().await;
+    let mut connection = connection.map_err(|error| unreachable(error, &pool.connect_options()))?;
     let server = match dialect::server(&mut connection, config.engine, config.statement_timeout).await {
         Ok(server) => server,
         // Its answer may still be to come, for which the pool would wait.
@@ -206,6 +208,6 @@ async fn ask(pool: &MySqlPool, config: &MysqlConfig) -> Result<Server> {
     Ok(server)
 }
 
-fn unreachable(error: sqlx::Error) -> Error {
-    error::connect_failure(error).into_error("connect")
+fn unreachable(error: sqlx::Error, place: &MySqlConnectOptions) -> Error {
+    error::connect_failure(error, place.get_socket().map(PathBuf::as_path)).into_error("connect")
 }

@@ -9,6 +9,10 @@ mod cases;
 mod migrating;
 #[path = "support/proxy.rs"]
 mod proxy;
+#[path = "faults/read_only.rs"]
+mod read_only;
+#[path = "faults/socket.rs"]
+mod socket;
 mod support;
 #[path = "support/waiting.rs"]
 mod waiting;
@@ -349,37 +353,6 @@ async fn waiting_session(server: Server, admin: &mut MySqlConnection) -> Option<
     sqlx::query_scalar(find).fetch_optional(admin).await.unwrap()
 }
 
-/// The old primary still takes connections and reads; a new connection finds the new one.
-async fn connections_to_a_server_that_became_read_only_are_replaced(server: Server) {
-    let bed = bed(server).await;
-    warm_up(&bed.queue, 5).await;
-    let before = bed.proxy.connections();
-    bed.proxy.rule(Rule::ReadOnlyBelow(before));
-
-    for _ in 0..3 {
-        bed.queue.enqueue(task()).await.unwrap();
-    }
-
-    assert!(bed.proxy.fired() >= 1);
-    assert!(bed.proxy.connections() > before);
-    assert_eq!(bed.queue.stats().await.unwrap().pending, 3);
-}
-
-async fn a_server_that_stays_read_only_is_an_error_that_passes(server: Server) {
-    let bed = bed(server).await;
-    warm_up(&bed.queue, 5).await;
-    bed.proxy.rule(Rule::ReadOnlyBelow(usize::MAX));
-
-    let error = bed.queue.enqueue(task()).await.unwrap_err();
-    assert_repeatable(&error);
-    assert!(error.to_string().contains("read-only"), "{error}");
-    assert!(bed.proxy.fired() <= 12, "it does not go on connecting: {}", bed.proxy.fired());
-    assert_eq!(bed.queue.stats().await.unwrap().pending, 0, "reading goes on");
-    bed.proxy.rule(Rule::Pass);
-
-    bed.queue.enqueue(task()).await.unwrap();
-}
-
 on! {
     a_single_enqueue_that_is_cut_is_done_once_without_an_error
     an_enqueue_cut_anywhere_is_done_once_when_it_is_repeated
@@ -394,6 +367,4 @@ on! {
     a_network_that_swallows_packets_is_an_error_in_time
     a_silent_server_is_waited_for_once
     a_call_whose_connection_is_killed_can_be_repeated
-    connections_to_a_server_that_became_read_only_are_replaced
-    a_server_that_stays_read_only_is_an_error_that_passes
 }
