@@ -11,6 +11,9 @@ use crate::batch::micros;
 use crate::width::NEVER;
 use crate::wire::bytes;
 
+/// Over how many slots the sums of callers' transactions are spread.
+const CALLERS_SLOTS: u8 = 16;
+
 /// Their way.
 #[derive(Debug, Clone)]
 pub(crate) struct MysqlFlavour {
@@ -55,6 +58,12 @@ impl Flavour for MysqlFlavour {
             true => listed.and(is_one_of(states, at(Column::Status))),
             false => listed,
         }
+    }
+
+    /// By the connection, so that one draw holds for all its calls: with another slot in each, two transactions would lock the same
+    /// ones in different orders.
+    fn callers_slot(&self) -> Expr {
+        Expr::cust(format!("-1 - CAST(CONNECTION_ID() % {CALLERS_SLOTS} AS SIGNED)"))
     }
 
     fn no_time(&self) -> Expr {

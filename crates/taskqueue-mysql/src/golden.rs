@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use taskqueue_conformance::assert_golden;
-use taskqueue_core::{Shard, TaskFilter};
-use taskqueue_sql::{Statements, TableName, samples};
+use taskqueue_core::{Shard, State, TaskFilter, TaskType};
+use taskqueue_sql::{Delta, Flavour as _, Statements, TableName, Total, samples};
 
 use crate::claim::{Literal, Order, OthersLocks, Standing};
 use crate::config::NOW;
@@ -23,12 +23,15 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
     let flavour = MysqlFlavour::new(NOW);
     let statements = Statements::new(&flavour, &table, Shard::FIRST);
     let shards = statements.shards().sql;
+    let total = Total { task_type: welcome(), state: State::Completed, delta: Delta::default() };
+    let add_callers_total = statements.add_total(&total, flavour.callers_slot()).sql;
     let portable = samples(statements, ());
     let sent = portable.into_iter().filter(|(name, _)| !NOT_SENT.contains(name));
     let named = |name| if name == "remove" { "remove_on_vitess" } else { name };
     let mut texts: Vec<_> = sent.map(|(name, statement)| (named(name), statement.sql)).collect();
     texts.extend([
         ("shards", shards),
+        ("add_callers_total", add_callers_total),
         ("insert", literal.insert(Shard::FIRST, 2)),
         ("insert_plain", literal.insert_plain(Shard::FIRST, 2, Order::Place)),
         ("insert_plain_by_id", literal.insert_plain(Shard::FIRST, 2, Order::Id)),
@@ -78,6 +81,10 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("keys_without_task", literal.keys.without_task(2)),
     ]);
     texts
+}
+
+fn welcome() -> TaskType {
+    TaskType::new("welcome").expect("the name is valid")
 }
 
 #[test]

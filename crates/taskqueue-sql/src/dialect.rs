@@ -6,6 +6,7 @@ use std::ops::DerefMut;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sea_query::Expr;
 use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId,
     TaskType, WakeUp, WorkerId,
@@ -291,11 +292,12 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         totals: &[Total],
         owner: Owner,
     ) -> Attempt<()> {
-        let slot = rand::random_range(0..Self::SLOTS);
-        // Callers have slots of their own, below 0: the queue's calls would wait for one as long as its transaction is open.
-        let slot = if owner == Owner::Caller { !slot } else { slot };
+        let slot = match owner {
+            Owner::Queue => Expr::val(rand::random_range(0..Self::SLOTS)),
+            Owner::Caller => self.flavour().callers_slot(),
+        };
         for total in totals {
-            self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot)).await?;
+            self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot.clone())).await?;
         }
         Ok(())
     }

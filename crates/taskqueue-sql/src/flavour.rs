@@ -30,6 +30,12 @@ pub trait Flavour: Send + Sync + 'static {
     /// The `queue_rank` of a task that is not ready.
     fn rank_off_queue(&self) -> Expr;
 
+    /// The slot of the sums over finished tasks that a caller's transaction adds to: the same one in all its calls, and below 0,
+    /// because the queue's own calls would wait for it as long as that transaction is open.
+    fn callers_slot(&self) -> Expr {
+        Expr::val(-1_i16)
+    }
+
     /// What a time column has while it has no time.
     fn no_time(&self) -> Expr {
         Expr::null()

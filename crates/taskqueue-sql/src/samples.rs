@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use sea_query::Expr;
 use taskqueue_core::{State, Status, TaskFilter, TaskId, TaskType};
 use uuid::Uuid;
 
@@ -50,6 +51,6 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         ("open_counts", statements.open_counts()),
         ("oldest_pending", statements.oldest_pending()),
         ("totals", statements.totals()),
-        ("add_total", statements.add_total(&total, 0)),
+        ("add_total", statements.add_total(&total, Expr::val(0_i16))),
     ]
 }

@@ -240,7 +240,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
     }
 
     /// Adds to the sum of one type and status, in one of its slots.
-    pub fn add_total(&self, total: &Total, slot: i16) -> Statement {
+    pub fn add_total(&self, total: &Total, slot: Expr) -> Statement {
         let Total { task_type, state, delta } = total;
         let totals = format!("{}{TOTALS}", self.table.name());
         let sum = |column, by: i64| Expr::col((totals.clone(), column)).add(by);
@@ -251,7 +251,7 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .values_panic([
                 task_type.as_str().into(),
                 state.code().into(),
-                slot.into(),
+                slot,
                 delta.tasks.into(),
                 delta.busy_us.into(),
             ])

@@ -164,7 +164,25 @@ async fn a_claim_of_several_types_is_reclaimed_whole_and_then_forgotten(server: 
     assert!(tokens(&database).await.is_empty());
 }
 
+/// Two transactions that each go through slots in an order of their own would wait for each other.
+async fn all_completions_of_a_callers_transaction_are_summed_up_in_one_slot(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    let mut transaction = connection.begin().await.unwrap();
+    for lease in claim(&queue, 16).await {
+        queue.complete_in(&mut transaction, lease).await.unwrap();
+    }
+
+    let slots = "SELECT COUNT(DISTINCT slot) FROM tasks_totals WHERE slot < 0";
+    let slots: i64 = sqlx::query_scalar(slots).fetch_one(&mut *transaction).await.unwrap();
+
+    assert_eq!(slots, 1);
+    transaction.commit().await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().completed, 16);
+}
+
 on! {
+    all_completions_of_a_callers_transaction_are_summed_up_in_one_slot
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
     a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
     a_claim_stays_among_the_leases_when_the_server_forgets_its_settle

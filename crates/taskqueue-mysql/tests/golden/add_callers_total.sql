@@ -1,0 +1,1 @@
+INSERT INTO `tasks_totals` (`type`, `status`, `slot`, `tasks`, `busy_us`) VALUES (?, ?, -1 - CAST(CONNECTION_ID() % 16 AS SIGNED), ?, ?) ON DUPLICATE KEY UPDATE `tasks` = `tasks_totals`.`tasks` + ?, `busy_us` = `tasks_totals`.`busy_us` + ?
