@@ -15,7 +15,7 @@ use crate::engine::Engine;
 /// How often `open_counts` names the shard.
 pub(crate) const OPEN_SHARDS: usize = 5;
 /// The most claims that one check looks at.
-const CHECKED_MAX: usize = 1_000;
+pub(crate) const CHECKED_MAX: usize = 1_000;
 
 /// The statements for one table. Those without a list are rendered once.
 #[derive(Debug, Clone)]

@@ -14,11 +14,18 @@ use crate::dialect::MysqlDialect;
 use crate::error::{changed, failure};
 use crate::free;
 use crate::keys;
+use crate::leases::CHECKED_MAX;
 use crate::wire::{self, bind_tokens, number};
+
+/// How many checks one call makes. A worker makes such a call every few seconds, and callers who complete tasks in
+/// transactions of their own leave a claim behind for each.
+const CHECKS_MAX: usize = 20;
 
 /// What a check makes of the claims that were due.
 #[derive(Debug, Default)]
 struct Checked {
+    /// Whether more may be due than it looked at.
+    is_full: bool,
     /// None of their tasks runs under them.
     over: Vec<i64>,
     /// All leases of these last.
@@ -31,17 +38,25 @@ struct Checked {
 
 /// Running tasks whose lease has ended and that nobody else has locked, earliest end first. Claims of which none runs are forgotten,
 /// and those whose leases all last are checked again when the first of all ends; the others stay due until their tasks are taken
-/// back, and so do those that others have locked.
+/// back, and so do those that others have locked. What stands behind claims that are due no longer is looked at as well.
 pub(crate) async fn ended(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     limit: usize,
 ) -> Attempt<Vec<Row>> {
-    let mut checked = check(dialect, &mut *connection, shard).await?;
-    lock(dialect, &mut *connection, shard, &mut checked).await?;
-    put_off(dialect, &mut *connection, shard, &checked).await?;
-    if checked.has_ended { free(dialect, connection, shard, limit).await } else { Ok(Vec::new()) }
+    for _ in 0..CHECKS_MAX {
+        let mut checked = check(dialect, &mut *connection, shard).await?;
+        lock(dialect, &mut *connection, shard, &mut checked).await?;
+        put_off(dialect, &mut *connection, shard, &checked).await?;
+        if checked.has_ended {
+            return free(dialect, connection, shard, limit).await;
+        }
+        if !checked.is_full || checked.over.is_empty() && checked.live.is_empty() {
+            break;
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Takes tasks back, which are locked; answers those. A task whose unique key others have locked stays until it can let it go.
@@ -64,8 +79,10 @@ pub(crate) async fn reclaim(
 async fn check(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Checked> {
     let due = dialect.query(&dialect.literal().leases.due).bind(shard.number()).bind(shard.number());
     let mut checked = Checked::default();
-    for row in dialect.rows(due, connection).await? {
-        let mut row = wire::row(&row)?;
+    let rows = dialect.rows(due, connection).await?;
+    checked.is_full = rows.len() == CHECKED_MAX;
+    for row in &rows {
+        let mut row = wire::row(row)?;
         let (token, until, now) = (row.integer(0)?, row.integer_opt(1)?, row.integer(2)?);
         match until {
             None => checked.over.push(token),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, MySqlPool};
 use taskqueue_mysql::{
-    ClaimRequest, Lease, MysqlConfig, MysqlQueue, Outcome, Queue, Retry, Settlement, TaskType, WorkerId,
+    ClaimRequest, Lease, MysqlConfig, MysqlQueue, Outcome, Queue, Retry, Settlement, Status, TaskType,
+    WorkerId,
 };
 
 use crate::cases::on;
@@ -181,8 +182,31 @@ async fn all_completions_of_a_callers_transaction_are_summed_up_in_one_slot(serv
     assert_eq!(queue.stats().await.unwrap().completed, 16);
 }
 
+/// Such rows stay behind where callers complete tasks in transactions of their own: nobody tells whether those commit.
+async fn more_settled_claims_than_one_check_takes_keep_no_ended_lease_waiting(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let [lease] = claim(&queue, 1).await.try_into().unwrap();
+    let mut beside = database.connect().await;
+    let settled: Vec<String> = (1..=2_500)
+        .map(|token| format!("({token}, 'mail', 0, NOW(6), UTC_TIMESTAMP(6) - INTERVAL 1 HOUR)"))
+        .collect();
+    let settled = format!(
+        "UPDATE tasks SET lease_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE status = 2; \
+         UPDATE tasks_leases SET check_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND; \
+         INSERT INTO tasks_leases (token, type, shard, claimed_at, check_at) VALUES {}",
+        settled.join(", ")
+    );
+    sqlx::raw_sql(AssertSqlSafe(settled)).execute(&mut beside).await.unwrap();
+
+    queue.reclaim_stale(1_000).await.unwrap();
+
+    assert_eq!(queue.get(lease.task_id).await.unwrap().status, Status::Pending);
+    assert_eq!(tokens(&database).await, [lease.token.get()], "the next check forgets it");
+}
+
 on! {
     all_completions_of_a_callers_transaction_are_summed_up_in_one_slot
+    more_settled_claims_than_one_check_takes_keep_no_ended_lease_waiting
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
     a_claim_stays_among_the_leases_while_one_of_its_tasks_runs
     a_claim_stays_among_the_leases_when_the_server_forgets_its_settle
