@@ -9,9 +9,7 @@ use async_trait::async_trait;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
-use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, TaskType,
-};
+use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId};
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
@@ -28,8 +26,8 @@ use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
-use crate::wire::{bind_ids, number};
-use crate::{claiming, free, insert, keys, leases, promoting, reclaiming, settling, wire};
+use crate::wire::bind_ids;
+use crate::{claiming, free, insert, keys, leases, listing, promoting, reclaiming, settling, wire};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -306,20 +304,22 @@ impl Dialect for MysqlDialect {
         keys::let_go_of(self, connection, shard, [id]).await
     }
 
+    async fn list(
+        &self,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        filter: &TaskFilter,
+    ) -> Attempt<Vec<Row>> {
+        listing::list(self, connection, shard, filter).await
+    }
+
     async fn running(
         &self,
         connection: &mut MySqlConnection,
         shard: Shard,
         filter: &TaskFilter,
     ) -> Attempt<Vec<Row>> {
-        let sql = leases::page(&self.options.table, filter);
-        let mut query = self.query(&sql).bind(shard.number()).bind(shard.number());
-        for text in [filter.task_type.as_ref().map(TaskType::as_str), filter.region.as_deref()] {
-            query = text.into_iter().fold(query, |query, text| query.bind(text.to_owned()));
-        }
-        let query = bind_ids(query, filter.after.as_slice());
-        let query = query.bind(number(filter.limit)).bind(number(filter.offset));
-        self.rows(query, connection).await?.iter().map(wire::row).collect()
+        listing::running(self, connection, shard, filter).await
     }
 
     async fn open_counts(&self, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Vec<Row>> {

@@ -4,14 +4,15 @@
 use std::path::Path;
 
 use taskqueue_conformance::assert_golden;
-use taskqueue_core::{Shard, State, TaskFilter, TaskType};
+use taskqueue_core::{Shard, State, Status, TaskFilter, TaskId, TaskType};
 use taskqueue_sql::{Delta, Flavour as _, Statements, TableName, Total, samples};
+use uuid::Uuid;
 
 use crate::claim::{Literal, Order, OthersLocks, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
-use crate::leases;
+use crate::{leases, listing};
 
 /// Portable statements that literal ones stand for here.
 const NOT_SENT: [&str; 1] = ["open_counts"];
@@ -23,6 +24,10 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
     let flavour = MysqlFlavour::new(NOW);
     let statements = Statements::new(&flavour, &table, Shard::FIRST);
     let shards = statements.shards().sql;
+    let pending = State::of_status(Status::Pending);
+    let (task_type, region) = (Some(welcome()), Some("eu".to_owned()));
+    let after = Some(TaskId::from(Uuid::from_u128(7)));
+    let filtered = TaskFilter { task_type, region, after, ..TaskFilter::default() };
     let total = Total { task_type: welcome(), state: State::Completed, delta: Delta::default() };
     let add_callers_total = statements.add_total(&total, flavour.callers_slot()).sql;
     let portable = samples(statements, ());
@@ -62,6 +67,10 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("check_sooner", literal.leases.check_sooner(2)),
         ("check_later", literal.leases.check_later(2)),
         ("running_page", leases::page(&table, &TaskFilter::default())),
+        ("list_of_few", listing::page(&table, pending, &TaskFilter::default())),
+        ("list_of_few_of_type", listing::page(&table, pending, &filtered)),
+        ("more_than", listing::more_than(&table, pending, &TaskFilter::default())),
+        ("more_than_of_type", listing::more_than(&table, pending, &filtered)),
         ("due_claims", literal.leases.due.clone()),
         ("ended", literal.leases.ended.clone()),
         ("open_counts", literal.leases.open_counts.clone()),

@@ -23,6 +23,7 @@ mod golden;
 mod insert;
 mod keys;
 mod leases;
+mod listing;
 mod migrate;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;

@@ -53,22 +53,20 @@ impl<'a, F: Flavour> Statements<'a, F> {
 
     /// A page of tasks, highest id first, as [`TASK_COLUMNS`].
     pub fn list(&self, filter: &TaskFilter) -> Statement {
-        self.list_by(filter, &Expr::col(Id))
+        self.render(&self.page(&TASK_COLUMNS, filter, &Expr::col(Id)))
     }
 
-    /// The same page, with the id as the engine writes it to have the index chosen, or left alone, that has it.
-    pub fn list_by(&self, filter: &TaskFilter, id: &Expr) -> Statement {
-        let mut select = self.of_status_and_type(&TASK_COLUMNS, filter);
-        if let Some(region) = &filter.region {
-            select.and_where(Expr::col(Region).eq(region.as_str()));
-        }
-        if let Some(after) = filter.after {
-            select.and_where(id.clone().lt(self.flavour.id(after)));
-        }
-        select.order_by_expr(id.clone(), Order::Desc).limit(filter.limit as u64);
-        if filter.offset > 0 {
-            select.offset(filter.offset as u64);
-        }
+    /// The same page, whose rows are found first by a number that each has for itself alone, so that of others no more is read
+    /// than the order takes. The id is as the engine writes it to have no index chosen by it.
+    pub fn list_by(&self, number: &'static str, filter: &TaskFilter, id: &Expr) -> Statement {
+        let mut numbers = self.page(&[], filter, id);
+        numbers.column(number);
+        let mut select = Query::select();
+        select
+            .columns(TASK_COLUMNS)
+            .from(self.table.reference(TASKS))
+            .and_where(Expr::col(number).in_subquery(numbers))
+            .order_by_expr(id.clone(), Order::Desc);
         self.render(&select)
     }
 
@@ -297,6 +295,21 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .columns(columns.iter().copied())
             .from(self.table.reference(TASKS))
             .and_where(Expr::col((self.table_name(), Column::Shard)).eq(self.shard.number()));
+        select
+    }
+
+    fn page(&self, columns: &[Column], filter: &TaskFilter, id: &Expr) -> SelectStatement {
+        let mut select = self.of_status_and_type(columns, filter);
+        if let Some(region) = &filter.region {
+            select.and_where(Expr::col(Region).eq(region.as_str()));
+        }
+        if let Some(after) = filter.after {
+            select.and_where(id.clone().lt(self.flavour.id(after)));
+        }
+        select.order_by_expr(id.clone(), Order::Desc).limit(filter.limit as u64);
+        if filter.offset > 0 {
+            select.offset(filter.offset as u64);
+        }
         select
     }
 

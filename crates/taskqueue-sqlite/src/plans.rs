@@ -125,22 +125,29 @@ async fn claims_read_the_ready_prefix_of_each_type_from_the_index_alone() {
 async fn few_tasks_of_a_status_are_found_by_their_status() {
     for (name, plan) in plans(&["list_of_few", "list_of_few_of_type"]).await {
         assert!(plan.contains("SEARCH tasks USING INDEX tasks_pos (shard=? AND status=?"), "{name}:\n{plan}");
+        assert!(plan.starts_with("SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"), "{name}:\n{plan}");
     }
     for (name, plan) in plans(&["more_than", "more_than_of_type"]).await {
         assert!(plan.contains("COVERING INDEX tasks_pos (shard=? AND status=?"), "{name}:\n{plan}");
     }
 }
 
+/// So many ready tasks whose ids are below those of today.
+const OLDER: &str = "WITH RECURSIVE numbers (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < ?) \
+    INSERT INTO tasks (shard, id, type, status, priority, queue_rank, queue_at, attempts, max_retries, reclaims, lease_token, \
+    lease_number, scheduled_at, created_at, updated_at, payload) \
+    SELECT 0, CAST(char(0) || printf('%015d', n) AS BLOB), 'welcome', 0, 5, -5, n, 0, 3, 0, 0, 0, n, n, n, '1' FROM numbers";
+
 #[tokio::test]
 async fn a_long_backlog_is_walked_from_its_end_and_shows_the_same_page() {
     let queue = SqliteQueue::connect("sqlite::memory:").await.unwrap();
     queue.migrate().await.unwrap();
-    let tasks: Vec<NewTask> = (0..=FEW).map(|_| NewTask::raw("welcome", "1").unwrap()).collect();
+    let tasks: Vec<NewTask> = (0..10).map(|_| NewTask::raw("welcome", "1").unwrap()).collect();
     let mut ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
     ids.sort_unstable_by(|one, other| other.cmp(one));
-    for tasks in tasks.chunks(FEW) {
-        queue.enqueue_many(tasks.to_vec()).await.unwrap();
-    }
+    queue.enqueue_many(tasks).await.unwrap();
+    let older = OLDER.replace('?', &(FEW - 9).to_string());
+    sqlx::raw_sql(AssertSqlSafe(older)).execute(&queue.sql.dialect().writer).await.unwrap();
     let filter = TaskFilter { status: Some(Status::Pending), limit: 3, ..TaskFilter::default() };
     let filter = TaskFilter { offset: 1, after: Some(ids[0]), ..filter };
 

@@ -1,0 +1,1 @@
+SELECT listed FROM tasks FORCE INDEX (tasks_pos) WHERE shard = ? AND listed IN (0, 1) AND type = ? LIMIT 1 OFFSET ?
