@@ -1,15 +1,16 @@
 //! MySQL and MariaDB behind the portable queue: transactions, and the literal statements with their arguments. What
 //! the statements are is `claim.rs`'s business.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlArguments, MySqlQueryResult, MySqlRow};
+use sqlx::MySqlConnection;
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, MySql, MySqlConnection, SqlStr};
-use taskqueue_core::{Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId};
+use taskqueue_core::{
+    Backend, Claim, Decision, Enqueued, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId,
+};
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
@@ -27,7 +28,9 @@ use crate::error::{changed, failure};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::bind_ids;
-use crate::{claiming, free, insert, keys, leases, listing, promoting, reclaiming, settling, wire};
+use crate::{
+    claiming, collision, free, insert, keys, leases, listing, promoting, reclaiming, settling, wire,
+};
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
 #[derive(Debug)]
@@ -99,52 +102,6 @@ impl MysqlDialect {
 
     pub(crate) fn unsettled(&self) -> &Unsettled {
         &self.unsettled
-    }
-
-    /// A literal statement. Its text holds checked identifiers and placeholders only.
-    pub(crate) fn query<'q>(&self, sql: &str) -> Query<'q, MySql, MySqlArguments> {
-        let sql: SqlStr = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
-        sqlx::query(sql)
-    }
-
-    /// Runs a statement.
-    pub(crate) async fn run(
-        &self,
-        query: Query<'_, MySql, MySqlArguments>,
-        connection: &mut MySqlConnection,
-    ) -> sqlx::Result<MySqlQueryResult> {
-        self.answers.take(query.execute(connection)).await
-    }
-
-    /// Runs a text of several statements without arguments; answers the rows of all.
-    pub(crate) async fn text(&self, sql: &str, connection: &mut MySqlConnection) -> Attempt<Vec<MySqlRow>> {
-        let text = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection);
-        self.answers.take(text).await.map_err(failure)
-    }
-
-    /// Runs a query.
-    pub(crate) async fn rows(
-        &self,
-        query: Query<'_, MySql, MySqlArguments>,
-        connection: &mut MySqlConnection,
-    ) -> Attempt<Vec<MySqlRow>> {
-        self.answers.take(query.fetch_all(connection)).await.map_err(failure)
-    }
-
-    /// Runs a joined update over a batch; answers how many rows it matched.
-    pub(crate) async fn each(
-        &self,
-        connection: &mut MySqlConnection,
-        shard: Shard,
-        sql: &str,
-        batch: Batch,
-    ) -> Attempt<u64> {
-        let mut rows = 0;
-        for (array, _) in batch.into_arrays() {
-            let query = self.query(sql).bind(array).bind(shard.number());
-            rows += self.run(query, &mut *connection).await.map_err(failure)?.rows_affected();
-        }
-        Ok(rows)
     }
 }
 
@@ -223,6 +180,15 @@ impl Dialect for MysqlDialect {
     ) -> Attempt<HashSet<TaskId>> {
         let placed: Vec<(usize, &NewTask)> = (place..).zip(tasks.iter().copied()).collect();
         insert::insert(self, connection, shard, &placed).await
+    }
+
+    async fn in_the_way(
+        &self,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        tasks: &[&NewTask],
+    ) -> Attempt<HashMap<TaskId, Enqueued>> {
+        collision::now(self, connection, shard, tasks).await
     }
 
     async fn claim(

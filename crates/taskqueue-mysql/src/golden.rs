@@ -12,7 +12,7 @@ use crate::claim::{Literal, Order, OthersLocks, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
-use crate::{leases, listing};
+use crate::{collision, leases, listing};
 
 /// Portable statements that literal ones stand for here.
 const NOT_SENT: [&str; 1] = ["open_counts"];
@@ -87,6 +87,8 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("let_keys_of_tasks_go_on_vitess", literal.keys.let_go_of(Engine::Vitess, 2)),
         ("let_keys_go", literal.keys.let_go(Engine::Mysql, 2)),
         ("let_keys_go_on_vitess", literal.keys.let_go(Engine::Vitess, 2)),
+        ("holders_now", literal.keys.holders_now(2)),
+        ("stored_now", collision::stored_now(&table, 2)),
         ("keys_without_task", literal.keys.without_task(2)),
     ]);
     texts

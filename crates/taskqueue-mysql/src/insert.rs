@@ -13,6 +13,7 @@ use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
 
 use crate::batch::micros;
 use crate::claim::{Order, insert_rows};
+use crate::collision;
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate, is_late, is_unfit};
 use crate::keys::{self, Key};
@@ -86,8 +87,16 @@ async fn insert_piece(
         }
         match insert_rows_of(dialect, connection, shard, &free, order).await? {
             Inserting::Done => return Ok(free.into_iter().map(|(_, task)| task.id).collect()),
-            // Nothing was left behind; the transaction goes on, and sees what others have committed.
-            Inserting::Collided => free = without_collisions(dialect, connection, shard, piece).await?,
+            // Nothing was left behind; the transaction goes on, and sees what others have committed, or looks for it.
+            Inserting::Collided => {
+                let seen = without_collisions(dialect, connection, shard, piece).await?;
+                let is_explained = seen.len() < free.len();
+                free = if is_explained {
+                    seen
+                } else {
+                    without_hidden(dialect, connection, shard, seen).await?
+                };
+            }
         }
     }
     Err(Failure::Contention { source: None })
@@ -140,7 +149,7 @@ async fn insert_rows_of(
 }
 
 /// What a task wants to be the only one to have.
-fn key(task: &NewTask) -> Option<Key> {
+pub(crate) fn key(task: &NewTask) -> Option<Key> {
     Some((task.task_type.as_str().to_owned(), task.unique_key.clone()?))
 }
 
@@ -212,6 +221,19 @@ async fn without_collisions<'t>(
         task.unique_key.as_ref().is_none_or(|key| !held.contains(&(task.task_type.clone(), key.clone())))
     });
     Ok(first_of_each_key(free))
+}
+
+/// Those of the tasks that collide with nothing which a plain read may not show.
+async fn without_hidden<'t>(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    mut tasks: Vec<Placed<'t>>,
+) -> Attempt<Vec<Placed<'t>>> {
+    let wanted: Vec<&NewTask> = tasks.iter().map(|(_, task)| *task).collect();
+    let hidden = collision::now(dialect, connection, shard, &wanted).await?;
+    tasks.retain(|(_, task)| !hidden.contains_key(&task.id));
+    Ok(tasks)
 }
 
 /// Of tasks with the same key the first stays.

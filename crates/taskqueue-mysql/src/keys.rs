@@ -5,7 +5,7 @@
 //! the same transaction. Keys are held before tasks are inserted, in the order of the keys, so that two that meet wait for each
 //! other instead of deadlocking.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
@@ -108,6 +108,36 @@ impl Keys {
             marks(keys)
         )
     }
+
+    /// The shard, the type, then the keys. Who holds them as of now, whatever the transaction's snapshot: key, id. What is found
+    /// stays as it is until the transaction ends.
+    pub(crate) fn holders_now(&self, keys: usize) -> String {
+        let Self { table } = self;
+        format!(
+            "SELECT k.unique_key, k.id FROM {table}_keys AS k FORCE INDEX (PRIMARY) \
+             STRAIGHT_JOIN {table} AS t FORCE INDEX (PRIMARY) ON t.shard = k.shard AND t.id = k.id \
+             WHERE k.shard = ? AND k.type = ? AND k.unique_key IN ({}) LOCK IN SHARE MODE",
+            marks(keys)
+        )
+    }
+}
+
+/// Who holds these keys as of now.
+pub(crate) async fn holders_now(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    keys: impl IntoIterator<Item = Key>,
+) -> Attempt<HashMap<Key, TaskId>> {
+    let mut holders = HashMap::new();
+    for list in lists(keys) {
+        let sql = dialect.literal().keys.holders_now(list.keys.len());
+        for row in dialect.rows(list.bind(dialect.query(&sql), shard), &mut *connection).await? {
+            let mut row = wire::row(&row)?;
+            holders.insert((list.task_type.clone(), row.text(0)?), row.id(1)?);
+        }
+    }
+    Ok(holders)
 }
 
 /// Has tasks hold their keys, all or none. The keys differ.

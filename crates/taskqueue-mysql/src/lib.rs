@@ -12,6 +12,7 @@ mod answers;
 mod batch;
 mod claim;
 mod claiming;
+mod collision;
 mod config;
 mod dialect;
 mod engine;
@@ -31,6 +32,7 @@ mod packet;
 mod pool;
 mod promoting;
 mod reclaiming;
+mod run;
 mod search;
 mod settling;
 mod transaction;
@@ -125,7 +127,9 @@ impl MysqlQueue {
     /// find it at their next poll after the commit.
     ///
     /// # Errors
-    /// As [`Queue::enqueue`]. The caller's transaction should then be rolled back.
+    /// As [`Queue::enqueue`]. The caller's transaction should then be rolled back. `Unavailable` also where others were in its way:
+    /// then it has to be repeated from its beginning, in a new transaction. MariaDB from 11.6.2 on says so where a task of the
+    /// same id or unique key was committed after the transaction's first read, unless it is READ COMMITTED.
     pub async fn enqueue_in(&self, connection: &mut MySqlConnection, task: impl IntoTask) -> Result<TaskId> {
         let mut answers = self.sql.enqueue_in(connection, vec![task.into_task()?]).await?;
         match answers.pop() {

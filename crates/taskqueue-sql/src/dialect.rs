@@ -1,15 +1,15 @@
 //! What a backend supplies: connections, transactions, and the operations whose SQL is each engine's own. It
 //! decides nothing: which retry, which state and what an answer means is settled before or after, once for all.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::DerefMut;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_query::Expr;
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId,
-    TaskType, WakeUp, WorkerId,
+    Backend, Claim, Cleanup, Decision, Enqueued, Lease, LeaseToken, NewTask, Shard, State, TaskFilter,
+    TaskId, TaskType, WakeUp, WorkerId,
 };
 
 use crate::operation::statements;
@@ -179,6 +179,17 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         tasks: &[&NewTask],
         place: usize,
     ) -> Attempt<HashSet<TaskId>>;
+
+    /// What is in the way of tasks that did not go in although a plain read shows nothing: in a caller's transaction that may read
+    /// as of an earlier moment. Nothing, where an insert sees no more than a read.
+    async fn in_the_way(
+        &self,
+        _connection: &mut Self::Connection,
+        _shard: Shard,
+        _tasks: &[&NewTask],
+    ) -> Attempt<HashMap<TaskId, Enqueued>> {
+        Ok(HashMap::new())
+    }
 
     /// Claims; answers in claim order.
     async fn claim(

@@ -117,6 +117,11 @@ async fn enqueue_run<D: Dialect>(
         if open.is_empty() {
             break;
         }
+        answers.extend(dialect.in_the_way(connection, shard, &open).await?);
+        open.retain(|task| !answers.contains_key(&task.id));
+        if open.is_empty() {
+            break;
+        }
     }
     let answer = |task: &&NewTask| answers.remove(&task.id).ok_or(Failure::Contention { source: None });
     run.iter().map(answer).collect()

@@ -45,6 +45,14 @@ impl Failure {
         matches!(self, Self::Contention { .. })
     }
 
+    /// The same in a transaction of the caller's, which nobody can repeat but the caller.
+    #[must_use]
+    pub(crate) fn of_callers(self) -> Self {
+        let Self::Contention { source } = self else { return self };
+        let message = "others were in the way: roll back, and repeat it all in a new transaction";
+        Self::Database { kind: ErrorKind::Unavailable, message: message.into(), source }
+    }
+
     /// The error of the operation that failed.
     pub fn into_error(self, operation: &'static str) -> Error {
         let (kind, message, source) = match self {

@@ -94,7 +94,7 @@ impl<D: Dialect> SqlQueue<D> {
             let shards = shard::learn(dialect, connection).await?;
             operation.run(dialect, connection, shards).await
         };
-        run.await.map_err(|failure| failure.into_error(O::NAME))
+        run.await.map_err(|failure| failure.of_callers().into_error(O::NAME))
     }
 
     async fn run<O: Operation<D>>(&self, operation: O) -> Result<O::Answer> {

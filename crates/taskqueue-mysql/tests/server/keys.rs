@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::Connection;
+use sqlx::{Connection, Executor, MySqlConnection};
 use taskqueue_mysql::{
     Completed, Engine, Enqueued, ErrorKind, Lease, MysqlConfig, MysqlQueue, NewTask, Outcome, Queue, Redrive,
     Retry, Settlement, TaskId,
@@ -196,7 +196,58 @@ async fn the_key_of_a_task_that_was_deleted_by_hand_is_free(server: Server) {
     assert_eq!(holder, TaskId::as_uuid(&created).as_bytes());
 }
 
+/// The transaction reads as of a moment before the other one's enqueues.
+async fn an_older_snapshot_hides_nothing_that_is_in_the_way(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    if server.engine == "mariadb" {
+        connection.execute("SET SESSION innodb_snapshot_isolation = OFF").await.unwrap();
+    }
+    let mut transaction = connection.begin().await.unwrap();
+    read(&mut transaction).await;
+    let holder = queue.enqueue(keyed("k")).await.unwrap();
+    let stored = task();
+    queue.enqueue(stored.clone()).await.unwrap();
+
+    let taken = queue.enqueue_in(&mut transaction, keyed("k")).await.unwrap_err();
+    assert_eq!((taken.kind(), taken.task_id()), (ErrorKind::DuplicateUnique, Some(holder)), "{taken}");
+    assert_eq!(queue.enqueue_in(&mut transaction, stored.clone()).await.unwrap(), stored.id);
+    queue.enqueue_in(&mut transaction, keyed("free")).await.unwrap();
+
+    transaction.commit().await.unwrap();
+    assert_eq!(held(&database).await, ["free", "k"]);
+}
+
+/// MariaDB's way from 11.6.2 on: what is newer than the snapshot ends the transaction.
+async fn a_server_that_keeps_to_the_snapshot_is_asked_for_again_in_a_new_transaction(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = database.connect().await;
+    connection.execute("SET SESSION innodb_snapshot_isolation = ON").await.unwrap();
+    let mut transaction = connection.begin().await.unwrap();
+    read(&mut transaction).await;
+    let holder = queue.enqueue(keyed("k")).await.unwrap();
+
+    let stale = queue.enqueue_in(&mut transaction, keyed("k")).await.unwrap_err();
+    assert_eq!((stale.kind(), stale.is_transient()), (ErrorKind::Unavailable, true), "{stale}");
+    assert!(stale.to_string().contains("new transaction"), "{stale}");
+    transaction.rollback().await.unwrap();
+
+    let mut transaction = connection.begin().await.unwrap();
+    let taken = queue.enqueue_in(&mut transaction, keyed("k")).await.unwrap_err();
+    assert_eq!((taken.kind(), taken.task_id()), (ErrorKind::DuplicateUnique, Some(holder)), "{taken}");
+}
+
+/// What a transaction reads first is as of which it reads.
+async fn read(connection: &mut MySqlConnection) {
+    sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM tasks").fetch_one(connection).await.unwrap();
+}
+
 on! {
+    mariadb_only, crate::support::MARIADB,
+    a_server_that_keeps_to_the_snapshot_is_asked_for_again_in_a_new_transaction
+}
+on! {
+    an_older_snapshot_hides_nothing_that_is_in_the_way
     a_key_is_held_until_its_task_is_finished_in_whatever_way
     a_completion_of_nothing_but_tasks_with_keys_lets_them_go
     whoever_settles_lets_the_key_go

@@ -1,0 +1,1 @@
+SELECT k.unique_key, k.id FROM tasks_keys AS k FORCE INDEX (PRIMARY) STRAIGHT_JOIN tasks AS t FORCE INDEX (PRIMARY) ON t.shard = k.shard AND t.id = k.id WHERE k.shard = ? AND k.type = ? AND k.unique_key IN (?, ?) LOCK IN SHARE MODE

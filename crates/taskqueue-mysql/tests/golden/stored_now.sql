@@ -1,0 +1,1 @@
+SELECT id FROM tasks FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN (?, ?) LOCK IN SHARE MODE
