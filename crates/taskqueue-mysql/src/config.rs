@@ -34,7 +34,9 @@ pub struct MysqlConfig {
     /// vtgate silently ignores it, and the server's own setting holds.
     pub lock_wait_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is given up and the call fails as
-    /// `Unavailable`; longer than `lock_wait_timeout`. A minute more for what a migration may wait for. Default 60 s.
+    /// `Unavailable`; longer than `lock_wait_timeout`. A minute more for what a migration may wait for. Default 60 s. On the queue's own
+    /// pool the server ends a statement a little earlier, so that none runs on which was given up: MySQL a query that locks nothing
+    /// (`max_execution_time`), MariaDB any (`max_statement_time`), those of the service on that pool too. Vitess has its own limit.
     pub statement_timeout: Duration,
     /// Over how many shards the tasks of a new table are spread, in `1..=1024`. Default none: one for a new table, and
     /// what it was made with for one that is there; a queue that is set to another number than its table has is refused.

@@ -2,9 +2,12 @@
 //! transactions begin with. It opens nothing.
 
 use std::fmt;
+use std::time::Duration;
 
 use taskqueue_core::{Error, ErrorKind, Result};
 use taskqueue_sql::Access;
+
+use crate::MysqlConfig;
 
 /// What asks a server for what [`Server::new`] takes.
 pub(crate) const QUESTION: &str = "SELECT VERSION(), @@version_comment";
@@ -14,6 +17,9 @@ pub(crate) const QUESTION: &str = "SELECT VERSION(), @@version_comment";
 const MYSQL_MIN: Release = [8, 0, 22];
 const MARIADB_MIN: Release = [10, 6, 0];
 const VITESS_MIN: Release = [19, 0, 0];
+
+/// More than this neither engine takes for a limit; MySQL counts milliseconds in 32 bits.
+const LIMIT_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// Major, minor, patch.
 type Release = [u32; 3];
@@ -42,18 +48,30 @@ impl Engine {
     }
 
     /// What each session begins with: READ COMMITTED (the statement, because the engines name the variable
-    /// differently), short waits for locks, statements that commit by themselves, no value that does not fit. Vitess sees
-    /// to the last one itself, takes no expression for a variable, and before release 21 ignores the waits.
-    pub(crate) fn session(self, lock_wait_seconds: u64) -> Vec<String> {
+    /// differently), short waits for locks, statements that commit by themselves, no value that does not fit, and an end to
+    /// statements that nobody waits for any more. Vitess sees to the last two itself, takes no expression for a variable, and
+    /// before release 21 ignores the waits.
+    pub(crate) fn session(self, config: &MysqlConfig) -> Vec<String> {
+        let lock_wait = config.lock_wait_timeout.as_secs();
         let mut session = vec![
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED".to_owned(),
-            format!("SET SESSION innodb_lock_wait_timeout = {lock_wait_seconds}"),
+            format!("SET SESSION innodb_lock_wait_timeout = {lock_wait}"),
         ];
-        if self != Self::Vitess {
-            session.push("SET SESSION autocommit = 1".to_owned());
+        if let Some(limit) = self.limit(lasts_max(config)) {
+            session.push(format!("SET SESSION autocommit = 1, {limit}"));
             session.push("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')".to_owned());
         }
         session
+    }
+
+    /// The setting by which the server ends a statement that has taken so long; 0 is for ever. MySQL does so with queries that
+    /// lock nothing, MariaDB with all statements. While MySQL computes a sum it does not notice that its client has gone.
+    pub(crate) fn limit(self, lasts_max: Duration) -> Option<String> {
+        match self {
+            Self::Mysql => Some(format!("max_execution_time = {}", lasts_max.as_millis())),
+            Self::Mariadb => Some(format!("max_statement_time = {:.3}", lasts_max.as_secs_f64())),
+            Self::Vitess => None,
+        }
     }
 
     /// What makes a connection that the service has used fit for the queue again, in one round trip: nothing is open, and
@@ -85,6 +103,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// A little less than the time after which a statement is given up, and more than one may wait for a lock.
+fn lasts_max(config: &MysqlConfig) -> Duration {
+    let lasts_max = config.statement_timeout - (config.statement_timeout - config.lock_wait_timeout) / 20;
+    lasts_max.min(LIMIT_MAX)
 }
 
 impl fmt::Display for Engine {
@@ -222,8 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_ends_before_it_is_given_up_and_after_its_wait_for_a_lock() {
+        let mut config = MysqlConfig::url("mysql://ada@host/q").unwrap();
+        assert_eq!(lasts_max(&config), Duration::from_millis(57_250));
+        (config.lock_wait_timeout, config.statement_timeout) =
+            (Duration::from_secs(5), Duration::from_millis(5_100));
+        assert_eq!(lasts_max(&config), Duration::from_millis(5_095));
+        config.statement_timeout = Duration::from_secs(400 * 86_400);
+        assert_eq!(Engine::Mysql.limit(lasts_max(&config)).unwrap(), "max_execution_time = 2592000000");
+        assert_eq!(
+            Engine::Mariadb.limit(Duration::from_millis(1_500)).unwrap(),
+            "max_statement_time = 1.500"
+        );
+    }
+
+    #[test]
     fn vitess_is_asked_for_nothing_that_it_refuses() {
-        let mut said = Engine::Vitess.session(5).join("; ");
+        let config = MysqlConfig::url("mysql://ada@host/q").unwrap();
+        let mut said = Engine::Vitess.session(&config).join("; ");
         for access in [Access::Read, Access::Snapshot, Access::Write] {
             said += Engine::Vitess.begin(access);
         }

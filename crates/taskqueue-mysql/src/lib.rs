@@ -117,8 +117,9 @@ impl MysqlQueue {
     }
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
-    /// gives back to it, rolls back what dropped futures left open and turns autocommit on: a round trip more for each. Closing the queue closes
-    /// its own pool, and leaves one open that it was given.
+    /// gives back to it, rolls back what dropped futures left open and turns autocommit on: a round trip more for each. On its own pool the server
+    /// ends statements of the service, too, that take as long as [`statement_timeout`](MysqlConfig::statement_timeout). Closing
+    /// the queue closes its own pool, and leaves one open that it was given.
     pub fn pool(&self) -> &MySqlPool {
         &self.sql.dialect().connections().lend().0
     }
@@ -169,7 +170,7 @@ async fn open(
     let server = ask(&asking, config).await;
     asking.close().await;
     let server = server?;
-    let session = server.engine.session(config.lock_wait_timeout.as_secs());
+    let session = server.engine.session(config);
     let reset = server.engine.reset();
     let is_lent = Arc::new(AtomicBool::new(false));
     let looks = Arc::clone(&is_lent);

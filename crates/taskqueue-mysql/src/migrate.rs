@@ -36,6 +36,11 @@ pub(crate) async fn migrate(
         for reset in ["ROLLBACK", "SET SESSION autocommit = 1"] {
             answers.take(connection.execute(reset)).await.map_err(failure)?;
         }
+        // A wait for other migrators, and DDL, may last longer than a call of the queue's.
+        if let Some(limit) = answers.engine.limit(Duration::ZERO) {
+            let endless = AssertSqlSafe(format!("SET SESSION {limit}"));
+            answers.take(connection.execute(endless)).await.map_err(failure)?;
+        }
         // Vitess is not asked in its own words which tables there are.
         if answers.engine != Engine::Vitess {
             if let Some(shards) = finished(answers, &mut connection, table).await? {

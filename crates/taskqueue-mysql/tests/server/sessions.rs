@@ -1,6 +1,8 @@
 //! Sessions whose settings the service has changed: what the queue answers with Ok is committed all the same.
 
-use sqlx::mysql::MySqlPoolOptions;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlDatabaseError, MySqlPoolOptions};
 use sqlx::{Executor, MySqlPool};
 use taskqueue_mysql::{MysqlConfig, MysqlQueue, Queue};
 
@@ -80,7 +82,39 @@ async fn a_migration_commits_nothing_that_the_service_has_left_open(server: Serv
     assert!(queue.paused().await.unwrap().is_empty());
 }
 
+/// How long the server goes on with a statement, in milliseconds.
+fn limit(server: Server) -> &'static str {
+    match server.engine {
+        "mariadb" => "SELECT CAST(@@max_statement_time * 1000 AS SIGNED)",
+        _ => "SELECT CAST(@@max_execution_time AS SIGNED)",
+    }
+}
+
+async fn a_statement_that_was_given_up_ends_in_the_server(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    (config.lock_wait_timeout, config.statement_timeout) = (Duration::from_secs(1), Duration::from_secs(3));
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+
+    let lasts: i64 = sqlx::query_scalar(limit(server)).fetch_one(queue.pool()).await.unwrap();
+    assert_eq!(
+        lasts, 2_900,
+        "between the time that it may wait for a lock and the time after which it is given up"
+    );
+
+    queue.migrate().await.unwrap();
+    queue.enqueue_many((0..100).map(|_| task()).collect()).await.unwrap();
+    let endless = "SELECT COUNT(*) FROM tasks a, tasks b, tasks c, tasks d, tasks e, tasks f \
+                   WHERE a.priority + b.priority + c.priority + d.priority + e.priority + f.priority > 0";
+    let ended = sqlx::query_scalar::<_, i64>(endless).fetch_one(queue.pool()).await.unwrap_err();
+    let ended = ended.as_database_error().unwrap().downcast_ref::<MySqlDatabaseError>().number();
+    assert!([1969, 3024].contains(&ended), "{ended}");
+
+    queue.migrate().await.expect("its own session has no such limit");
+}
+
 on! {
+    a_statement_that_was_given_up_ends_in_the_server
     the_queues_own_connections_commit_after_the_service_has_turned_autocommit_off
     a_queue_on_sessions_without_autocommit_commits_what_it_answers
     a_migration_on_sessions_without_autocommit_is_recorded
