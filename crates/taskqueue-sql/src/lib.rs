@@ -20,6 +20,7 @@ mod look;
 mod operation;
 mod options;
 mod queue;
+mod reserved;
 mod round;
 mod row;
 mod runner;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use sea_query::Iden;
 use taskqueue_core::{Error, Result};
 
+use crate::reserved::is_reserved;
+
 /// The name of the task table unless configured otherwise.
 pub const TABLE_DEFAULT: &str = "tasks";
 /// The longest table name: the derived names must fit into PostgreSQL's 63 bytes.
@@ -24,7 +26,8 @@ pub(crate) const SHARDS: &str = "_shards";
 pub(crate) const TOTALS: &str = "_totals";
 
 /// The name of a task table: `[a-z_][a-z0-9_]*`, at most 48 characters, alone or within a schema whose name has the
-/// same form. An identifier by construction, so that it can stand in SQL text.
+/// same form. It is none of the words that an engine reserves, so that a queue can move between engines. An identifier by
+/// construction, which can stand in SQL text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TableName {
     schema: Option<String>,
@@ -37,9 +40,15 @@ impl TableName {
     /// Checks `name`.
     ///
     /// # Errors
-    /// `InvalidInput` when it is not such an identifier.
+    /// `InvalidInput` when it is not such an identifier, or one of SQL's words (`order`, `group`, `rank`).
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = check("table", name.as_ref())?;
+        if is_reserved(&name) {
+            let message = format!(
+                "table name {name:?} is a word that SQL reserves; expected another, such as {name}_tasks"
+            );
+            return Err(Error::invalid_input("configure", message));
+        }
         Ok(Self { schema: None, qualified: Cow::Owned(name.clone()), name: Cow::Owned(name) })
     }
 
@@ -234,6 +243,18 @@ mod tests {
         for name in ["", "9lives", "Tasks", "tasks;drop", "my tasks", "a.b", "tâches", &"t".repeat(49)] {
             let error = TableName::new(name).expect_err(name);
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        }
+    }
+
+    #[test]
+    fn a_word_that_an_engine_reserves_is_refused_by_name() {
+        for name in ["order", "group", "groups", "rank", "system", "user", "index", "key"] {
+            let error = TableName::new(name).expect_err(name);
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("reserves"), "{error}");
+        }
+        for name in ["tasks", "jobs", "outbox", "queue", "events", "orders", "user_tasks"] {
+            TableName::new(name).expect(name);
         }
     }
 
