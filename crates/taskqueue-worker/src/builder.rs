@@ -87,7 +87,9 @@ impl WorkerBuilder {
     /// The most tasks that are claimed ahead of a free slot. More of it hides the store's round trip; but what
     /// this worker holds, no idle worker can take. Of a type with a concurrency limit no more than the limit is
     /// ever held. Default: as many as this worker handles in a tenth of a second, by its pace so far, at most
-    /// 4,000: none of tasks that take minutes.
+    /// 4,000: none of tasks that take minutes. What has waited for a second even so, behind tasks that take longer than
+    /// those before, goes back to the queue with its attempt, behind what is ready there; but with a concurrency of 1,
+    /// which keeps the order, and with a prefetch that is set it waits until it starts.
     pub fn prefetch(mut self, tasks: usize) -> Self {
         self.settings.prefetch = Some(tasks);
         self

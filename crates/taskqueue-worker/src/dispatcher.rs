@@ -10,7 +10,7 @@ use taskqueue_core::metrics::Processed;
 use taskqueue_core::{Claim, ClaimRequest, Error, ErrorKind, Lease, Outcome, Result, WakeListener};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::executor;
 use crate::leases::{Held, LeaseKey};
@@ -103,6 +103,14 @@ pub(crate) async fn release(pipe: &Pipe, settle: &mpsc::Sender<Finished>, held: 
     }
 }
 
+/// Waits until a task has waited for a slot for too long. What comes in later is no part of it.
+async fn overdue(pipe: &Pipe) {
+    match pipe.slots.overdue_at() {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Whether claiming again is of no use.
 fn ends(error: &Error, mode: Mode) -> bool {
     error.kind() == ErrorKind::QueueClosed || (mode == Mode::Drain && !error.is_transient())
@@ -125,10 +133,22 @@ impl Dispatcher<'_> {
         tokio::select! {
             () = pipe.tokens.stop.cancelled() => return,
             () = pipe.slots.freed() => return,
+            () = overdue(pipe) => return self.hand_back().await,
             () = self.wake.notified() => self.poll.restart(),
             () = tokio::time::sleep_until(self.poll.idle_at()) => self.poll.slow_down(),
         }
         pipe.slots.refresh();
+    }
+
+    /// Hands back what has waited for too long behind tasks that take long.
+    async fn hand_back(&self) {
+        let overdue = self.pipe.slots.take_overdue(Instant::now());
+        if !overdue.is_empty() {
+            debug!(tasks = overdue.len(), "handlers take long; tasks that waited for them are released");
+        }
+        for claimed in overdue {
+            release(self.pipe, self.settle, claimed.held).await;
+        }
     }
 
     async fn claim_all(&mut self, asks: Vec<Ask>) -> Result<()> {
@@ -238,6 +258,10 @@ impl Dispatcher<'_> {
             biased;
             () = pipe.tokens.stop.cancelled() => return Ok(()),
             () = pipe.leases.none_held() => true,
+            () = overdue(pipe) => {
+                self.hand_back().await;
+                false
+            }
             () = self.wake.notified() => {
                 self.poll.restart();
                 false

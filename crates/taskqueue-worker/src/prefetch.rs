@@ -7,9 +7,11 @@ use tokio::time::Instant;
 
 use crate::settings::STORE_BATCH_MAX;
 
-/// How long a task may wait in a worker, roughly: long enough to hide a claim's round trip many times over, short
+/// How long a task waits in a worker, roughly, at the pace so far: long enough to hide a claim's round trip many times over, short
 /// enough that idle workers elsewhere do not miss it.
 const HELD: Duration = Duration::from_millis(100);
+/// How long a task may wait at most, whatever becomes of the pace: the measure was wrong by a factor of ten then.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Two batches wait while two more are claimed.
 const TASKS_MAX: usize = 4 * STORE_BATCH_MAX;
 
@@ -45,6 +47,21 @@ impl Prefetch {
         match self {
             Self::Fixed(tasks) => *tasks,
             Self::Measured(measured) => measured.tasks,
+        }
+    }
+
+    /// How long a task may wait for a slot before it goes back; `None`: until it starts.
+    pub(crate) fn wait_max(&self) -> Option<Duration> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Measured(_) => Some(WAIT_MAX),
+        }
+    }
+
+    /// Tasks waited for longer than they may: the pace is measured anew, from `now`.
+    pub(crate) fn stalled(&mut self, now: Instant) {
+        if let Self::Measured(measured) = self {
+            *measured = Measured { tasks: 0, handled: 0, since: Some(now) };
         }
     }
 
@@ -123,8 +140,25 @@ mod tests {
     }
 
     #[test]
+    fn after_a_stall_nothing_is_claimed_ahead_until_the_pace_is_known_anew() {
+        let (mut prefetch, start) = (Prefetch::new(None), Instant::now());
+        for claim in 0..2 {
+            prefetch.claimed(start + claim * HELD, 10);
+            (0..8).for_each(|_| prefetch.handled());
+        }
+        prefetch.stalled(start + 2 * HELD);
+        assert_eq!(prefetch.tasks(), 0);
+        prefetch.claimed(start + 3 * HELD, 10);
+        assert_eq!(prefetch.tasks(), 0, "what was handled before does not count");
+        (0..8).for_each(|_| prefetch.handled());
+        prefetch.claimed(start + 4 * HELD, 10);
+        assert_eq!(prefetch.tasks(), 8);
+    }
+
+    #[test]
     fn a_prefetch_that_was_set_stays() {
         let mut prefetch = Prefetch::new(Some(3));
+        prefetch.stalled(Instant::now());
         prefetch.handled();
         prefetch.claimed(Instant::now(), 10);
         assert_eq!(prefetch.tasks(), 3);

@@ -16,7 +16,7 @@ pub struct Report {
     pub dead_lettered: u64,
     /// Tasks put off by their handlers.
     pub snoozed: u64,
-    /// Tasks handed back unfinished, as the worker stopped.
+    /// Tasks handed back unfinished, as the worker stopped, or unstarted, as others before them took long.
     pub released: u64,
     /// Tasks whose lease was lost: cancelled, or taken back by another worker. What their handlers returned
     /// was dropped.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -19,6 +20,13 @@ pub(crate) struct Claimed {
     pub(crate) held: Arc<Held>,
     /// The index of its handler.
     pub(crate) handler: usize,
+}
+
+/// A claimed task that has not started.
+struct Waiting {
+    claimed: Claimed,
+    /// When it came in.
+    since: Instant,
 }
 
 /// What is to be claimed at once: at most `limit` tasks of these handlers' types.
@@ -45,12 +53,24 @@ impl Share {
 
 struct State {
     running: usize,
-    waiting: VecDeque<Claimed>,
+    /// Those that came in first are first.
+    waiting: VecDeque<Waiting>,
     shares: Vec<Share>,
     prefetch: Prefetch,
     /// Which ask goes first; it moves on, so that none is always served last.
     turn: usize,
     closed: bool,
+}
+
+impl State {
+    /// Takes out the first `tasks` of those that wait.
+    fn take_waiting(&mut self, tasks: usize) -> Vec<Claimed> {
+        let taken: Vec<Claimed> = self.waiting.drain(..tasks).map(|waiting| waiting.claimed).collect();
+        for claimed in &taken {
+            self.shares[claimed.handler].held -= 1;
+        }
+        taken
+    }
 }
 
 /// The slots of one worker.
@@ -129,11 +149,11 @@ impl Slots {
         state.prefetch.claimed(now, self.concurrency);
         for claimed in claimed {
             state.shares[claimed.handler].held += 1;
-            state.waiting.push_back(claimed);
+            state.waiting.push_back(Waiting { claimed, since: now });
         }
         let starting = (self.concurrency - state.running).min(state.waiting.len());
         state.running += starting;
-        Ok(state.waiting.drain(..starting).collect())
+        Ok(state.waiting.drain(..starting).map(|waiting| waiting.claimed).collect())
     }
 
     /// A task of this handler is done with its slot. Answers the one that takes the slot over; without one the
@@ -142,7 +162,7 @@ impl Slots {
         let mut state = self.lock();
         state.shares[handler].held -= 1;
         state.prefetch.handled();
-        let next = state.waiting.pop_front();
+        let next = state.waiting.pop_front().map(|waiting| waiting.claimed);
         if next.is_none() {
             state.running -= 1;
             if state.running == 0 {
@@ -159,11 +179,27 @@ impl Slots {
     pub(crate) fn close(&self) -> Vec<Claimed> {
         let mut state = self.lock();
         state.closed = true;
-        let waiting: Vec<Claimed> = state.waiting.drain(..).collect();
-        for claimed in &waiting {
-            state.shares[claimed.handler].held -= 1;
+        let all = state.waiting.len();
+        state.take_waiting(all)
+    }
+
+    /// When the task that has waited longest has waited for too long, unless it starts before.
+    pub(crate) fn overdue_at(&self) -> Option<Instant> {
+        let state = self.lock();
+        let (first, wait_max) = (state.waiting.front()?, self.wait_max(&state)?);
+        Some(first.since + wait_max)
+    }
+
+    /// Takes out what has waited for too long `now`: what runs has turned out to be slow, and a worker elsewhere may be idle.
+    /// Nothing is claimed ahead until the pace is known anew.
+    pub(crate) fn take_overdue(&self, now: Instant) -> Vec<Claimed> {
+        let mut state = self.lock();
+        let Some(wait_max) = self.wait_max(&state) else { return Vec::new() };
+        let overdue = state.waiting.partition_point(|waiting| waiting.since + wait_max <= now);
+        if overdue > 0 {
+            state.prefetch.stalled(now);
         }
-        waiting
+        state.take_waiting(overdue)
     }
 
     /// How many tasks run.
@@ -185,6 +221,12 @@ impl Slots {
             }
             emptied.await;
         }
+    }
+
+    /// How long a task may wait, if not until it starts: one that goes back loses its place, and a worker that runs a single
+    /// task at a time keeps the queue's order to the letter.
+    fn wait_max(&self, state: &State) -> Option<Duration> {
+        state.prefetch.wait_max().filter(|_| self.concurrency > 1)
     }
 
     fn room_of(&self, state: &State) -> usize {
@@ -263,8 +305,12 @@ mod tests {
     }
 
     fn admit(slots: &Slots, handlers: &[usize]) -> usize {
+        admit_at(slots, handlers, Instant::now())
+    }
+
+    fn admit_at(slots: &Slots, handlers: &[usize], now: Instant) -> usize {
         let claimed = handlers.iter().map(|&handler| claimed(handler)).collect();
-        slots.admit(claimed, Instant::now()).map_or(0, |starting| starting.len())
+        slots.admit(claimed, now).map_or(0, |starting| starting.len())
     }
 
     fn ask(handlers: &[usize], limit: usize) -> Ask {
@@ -347,6 +393,21 @@ mod tests {
         assert_eq!(slots.running(), 1);
         assert!(slots.finish(0).is_none());
         assert_eq!(slots.running(), 0);
+    }
+
+    #[test]
+    fn what_waits_for_too_long_is_taken_out_and_its_place_is_not_filled_again() {
+        let (start, later) = (Instant::now(), Instant::now() + Duration::from_millis(1));
+        let slots = Slots::new(2, Prefetch::new(None), vec![None]);
+        admit_at(&slots, &[0; 2], start);
+        assert!(slots.finish(0).is_none() && slots.finish(0).is_none());
+        assert_eq!(admit_at(&slots, &[0; 4], later), 2);
+        let overdue = slots.overdue_at().expect("two wait");
+        assert!(overdue > later && slots.take_overdue(later).is_empty());
+        assert_eq!(slots.take_overdue(overdue).len(), 2);
+        assert!(slots.plan().is_empty() && slots.overdue_at().is_none());
+        assert!(slots.finish(0).is_none());
+        assert_eq!(slots.plan(), [ask(&[0], 1)]);
     }
 
     #[test]
