@@ -19,6 +19,7 @@ use crate::{Report, WorkerBuilder, shutdown};
 ///
 /// Metrics are recorded by the worker itself: give it the bare queue, not an
 /// [`Observed`](taskqueue_core::Observed) one, or each task counts twice.
+#[must_use = "a worker does nothing until it is started"]
 pub struct Worker {
     pipe: Arc<Pipe>,
 }
@@ -48,7 +49,23 @@ impl Worker {
         self.pipe.handlers.iter().map(|handler| &handler.task_type)
     }
 
-    /// Starts the worker in the background. Call it within a tokio runtime.
+    /// Starts the worker in the background. Call it within a tokio runtime. Keep what it answers: dropping that stops the
+    /// worker.
+    ///
+    /// ```
+    /// # use taskqueue_worker::{RunningWorker, Worker};
+    /// fn begin(worker: Worker) -> RunningWorker {
+    ///     worker.start()
+    /// }
+    /// ```
+    ///
+    /// ```compile_fail
+    /// # #![deny(unused_must_use)]
+    /// # use taskqueue_worker::{RunningWorker, Worker};
+    /// fn begin(worker: Worker) {
+    ///     worker.start(); // warning: unused `RunningWorker` that must be used: dropping it stops the worker
+    /// }
+    /// ```
     pub fn start(self) -> RunningWorker {
         self.start_in(Mode::Serve)
     }
@@ -95,6 +112,7 @@ impl Worker {
 }
 
 /// A worker at work. Dropping it stops it in the background.
+#[must_use = "dropping it stops the worker"]
 pub struct RunningWorker {
     pipe: Arc<Pipe>,
     supervisor: Option<JoinHandle<Result<Report>>>,
