@@ -110,15 +110,15 @@ impl WorkerBuilder {
         self
     }
 
-    /// How long handlers may go on after their tokens were cancelled, before they are dropped and their tasks
-    /// released. Default: 5 s.
+    /// How long handlers may go on after their tokens were cancelled, before they are dropped: when the worker stops, and
+    /// then their tasks are released; and when a lease was lost, as by a cancel of its task. Default: 5 s.
     pub fn cancel_period(mut self, period: Duration) -> Self {
         self.settings.cancel_period = period;
         self
     }
 
-    /// How often leases are extended, in one call for all; at most half the visibility timeout. It is also how
-    /// soon a handler learns that its task was cancelled. Default: a third of the visibility timeout.
+    /// How often leases are extended, in one call for all; at most half the visibility timeout. A handler
+    /// learns within one and a half intervals that its task was cancelled. Default: a third of the visibility timeout.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.settings.heartbeat_interval = Some(interval);
         self
@@ -185,6 +185,7 @@ impl WorkerBuilder {
             leases: Default::default(),
             tally: Default::default(),
             tokens: Default::default(),
+            interrupts: Default::default(),
             tracker: Default::default(),
         }))
     }

@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use taskqueue_core::metrics::TypeMetrics;
 use taskqueue_core::{Lease, Outcome, Retry, RetryPolicy, Task};
+use tokio::sync::futures::Notified;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tokio_util::sync::WaitForCancellationFuture;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::leases::{Held, LeaseKey};
@@ -27,13 +27,13 @@ use crate::{TaskContext, TaskError};
 pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, first: Claimed) {
     pipe.metrics.workers_active(pipe.slots.running());
     // One for all tasks of the slot: each registers with a list that all slots share.
-    let mut killed = pin!(pipe.tokens.kill.cancelled());
+    let mut interrupted = pin!(pipe.interrupts.notified());
     let mut next = Some(first);
     while let Some(claimed) = next {
         let (handler, held) = (claimed.handler, Arc::clone(&claimed.held));
         // A handler's future may also panic where it is dropped, at its deadline or when it is killed. Without its end
         // the slot and the lease would be kept for ever.
-        let worked = AssertUnwindSafe(work(&pipe, claimed, killed.as_mut())).catch_unwind().await;
+        let worked = AssertUnwindSafe(work(&pipe, claimed, interrupted.as_mut())).catch_unwind().await;
         if let Some(finished) = worked.unwrap_or_else(|panic| fail(&pipe, handler, held, &*panic))
             && let Err(unsent) = settle.send(finished).await
         {
@@ -47,10 +47,10 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, fi
 }
 
 /// Runs one task. Answers what is to be settled; nothing when the lease was lost.
-async fn work(
-    pipe: &Arc<Pipe>,
+async fn work<'p>(
+    pipe: &'p Arc<Pipe>,
     claimed: Claimed,
-    killed: Pin<&mut WaitForCancellationFuture<'_>>,
+    interrupted: Pin<&mut Notified<'p>>,
 ) -> Option<Finished> {
     let Claimed { held, handler } = claimed;
     let (task, lease) = (&held.claim.task, held.lease());
@@ -67,17 +67,42 @@ async fn work(
     let cx = TaskContext { held: Arc::clone(&held), deadline, pipe: Arc::clone(pipe) };
     let outcome = tokio::select! {
         biased;
-        result = attempt(registered, cx).instrument(span.clone()) => decide(registered, lease, result),
-        () = killed => Outcome::Release,
+        result = attempt(registered, cx).instrument(span.clone()) => Some(decide(registered, lease, result)),
+        () = must_be_dropped(pipe, &held, interrupted) => None,
     };
     metrics.processing(started_at.elapsed());
     let _entered = span.entered();
-    if held.stop.is_stopped() && !pipe.leases.holds(lease) {
-        warn!("the lease was lost while the handler ran; what it returned is dropped");
+    if is_lost(pipe, &held) {
+        let dropped = if outcome.is_some() { "what it returned" } else { "it did not stop in time and" };
+        warn!("the lease was lost while the handler ran; {dropped} is dropped");
         return None;
     }
+    let outcome = outcome.unwrap_or(Outcome::Release);
     log_failure(lease, &outcome);
     Some(Finished { held, outcome })
+}
+
+/// Whether a handler was told to stop because its task is no longer this worker's.
+fn is_lost(pipe: &Pipe, held: &Held) -> bool {
+    held.stop.is_stopped() && !pipe.leases.holds(held.lease())
+}
+
+/// Waits until a handler is to be dropped: all are, or it has not stopped within the cancel period after its lease was lost.
+/// An interrupt may mean another slot: each looks for itself.
+async fn must_be_dropped<'p>(pipe: &'p Pipe, held: &Held, mut interrupted: Pin<&mut Notified<'p>>) {
+    let mut patience = None;
+    while !pipe.tokens.kill.is_cancelled() {
+        if patience.is_none() && is_lost(pipe, held) {
+            patience = Some(later(Instant::now(), pipe.settings.cancel_period));
+        }
+        match patience {
+            None => interrupted.as_mut().await,
+            Some(end) if timeout_at(end, interrupted.as_mut()).await.is_err() => return,
+            Some(_) => {}
+        }
+        // Before the next look, so that no interrupt is missed.
+        interrupted.set(pipe.interrupts.notified());
+    }
 }
 
 /// What becomes of a task whose handler panicked outside its own attempt; nothing when the lease was lost.
@@ -101,7 +126,7 @@ async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, Ta
     let run = AssertUnwindSafe(async { registered.handler.handle(cx).await }).catch_unwind();
     let finished = match deadline {
         None => run.await,
-        Some((deadline, token)) => match tokio::time::timeout_at(deadline, run).await {
+        Some((deadline, token)) => match timeout_at(deadline, run).await {
             Ok(finished) => finished,
             Err(_) => {
                 token.cancel();

@@ -14,8 +14,8 @@ use crate::{TaskContext, TaskError};
 /// Handlers must be idempotent: a task is handled at least once.
 ///
 /// # Cancel safety
-/// The future is dropped when the type's timeout passes, and when the worker stops and it does not return in
-/// time after its token was cancelled. Store calls that must run to completion belong in a spawned task.
+/// The future is dropped when the type's timeout passes, and when it does not return within the cancel period after its
+/// token was cancelled: because its lease was lost, its task was cancelled, or the worker stops. Store calls that must run to completion belong in a spawned task.
 ///
 /// ```
 /// use taskqueue_worker::{Handler, Outcome, TaskContext, TaskError, async_trait};

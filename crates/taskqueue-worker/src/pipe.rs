@@ -8,6 +8,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use taskqueue_core::metrics::{Metrics, TypeMetrics};
 use taskqueue_core::{Error, ErrorKind, Heartbeat, Lease, Queue, Result, RetryPolicy, TaskType, WorkerId};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -65,6 +66,8 @@ pub(crate) struct Pipe {
     pub(crate) leases: Leases,
     pub(crate) tally: Tally,
     pub(crate) tokens: Tokens,
+    /// Rouses every slot: a lease was lost, or handlers are to be dropped.
+    pub(crate) interrupts: Notify,
     pub(crate) tracker: TaskTracker,
 }
 
@@ -95,7 +98,14 @@ impl Pipe {
         if lost > 0 {
             warn!(leases = lost, "leases were lost: their tasks were cancelled or taken back");
             self.tally.leases_lost(lost as u64);
+            self.interrupts.notify_waiters();
         }
         Ok(answers)
+    }
+
+    /// Drops every handler that has not returned.
+    pub(crate) fn kill_handlers(&self) {
+        self.tokens.kill.cancel();
+        self.interrupts.notify_waiters();
     }
 }

@@ -85,7 +85,7 @@ async fn quiet_handlers(pipe: &Pipe) -> bool {
         handlers = pipe.slots.running(),
         "handlers did not return; they are dropped and their tasks released"
     );
-    pipe.tokens.kill.cancel();
+    pipe.kill_handlers();
     let is_quiet = within(DROP_PERIOD, pipe.slots.none_running()).await;
     if !is_quiet {
         let handlers = pipe.slots.running();

@@ -8,6 +8,7 @@ use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
 use taskqueue_worker::core::{Cancelled, ErrorKind, Status};
 use taskqueue_worker::{Configure, Data, Queue, RetryPolicy, TaskContext, Worker, WorkerId};
+use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
 async fn heartbeats_keep_the_lease_of_a_handler_that_takes_many_visibility_timeouts() {
@@ -86,6 +87,58 @@ async fn cancelling_a_running_task_cancels_its_token_and_drops_what_its_handler_
     assert_eq!((report.completed, report.leases_lost), (0, 1));
     assert_eq!(spy.get(id).await.unwrap().status, Status::Cancelled);
     assert_eq!(spy.calls(Call::Settle), [0_usize; 0], "nothing was left to settle");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_ignores_that_its_task_was_cancelled_is_dropped_and_its_slot_takes_the_next_task() {
+    // Deaf: the cancel comes from another process, so that only a heartbeat finds it.
+    let spy = Spy::deaf(queue());
+    let gate = Gate::closed();
+    let ids = enqueue_numbers(&spy, 2).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let builder = builder.concurrency(1).prefetch(0).cancel_period(7 * SECOND);
+    let builder = builder.visibility_timeout(30 * SECOND).heartbeat_interval(10 * SECOND);
+    let running = builder.build().unwrap().start();
+    gate.wait_for(1).await;
+    tokio::time::sleep(47 * SECOND).await;
+    let start = Instant::now();
+
+    spy.cancel(ids[0]).await.unwrap();
+    gate.wait_for(2).await;
+
+    assert!(start.elapsed() >= 7 * SECOND && start.elapsed() <= (15 + 7) * SECOND, "{:?}", start.elapsed());
+    gate.open_for(1);
+    wait_until("the second is done", async || running.report().completed == 1).await;
+    let report = running.stop().await;
+    assert_eq!((report.completed, report.failed, report.released, report.leases_lost), (1, 0, 0, 1));
+    assert_eq!(spy.get(ids[0]).await.unwrap().status, Status::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_panics_when_it_is_dropped_for_a_lost_lease_costs_no_slot() {
+    async fn panics(number: Number, gate: Data<Gate>) {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("dropped");
+            }
+        }
+        let _bomb = (number.n == 1).then(|| Bomb);
+        gate.pass().await;
+    }
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let ids = enqueue_numbers(&spy, 2).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(panics).concurrency(1);
+    let running = builder.prefetch(0).build().unwrap().start();
+    gate.wait_for(1).await;
+
+    spy.cancel(ids[0]).await.unwrap();
+    gate.wait_for(2).await;
+    gate.open_for(1);
+    wait_until("the second is done", async || running.report().completed == 1).await;
+
+    let report = running.stop().await;
+    assert_eq!((report.completed, report.failed, report.leases_lost), (1, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]
