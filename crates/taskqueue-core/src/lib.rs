@@ -47,7 +47,7 @@ pub use settle::{
 pub use shard::{SHARDS_MAX, Shard, Shards};
 pub use state::State;
 pub use task::{MAX_RETRIES_DEFAULT, Metadata, Priority, Status, Task};
-pub use wake::{WakeListener, WakeUp};
+pub use wake::{CancelListener, WakeListener, WakeUp};
 
 /// How often a worker asks for tasks unless configured otherwise.
 pub const POLL_INTERVAL_DEFAULT: std::time::Duration = std::time::Duration::from_secs(1);

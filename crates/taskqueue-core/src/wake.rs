@@ -1,28 +1,50 @@
 //! The local wake-up signal: an enqueue in this process rouses the workers of this process, and what a backend hears of
-//! others does so too. A hint; polling remains what correctness rests on.
+//! others does so too; and a cancel in this process tells them which running task it met. Hints; polls and heartbeats
+//! remain what correctness rests on.
 
 use std::sync::Arc;
 
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 
-/// The sending side, one for each queue instance. Cheap to clone. Its value: whether others are heard.
+use crate::TaskId;
+
+/// How many cancels a listener may be behind; of more the oldest are not heard.
+const CANCELS_MAX: usize = 64;
+
+/// The sending side, one for each queue instance. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct WakeUp(Arc<watch::Sender<bool>>);
+pub struct WakeUp(Arc<Signals>);
+
+#[derive(Debug)]
+struct Signals {
+    /// Its value: whether others are heard.
+    ready: watch::Sender<bool>,
+    cancelled: broadcast::Sender<TaskId>,
+}
 
 impl WakeUp {
     /// A signal that nobody listens to yet, and that comes from this process only.
     pub fn new() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
+        let (ready, cancelled) = (watch::Sender::new(false), broadcast::Sender::new(CANCELS_MAX));
+        Self(Arc::new(Signals { ready, cancelled }))
     }
 
     /// Rouses every listener; one that is busy finds out at its next wait.
     pub fn notify(&self) {
-        self.0.send_modify(|_| {});
+        self.0.ready.send_modify(|_| {});
+    }
+
+    /// Tells that a running task was cancelled, so that a worker of this process that runs it need not wait for its next
+    /// heartbeat.
+    pub fn notify_cancelled(&self, id: TaskId) {
+        // Without a listener nobody runs it here.
+        let _ = self.0.cancelled.send(id);
     }
 
     /// Tells whether from now on the signal comes soon also when other processes make tasks ready. It rouses nobody.
     pub fn set_hears_others(&self, hears_others: bool) {
-        self.0.send_if_modified(|value| {
+        self.0.ready.send_if_modified(|value| {
             *value = hears_others;
             false
         });
@@ -30,7 +52,12 @@ impl WakeUp {
 
     /// A listener that is roused by notifications from now on.
     pub fn listen(&self) -> WakeListener {
-        WakeListener(self.0.subscribe())
+        WakeListener(self.0.ready.subscribe())
+    }
+
+    /// A listener to running tasks that are cancelled from now on.
+    pub fn listen_cancelled(&self) -> CancelListener {
+        CancelListener(self.0.cancelled.subscribe())
     }
 }
 
@@ -61,6 +88,26 @@ impl WakeListener {
     }
 }
 
+/// The listening side for cancels.
+#[derive(Debug)]
+pub struct CancelListener(broadcast::Receiver<TaskId>);
+
+impl CancelListener {
+    /// Waits for the next running task that is cancelled in this process. Waits for ever when the queue is gone.
+    ///
+    /// # Cancel safety
+    /// No cancel is lost when the wait is dropped.
+    pub async fn cancelled(&mut self) -> TaskId {
+        loop {
+            match self.0.recv().await {
+                Ok(id) => return id,
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
@@ -77,5 +124,21 @@ mod tests {
         assert!(listener.notified().now_or_never().is_none());
         wake_up.notify();
         assert!(listener.notified().now_or_never().is_some());
+    }
+
+    #[test]
+    fn every_listener_hears_of_the_latest_cancels_and_nobody_is_roused_by_them() {
+        let wake_up = WakeUp::new();
+        wake_up.notify_cancelled(TaskId::generate());
+        let (mut ready, mut listeners) = (wake_up.listen(), [(); 2].map(|()| wake_up.listen_cancelled()));
+        let ids: Vec<TaskId> = (0..=CANCELS_MAX).map(|_| TaskId::generate()).collect();
+        ids.iter().for_each(|id| wake_up.notify_cancelled(*id));
+        for listener in &mut listeners {
+            for id in &ids[1..] {
+                assert_eq!(listener.cancelled().now_or_never(), Some(*id));
+            }
+            assert!(listener.cancelled().now_or_never().is_none());
+        }
+        assert!(ready.notified().now_or_never().is_none());
     }
 }

@@ -177,7 +177,12 @@ impl Queue for MemoryQueue {
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
         self.check_open("cancel")?;
         let (mut store, now) = self.lock();
-        store.cancel(id, now)
+        let cancelled = store.cancel(id, now)?;
+        drop(store);
+        if cancelled == Cancelled::From(Status::Running) {
+            self.0.shared.wake_up.notify_cancelled(id);
+        }
+        Ok(cancelled)
     }
 
     async fn get(&self, id: TaskId) -> Result<Task> {

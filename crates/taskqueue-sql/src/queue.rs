@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
-    LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Task,
-    TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
+    LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Status,
+    Task, TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -249,7 +249,11 @@ impl<D: Dialect> Queue for SqlQueue<D> {
 
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
         self.check_open("cancel")?;
-        self.run(Cancel(id)).await
+        let cancelled = self.run(Cancel(id)).await?;
+        if cancelled == Cancelled::From(Status::Running) {
+            self.0.wake_up.notify_cancelled(id);
+        }
+        Ok(cancelled)
     }
 
     async fn get(&self, id: TaskId) -> Result<Task> {

@@ -118,7 +118,8 @@ impl WorkerBuilder {
     }
 
     /// How often leases are extended, in one call for all; at most half the visibility timeout. A handler
-    /// learns within one and a half intervals that its task was cancelled. Default: a third of the visibility timeout.
+    /// learns within one and a half intervals that its task was cancelled, and at once where the cancel was made through
+    /// this queue instance. Default: a third of the visibility timeout.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
         self.settings.heartbeat_interval = Some(interval);
         self

@@ -1,25 +1,37 @@
 //! Keeps the leases of this worker alive, all in one call, those of unstarted and unsettled tasks included. A
-//! lost lease cancels its handler.
+//! lost lease cancels its handler. Of a cancel in this process it does not wait to learn.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::Heartbeat;
+use taskqueue_core::{Heartbeat, Queue, TaskId};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
+use crate::timing::later;
 
 /// Beats until the worker ends.
 pub(crate) async fn run(pipe: Arc<Pipe>) {
-    let mut wait = pipe.heartbeat_interval;
+    let mut cancels = pipe.queue.wake_up().listen_cancelled();
+    let mut next = later(Instant::now(), pipe.heartbeat_interval);
     loop {
         tokio::select! {
             () = pipe.tokens.end.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
+            id = cancels.cancelled() => check(&pipe, id).await,
+            () = tokio::time::sleep_until(next) => next = later(Instant::now(), beat(&pipe).await),
         }
-        wait = beat(&pipe).await;
+    }
+}
+
+/// Lets the store say whether a task is lost that is said to be cancelled, where this worker has it.
+async fn check(pipe: &Pipe, id: TaskId) {
+    let leases = pipe.leases.of_task(id);
+    if !leases.is_empty()
+        && let Err(error) = pipe.extend(leases).await
+    {
+        warn!(%error, %id, "a cancelled task could not be looked up; the next heartbeat finds it");
     }
 }
 

@@ -99,6 +99,13 @@ impl Leases {
         self.lock().len()
     }
 
+    /// The leases of this task.
+    pub(crate) fn of_task(&self, id: TaskId) -> Vec<Lease> {
+        let kept = self.lock();
+        let of_task = kept.iter().filter(|(LeaseKey(task_id, _), _)| *task_id == id);
+        of_task.map(|(_, kept)| kept.held.lease().clone()).collect()
+    }
+
     /// The leases that were last extended at or before `time`, but for those that are known to be lost.
     pub(crate) fn not_extended_since(&self, time: Instant) -> Vec<Lease> {
         let kept = self.lock();

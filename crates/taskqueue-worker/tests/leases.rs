@@ -115,6 +115,28 @@ async fn a_handler_that_ignores_that_its_task_was_cancelled_is_dropped_and_its_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cancel_in_this_process_is_told_to_the_handler_at_once() {
+    async fn obedient(_: Number, cx: TaskContext, gate: Data<Gate>) {
+        gate.open_for(1);
+        gate.pass().await;
+        cx.cancelled().cancelled().await;
+    }
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let ids = enqueue_numbers(&spy, 2).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(obedient);
+    let running = builder.build().unwrap().start();
+    gate.wait_for(2).await;
+    let start = Instant::now();
+
+    spy.cancel(ids[0]).await.unwrap();
+    wait_until("its handler returns", async || running.active() == 1).await;
+
+    assert!(start.elapsed() < SECOND / 10, "{:?}", start.elapsed());
+    assert_eq!(spy.calls(Call::Heartbeat), [1], "only the lease of that task was looked at");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_panics_when_it_is_dropped_for_a_lost_lease_costs_no_slot() {
     async fn panics(number: Number, gate: Data<Gate>) {
         struct Bomb;

@@ -290,6 +290,7 @@ macro_rules! __behaviours {
                 a_finished_task_stays_what_it_is
                 cancel_of_an_unknown_id_is_task_not_found
                 a_cancelled_run_loses_its_lease
+                a_cancel_of_a_running_task_is_told_to_those_who_listen
                 another_instance_cancels_what_this_one_runs
             }
             uniqueness {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Error, Heartbeat, Lease, LeaseToken,
-    ManualClock, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Task,
+    ManualClock, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Status, Task,
     TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
 };
 
@@ -75,7 +75,11 @@ impl Queue for ModelQueue {
     }
 
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
-        self.open("cancel")?.cancel(self.clock.now(), id)
+        let cancelled = self.open("cancel")?.cancel(self.clock.now(), id)?;
+        if cancelled == Cancelled::From(Status::Running) {
+            self.wake_up.notify_cancelled(id);
+        }
+        Ok(cancelled)
     }
 
     async fn get(&self, id: TaskId) -> Result<Task> {

@@ -1,5 +1,7 @@
 //! Cancel: each unfinished status ends as cancelled; a finished one stays what it is.
 
+use std::time::Duration;
+
 use taskqueue_core::{Cancelled, ErrorKind, Status, Task, TaskId};
 
 use crate::bed::{Bed, HOUR, MINUTE, assert_kind, task, task_type, worker};
@@ -86,6 +88,21 @@ pub(crate) async fn a_cancelled_run_loses_its_lease(harness: &dyn Harness) -> Ve
     bed.cancel(lease.task_id).await?;
     assert_kind(bed.heartbeat(&lease).await, ErrorKind::LeaseLost);
     assert_kind(bed.complete(lease).await, ErrorKind::LeaseLost);
+    Ok(())
+}
+
+pub(crate) async fn a_cancel_of_a_running_task_is_told_to_those_who_listen(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let mut listener = bed.wake_up().listen_cancelled();
+    let running = bed.running().await?.lease.task_id;
+    let pending = bed.enqueue(task()).await?;
+    for id in [pending, running, running] {
+        bed.cancel(id).await?;
+    }
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.cancelled()).await;
+    assert_eq!(heard, Ok(running), "nobody runs a task that is pending");
+    let heard = tokio::time::timeout(Duration::ZERO, listener.cancelled()).await;
+    assert!(heard.is_err(), "a second cancel changes nothing");
     Ok(())
 }
 
