@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use taskqueue_core::{Error, ErrorKind, Outcome};
+use taskqueue_core::{Error, ErrorKind, Lease, Outcome};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::executor::decide;
+use crate::named::named;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::settler::{Finished, give_up, settle};
@@ -177,7 +178,8 @@ impl Lane<'_> {
     fn rest(&mut self, batch: &Batch, failure: &Error) {
         self.failures = self.failures.saturating_add(1);
         let rest = backoff(self.failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
-        warn!(error = %failure, rows = batch.rows.len(), "settling failed; trying again in {rest:?}");
+        let tasks = named(batch.rows.iter().map(|row| row.held.lease()));
+        warn!(error = %failure, rows = batch.rows.len(), %tasks, "settling failed; trying again in {rest:?}");
         self.rests_until = later(Instant::now(), rest);
     }
 
@@ -249,7 +251,8 @@ fn fail(pipe: &Pipe, row: Finished, refusal: &Error) -> Option<Finished> {
     }
     let Finished { held, .. } = row;
     let lease = held.lease();
-    warn!(id = %lease.task_id, error = %refusal, "the completion was refused; the attempt is failed");
+    let Lease { task_id: id, task_type, attempt, .. } = lease;
+    warn!(%id, r#type = %task_type, attempt, error = %refusal, "the completion was refused; the attempt is failed");
     let failed = Outcome::fail(format!("settling: {refusal}"));
     let outcome = match pipe.by_type.get(&lease.task_type) {
         Some(handler) => decide(&pipe.handlers[*handler], lease, Ok(failed)),

@@ -244,8 +244,8 @@ impl Dispatcher<'_> {
 
     /// A backend gave a task that was not asked for: it goes back untouched, never discarded.
     async fn refuse(&self, held: Arc<Held>) {
-        let Lease { task_id, task_type, .. } = held.lease();
-        warn!(id = %task_id, r#type = %task_type, "claimed a task without a handler; it is released");
+        let Lease { task_id: id, task_type, attempt, .. } = held.lease();
+        warn!(%id, r#type = %task_type, attempt, "claimed a task without a handler; it is released");
         self.pipe.metrics.of_type(task_type).processed(Processed::NoHandler, 1);
         release(self.pipe, self.settle, held).await;
     }

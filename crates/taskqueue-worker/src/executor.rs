@@ -74,7 +74,10 @@ async fn work<'p>(
     let _entered = span.entered();
     if is_lost(pipe, &held) {
         let dropped = if outcome.is_some() { "what it returned" } else { "it did not stop in time and" };
-        warn!("the lease was lost while the handler ran; {dropped} is dropped");
+        warn!(
+            id = %task.id, r#type = %task.task_type, attempt = lease.attempt,
+            "the lease was lost while the handler ran; {dropped} is dropped"
+        );
         return None;
     }
     let outcome = outcome.unwrap_or(Outcome::Release);
@@ -155,7 +158,7 @@ pub(crate) fn decide(registered: &Registered, lease: &Lease, result: Result<Outc
         (Outcome::Fail { error, retry: Retry::ByPolicy }, Some(policy))
             if lease.attempt < lease.max_retries =>
         {
-            let retry = delay(policy, lease.attempt).map_or(Retry::ByPolicy, Retry::After);
+            let retry = delay(policy, lease).map_or(Retry::ByPolicy, Retry::After);
             Outcome::Fail { error, retry }
         }
         (outcome, _) => outcome,
@@ -163,9 +166,15 @@ pub(crate) fn decide(registered: &Registered, lease: &Lease, result: Result<Outc
 }
 
 /// None: the policy is the service's own code, and panicked. The queue's decides then.
-fn delay(policy: &RetryPolicy, attempt: u32) -> Option<Duration> {
-    let delay = catch_unwind(AssertUnwindSafe(|| policy.delay(attempt, rand::random())));
-    delay.inspect_err(|panic| warn!("the type's retry policy panicked: {}", panic_text(&**panic))).ok()
+fn delay(policy: &RetryPolicy, lease: &Lease) -> Option<Duration> {
+    let Lease { task_id, task_type, attempt, .. } = lease;
+    let delay = catch_unwind(AssertUnwindSafe(|| policy.delay(*attempt, rand::random())));
+    delay
+        .inspect_err(|panic| {
+            let panic = panic_text(&**panic);
+            warn!(id = %task_id, r#type = %task_type, attempt, "the type's retry policy panicked: {panic}");
+        })
+        .ok()
 }
 
 /// How long a first attempt waited from due to start. Of later ones the queue does not tell when they were due.
@@ -179,14 +188,16 @@ fn record_wait(metrics: &TypeMetrics, task: &Task, held: Duration) {
     }
 }
 
-/// One line that tells what went wrong and what happens next; the span tells of which task.
+/// One line that tells of which task what went wrong, and what happens next. The span tells of the task, too, but a filter may
+/// have dropped it.
 fn log_failure(lease: &Lease, outcome: &Outcome) {
     let Outcome::Fail { error, retry } = outcome else { return };
-    let (attempt, max) = (lease.attempt, lease.max_retries);
-    match retry {
-        Retry::Never => warn!(%error, "failed permanently; now a dead letter"),
-        _ if attempt >= max => warn!(%error, "failed at attempt {attempt} of {max}; now a dead letter"),
-        Retry::After(delay) => warn!(%error, "failed at attempt {attempt} of {max}; next in {delay:?}"),
-        Retry::ByPolicy => warn!(%error, "failed at attempt {attempt} of {max}; next by the queue's policy"),
-    }
+    let Lease { task_id: id, task_type, attempt, max_retries: max, .. } = lease;
+    let next = match retry {
+        Retry::Never => "failed permanently; now a dead letter".to_owned(),
+        _ if attempt >= max => format!("failed at attempt {attempt} of {max}; now a dead letter"),
+        Retry::After(delay) => format!("failed at attempt {attempt} of {max}; next in {delay:?}"),
+        Retry::ByPolicy => format!("failed at attempt {attempt} of {max}; next by the queue's policy"),
+    };
+    warn!(%id, r#type = %task_type, attempt, %error, "{next}");
 }

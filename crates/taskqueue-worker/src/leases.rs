@@ -122,10 +122,10 @@ impl Leases {
     }
 
     /// Takes down what a heartbeat that was sent `now` found. A lost lease is let go and its handler told.
-    /// Answers how many were lost.
-    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], now: Instant) -> usize {
+    /// Answers those that were lost.
+    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], now: Instant) -> Vec<Lease> {
         let mut kept = self.lock();
-        let mut lost = 0;
+        let mut lost = Vec::new();
         for (lease, answer) in leases.iter().zip(answers) {
             let key = LeaseKey::from(lease);
             match (answer, kept.get_mut(&key)) {
@@ -135,7 +135,7 @@ impl Leases {
                 (Heartbeat::Lost, Some(kept)) if kept.held.is_being_settled() => kept.is_lost = true,
                 (Heartbeat::Lost, Some(_)) => {
                     kept.remove(&key).inspect(|kept| kept.held.stop.stop());
-                    lost += 1;
+                    lost.push(lease.clone());
                 }
             }
         }

@@ -52,6 +52,7 @@ mod handler;
 mod heartbeater;
 mod leases;
 mod maintenance;
+mod named;
 mod pipe;
 mod prefetch;
 mod report;

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::leases::Leases;
+use crate::named::named;
 use crate::report::Tally;
 use crate::settings::Settings;
 use crate::slots::Slots;
@@ -95,9 +96,10 @@ impl Pipe {
             })
             .await?;
         let lost = self.leases.record(&leases, &answers, sent_at);
-        if lost > 0 {
-            warn!(leases = lost, "leases were lost: their tasks were cancelled or taken back");
-            self.tally.leases_lost(lost as u64);
+        if !lost.is_empty() {
+            let tasks = named(lost.iter());
+            warn!(leases = lost.len(), %tasks, "leases were lost: their tasks were cancelled or taken back");
+            self.tally.leases_lost(lost.len() as u64);
             self.interrupts.notify_waiters();
         }
         Ok(answers)

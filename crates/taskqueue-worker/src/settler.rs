@@ -5,13 +5,14 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::future::join;
-use taskqueue_core::{Error, Outcome, Settled, Settlement};
+use taskqueue_core::{Error, Lease, Outcome, Settled, Settlement};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::apart::{self, Apart};
 use crate::leases::{Held, LeaseKey};
+use crate::named::named;
 use crate::pipe::Pipe;
 use crate::report::Kind;
 use crate::settings::STORE_BATCH_MAX;
@@ -100,7 +101,11 @@ pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), (Vec
 /// Outcomes that will not be settled.
 pub(crate) fn give_up(pipe: &Pipe, rows: &[Finished], failure: &Error) {
     if !rows.is_empty() {
-        error!(error = %failure, rows = rows.len(), "outcomes could not be settled; their tasks are handled again");
+        let tasks = named(rows.iter().map(|row| row.held.lease()));
+        error!(
+            error = %failure, rows = rows.len(), %tasks,
+            "outcomes could not be settled; their tasks are handled again"
+        );
         pipe.leases.remove(keys(rows));
     }
 }
@@ -110,7 +115,8 @@ fn record(pipe: &Pipe, batch: &[Finished], answers: &[Settled]) {
         let lease = held.lease();
         pipe.tally.settled(Kind::of(lease, outcome), *answer);
         if *answer == Settled::LeaseLost {
-            warn!(id = %lease.task_id, r#type = %lease.task_type, "the lease was lost before the settle");
+            let Lease { task_id: id, task_type, attempt, .. } = lease;
+            warn!(%id, r#type = %task_type, attempt, "the lease was lost before the settle");
         }
     }
     pipe.leases.remove(keys(batch));
