@@ -98,10 +98,11 @@ impl Metrics {
         histogram!(self.name("settle_batch_size")).record(rows as f64);
     }
 
-    /// Handlers at work in this process.
-    #[expect(clippy::cast_precision_loss, reason = "concurrency is small")]
-    pub fn workers_active(&self, handlers: usize) {
-        self.gauge("workers_active").set(handlers as f64);
+    /// Counts a handler as at work in this process until the answer is dropped. Workers that share a namespace add up.
+    pub fn worker_active(&self) -> ActiveWorker {
+        let gauge = self.gauge("workers_active");
+        gauge.increment(1.0);
+        ActiveWorker(gauge)
     }
 
     /// A sample of what the queue holds, taken `now`.
@@ -169,6 +170,22 @@ impl TypeMetrics {
     /// A task waited this long from due to start.
     pub fn waited(&self, waited: Duration) {
         self.0.wait.record(waited);
+    }
+}
+
+/// A handler that is counted as at work for as long as this lives, however it ends.
+#[must_use = "dropping it ends the count"]
+pub struct ActiveWorker(Gauge);
+
+impl Drop for ActiveWorker {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+impl std::fmt::Debug for ActiveWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ActiveWorker")
     }
 }
 

@@ -161,7 +161,8 @@ fn the_metrics_have_exactly_these_names_and_labels() {
         metrics.leases_lost(1);
         metrics.reclaimed(1);
         metrics.settle_batch(10);
-        metrics.workers_active(4);
+        std::mem::forget([(); 4].map(|()| metrics.worker_active()));
+        drop(metrics.worker_active());
         let oldest_pending = Some(now - chrono::TimeDelta::seconds(9));
         metrics.depth(
             &QueueStats { pending: 5, running: 6, failed: 7, oldest_pending, ..QueueStats::default() },

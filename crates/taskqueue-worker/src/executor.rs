@@ -25,7 +25,7 @@ use crate::{TaskContext, TaskError};
 /// Runs tasks in one slot until none is waiting. A slot takes over the next task by itself, so a busy worker
 /// spawns nothing for a task.
 pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, first: Claimed) {
-    pipe.metrics.workers_active(pipe.slots.running());
+    let _active = pipe.metrics.worker_active();
     // One for all tasks of the slot: each registers with a list that all slots share.
     let mut interrupted = pin!(pipe.interrupts.notified());
     let mut next = Some(first);
@@ -43,7 +43,6 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, fi
         // Handlers that never wait must not keep this thread from its other tasks.
         tokio::task::coop::consume_budget().await;
     }
-    pipe.metrics.workers_active(pipe.slots.running());
 }
 
 /// Runs one task. Answers what is to be settled; nothing when the lease was lost.

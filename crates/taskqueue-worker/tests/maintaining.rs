@@ -2,7 +2,7 @@
 
 mod support;
 
-use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
 use taskqueue_worker::core::{ErrorKind, Status};
@@ -96,6 +96,47 @@ async fn samples_of_the_depth_take_a_twentieth_of_the_time_at_most() {
         "one of 10 s each 200 s, not each 25 s; there were {samples} in an hour"
     );
     running.stop().await;
+}
+
+/// By how much the gauge of handlers at work has changed since the last look: a snapshot takes what it reads.
+fn active_change(snapshotter: &Snapshotter) -> f64 {
+    let metrics = snapshotter.snapshot().into_vec();
+    let gauge = metrics.iter().find(|(key, ..)| key.key().name() == "zapfs_taskqueue_workers_active");
+    match gauge {
+        Some((.., DebugValue::Gauge(level))) => level.into_inner(),
+        _ => 0.0,
+    }
+}
+
+#[test]
+fn workers_of_one_process_add_up_to_the_handlers_at_work_and_idle_ones_count_none() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    ::metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let (queue, gate) = (queue(), Gate::closed());
+            let worker = || {
+                let builder = Worker::builder(queue.clone()).data_arc(std::sync::Arc::clone(&gate));
+                builder.handler(at_gate).concurrency(2).prefetch(0).build().unwrap().start()
+            };
+            enqueue_numbers(&queue, 3).await;
+            let workers = [worker(), worker()];
+            gate.wait_for(3).await;
+            assert_eq!(active_change(&snapshotter), 3.0);
+
+            gate.open_for(1);
+            let settled = async || workers.iter().map(|worker| worker.report().completed).sum::<u64>();
+            wait_until("one is done", async || settled().await == 1).await;
+            assert_eq!(active_change(&snapshotter), -1.0);
+
+            gate.open_for(2);
+            wait_until("all are done", async || settled().await == 3).await;
+            assert_eq!(active_change(&snapshotter), -2.0);
+            drop(workers);
+        });
+    });
 }
 
 #[test]
