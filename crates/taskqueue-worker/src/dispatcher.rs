@@ -12,21 +12,19 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::executor;
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::settler::Finished;
 use crate::slots::{Ask, Claimed};
 use crate::timing::{Poll, backoff, jittered, later};
+use crate::{executor, maintenance};
 
 /// The longest wait after failed claims.
 const ERROR_WAIT_MAX: Duration = Duration::from_secs(5);
 const ERROR_WAIT_MIN: Duration = Duration::from_millis(100);
 /// How long no extra claim is made after one that brought nothing of a queue that was not empty: others make theirs.
 const EXTRA_REST: Duration = Duration::from_millis(100);
-/// How many due tasks one promotion of a drain makes ready.
-const PROMOTE_LIMIT: usize = 1000;
 
 /// When the dispatcher ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,7 +249,7 @@ impl Dispatcher<'_> {
     }
 
     /// Waits until all that was claimed is settled, or may have brought other tasks: one that runs may wait for them.
-    /// Then makes ready what is due by now.
+    /// Then makes ready what is due by now, and where nothing is held what workers left that died.
     async fn settle_down(&mut self) -> Result<()> {
         let pipe = self.pipe;
         let is_settled = tokio::select! {
@@ -271,11 +269,10 @@ impl Dispatcher<'_> {
                 false
             }
         };
-        let mut promoted = PROMOTE_LIMIT as u64;
-        while promoted == PROMOTE_LIMIT as u64 {
-            let queue = Arc::clone(&pipe.queue);
-            let promote = async move { queue.promote_due(PROMOTE_LIMIT).await };
-            promoted = pipe.call("promote", promote).await?;
+        maintenance::promote_all(pipe).await?;
+        if is_settled {
+            // Once where nothing is left, not at each look: what an earlier run left when it was killed.
+            maintenance::reclaim_all(pipe).await?;
         }
         pipe.slots.refresh();
         self.is_drained = is_settled;

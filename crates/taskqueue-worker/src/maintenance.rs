@@ -22,20 +22,10 @@ const SAMPLE_RESTS: u32 = 19;
 pub(crate) fn start(pipe: &Arc<Pipe>) {
     let config = &pipe.settings.maintenance;
     if let Some(interval) = config.promote_interval {
-        every(pipe, "promote", interval, |queue| async move { queue.promote_due(ROWS_MAX).await });
+        every(pipe, "promote", interval, promote);
     }
     if let Some(interval) = config.reclaim_interval {
-        every(pipe, "reclaim", interval, |queue| async move {
-            let reclaimed = queue.reclaim_stale(ROWS_MAX).await?;
-            if reclaimed.total() > 0 {
-                info!(
-                    released = reclaimed.released,
-                    dead_lettered = reclaimed.dead_lettered,
-                    "leases had ended"
-                );
-            }
-            Ok(reclaimed.total())
-        });
+        every(pipe, "reclaim", interval, reclaim);
     }
     if let Some(older_than) = config.retention {
         every(pipe, "cleanup", config.cleanup_interval, move |queue| async move {
@@ -67,6 +57,46 @@ fn sample(pipe: &Arc<Pipe>, interval: Duration) {
             took = began.elapsed();
         }
     });
+}
+
+/// Makes ready what is due, as much as one call does.
+async fn promote(queue: Arc<dyn Queue>) -> Result<u64> {
+    queue.promote_due(ROWS_MAX).await
+}
+
+/// Takes back tasks whose leases have ended, as many as one call does.
+async fn reclaim(queue: Arc<dyn Queue>) -> Result<u64> {
+    let reclaimed = queue.reclaim_stale(ROWS_MAX).await?;
+    if reclaimed.total() > 0 {
+        info!(released = reclaimed.released, dead_lettered = reclaimed.dead_lettered, "leases had ended");
+    }
+    Ok(reclaimed.total())
+}
+
+/// Makes ready all that is due by now.
+pub(crate) async fn promote_all(pipe: &Pipe) -> Result<()> {
+    to_the_end(pipe, "promote", promote).await
+}
+
+/// Takes back all tasks whose leases have ended by now, unless the settings leave that to others.
+pub(crate) async fn reclaim_all(pipe: &Pipe) -> Result<()> {
+    match pipe.settings.maintenance.reclaim_interval {
+        Some(_) => to_the_end(pipe, "reclaim", reclaim).await,
+        None => Ok(()),
+    }
+}
+
+/// Repeats `step` while it finds as many rows as it may, unless the worker is stopped.
+async fn to_the_end<S, F>(pipe: &Pipe, operation: &'static str, step: S) -> Result<()>
+where
+    S: Fn(Arc<dyn Queue>) -> F,
+    F: Future<Output = Result<u64>> + Send + 'static,
+{
+    let mut rows = ROWS_MAX as u64;
+    while rows == ROWS_MAX as u64 && !pipe.tokens.stop.is_cancelled() {
+        rows = pipe.call(operation, step(Arc::clone(&pipe.queue))).await?;
+    }
+    Ok(())
 }
 
 /// Runs `step` at a jittered interval, and again at once while it finds as many rows as it may.

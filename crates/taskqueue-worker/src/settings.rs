@@ -20,7 +20,8 @@ pub struct MaintenanceConfig {
     /// How often due tasks (delayed ones, retries) are made ready; this bounds how late they start. `None`:
     /// never by this worker. Default: 250 ms.
     pub promote_interval: Option<Duration>,
-    /// How often tasks of dead workers are taken back. `None`: never by this worker. Default: 5 s.
+    /// How often tasks of dead workers are taken back; a drain does so when nothing else is left. `None`: never by this
+    /// worker. Default: 5 s.
     pub reclaim_interval: Option<Duration>,
     /// How long finished tasks are kept. `None`: for ever, as only their owner can say that a history may go.
     /// Default: `None`.

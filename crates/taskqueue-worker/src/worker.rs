@@ -99,8 +99,9 @@ impl Worker {
         }
     }
 
-    /// Handles what is ready or due, and what follows from it, until nothing is; then stops. For tests and
-    /// one-off runs: what waits for a later time (a delay, a retry) stays in the queue. A database that refuses ends it
+    /// Handles what is ready or due, tasks of workers that died and whose leases have ended, and what follows from it, until
+    /// nothing is left; then stops. For tests and one-off runs: what waits for a later time (a delay, a retry, the end of a
+    /// lease) stays in the queue. A database that refuses ends it
     /// early, which is logged; [`start_draining`](Self::start_draining) answers why.
     pub async fn drain(self) -> Report {
         let mut running = self.start_draining();

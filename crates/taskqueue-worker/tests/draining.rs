@@ -5,9 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use support::spy::{Call, Spy};
-use support::{Gate, Letter, Number, SECOND, at_gate, count, enqueue_numbers, queue};
-use taskqueue_worker::core::Status;
-use taskqueue_worker::{NewTask, Queue, TaskContext, Worker};
+use support::{Gate, Letter, Number, SECOND, at_gate, count, enqueue_numbers, number_type, queue};
+use taskqueue_worker::core::{ClaimRequest, Status, TaskFilter};
+use taskqueue_worker::{MaintenanceConfig, NewTask, Queue, TaskContext, Worker, WorkerId};
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_ends_also_where_a_claim_takes_longer_than_the_poll_interval() {
@@ -64,6 +64,25 @@ async fn a_drain_works_what_is_due_and_leaves_what_is_not() {
 
     assert_eq!(report.completed, 1);
     assert_eq!(queue.get(later).await.unwrap().status, Status::Pending);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_handles_what_a_killed_one_left_once_its_lease_has_ended() {
+    async fn quick(_: Number) {}
+    let queue = queue();
+    enqueue_numbers(&queue, 1_500).await;
+    let killed = ClaimRequest::new(WorkerId::new("killed").unwrap(), [number_type()], 1_500);
+    assert_eq!(queue.dequeue_many(&killed).await.unwrap().len(), 1_500);
+    let drain = || Worker::builder(queue.clone()).handler(quick);
+
+    let early = drain().build().unwrap().drain().await;
+    tokio::time::sleep(queue.visibility_timeout()).await;
+    let off = drain().maintenance(MaintenanceConfig::off()).build().unwrap().drain().await;
+    let late = drain().build().unwrap().drain().await;
+
+    assert_eq!((early.completed, off.completed, late.completed), (0, 0, 1_500));
+    let page = queue.list(&TaskFilter { limit: 10_000, ..TaskFilter::default() }).await.unwrap();
+    assert!(page.tasks.iter().all(|task| (task.attempts, task.reclaims) == (2, 1)));
 }
 
 #[tokio::test(start_paused = true)]
