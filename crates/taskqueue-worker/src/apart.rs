@@ -2,6 +2,7 @@
 //! store did not take at once. It owns what to do when the store fails; nothing that it waits for holds up other outcomes.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use taskqueue_core::{Error, ErrorKind, Lease, Outcome};
@@ -18,6 +19,10 @@ use crate::timing::{backoff, later};
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a completion waits for room in a full queue for the tasks that it brings: workers make room as they finish others.
+const ROOM_PERIOD: Duration = Duration::from_secs(30);
+/// The most completions that wait for room; they must leave the settler its own.
+const FULL_MAX: usize = STORE_BATCH_MAX;
 /// How often a whole batch is tried where the database refuses it for no reason that is a row's.
 const TRIES: u32 = 3;
 /// The most follow-up tasks of one call, unless one outcome brings more.
@@ -70,6 +75,14 @@ struct Batch {
     rows: Vec<Finished>,
     /// How often it may be refused as a whole yet.
     tries: u32,
+    /// Since when it has waited for room.
+    full_since: Option<Instant>,
+}
+
+impl Batch {
+    fn new(rows: Vec<Finished>, tries: u32) -> Self {
+        Self { rows, tries, full_since: None }
+    }
 }
 
 /// What is still to be settled.
@@ -77,6 +90,12 @@ struct Lane<'p> {
     pipe: &'p Pipe,
     new: VecDeque<Finished>,
     tried: VecDeque<Batch>,
+    /// Rows that found no room for what they bring, each alone. They wait apart from all others.
+    full: Vec<Batch>,
+    /// Rounds of them since one found room.
+    full_rounds: u32,
+    /// When they are tried again.
+    full_until: Instant,
     /// How many rows have arrived so far.
     taken: usize,
     /// Calls that failed since the last one that did not, for what may pass.
@@ -93,15 +112,18 @@ pub(crate) fn lane(pipe: &Pipe) -> (Apart, impl Future<Output = ()>) {
 }
 
 async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: watch::Sender<usize>) {
-    let (new, tried) = (VecDeque::new(), VecDeque::new());
-    let mut lane = Lane { pipe, new, tried, taken: 0, failures: 0, rests_until: Instant::now() };
+    let mut lane = Lane::new(pipe);
     loop {
-        if lane.new.is_empty() && lane.tried.is_empty() {
-            let Some(arrival) = arrivals.recv().await else { return };
-            lane.take(arrival);
+        while lane.new.is_empty() && lane.tried.is_empty() {
+            if !lane.wait(&mut arrivals).await {
+                return;
+            }
         }
         while let Ok(arrival) = arrivals.try_recv() {
             lane.take(arrival);
+        }
+        if lane.full_until <= Instant::now() {
+            lane.tried.extend(lane.full.drain(..));
         }
         let new = lane.next_new();
         for batch in new.into_iter().chain(lane.tried.pop_front()) {
@@ -111,7 +133,26 @@ async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: 
     }
 }
 
-impl Lane<'_> {
+impl<'p> Lane<'p> {
+    fn new(pipe: &'p Pipe) -> Self {
+        let (new, tried, full, now) = (VecDeque::new(), VecDeque::new(), Vec::new(), Instant::now());
+        let (full_rounds, full_until) = (0, now);
+        Self { pipe, new, tried, full, full_rounds, full_until, taken: 0, failures: 0, rests_until: now }
+    }
+
+    /// Waits for rows to settle. Answers whether there may be any.
+    async fn wait(&mut self, arrivals: &mut mpsc::UnboundedReceiver<Arrival>) -> bool {
+        let rest = pin!(tokio::time::sleep_until(self.full_until));
+        // As the others, they are tried for the last time when the worker gives up.
+        let rest = self.pipe.tokens.give_up.run_until_cancelled(rest);
+        tokio::select! {
+            Some(arrival) = arrivals.recv() => self.take(arrival),
+            _ = rest, if !self.full.is_empty() => self.tried.extend(self.full.drain(..)),
+            else => return false,
+        }
+        true
+    }
+
     fn take(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::New(rows) => {
@@ -120,13 +161,14 @@ impl Lane<'_> {
             }
             Arrival::Failed(rows, failure) => {
                 self.taken += rows.len();
-                self.failed(Batch { rows, tries: TRIES }, &failure);
+                self.failed(Batch::new(rows, TRIES), &failure);
             }
         }
     }
 
     fn rows(&self) -> usize {
-        self.new.len() + self.tried.iter().map(|batch| batch.rows.len()).sum::<usize>()
+        let tried = self.tried.iter().chain(&self.full);
+        self.new.len() + tried.map(|batch| batch.rows.len()).sum::<usize>()
     }
 
     /// As many of the new ones as one call takes.
@@ -139,7 +181,7 @@ impl Lane<'_> {
             }
             rows += 1;
         }
-        (rows > 0).then(|| Batch { rows: self.new.drain(..rows).collect(), tries: TRIES })
+        (rows > 0).then(|| Batch::new(self.new.drain(..rows).collect(), TRIES))
     }
 
     async fn settle(&mut self, batch: Batch) {
@@ -147,7 +189,12 @@ impl Lane<'_> {
         let rest = tokio::time::sleep_until(self.rests_until);
         let _ = self.pipe.tokens.give_up.run_until_cancelled(rest).await;
         match settle(self.pipe, batch.rows).await {
-            Ok(()) => self.failures = 0,
+            Ok(()) => {
+                self.failures = 0;
+                if batch.full_since.is_some() {
+                    self.full_rounds = 0;
+                }
+            }
             Err((rows, failure)) => self.failed(Batch { rows, ..batch }, &failure),
         }
     }
@@ -157,13 +204,15 @@ impl Lane<'_> {
         if failure.kind() == ErrorKind::QueueClosed || self.pipe.tokens.give_up.is_cancelled() {
             give_up(self.pipe, &batch.rows, failure);
             self.give_up_tried(failure);
-        } else if !is_refusal(failure) {
+        } else if failure.kind() == ErrorKind::QueueFull {
+            self.full(batch, failure);
+        } else if failure.is_transient() {
             self.rest(&batch, failure);
             self.split_or_put_back(self.live(batch, failure));
         } else if failure.kind() == ErrorKind::Backend && batch.tries > 1 {
             self.rest(&batch, failure);
-            let Batch { rows, tries } = self.live(batch, failure);
-            self.tried.push_front(Batch { rows, tries: tries - 1 });
+            let batch = self.live(batch, failure);
+            self.tried.push_front(Batch { tries: batch.tries - 1, ..batch });
         } else {
             self.refused(batch.rows, failure);
         }
@@ -171,7 +220,8 @@ impl Lane<'_> {
 
     /// What has failed before will not be tried again; what is new is tried once.
     fn give_up_tried(&mut self, failure: &Error) {
-        let rows: Vec<Finished> = self.tried.drain(..).flat_map(|batch| batch.rows).collect();
+        let batches = self.tried.drain(..).chain(self.full.drain(..));
+        let rows: Vec<Finished> = batches.flat_map(|batch| batch.rows).collect();
         give_up(self.pipe, &rows, failure);
     }
 
@@ -192,6 +242,27 @@ impl Lane<'_> {
         }
     }
 
+    /// The queue has no room for all that a batch brings. What there is room for goes at once; a row for which there is none
+    /// waits for it, apart from all others, and is refused where it has waited for long or many wait already.
+    fn full(&mut self, batch: Batch, failure: &Error) {
+        let Batch { rows, tries, full_since } = self.live(batch, failure);
+        let (now, since) = (Instant::now(), full_since.unwrap_or_else(Instant::now));
+        match halves(rows) {
+            Halves::Two(halves) => self.put_first(halves, tries),
+            Halves::One(rows) if later(since, ROOM_PERIOD) <= now || self.full.len() >= FULL_MAX => {
+                self.refused(rows, failure);
+            }
+            Halves::One(rows) => {
+                if self.full.is_empty() {
+                    self.full_rounds = self.full_rounds.saturating_add(1);
+                    self.full_until = later(now, backoff(self.full_rounds, RETRY_WAIT_MIN, RETRY_WAIT_MAX));
+                    debug!(error = %failure, "completions wait for room for the tasks that they bring");
+                }
+                self.full.push(Batch { rows, tries, full_since: Some(since) });
+            }
+        }
+    }
+
     /// The same batch would fail again: it is split until what is refused stands alone, so that one bad follow-up does not
     /// sink the rest.
     fn refused(&mut self, rows: Vec<Finished>, refusal: &Error) {
@@ -200,14 +271,14 @@ impl Lane<'_> {
             Halves::Two(halves) => self.put_first(halves, 1),
             Halves::One(mut rows) => {
                 let row = rows.pop().and_then(|row| fail(self.pipe, row, refusal));
-                self.tried.extend(row.map(|row| Batch { rows: vec![row], tries: 1 }));
+                self.tried.extend(row.map(|row| Batch::new(vec![row], 1)));
             }
         }
     }
 
     fn put_first(&mut self, [first, second]: [Vec<Finished>; 2], tries: u32) {
         for rows in [second, first] {
-            self.tried.push_front(Batch { rows, tries });
+            self.tried.push_front(Batch::new(rows, tries));
         }
     }
 
@@ -234,12 +305,6 @@ fn halves(mut rows: Vec<Finished>) -> Halves {
     }
     let second = rows.split_off(rows.len() / 2);
     Halves::Two([rows, second])
-}
-
-/// Whether the same batch would fail again. A full queue has no room for follow-ups before tasks are settled,
-/// so it, too, must not hold up rows that have none.
-fn is_refusal(failure: &Error) -> bool {
-    !failure.is_transient() || failure.kind() == ErrorKind::QueueFull
 }
 
 /// A row that the store refuses for what it carries becomes a failed attempt that says so. One that is refused

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, queue, queue_with, wait_until};
-use taskqueue_memory::MemoryConfig;
+use taskqueue_memory::{MemoryConfig, MemoryQueue};
 use taskqueue_worker::core::{ErrorKind, Status};
-use taskqueue_worker::{Configure, NewTask, Outcome, Queue, RetryPolicy, Worker};
+use taskqueue_worker::{Configure, NewTask, Outcome, Queue, RetryPolicy, TaskId, Worker};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -246,26 +246,75 @@ async fn a_follow_up_that_the_queue_refuses_fails_its_own_task_and_no_other() {
     assert!(spy.calls(Call::Settle).len() <= 1 + 2 * 4 + 1, "{:?}", spy.calls(Call::Settle));
 }
 
+/// The first brings three tasks, the others none.
+async fn first_splits(number: Number) -> Outcome {
+    let task = || NewTask::raw("part", "1").expect("the constant is JSON");
+    if number.n == 1 { Outcome::done().then(task()).then(task()).then(task()) } else { Outcome::done() }
+}
+
+/// A queue that is full with two tasks of a type that nobody handles and two numbers, and the ids of all.
+async fn full_queue() -> (MemoryQueue, [TaskId; 2], Vec<TaskId>) {
+    let queue = queue_with(MemoryConfig { capacity: Some(4), ..MemoryConfig::default() });
+    let parked = [(); 2].map(|()| TaskId::generate());
+    let task = |id| NewTask::raw("parked", "1").expect("the constant is JSON").id(id);
+    queue.enqueue_many(parked.map(task).into()).await.expect("there is room");
+    let ids = enqueue_numbers(&queue, 2).await;
+    (queue, parked, ids)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_does_not_hold_up_outcomes_that_bring_no_tasks() {
-    async fn first_splits(number: Number) -> Outcome {
-        let task = || NewTask::raw("part", "1").expect("the constant is JSON");
-        if number.n == 1 { Outcome::done().then(task()).then(task()).then(task()) } else { Outcome::done() }
-    }
-    let queue = queue_with(MemoryConfig { capacity: Some(4), ..MemoryConfig::default() });
-    let parked = NewTask::raw("parked", "1").unwrap();
-    queue.enqueue_many(vec![parked.clone().id(taskqueue_worker::TaskId::generate()), parked]).await.unwrap();
-    let ids = enqueue_numbers(&queue, 2).await;
+    let (queue, _, ids) = full_queue().await;
     let start = Instant::now();
     let builder = Worker::builder(queue.clone()).handler(first_splits);
+    let running = builder.build().unwrap().start_draining();
 
-    let report = builder.build().unwrap().drain().await;
+    support::wait_for_status(&queue, ids[1], Status::Completed).await;
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
+    assert_eq!(queue.get(ids[0]).await.unwrap().status, Status::Running);
+    let first = support::wait_for_status(&queue, ids[0], Status::Failed).await;
 
-    // The first is short of room by one even when both have finished: it is tried again later.
+    // The first is short of room by one even when both have finished: it waits for room, and is tried again later.
+    assert!((30..=33).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(first.last_error.unwrap().contains("task queue is full"));
+    let report = running.stop().await;
     assert_eq!((report.completed, report.failed), (1, 1));
-    assert_eq!(queue.get(ids[1]).await.unwrap().status, Status::Completed);
-    assert!(queue.get(ids[0]).await.unwrap().last_error.unwrap().contains("task queue is full"));
-    assert!(start.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_full_for_a_moment_costs_no_handlers_success() {
+    let (queue, parked, ids) = full_queue().await;
+    let running = Worker::builder(queue.clone()).handler(first_splits).build().unwrap().start();
+    support::wait_for_status(&queue, ids[1], Status::Completed).await;
+    tokio::time::sleep(SECOND).await;
+    let start = Instant::now();
+
+    queue.cancel(parked[0]).await.unwrap();
+    let first = support::wait_for_status(&queue, ids[0], Status::Completed).await;
+
+    assert_eq!((first.attempts, first.last_error), (1, None));
+    assert!(start.elapsed() <= 2 * SECOND, "{:?}", start.elapsed());
+    let report = running.stop().await;
+    assert_eq!((report.completed, report.failed), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_completions_without_room_hold_up_none_that_brings_no_task() {
+    async fn the_first_half_splits(number: Number) -> Outcome {
+        let task = || NewTask::raw("part", "1").expect("the constant is JSON");
+        let parts = if number.n <= 5_000 { 10 } else { 0 };
+        (0..parts).fold(Outcome::done(), |outcome, _| outcome.then(task()))
+    }
+    let queue = queue_with(MemoryConfig { capacity: Some(10_000), ..MemoryConfig::default() });
+    let ids = enqueue_numbers(&queue, 10_000).await;
+    let start = Instant::now();
+    let handler = the_first_half_splits.retry(RetryPolicy::fixed(600 * SECOND));
+    let running = Worker::builder(queue.clone()).handler(handler).build().unwrap().start();
+
+    support::wait_for_status(&queue, ids[9_999], Status::Completed).await;
+
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+    drop(running);
 }
 
 #[tokio::test(start_paused = true)]
