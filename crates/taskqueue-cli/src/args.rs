@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Resume(pause::Args),
     /// Take back tasks whose worker has died (workers do this by themselves)
     Reclaim(reclaim::Args),
-    /// Remove tasks that finished some time ago
+    /// Remove completed and cancelled tasks that finished some time ago, or dead letters
     Cleanup(cleanup::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),

@@ -35,7 +35,7 @@ pub use new_task::{
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
 pub use query::{
-    CLEANUP_LOOK, Cancelled, Cleanup, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter,
+    CLEANUP_LOOK, Cancelled, Cleanup, FinishedStatuses, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter,
     TaskPage,
 };
 pub use queue::{Backend, Enqueued, Queue};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::new_task::{check_limit, check_region};
-use crate::{Result, Status, Task, TaskId, TaskType, Timestamp};
+use crate::{Result, State, Status, Task, TaskId, TaskType, Timestamp};
 
 /// How many tasks a listing returns unless it says otherwise.
 pub const LIST_LIMIT_DEFAULT: usize = 100;
@@ -107,6 +107,72 @@ pub struct Cleanup {
     pub older_than: Duration,
     /// The most tasks to remove in this call, in `1..=BATCH_MAX`.
     pub limit: usize,
+    /// Only tasks of these statuses.
+    pub statuses: FinishedStatuses,
+}
+
+impl Cleanup {
+    /// A cleanup of tasks of every finished status, dead letters too.
+    pub fn new(older_than: Duration, limit: usize) -> Self {
+        Self { older_than, limit, statuses: FinishedStatuses::ALL }
+    }
+
+    /// Only tasks of these statuses.
+    #[must_use]
+    pub fn only(mut self, statuses: FinishedStatuses) -> Self {
+        self.statuses = statuses;
+        self
+    }
+}
+
+/// A set of the statuses that a task ends in: completed, dead letter, cancelled. It has one at least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FinishedStatuses(u8);
+
+impl FinishedStatuses {
+    /// Completed tasks.
+    pub const COMPLETED: Self = Self(1);
+    /// Dead letters.
+    pub const DEAD_LETTER: Self = Self(2);
+    /// Cancelled tasks.
+    pub const CANCELLED: Self = Self(4);
+    /// Completed and cancelled tasks, which wait for nobody. A dead letter waits for whoever mends its cause.
+    pub const ALL_BUT_DEAD_LETTER: Self = Self::COMPLETED.and(Self::CANCELLED);
+    /// Every finished status.
+    pub const ALL: Self = Self::ALL_BUT_DEAD_LETTER.and(Self::DEAD_LETTER);
+
+    /// The statuses of both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the set has this status.
+    pub fn contains(self, status: Status) -> bool {
+        Self::of(status).is_some_and(|only| self.0 & only.0 != 0)
+    }
+
+    /// The set of this status alone; `None` for one that a task does not end in.
+    pub fn of(status: Status) -> Option<Self> {
+        match status {
+            Status::Completed => Some(Self::COMPLETED),
+            Status::DeadLetter => Some(Self::DEAD_LETTER),
+            Status::Cancelled => Some(Self::CANCELLED),
+            Status::Pending | Status::Running | Status::Failed => None,
+        }
+    }
+
+    /// The states of the set.
+    pub fn states(self) -> impl Iterator<Item = State> {
+        let states = [State::Completed, State::DeadLetter, State::Cancelled];
+        states.into_iter().filter(move |state| self.contains(state.status()))
+    }
+}
+
+impl Default for FinishedStatuses {
+    fn default() -> Self {
+        Self::ALL
+    }
 }
 
 /// What a reclaim did with tasks whose lease had ended.

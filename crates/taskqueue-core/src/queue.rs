@@ -117,8 +117,8 @@ pub trait Queue: Send + Sync + 'static {
     /// `QueueClosed`, and what the database says.
     async fn stats(&self) -> Result<QueueStats>;
 
-    /// Removes finished tasks (completed, dead letter, cancelled) that finished longer ago than an age, at most
-    /// `limit`. Answers how many. Which of them go first is the engine's choice.
+    /// Removes finished tasks of the given statuses (completed, dead letter, cancelled) that finished longer ago than
+    /// an age, at most `limit`. Answers how many. Which of them go first is the engine's choice.
     ///
     /// A call looks at no fewer than [`CLEANUP_LOOK`](crate::CLEANUP_LOOK) tasks, or at all if there are fewer; the
     /// next one goes on where it stopped. So an answer below `limit` says that nothing is left only if the queue

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use taskqueue_core::{Priority, State, TaskType, Timestamp};
+use taskqueue_core::{FinishedStatuses, Priority, State, Status, TaskType, Timestamp};
 
 use crate::rising::Rising;
 use crate::row::Row;
@@ -37,10 +37,10 @@ pub(crate) struct Indexes {
     pub(crate) due: Rising<TimeKey>,
     /// Running rows by the end of their lease.
     pub(crate) leases: Rising<TimeKey>,
-    /// Completed, dead-letter and cancelled rows by the time they finished.
-    pub(crate) finished: Rising<TimeKey>,
-    /// The dead letters among them.
+    /// Finished rows by the time they finished, each status apart: a cleanup never walks over those that it leaves.
+    completed: Rising<TimeKey>,
     pub(crate) dead_letters: Rising<TimeKey>,
+    cancelled: Rising<TimeKey>,
     /// How many rows are ready or delayed, by `scheduled_at`: rows of one call share theirs.
     pending: BTreeMap<Timestamp, u64>,
     counts: [u64; State::ALL.len()],
@@ -146,6 +146,22 @@ impl Indexes {
         counts.filter(|(_, count)| *count > 0).map(|(name, count)| (name.clone(), count)).collect()
     }
 
+    /// The rows of these statuses that finished at `until` or before, oldest first in each status, of each at most
+    /// `limit`.
+    pub(crate) fn finished(&self, statuses: FinishedStatuses, until: Timestamp, limit: usize) -> Vec<Slot> {
+        let of = |(status, index)| {
+            if statuses.contains(status) { up_to(index, until, limit) } else { Vec::new() }
+        };
+        [
+            (Status::Completed, &self.completed),
+            (Status::DeadLetter, &self.dead_letters),
+            (Status::Cancelled, &self.cancelled),
+        ]
+        .into_iter()
+        .flat_map(of)
+        .collect()
+    }
+
     /// How many rows are in this state.
     pub(crate) fn count(&self, state: State) -> u64 {
         self.counts[state as usize]
@@ -171,20 +187,26 @@ impl Indexes {
     }
 
     fn add_finished(&mut self, row: &Row, slot: Slot) {
-        self.finished.insert(finished_key(row), slot);
+        let key = finished_key(row);
         match row.state {
-            State::DeadLetter => self.dead_letters.insert(finished_key(row), slot),
-            State::Completed => self.processing_micros += row.processing_micros(),
-            _ => {}
+            State::Completed => {
+                self.completed.insert(key, slot);
+                self.processing_micros += row.processing_micros();
+            }
+            State::DeadLetter => self.dead_letters.insert(key, slot),
+            _ => self.cancelled.insert(key, slot),
         }
     }
 
     fn remove_finished(&mut self, row: &Row) {
-        self.finished.remove(finished_key(row));
+        let key = finished_key(row);
         match row.state {
-            State::DeadLetter => self.dead_letters.remove(finished_key(row)),
-            State::Completed => self.processing_micros -= row.processing_micros(),
-            _ => {}
+            State::Completed => {
+                self.completed.remove(key);
+                self.processing_micros -= row.processing_micros();
+            }
+            State::DeadLetter => self.dead_letters.remove(key),
+            _ => self.cancelled.remove(key),
         }
     }
 }

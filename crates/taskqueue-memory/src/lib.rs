@@ -205,7 +205,7 @@ impl Queue for MemoryQueue {
         self.check_open("cleanup")?;
         check_limit("cleanup", cleanup.limit)?;
         let (mut store, now) = self.lock();
-        Ok(store.cleanup(clock::subtract(now, cleanup.older_than), cleanup.limit))
+        Ok(store.cleanup(cleanup.statuses, clock::subtract(now, cleanup.older_than), cleanup.limit))
     }
 
     async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {

@@ -1,6 +1,6 @@
 //! What keeps the queue in order beside the hot path: promote, reclaim, redrive, cleanup.
 
-use taskqueue_core::{AfterLeaseEnd, Reclaimed, Redrive, State, Timestamp};
+use taskqueue_core::{AfterLeaseEnd, FinishedStatuses, Reclaimed, Redrive, State, Timestamp};
 
 use crate::index::{Slot, up_to};
 use crate::row::Moment;
@@ -47,9 +47,11 @@ impl Store {
         redriven as u64
     }
 
-    /// Forgets tasks that finished at `until` or before, oldest first.
-    pub(crate) fn cleanup(&mut self, until: Timestamp, limit: usize) -> u64 {
-        let old = up_to(&self.indexes.finished, until, limit);
+    /// Forgets tasks of these statuses that finished at `until` or before, oldest first.
+    pub(crate) fn cleanup(&mut self, statuses: FinishedStatuses, until: Timestamp, limit: usize) -> u64 {
+        let mut old = self.indexes.finished(statuses, until, limit);
+        old.sort_by_key(|slot| self.rows[*slot].task.completed_at);
+        old.truncate(limit);
         for slot in &old {
             self.indexes.remove(&self.rows[*slot]);
             self.rows.remove(*slot);

@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
-use taskqueue_core::{Cleanup, Shard, TaskId};
+use taskqueue_core::{Cleanup, Shard, State, TaskId};
 use taskqueue_sql::Attempt;
 use uuid::Uuid;
 
 use crate::arguments::{integer, micros};
-use crate::cleanup::Edge;
+use crate::cleanup::{Edge, Slice};
 use crate::dialect::{PostgresDialect, ids};
 use crate::error::failure;
 use crate::wire;
@@ -21,13 +21,14 @@ pub(crate) async fn clean_up(
     shard: Shard,
     cleanup: &Cleanup,
 ) -> Attempt<u64> {
-    let mut walk = dialect.places().start(shard);
+    let slice = dialect.literal().cleaning.of(cleanup.statuses);
+    let mut walk = dialect.places().start(shard, cleanup.statuses);
     let mut removed = 0;
     loop {
-        let edge = edge(dialect, connection, shard, walk.first()).await?;
+        let edge = edge(dialect, connection, slice, shard, walk.first()).await?;
         let last = edge.map_or(Uuid::max(), |edge| edge.id.as_uuid());
         let rest = Cleanup { limit: cleanup.limit - removed, ..*cleanup };
-        let gone = remove(dialect, connection, shard, (walk.first(), last), &rest).await?;
+        let gone = remove(dialect, connection, slice, shard, (walk.first(), last), &rest).await?;
         removed += gone.len();
         if removed == cleanup.limit {
             gone.into_iter().max().into_iter().for_each(|last| walk.stop_behind(last));
@@ -37,7 +38,7 @@ pub(crate) async fn clean_up(
             break;
         }
     }
-    dialect.places().leave(shard, &walk);
+    dialect.places().leave(shard, cleanup.statuses, &walk);
     Ok(removed as u64)
 }
 
@@ -45,10 +46,11 @@ pub(crate) async fn clean_up(
 async fn edge(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    slice: &Slice,
     shard: Shard,
     first: Uuid,
 ) -> Attempt<Option<Edge>> {
-    let query = dialect.query(&dialect.literal().cleaning.edge).bind(first).bind(shard.number());
+    let query = dialect.query(&slice.edge).bind(first).bind(shard.number());
     let Some(row) = query.fetch_optional(connection).await.map_err(failure)? else { return Ok(None) };
     let mut row = wire::row(&row)?;
     Ok(Some(Edge { id: row.id(0)?, now_ms: row.integer(1)? }))
@@ -58,16 +60,18 @@ async fn edge(
 async fn remove(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
+    slice: &Slice,
     shard: Shard,
     (first, last): (Uuid, Uuid),
     cleanup: &Cleanup,
 ) -> Attempt<HashSet<TaskId>> {
     let query = dialect
-        .query(&dialect.literal().cleaning.remove)
+        .query(&slice.remove)
         .bind(first)
         .bind(last)
         .bind(micros(cleanup.older_than))
         .bind(integer(cleanup.limit))
-        .bind(shard.number());
+        .bind(shard.number())
+        .bind(cleanup.statuses.states().map(State::code).collect::<Vec<i16>>());
     ids(query.fetch_all(connection).await.map_err(failure)?)
 }

@@ -1,11 +1,12 @@
-//! Cleanup as a walk over the primary key: no index holds finished tasks, for the sake of HOT settles. This file owns
-//! the order of the walk and its statements; it keeps no row.
+//! Cleanup as a walk over the primary key: no index holds finished tasks but the dead letters, for the sake of HOT
+//! settles. Where only dead letters are to go, the walk is over their index. This file owns the order of the walk and its
+//! statements; it keeps no row.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use taskqueue_core::{Shard, TaskId};
+use taskqueue_core::{FinishedStatuses, Shard, TaskId};
 use taskqueue_sql::TableName;
 use uuid::Uuid;
 
@@ -19,33 +20,73 @@ const AHEAD_MS: u128 = 24 * 3_600_000;
 /// The statements for one table, rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Cleaning {
+    pub(crate) of_all: Slice,
+    pub(crate) of_dead_letters: Slice,
+}
+
+/// The statements of one slice of a walk.
+#[derive(Debug, Clone)]
+pub(crate) struct Slice {
     pub(crate) edge: String,
     pub(crate) remove: String,
 }
 
+/// Which tasks a walk passes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// All.
+    All,
+    /// Dead letters alone, which have an index in the order of the walk.
+    DeadLetters,
+}
+
+impl Way {
+    /// What is said of `task` so that it is this way.
+    pub(crate) fn condition(self, task: &str) -> String {
+        match self {
+            Self::All => String::new(),
+            Self::DeadLetters => format!(" AND {task}dead_at IS NOT NULL"),
+        }
+    }
+}
+
 impl Cleaning {
     pub(crate) fn new(table: &TableName) -> Self {
-        Self { edge: edge(table), remove: remove(table) }
+        Self::with(table, remove)
+    }
+
+    /// With the removal of an engine.
+    pub(crate) fn with(table: &TableName, remove: impl Fn(&TableName, Way) -> String) -> Self {
+        let slice = |way| Slice { edge: edge(table, way), remove: remove(table, way) };
+        Self { of_all: slice(Way::All), of_dead_letters: slice(Way::DeadLetters) }
+    }
+
+    /// Those for a cleanup of these statuses.
+    pub(crate) fn of(&self, statuses: FinishedStatuses) -> &Slice {
+        if statuses == FinishedStatuses::DEAD_LETTER { &self.of_dead_letters } else { &self.of_all }
     }
 }
 
 /// $1 first id, $2 shard. The last id of a full slice; no row where the table ends before. And now, in milliseconds.
-fn edge(table: &TableName) -> String {
+fn edge(table: &TableName, way: Way) -> String {
     format!(
-        "SELECT id, (extract(epoch FROM now()) * 1000)::bigint FROM {table} WHERE shard = $2 AND id >= $1 \
+        "SELECT id, (extract(epoch FROM now()) * 1000)::bigint FROM {table} WHERE shard = $2 AND id >= $1{} \
          ORDER BY id LIMIT 1 OFFSET {}",
+        way.condition(""),
         SLICE_ROWS - 1
     )
 }
 
-/// $1 first id, $2 last id, $3 age in us, $4 limit, $5 shard. What others have locked is being cleaned up or redriven by them.
-/// The condition is repeated outside: what was locked may have changed since it was looked at.
-fn remove(table: &TableName) -> String {
+/// $1 first id, $2 last id, $3 age in us, $4 limit, $5 shard, $6 states. What others have locked is being cleaned up or
+/// redriven by them. The condition is repeated outside: what was locked may have changed since it was looked at.
+fn remove(table: &TableName, way: Way) -> String {
     const OLD: &str =
-        "status + 0 IN (3, 5, 6) AND completed_at <= now() - $3::bigint * interval '1 microsecond'";
+        "status + 0 = ANY($6::int2[]) AND completed_at <= now() - $3::bigint * interval '1 microsecond'";
+    let this_way = way.condition("");
     format!(
         "WITH gone AS (DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} \
-         WHERE shard = $5 AND id >= $1 AND id <= $2 AND {OLD} ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)) AND {OLD} \
+         WHERE shard = $5 AND id >= $1 AND id <= $2{this_way} AND {OLD} ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED)) \
+         AND {OLD} \
          RETURNING id, type, status, CASE WHEN status = 3 \
          THEN (extract(epoch FROM completed_at - started_at) * 1000000)::bigint ELSE 0 END AS busy_us), \
          c AS (INSERT INTO {table}_totals (type, status, tasks, busy_us) \
@@ -54,18 +95,19 @@ fn remove(table: &TableName) -> String {
     )
 }
 
-/// Where the next cleanup of a queue instance starts in each shard. A hint: wherever one starts, it comes round.
+/// Where the next cleanup of a queue instance starts in each shard. A hint: wherever one starts, it comes round. Those of
+/// other statuses have other places: two that took turns at one would each see the same half of a large table, always.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<HashMap<Shard, u128>>);
+pub(crate) struct Places(Mutex<HashMap<(Shard, FinishedStatuses), u128>>);
 
 impl Places {
-    pub(crate) fn start(&self, shard: Shard) -> Walk {
+    pub(crate) fn start(&self, shard: Shard, statuses: FinishedStatuses) -> Walk {
         let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Walk::from(places.get(&shard).copied().unwrap_or_default())
+        Walk::from(places.get(&(shard, statuses)).copied().unwrap_or_default())
     }
 
-    pub(crate) fn leave(&self, shard: Shard, walk: &Walk) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(shard, walk.at);
+    pub(crate) fn leave(&self, shard: Shard, statuses: FinishedStatuses, walk: &Walk) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((shard, statuses), walk.at);
     }
 }
 
@@ -155,15 +197,17 @@ mod tests {
 
     fn left(walk: &Walk) -> u128 {
         let places = Places::default();
-        places.leave(Shard::FIRST, walk);
+        places.leave(Shard::FIRST, FinishedStatuses::ALL, walk);
         let second = taskqueue_core::Shards::new(2).unwrap().all().last().unwrap();
-        assert_eq!(places.start(second), Walk::from(0), "another shard has its own");
-        places.start(Shard::FIRST).first().as_u128()
+        assert_eq!(places.start(second, FinishedStatuses::ALL), Walk::from(0), "another shard has its own");
+        let of_dead_letters = places.start(Shard::FIRST, FinishedStatuses::DEAD_LETTER);
+        assert_eq!(of_dead_letters, Walk::from(0), "other statuses have their own");
+        places.start(Shard::FIRST, FinishedStatuses::ALL).first().as_u128()
     }
 
     #[test]
     fn a_walk_from_the_start_ends_with_the_table_and_starts_there_again() {
-        let mut walk = Places::default().start(Shard::FIRST);
+        let mut walk = Places::default().start(Shard::FIRST, FinishedStatuses::ALL);
         assert!(walk.go_on(edge(9), AGE));
         assert_eq!(walk.first().as_u128(), 10);
         assert!(!walk.go_on(None, AGE));

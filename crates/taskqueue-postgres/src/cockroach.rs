@@ -11,7 +11,7 @@ use taskqueue_sql::{Attempt, TableName};
 
 use crate::claim::{Literal, Memory, PROMOTED, Rank, completed, heartbeat_of};
 use crate::claimed::CLAIMED;
-use crate::cleanup::Cleaning;
+use crate::cleanup::{Cleaning, Way};
 use crate::error::failure;
 use crate::migrate::{applied, create_schema, record};
 use crate::ready::ByNumber;
@@ -53,7 +53,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         running_page: stats::page_of(&running(table)),
         open_counts: open_counts(table),
         totals: Totals { fold: fold(&table.totals()), ..postgres.totals },
-        cleaning: Cleaning { remove: remove(table), ..postgres.cleaning },
+        cleaning: Cleaning::with(table, remove),
         ..postgres
     }
 }
@@ -213,16 +213,16 @@ fn fold(totals: &str) -> String {
     )
 }
 
-/// $1 first id, $2 last id, $3 age in us, $4 limit, $5 shard. As PostgreSQL's, by key.
-fn remove(table: &TableName) -> String {
+/// $1 first id, $2 last id, $3 age in us, $4 limit, $5 shard, $6 states. As PostgreSQL's, by key.
+fn remove(table: &TableName, way: Way) -> String {
     let old = |of: &str| {
         format!(
-            "{of}.status IN (3, 5, 6) AND {of}.completed_at <= now() - $3::int8 * interval '1 microsecond'"
+            "{of}.status = ANY($6::int2[]) AND {of}.completed_at <= now() - $3::int8 * interval '1 microsecond'"
         )
     };
-    let (locked, gone) = (old("o"), old("t"));
+    let (locked, gone, this_way) = (old("o"), old("t"), way.condition("o."));
     format!(
-        "WITH old AS MATERIALIZED (SELECT o.id FROM {table} AS o WHERE o.shard = $5 AND o.id >= $1 AND o.id <= $2 \
+        "WITH old AS MATERIALIZED (SELECT o.id FROM {table} AS o WHERE o.shard = $5 AND o.id >= $1 AND o.id <= $2{this_way} \
          AND {locked} ORDER BY o.id LIMIT $4 FOR UPDATE SKIP LOCKED), \
          gone AS (DELETE FROM {table} AS t USING old WHERE t.shard = $5 AND t.id = old.id AND {gone} \
          RETURNING t.id, t.type, t.status, CASE WHEN t.status = 3 \

@@ -68,8 +68,10 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("totals", literal.totals.sums),
         ("add_totals", literal.totals.add),
         ("fold_totals", literal.totals.fold),
-        ("cleanup_edge", literal.cleaning.edge),
-        ("cleanup", literal.cleaning.remove),
+        ("cleanup_edge", literal.cleaning.of_all.edge),
+        ("cleanup", literal.cleaning.of_all.remove),
+        ("cleanup_dead_edge", literal.cleaning.of_dead_letters.edge),
+        ("cleanup_dead", literal.cleaning.of_dead_letters.remove),
     ]);
     texts
 }

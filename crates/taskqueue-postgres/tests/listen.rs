@@ -329,7 +329,7 @@ async fn uses_every_verb(queue: &PostgresQueue) {
     queue.promote_due(10).await.expect("promote");
     queue.reclaim_stale(10).await.expect("reclaim");
     queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await.expect("redrive");
-    queue.cleanup(Cleanup { older_than: LIMIT, limit: 10 }).await.expect("cleanup");
+    queue.cleanup(Cleanup::new(LIMIT, 10)).await.expect("cleanup");
 }
 
 async fn ids(queue: &PostgresQueue) -> Vec<taskqueue_postgres::TaskId> {

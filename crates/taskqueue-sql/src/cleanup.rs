@@ -96,8 +96,8 @@ struct Finished {
     busy_us: i64,
 }
 
-/// The first finished tasks of each status and type. Each is a prefix of the index in its order; which statuses
-/// and types there are, the sums say.
+/// The first finished tasks of each of the statuses and of each type. Each is a prefix of the index in its order, so that
+/// those of another status are not looked at; which statuses and types there are, the sums say.
 async fn finished<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
@@ -109,7 +109,7 @@ async fn finished<D: Dialect>(
     let mut kinds = BTreeSet::new();
     for mut row in dialect.totals(connection).await? {
         let (task_type, state) = kind_of(&mut row)?;
-        if row.integer(2)? != 0 {
+        if row.integer(2)? != 0 && cleanup.statuses.contains(state.status()) {
             kinds.insert((task_type, state.code()));
         }
     }

@@ -322,7 +322,7 @@ async fn the_sums_over_finished_tasks_match_a_count_of_the_rows() {
     clock.advance(queue.visibility_timeout());
     assert_eq!(queue.reclaim_stale(3).await.unwrap().dead_lettered, 3);
     queue.redrive(&Redrive::Any { task_type: None, limit: 2 }).await.unwrap();
-    queue.cleanup(Cleanup { older_than: Duration::ZERO, limit: 4 }).await.unwrap();
+    queue.cleanup(Cleanup::new(Duration::ZERO, 4)).await.unwrap();
 
     let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
     let counted: Vec<(i64, i64, i64)> = sqlx::query_as(

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::{Cleanup, Queue, Result};
+use taskqueue_core::{Cleanup, FinishedStatuses, Queue, Result};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -27,10 +27,18 @@ pub(crate) fn start(pipe: &Arc<Pipe>) {
     if let Some(interval) = config.reclaim_interval {
         every(pipe, "reclaim", interval, reclaim);
     }
-    if let Some(older_than) = config.retention {
-        every(pipe, "cleanup", config.cleanup_interval, move |queue| async move {
-            queue.cleanup(Cleanup { older_than, limit: ROWS_MAX }).await
-        });
+    for (retention, statuses) in [
+        (config.retention, FinishedStatuses::ALL_BUT_DEAD_LETTER),
+        (config.dead_letter_retention, FinishedStatuses::DEAD_LETTER),
+    ] {
+        let Some(older_than) = retention else { continue };
+        let cleanup = Cleanup::new(older_than, ROWS_MAX).only(statuses);
+        every(
+            pipe,
+            "cleanup",
+            config.cleanup_interval,
+            move |queue| async move { queue.cleanup(cleanup).await },
+        );
     }
     if let Some(interval) = config.depth_interval {
         sample(pipe, interval);

@@ -23,10 +23,13 @@ pub struct MaintenanceConfig {
     /// How often tasks of dead workers are taken back; a drain does so when nothing else is left. `None`: never by this
     /// worker. Default: 5 s.
     pub reclaim_interval: Option<Duration>,
-    /// How long finished tasks are kept. `None`: for ever, as only their owner can say that a history may go.
-    /// Default: `None`.
+    /// How long completed and cancelled tasks are kept. `None`: for ever, as only their owner can say that a history
+    /// may go. Default: `None`.
     pub retention: Option<Duration>,
-    /// How often tasks past the retention are removed. Without a retention it has no effect. Default: 1 min.
+    /// How long dead letters are kept, counted from when they died. `None`: until somebody redrives or removes them,
+    /// as each is a task that was promised and not done. Default: `None`.
+    pub dead_letter_retention: Option<Duration>,
+    /// How often tasks past their retention are removed. Without a retention it has no effect. Default: 1 min.
     pub cleanup_interval: Duration,
     /// How often the depth gauges are sampled; each sample costs one `stats` call, also where no recorder is installed, which
     /// nobody can tell. After a sample at least 19 times as long passes as it took. `None`: never by this worker. Default:
@@ -40,6 +43,7 @@ impl Default for MaintenanceConfig {
             promote_interval: Some(Duration::from_millis(250)),
             reclaim_interval: Some(Duration::from_secs(5)),
             retention: None,
+            dead_letter_retention: None,
             cleanup_interval: Duration::from_secs(60),
             depth_interval: Some(Duration::from_secs(15)),
         }
@@ -52,10 +56,17 @@ impl MaintenanceConfig {
         Self { promote_interval: None, reclaim_interval: None, depth_interval: None, ..Self::default() }
     }
 
-    /// Removes finished tasks that are older than `age`.
+    /// Removes completed and cancelled tasks that finished longer than `age` ago. Dead letters stay.
     #[must_use]
     pub fn retention(mut self, age: Duration) -> Self {
         self.retention = Some(age);
+        self
+    }
+
+    /// Removes dead letters that died longer than `age` ago: nobody can redrive them then.
+    #[must_use]
+    pub fn dead_letter_retention(mut self, age: Duration) -> Self {
+        self.dead_letter_retention = Some(age);
         self
     }
 

@@ -7,7 +7,7 @@ use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
 use taskqueue_worker::core::{ErrorKind, Status};
 use taskqueue_worker::{
-    Configure, MaintenanceConfig, NewTask, Queue, RetryPolicy, TaskContext, Worker, WorkerId,
+    Configure, MaintenanceConfig, NewTask, Queue, RetryPolicy, TaskContext, TaskError, Worker, WorkerId,
 };
 
 #[tokio::test(start_paused = true)]
@@ -65,6 +65,31 @@ async fn finished_tasks_are_kept_unless_a_retention_is_set_and_then_removed_past
     wait_until("the old ones are gone", async || is_gone(ids[2]).await).await;
 
     assert_eq!(queue.get(later).await.unwrap().status, Status::Completed);
+    removing.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_outlive_the_retention_and_go_past_their_own() {
+    async fn never(_: Number) -> Result<(), TaskError> {
+        Err(TaskError::permanent("no"))
+    }
+    let queue = queue();
+    let id = enqueue_numbers(&queue, 1).await[0];
+    let work = |maintenance| {
+        Worker::builder(queue.clone()).handler(never).maintenance(maintenance).build().unwrap().start()
+    };
+    let retention = MaintenanceConfig::default().retention(SECOND);
+    let keeping = work(retention.clone());
+    tokio::time::sleep(24 * 3600 * SECOND).await;
+    assert_eq!(queue.get(id).await.unwrap().status, Status::DeadLetter);
+    keeping.stop().await;
+    let later = enqueue_numbers(&queue, 1).await[0];
+
+    let removing = work(retention.dead_letter_retention(3600 * SECOND));
+    let is_gone = async |id| queue.get(id).await.is_err_and(|error| error.kind() == ErrorKind::TaskNotFound);
+    wait_until("the old one is gone", async || is_gone(id).await).await;
+
+    assert_eq!(queue.get(later).await.unwrap().status, Status::DeadLetter);
     removing.stop().await;
 }
 

@@ -330,6 +330,8 @@ macro_rules! __behaviours {
             }
             cleanup {
                 every_finished_status_is_removed_and_no_other
+                only_tasks_of_the_statuses_asked_for_are_removed
+                dead_letters_that_stay_do_not_keep_others_from_being_removed
                 the_age_counts_from_the_end_not_from_the_enqueue
                 a_task_of_exactly_the_age_is_removed
                 an_age_of_nothing_removes_all_that_is_finished

@@ -4,10 +4,18 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use taskqueue_core::Status;
+use taskqueue_core::{FinishedStatuses, Status};
 
 /// The types of every history.
 pub(crate) const TYPES: [&str; 3] = ["a", "b", "c"];
+
+/// What cleanups remove.
+const CLEANED: [FinishedStatuses; 4] = [
+    FinishedStatuses::ALL,
+    FinishedStatuses::ALL_BUT_DEAD_LETTER,
+    FinishedStatuses::DEAD_LETTER,
+    FinishedStatuses::CANCELLED,
+];
 
 /// One thing that happens. Indexes pick among what the history has made so far.
 #[derive(Debug, Clone)]
@@ -35,6 +43,7 @@ pub(crate) enum Step {
     Cleanup {
         age_seconds: u64,
         limit: usize,
+        statuses: FinishedStatuses,
     },
     RedriveTasks(Vec<Index>),
     RedriveAny(Option<&'static str>),
@@ -100,7 +109,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::AdvanceToNext),
         3 => limit().prop_map(|limit| Step::Promote { limit }),
         3 => limit().prop_map(|limit| Step::Reclaim { limit }),
-        1 => (0_u64..600, limit()).prop_map(|(age_seconds, limit)| Step::Cleanup { age_seconds, limit }),
+        1 => (0_u64..600, limit(), select(&CLEANED[..]))
+            .prop_map(|(age_seconds, limit, statuses)| Step::Cleanup { age_seconds, limit, statuses }),
         1 => picks().prop_map(Step::RedriveTasks),
         1 => option::of(name()).prop_map(Step::RedriveAny),
         1 => name().prop_map(Step::Pause),

@@ -203,14 +203,15 @@ impl Model {
     pub(crate) fn cleanup(&mut self, now: Timestamp, cleanup: Cleanup) -> Result<u64> {
         check_limit("cleanup", cleanup.limit)?;
         let gone: HashSet<TaskId> =
-            self.old(now, cleanup.older_than).into_iter().take(cleanup.limit).collect();
+            self.old(now, cleanup).into_iter().take(cleanup.limit).collect();
         self.remove(&gone);
         Ok(gone.len() as u64)
     }
 
     /// The tasks that a cleanup may remove.
-    pub(crate) fn old(&self, now: Timestamp, older_than: Duration) -> Vec<TaskId> {
-        let finished = |row: &Row| row.task.completed_at;
+    pub(crate) fn old(&self, now: Timestamp, cleanup: Cleanup) -> Vec<TaskId> {
+        let Cleanup { older_than, statuses, .. } = cleanup;
+        let finished = |row: &Row| row.task.completed_at.filter(|_| statuses.contains(row.task.status));
         self.earliest(finished, subtract(now, older_than), usize::MAX).into_iter().map(|(_, id)| id).collect()
     }
 

@@ -64,8 +64,8 @@ impl Replay {
             Step::AdvanceToNext => self.advance_to_next().await,
             Step::Promote { limit } => drop(self.promote(limit).await),
             Step::Reclaim { limit } => drop(self.reclaim(limit).await),
-            Step::Cleanup { age_seconds, limit } => {
-                self.cleanup(Duration::from_secs(age_seconds), limit).await;
+            Step::Cleanup { age_seconds, limit, statuses } => {
+                self.cleanup(Cleanup::new(Duration::from_secs(age_seconds), limit).only(statuses)).await;
             }
             Step::RedriveTasks(picks) => {
                 let ids = picks.into_iter().filter_map(|pick| pick_of(&self.ids, pick)).collect();
@@ -245,11 +245,11 @@ impl Replay {
     }
 
     /// Follows the backend in which of those that are old enough go first.
-    async fn cleanup(&mut self, older_than: Duration, limit: usize) {
+    async fn cleanup(&mut self, cleanup: Cleanup) {
         let now = self.bed.now().await;
-        let removed = self.bed.cleanup(Cleanup { older_than, limit }).await.expect("a cleanup is answered");
-        let old = self.model.old(now, older_than);
-        assert_eq!(removed, old.len().min(limit) as u64, "cleaned up");
+        let removed = self.bed.cleanup(cleanup).await.expect("a cleanup is answered");
+        let old = self.model.old(now, cleanup);
+        assert_eq!(removed, old.len().min(cleanup.limit) as u64, "cleaned up");
         let left: HashSet<TaskId> =
             self.bed.all().await.expect("a listing is answered").iter().map(|task| task.id).collect();
         let gone: HashSet<TaskId> = old.into_iter().filter(|id| !left.contains(id)).collect();

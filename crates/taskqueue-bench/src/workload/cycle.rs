@@ -83,7 +83,7 @@ async fn rate_of_bare(bare: &mut BareSqlite, workload: &Workload) -> Result<f64>
 }
 
 async fn forget_finished(queue: &dyn Queue) -> Result<()> {
-    let all = Cleanup { older_than: Duration::ZERO, limit: taskqueue_core::BATCH_MAX };
+    let all = Cleanup::new(Duration::ZERO, taskqueue_core::BATCH_MAX);
     while queue.cleanup(all).await? > 0 {}
     Ok(())
 }

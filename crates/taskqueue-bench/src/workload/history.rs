@@ -93,7 +93,7 @@ async fn sample(queue: &dyn Queue, workload: &Workload, size: usize, times: &mut
     queue.settle_many(settlements).await?;
     times.settle.push(micros(start.elapsed()));
     // As many as have just finished, so that the history keeps its length.
-    queue.cleanup(Cleanup { older_than: Duration::ZERO, limit: size }).await?;
+    queue.cleanup(Cleanup::new(Duration::ZERO, size)).await?;
     Ok(())
 }
 

@@ -129,9 +129,12 @@ pub(crate) struct Args {
     /// How long running tasks may go on once the worker is told to stop
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s")]
     grace_period: Duration,
-    /// Remove tasks that finished longer ago than this [default: never]
+    /// Remove completed and cancelled tasks that finished longer ago than this [default: never]
     #[arg(long, value_name = "AGE", value_parser = args::duration)]
     retention: Option<Duration>,
+    /// Remove dead letters that died longer ago than this, which nobody can redrive then [default: never]
+    #[arg(long, value_name = "AGE", value_parser = args::duration)]
+    dead_letter_retention: Option<Duration>,
     /// Serve Prometheus metrics at /metrics, and whether claims succeed at /healthz (200 or 503), on this address, as
     /// 127.0.0.1:9090
     #[arg(long, value_name = "ADDRESS")]
@@ -203,6 +206,9 @@ fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Wor
     let mut maintenance = MaintenanceConfig::default().reclaim_interval(args.reclaim_interval);
     if let Some(age) = args.retention {
         maintenance = maintenance.retention(age);
+    }
+    if let Some(age) = args.dead_letter_retention {
+        maintenance = maintenance.dead_letter_retention(age);
     }
     let mut builder = Worker::builder(Arc::clone(queue))
         .name(&args.name)

@@ -165,7 +165,7 @@ async fn a_locked_task_keeps_no_other_from_being_cleaned_up(server: Server) {
         queue.cancel(ids[ids.len() - 1]).await.unwrap();
     }
     let locked = locks_task(&database, ids[0]).await;
-    let oldest = Cleanup { older_than: Duration::ZERO, limit: 1 };
+    let oldest = Cleanup::new(Duration::ZERO, 1);
 
     let mut removed = 0;
     let mut cleans_up = async |count| {
@@ -191,7 +191,7 @@ async fn a_locked_task_keeps_no_batch_of_others_from_being_removed(server: Serve
     }
     let other = queue.enqueue(task()).await.unwrap();
     let locked = locks_task(&database, other).await;
-    let all = Cleanup { older_than: Duration::ZERO, limit: 100 };
+    let all = Cleanup::new(Duration::ZERO, 100);
 
     assert_eq!(queue.cleanup(all).await.unwrap(), 100);
 

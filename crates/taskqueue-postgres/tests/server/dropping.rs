@@ -36,7 +36,7 @@ async fn call(queue: PostgresQueue, operation: usize) {
         5 => drop(queue.get(TaskId::generate()).await),
         6 => drop(queue.list(&TaskFilter::default()).await),
         7 => drop(queue.stats().await),
-        8 => drop(queue.cleanup(Cleanup { older_than: Duration::ZERO, limit: 10 }).await),
+        8 => drop(queue.cleanup(Cleanup::new(Duration::ZERO, 10)).await),
         9 => drop(queue.reclaim_stale(10).await),
         10 => drop(queue.promote_due(10).await),
         11 => drop(queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await),

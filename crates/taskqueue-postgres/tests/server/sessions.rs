@@ -96,9 +96,9 @@ async fn all_times_are_the_servers(offset: &str) {
     let reclaimed = queue.reclaim_stale(10).await.unwrap();
     let lease = claim_one(&queue).await.lease;
     queue.settle(lease, Outcome::permanent("no")).await.unwrap();
-    let young = queue.cleanup(Cleanup { older_than: hour, limit: 10 }).await.unwrap();
+    let young = queue.cleanup(Cleanup::new(hour, 10)).await.unwrap();
     say(&mut clock, "UPDATE manual.clock SET at = at + interval '1 hour'".to_owned()).await.unwrap();
-    let old = queue.cleanup(Cleanup { older_than: hour, limit: 10 }).await.unwrap();
+    let old = queue.cleanup(Cleanup::new(hour, 10)).await.unwrap();
     let promoted = queue.promote_due(10).await.unwrap();
 
     assert_eq!(claim.task.created_at, started);

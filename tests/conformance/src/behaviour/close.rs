@@ -29,7 +29,7 @@ pub(crate) async fn every_call_on_a_closed_queue_says_so(harness: &dyn Harness) 
     assert_kind(bed.get(id).await, closed);
     assert_kind(bed.list(&TaskFilter::default()).await, closed);
     assert_kind(bed.stats().await, closed);
-    assert_kind(bed.cleanup(Cleanup { older_than: Duration::ZERO, limit: 1 }).await, closed);
+    assert_kind(bed.cleanup(Cleanup::new(Duration::ZERO, 1)).await, closed);
     assert_kind(bed.reclaim_stale(1).await, closed);
     assert_kind(bed.promote_due(1).await, closed);
     assert_kind(bed.redrive(&Redrive::Tasks(vec![id])).await, closed);

@@ -80,7 +80,7 @@ pub(crate) async fn calls_that_are_dropped_leave_no_transaction_open(harness: &d
         drop_after(polls, bed.all()).await;
         drop_after(polls, bed.promote_due(10)).await;
         drop_after(polls, bed.reclaim_stale(10)).await;
-        drop_after(polls, bed.cleanup(taskqueue_core::Cleanup { older_than: HOUR, limit: 10 })).await;
+        drop_after(polls, bed.cleanup(taskqueue_core::Cleanup::new(HOUR, 10))).await;
         drop_after(polls, bed.pause(&crate::bed::task_type("other"))).await;
         bed.enqueue(task()).await?;
         assert_eq!(bed.cancel(claim.task.id).await.map(|_| ())?, ());

@@ -243,7 +243,7 @@ pub(crate) async fn redrives_and_cleanups_at_once_take_each_dead_letter_once(
     bed.settle_many(bed.claim(60).await?.into_iter().map(dead).collect()).await?;
     let counts = at_once(bed.instances(WORKERS).await, |queue| async move {
         let redriven = queue.redrive(&Redrive::Any { task_type: None, limit: 5 }).await;
-        let cleanup = Cleanup { older_than: std::time::Duration::ZERO, limit: 2 };
+        let cleanup = Cleanup::new(std::time::Duration::ZERO, 2);
         let removed = queue.cleanup(cleanup).await;
         (redriven.expect("the redrive is answered"), removed.expect("the cleanup is answered"))
     })

@@ -122,7 +122,7 @@ pub(crate) async fn a_limit_is_one_to_ten_thousand(harness: &dyn Harness) -> Ver
         let bad = ErrorKind::InvalidInput;
         assert_kind(bed.dequeue_many(&request(limit)).await, bad);
         assert_kind(bed.list(&TaskFilter { limit, ..TaskFilter::default() }).await, bad);
-        assert_kind(bed.cleanup(Cleanup { older_than: Duration::ZERO, limit }).await, bad);
+        assert_kind(bed.cleanup(Cleanup::new(Duration::ZERO, limit)).await, bad);
         assert_kind(bed.reclaim_stale(limit).await, bad);
         assert_kind(bed.promote_due(limit).await, bad);
         assert_kind(bed.redrive(&Redrive::Any { task_type: None, limit }).await, bad);
@@ -131,7 +131,7 @@ pub(crate) async fn a_limit_is_one_to_ten_thousand(harness: &dyn Harness) -> Ver
     for limit in [1, BATCH_MAX] {
         bed.dequeue_many(&request(limit)).await?;
         bed.list(&TaskFilter { limit, ..TaskFilter::default() }).await?;
-        bed.cleanup(Cleanup { older_than: HOUR, limit }).await?;
+        bed.cleanup(Cleanup::new(HOUR, limit)).await?;
         bed.reclaim_stale(limit).await?;
         bed.promote_due(limit).await?;
         bed.redrive(&Redrive::Any { task_type: None, limit }).await?;

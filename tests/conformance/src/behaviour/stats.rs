@@ -91,7 +91,7 @@ pub(crate) async fn counts_follow_every_change(harness: &dyn Harness) -> Verdict
     bed.cancel(claims[0].task.id).await?;
     assert_eq!(counts(&bed.stats().await?), [3, 0, 1, 0, 0, 1]);
     bed.advance(HOUR).await;
-    bed.cleanup(Cleanup { older_than: SECOND, limit: 10 }).await?;
+    bed.cleanup(Cleanup::new(SECOND, 10)).await?;
     assert_eq!(counts(&bed.stats().await?), [3, 0, 0, 0, 0, 0]);
     Ok(())
 }

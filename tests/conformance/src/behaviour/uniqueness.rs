@@ -113,7 +113,7 @@ pub(crate) async fn a_key_can_be_held_again_and_again(harness: &dyn Harness) -> 
     }
     assert_eq!(bed.stats().await?.completed, 5);
     bed.advance(HOUR).await;
-    assert_eq!(bed.cleanup(Cleanup { older_than: SECOND, limit: 10 }).await?, 5);
+    assert_eq!(bed.cleanup(Cleanup::new(SECOND, 10)).await?, 5);
     bed.enqueue(task().unique_key("k")).await?;
     Ok(())
 }

@@ -108,6 +108,10 @@ caught! {
         follow_ups_beyond_the_capacity_leave_the_task_running;
     a_cleanup_without_a_limit_is_caught: CleanupIgnoresItsLimit
         by no_more_go_than_the_limit_and_none_that_is_too_young;
+    a_cleanup_of_every_status_is_caught: CleanupIgnoresItsStatuses
+        by only_tasks_of_the_statuses_asked_for_are_removed
+        dead_letters_that_stay_do_not_keep_others_from_being_removed
+        random_histories_agree_with_the_model;
     a_redrive_of_every_type_is_caught: RedriveIgnoresTheType
         by redrive_of_a_type_leaves_the_others;
     a_retry_policy_that_is_ignored_is_caught: TheRetryPolicyIsIgnored

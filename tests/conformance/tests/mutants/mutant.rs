@@ -7,9 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_conformance::{Fixture, Harness, ModelHarness, Options};
 use taskqueue_core::{
-    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Heartbeat, Lease, NewTask, Outcome, Queue,
-    QueueStats, RawPayload, Reclaimed, Redrive, Result, RetryPolicy, Schedule, Settled, Settlement, Status,
-    Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, FinishedStatuses, Heartbeat, Lease, NewTask,
+    Outcome, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result, RetryPolicy, Schedule, Settled,
+    Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
 };
 
 /// The one promise that is broken.
@@ -42,6 +42,7 @@ pub(crate) enum Fault {
     ALimitOfNothingIsTaken,
     CapacityIsIgnored,
     CleanupIgnoresItsLimit,
+    CleanupIgnoresItsStatuses,
     RedriveIgnoresTheType,
     TheRetryPolicyIsIgnored,
     PauseDoesNothing,
@@ -286,6 +287,9 @@ impl Queue for Mutant {
     async fn cleanup(&self, mut cleanup: Cleanup) -> Result<u64> {
         if self.has(Fault::CleanupIgnoresItsLimit) {
             cleanup.limit = taskqueue_core::BATCH_MAX;
+        }
+        if self.has(Fault::CleanupIgnoresItsStatuses) {
+            cleanup.statuses = FinishedStatuses::ALL;
         }
         self.queue.cleanup(cleanup).await
     }
