@@ -1,8 +1,8 @@
 //! Metric names, labels and buckets, and the handles that record them. Labels carry types and outcomes, never
 //! ids. Nothing is recorded until the program installs a `metrics` recorder; install it before the first task.
 
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
@@ -35,6 +35,8 @@ pub struct Metrics(Arc<Inner>);
 struct Inner {
     prefix: String,
     by_type: RwLock<HashMap<TaskType, TypeMetrics>>,
+    /// The types whose dead letters the last sample showed.
+    dead_types: Mutex<BTreeSet<TaskType>>,
 }
 
 /// The handles of one type, for whoever records many of its tasks: finding them costs a lock and a hash. Cheap to
@@ -55,7 +57,11 @@ struct TypeHandles {
 impl Metrics {
     /// Metrics named `<namespace>_taskqueue_…`.
     pub fn new(namespace: &str) -> Self {
-        Self(Arc::new(Inner { prefix: format!("{namespace}_{SUBSYSTEM}_"), by_type: RwLock::default() }))
+        Self(Arc::new(Inner {
+            prefix: format!("{namespace}_{SUBSYSTEM}_"),
+            by_type: RwLock::default(),
+            dead_types: Mutex::default(),
+        }))
     }
 
     /// The full name of the metric `name`.
@@ -115,6 +121,22 @@ impl Metrics {
         }
         let age = stats.oldest_pending.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
         self.gauge("oldest_pending_age_seconds").set(age.as_secs_f64());
+        self.dead_letters(&stats.dead_letter_by_type);
+    }
+
+    /// A type whose last dead letter has gone shows 0, not what it had.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    fn dead_letters(&self, by_type: &BTreeMap<TaskType, u64>) {
+        let of_type =
+            |task_type: &TaskType| gauge!(self.name("dead_letters"), "type" => task_type.to_string());
+        let mut shown = self.0.dead_types.lock().unwrap_or_else(PoisonError::into_inner);
+        for task_type in shown.iter().filter(|task_type| !by_type.contains_key(task_type)) {
+            of_type(task_type).set(0.0);
+        }
+        for (task_type, tasks) in by_type {
+            of_type(task_type).set(*tasks as f64);
+        }
+        *shown = by_type.keys().cloned().collect();
     }
 
     fn counter(&self, name: &str) -> Counter {

@@ -90,6 +90,9 @@ pub struct QueueStats {
     pub cancelled: u64,
     /// Unfinished tasks (pending, running, failed) of each type that has any.
     pub by_type: BTreeMap<TaskType, u64>,
+    /// Dead letters of each type that has any.
+    #[serde(default)]
+    pub dead_letter_by_type: BTreeMap<TaskType, u64>,
     /// The mean time from claim to completion of the completed tasks, in milliseconds; 0 when there are none.
     pub avg_processing_time_ms: f64,
     /// The earliest `scheduled_at` of the pending tasks.

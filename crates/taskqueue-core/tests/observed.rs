@@ -164,10 +164,9 @@ fn the_metrics_have_exactly_these_names_and_labels() {
         std::mem::forget([(); 4].map(|()| metrics.worker_active()));
         drop(metrics.worker_active());
         let oldest_pending = Some(now - chrono::TimeDelta::seconds(9));
-        metrics.depth(
-            &QueueStats { pending: 5, running: 6, failed: 7, oldest_pending, ..QueueStats::default() },
-            now,
-        );
+        let dead_letter_by_type = [(mail.clone(), 8)].into();
+        let stats = QueueStats { pending: 5, running: 6, failed: 7, oldest_pending, ..QueueStats::default() };
+        metrics.depth(&QueueStats { dead_letter_by_type, ..stats }, now);
     });
     assert_recorded(
         &recorded,
@@ -191,8 +190,25 @@ fn the_metrics_have_exactly_these_names_and_labels() {
             ("counter zapfs_taskqueue_leases_lost_total{}", 1.0),
             ("counter zapfs_taskqueue_reclaims_total{}", 1.0),
             ("gauge zapfs_taskqueue_oldest_pending_age_seconds{}", 9.0),
+            ("gauge zapfs_taskqueue_dead_letters{type=mail}", 8.0),
         ],
     );
+}
+
+#[test]
+fn a_type_whose_dead_letters_have_gone_shows_none() {
+    let recorded = recorded(|| async {
+        let metrics = Metrics::default();
+        let now = ManualClock::default().now();
+        let mut stats = QueueStats::default();
+        for (name, tasks) in [("mail", 3), ("event", 2)] {
+            stats.dead_letter_by_type.insert(TaskType::new(name).unwrap(), tasks);
+        }
+        metrics.depth(&stats, now);
+        stats.dead_letter_by_type.remove(&TaskType::new("mail").unwrap());
+        metrics.depth(&stats, now);
+    });
+    assert_recorded(&recorded, &[("gauge zapfs_taskqueue_dead_letters{type=event}", 2.0)]);
 }
 
 #[test]

@@ -26,6 +26,19 @@ pub(crate) struct TypeIndex {
     /// The unfinished task that holds each unique key.
     holders: HashMap<String, Slot>,
     unfinished: u64,
+    dead_letters: u64,
+}
+
+impl TypeIndex {
+    /// How many of its rows are unfinished.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.unfinished
+    }
+
+    /// How many of its rows are dead letters.
+    pub(crate) fn dead_letters(&self) -> u64 {
+        self.dead_letters
+    }
 }
 
 /// Every structure over the rows. A row is in exactly the ones that its state asks for.
@@ -140,9 +153,9 @@ impl Indexes {
         self.unfinished
     }
 
-    /// How many rows are unfinished, for each type that has any.
-    pub(crate) fn unfinished_by_type(&self) -> BTreeMap<TaskType, u64> {
-        let counts = self.type_numbers.iter().map(|(name, number)| (name, self.types[*number].unfinished));
+    /// How many rows of a kind there are, for each type that has any.
+    pub(crate) fn by_type(&self, count: fn(&TypeIndex) -> u64) -> BTreeMap<TaskType, u64> {
+        let counts = self.type_numbers.iter().map(|(name, number)| (name, count(&self.types[*number])));
         counts.filter(|(_, count)| *count > 0).map(|(name, count)| (name.clone(), count)).collect()
     }
 
@@ -193,7 +206,10 @@ impl Indexes {
                 self.completed.insert(key, slot);
                 self.processing_micros += row.processing_micros();
             }
-            State::DeadLetter => self.dead_letters.insert(key, slot),
+            State::DeadLetter => {
+                self.dead_letters.insert(key, slot);
+                self.types[row.type_number].dead_letters += 1;
+            }
             _ => self.cancelled.insert(key, slot),
         }
     }
@@ -205,7 +221,10 @@ impl Indexes {
                 self.completed.remove(key);
                 self.processing_micros -= row.processing_micros();
             }
-            State::DeadLetter => self.dead_letters.remove(key),
+            State::DeadLetter => {
+                self.dead_letters.remove(key);
+                self.types[row.type_number].dead_letters -= 1;
+            }
             _ => self.cancelled.remove(key),
         }
     }

@@ -2,6 +2,7 @@
 
 use taskqueue_core::{Error, QueueStats, Result, State, Status, Task, TaskFilter, TaskId, TaskPage};
 
+use crate::index::TypeIndex;
 use crate::store::Store;
 
 impl Store {
@@ -36,7 +37,8 @@ impl Store {
             failed: count(Status::Failed),
             dead_letter: count(Status::DeadLetter),
             cancelled: count(Status::Cancelled),
-            by_type: self.indexes.unfinished_by_type(),
+            by_type: self.indexes.by_type(TypeIndex::unfinished),
+            dead_letter_by_type: self.indexes.by_type(TypeIndex::dead_letters),
             avg_processing_time_ms: mean_millis(self.indexes.processing_micros(), completed),
             oldest_pending: self.indexes.oldest_pending(),
         }

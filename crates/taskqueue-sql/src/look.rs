@@ -121,6 +121,7 @@ impl<D: Dialect> Operation<D> for Stats {
         for row in dialect.totals(connection).await? {
             busy_us += count_finished(&mut stats, row)?;
         }
+        stats.dead_letter_by_type.retain(|_, tasks| *tasks > 0);
         if stats.completed > 0 {
             stats.avg_processing_time_ms = busy_us as f64 / 1_000.0 / stats.completed as f64;
         }
@@ -143,8 +144,12 @@ fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
 
 /// Counts one sum; answers its busy microseconds. A slot of its own can be negative, their sum is not.
 fn count_finished(stats: &mut QueueStats, mut row: Row) -> Attempt<i64> {
-    let (_, state) = kind_of(&mut row)?;
+    let (task_type, state) = kind_of(&mut row)?;
     let (tasks, busy_us) = (row.integer(2)?, row.integer(3)?);
+    if state == State::DeadLetter {
+        let of_type = stats.dead_letter_by_type.entry(task_type).or_default();
+        *of_type = of_type.wrapping_add_signed(tasks);
+    }
     let sum = match state {
         State::Completed => &mut stats.completed,
         State::DeadLetter => &mut stats.dead_letter,

@@ -323,6 +323,7 @@ macro_rules! __behaviours {
                 an_empty_queue_counts_nothing
                 each_status_is_counted
                 unfinished_tasks_are_counted_by_type
+                dead_letters_are_counted_by_type
                 the_mean_processing_time_is_from_claim_to_completion
                 the_oldest_pending_task_is_the_earliest_scheduled
                 counts_follow_every_change

@@ -185,6 +185,9 @@ impl Model {
                 Status::Cancelled => &mut stats.cancelled,
             };
             *count += 1;
+            if task.status == Status::DeadLetter {
+                *stats.dead_letter_by_type.entry(task.task_type.clone()).or_default() += 1;
+            }
             if !task.status.is_finished() {
                 *stats.by_type.entry(task.task_type.clone()).or_default() += 1;
             }

@@ -1,5 +1,7 @@
 //! `stats`: shows what the queue holds.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use taskqueue_core::{Queue, QueueStats, TaskType};
 
@@ -58,6 +60,10 @@ fn text(shown: &Shown) -> String {
         text.push_str("\nunfinished, by type\n");
         text.push_str(&by_type(stats, paused));
     }
+    if !stats.dead_letter_by_type.is_empty() {
+        text.push_str("\ndead letters, by type\n");
+        text.push_str(&dead_letters(&stats.dead_letter_by_type));
+    }
     text
 }
 
@@ -67,6 +73,14 @@ fn by_type(stats: &QueueStats, paused: &[TaskType]) -> String {
     for (task_type, tasks) in stats.by_type.iter().map(|(task_type, tasks)| (task_type, *tasks)).chain(idle) {
         let note = if paused.contains(task_type) { "paused" } else { "" };
         table.row([task_type.to_string(), thousands(tasks), note.to_owned()]);
+    }
+    table.render(2)
+}
+
+fn dead_letters(by_type: &BTreeMap<TaskType, u64>) -> String {
+    let mut table = Table::plain([Align::Left, Align::Right]);
+    for (task_type, tasks) in by_type {
+        table.row([task_type.to_string(), thousands(*tasks)]);
     }
     table.render(2)
 }
@@ -100,12 +114,26 @@ mod tests {
     }
 
     #[test]
+    fn dead_letters_are_shown_by_type() {
+        let mut stats = QueueStats::default();
+        stats.dead_letter_by_type.insert(task_type("mail"), 2100);
+        let text = text(&Shown { stats, paused: Vec::new() });
+        assert!(text.contains("dead letters, by type\n  mail  2,100\n"), "{text}");
+    }
+
+    #[test]
     fn the_json_keeps_the_shared_names() {
         let shown = Shown { stats: QueueStats::default(), paused: Vec::new() };
         let json = serde_json::to_value(&shown).expect("it has a JSON form");
-        for name in
-            ["pending", "dead_letter", "by_type", "avg_processing_time_ms", "oldest_pending", "paused"]
-        {
+        for name in [
+            "pending",
+            "dead_letter",
+            "by_type",
+            "dead_letter_by_type",
+            "avg_processing_time_ms",
+            "oldest_pending",
+            "paused",
+        ] {
             assert!(json.get(name).is_some(), "{name} is missing");
         }
     }

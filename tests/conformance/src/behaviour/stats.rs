@@ -43,6 +43,27 @@ pub(crate) async fn unfinished_tasks_are_counted_by_type(harness: &dyn Harness) 
     Ok(())
 }
 
+pub(crate) async fn dead_letters_are_counted_by_type(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    for status in Status::ALL.into_iter().rev() {
+        bed.bring_to(status, of("a")).await?;
+    }
+    let mut of_b = Vec::new();
+    for _ in 0..3 {
+        of_b.push(bed.bring_to(Status::DeadLetter, of("b")).await?);
+    }
+    bed.bring_to(Status::Completed, of("c")).await?;
+    let by_type = async || bed.stats().await.map(|stats| stats.dead_letter_by_type.into_iter().collect::<Vec<_>>());
+    assert_eq!(by_type().await?, [(task_type("a"), 1), (task_type("b"), 3)]);
+    bed.redrive(&Redrive::Tasks(of_b[..2].to_vec())).await?;
+    assert_eq!(by_type().await?, [(task_type("a"), 1), (task_type("b"), 1)]);
+    bed.redrive(&Redrive::Tasks(of_b)).await?;
+    assert_eq!(by_type().await?, [(task_type("a"), 1)], "a type without any is not named");
+    bed.cleanup(Cleanup::new(std::time::Duration::ZERO, 10)).await?;
+    assert_eq!(by_type().await?, []);
+    Ok(())
+}
+
 pub(crate) async fn the_mean_processing_time_is_from_claim_to_completion(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
     for seconds in [10, 20, 60] {
