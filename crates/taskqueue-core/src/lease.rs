@@ -65,6 +65,10 @@ pub struct Claim {
     pub task: Task,
     /// The right to settle it.
     pub lease: Lease,
+    /// When the task became ready last, by the queue's clock: its time at the enqueue, or when it was promoted,
+    /// released, taken back or redriven. How long it waited is counted from here. It may be later by a microsecond for
+    /// each other task of the call that made it ready.
+    pub ready_at: Timestamp,
 }
 
 impl Claim {

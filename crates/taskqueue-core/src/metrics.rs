@@ -189,7 +189,7 @@ impl TypeMetrics {
         self.0.processing.record(took);
     }
 
-    /// A task waited this long from due to start.
+    /// A task waited this long from when it became ready to its start.
     pub fn waited(&self, waited: Duration) {
         self.0.wait.record(waited);
     }

@@ -54,8 +54,8 @@ pub(crate) struct Indexes {
     completed: Rising<TimeKey>,
     pub(crate) dead_letters: Rising<TimeKey>,
     cancelled: Rising<TimeKey>,
-    /// How many rows are ready or delayed, by `scheduled_at`: rows of one call share theirs.
-    pending: BTreeMap<Timestamp, u64>,
+    /// How many rows are ready, by when they became so: rows of one call share that.
+    ready: BTreeMap<Timestamp, u64>,
     counts: [u64; State::ALL.len()],
     unfinished: usize,
     processing_micros: u64,
@@ -93,13 +93,9 @@ impl Indexes {
         match row.state {
             State::Ready => {
                 self.types[row.type_number].ready.insert(ready_key(row), slot);
-                *self.pending.entry(row.task.scheduled_at).or_default() += 1;
+                *self.ready.entry(row.ready_at).or_default() += 1;
             }
-            State::Delayed => {
-                self.due.insert(due_key(row), slot);
-                *self.pending.entry(row.task.scheduled_at).or_default() += 1;
-            }
-            State::Failed => self.due.insert(due_key(row), slot),
+            State::Delayed | State::Failed => self.due.insert(due_key(row), slot),
             State::Running => self.leases.insert(lease_key(row), slot),
             State::Completed | State::DeadLetter | State::Cancelled => self.add_finished(row, slot),
         }
@@ -111,13 +107,9 @@ impl Indexes {
         match row.state {
             State::Ready => {
                 self.types[row.type_number].ready.remove(&ready_key(row));
-                self.remove_pending(row.task.scheduled_at);
+                self.remove_ready(row.ready_at);
             }
-            State::Delayed => {
-                self.due.remove(due_key(row));
-                self.remove_pending(row.task.scheduled_at);
-            }
-            State::Failed => self.due.remove(due_key(row)),
+            State::Delayed | State::Failed => self.due.remove(due_key(row)),
             State::Running => self.leases.remove(lease_key(row)),
             State::Completed | State::DeadLetter | State::Cancelled => self.remove_finished(row),
         }
@@ -180,9 +172,9 @@ impl Indexes {
         self.counts[state as usize]
     }
 
-    /// The earliest `scheduled_at` of a pending row.
+    /// Since when the row that has been ready longest is ready.
     pub(crate) fn oldest_pending(&self) -> Option<Timestamp> {
-        self.pending.first_key_value().map(|(scheduled_at, _)| *scheduled_at)
+        self.ready.first_key_value().map(|(ready_at, _)| *ready_at)
     }
 
     /// The time from claim to completion, summed over the completed rows, in microseconds.
@@ -190,8 +182,8 @@ impl Indexes {
         self.processing_micros
     }
 
-    fn remove_pending(&mut self, scheduled_at: Timestamp) {
-        if let Entry::Occupied(mut rows) = self.pending.entry(scheduled_at) {
+    fn remove_ready(&mut self, ready_at: Timestamp) {
+        if let Entry::Occupied(mut rows) = self.ready.entry(ready_at) {
             *rows.get_mut() -= 1;
             if *rows.get() == 0 {
                 rows.remove();

@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) sequence: u64,
     /// Its place among the ready tasks; has a meaning only while it is ready.
     pub(crate) queue_at: Timestamp,
+    /// When it became ready last, without its place; has a meaning only while it is ready or running.
+    pub(crate) ready_at: Timestamp,
     /// When its lease ends; has a meaning only while it is running.
     pub(crate) lease_until: Timestamp,
     /// The last claim's token, until cancel, reclaim or redrive clears it.
@@ -96,7 +98,17 @@ impl Row {
             metadata: new.metadata,
         };
         let queue_at = clock::add(scheduled_at, place);
-        Self { task, state, type_number, sequence, queue_at, lease_until: now, token: None, lease_number: 0 }
+        Self {
+            task,
+            state,
+            type_number,
+            sequence,
+            queue_at,
+            ready_at: scheduled_at,
+            lease_until: now,
+            token: None,
+            lease_number: 0,
+        }
     }
 
     /// Whether the task is unfinished, and so holds its unique key and counts against the capacity.
@@ -165,7 +177,7 @@ impl Row {
     pub(crate) fn promote(&mut self, moment: &mut Moment) {
         self.enter(State::Ready, moment.now);
         self.task.retry_after = None;
-        self.queue_at = moment.next_queue_at();
+        self.queue(moment);
     }
 
     /// running -> ready or dead letter; answers which
@@ -184,7 +196,7 @@ impl Row {
         match after {
             AfterLeaseEnd::Ready => {
                 self.enter(State::Ready, moment.now);
-                self.queue_at = moment.next_queue_at();
+                self.queue(moment);
             }
             AfterLeaseEnd::DeadLetter => {
                 self.enter(State::DeadLetter, moment.now);
@@ -209,7 +221,7 @@ impl Row {
         self.task.reclaims = 0;
         self.task.completed_at = None;
         self.token = None;
-        self.queue_at = moment.next_queue_at();
+        self.queue(moment);
     }
 
     /// How long a completed task ran, in microseconds; 0 where the clock went back.
@@ -229,7 +241,13 @@ impl Row {
     fn give_attempt_back(&mut self, moment: &mut Moment) {
         self.task.attempts = self.task.attempts.saturating_sub(1);
         if self.state == State::Ready {
-            self.queue_at = moment.next_queue_at();
+            self.queue(moment);
         }
+    }
+
+    /// Puts it behind what the call has made ready before.
+    fn queue(&mut self, moment: &mut Moment) {
+        self.queue_at = moment.next_queue_at();
+        self.ready_at = moment.now;
     }
 }

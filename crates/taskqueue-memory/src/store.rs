@@ -48,7 +48,8 @@ impl Store {
         {
             self.change(slot, |row| row.claim(terms));
             let row = &self.rows[slot];
-            claims.push(Claim { task: row.task.clone(), lease: row.lease(terms) });
+            let (task, lease) = (row.task.clone(), row.lease(terms));
+            claims.push(Claim { task, lease, ready_at: row.ready_at });
         }
         claims
     }

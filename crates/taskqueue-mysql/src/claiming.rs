@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Claim, Shard, State, TaskId, TaskType};
+use taskqueue_core::{Claim, Shard, State, TaskId, TaskType, Timestamp};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
 
 use crate::batch::micros;
@@ -48,7 +48,8 @@ pub(crate) async fn claim(
     }
     found.tell(dialect.cursors(), shard);
     rows.sort_unstable_by_key(|(place, _)| *place);
-    let claims = rows.into_iter().map(|(_, row)| row.claim()).collect::<Attempt<Vec<Claim>>>()?;
+    let claim = |((_, ready_at, _), row): (ClaimPlace, Row)| row.claim(ready_at);
+    let claims = rows.into_iter().map(claim).collect::<Attempt<Vec<Claim>>>()?;
     claimed.hold(dialect, connection, shard, &claims).await?;
     Ok(claims)
 }
@@ -61,7 +62,7 @@ struct Claimed<'c> {
 }
 
 /// Where a row stands in the claim order: queue rank, queue time, id.
-type ClaimPlace = (i64, i64, TaskId);
+type ClaimPlace = (i64, Timestamp, TaskId);
 
 impl Claimed<'_> {
     /// The row as the claim leaves it, and its place.
@@ -74,7 +75,7 @@ impl Claimed<'_> {
             fields.push(self.field(column, before.unwrap_or(Field::Null)));
         }
         let mut order = Row::new(read.collect());
-        Ok(((order.integer(0)?, order.integer(1)?, id), Row::new(fields)))
+        Ok(((order.integer(0)?, order.time(1)?, id), Row::new(fields)))
     }
 
     /// What the claim makes of a column that was this before.

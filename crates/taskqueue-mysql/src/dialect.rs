@@ -29,7 +29,7 @@ use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::bind_ids;
 use crate::{
-    claiming, collision, free, insert, keys, leases, listing, promoting, reclaiming, settling, wire,
+    claiming, collision, free, insert, keys, leases, listing, oldest, promoting, reclaiming, settling, wire,
 };
 
 /// MySQL or MariaDB behind [`SqlQueue`](taskqueue_sql::SqlQueue).
@@ -292,6 +292,10 @@ impl Dialect for MysqlDialect {
         let query = self.query(&self.literal.leases.open_counts);
         let query = [shard.number(); leases::OPEN_SHARDS].into_iter().fold(query, Query::bind);
         self.rows(query, connection).await?.iter().map(wire::row).collect()
+    }
+
+    async fn oldest_pending(&self, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Vec<Row>> {
+        oldest::oldest_pending(self, connection, shard).await
     }
 
     async fn backend(&self, connection: &mut MySqlConnection) -> Attempt<Backend> {

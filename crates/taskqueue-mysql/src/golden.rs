@@ -12,7 +12,7 @@ use crate::claim::{Literal, Order, OthersLocks, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
-use crate::{collision, leases, listing};
+use crate::{collision, leases, listing, oldest};
 
 /// Portable statements that literal ones stand for here.
 const NOT_SENT: [&str; 1] = ["open_counts"];
@@ -74,6 +74,8 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("due_claims", literal.leases.due.clone()),
         ("ended", literal.leases.ended.clone()),
         ("open_counts", literal.leases.open_counts.clone()),
+        ("oldest_head", oldest::first(&table)),
+        ("oldest_ready_at", oldest::ready_at(&table)),
         ("reclaim", literal.reclaim.clone()),
         ("waiting", literal.waiting.clone()),
         ("due", literal.due(2)),

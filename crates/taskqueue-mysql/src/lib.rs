@@ -26,6 +26,7 @@ mod keys;
 mod leases;
 mod listing;
 mod migrate;
+mod oldest;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod packet;

@@ -26,18 +26,6 @@ const HAVE_TYPES: [fn(&PgTypeInfo) -> bool; 16] = {
 /// The place of the time of the claim in a row: one moment in all rows of one statement.
 const CLAIMED_AT: usize = 5;
 
-/// A claim, and when its task became ready.
-pub(crate) struct Claimed {
-    claim: Claim,
-    at: Timestamp,
-}
-
-impl Claimed {
-    fn kind(&self) -> (Priority, &TaskType) {
-        (self.claim.task.priority, &self.claim.task.task_type)
-    }
-}
-
 /// Reads the rows of one claim.
 pub(crate) struct Reader<'c> {
     claiming: &'c Claiming,
@@ -52,7 +40,7 @@ impl<'c> Reader<'c> {
     }
 
     /// Reads one row. What the claim itself has set is not sent back.
-    pub(crate) fn read(&mut self, row: &PgRow) -> Attempt<Claimed> {
+    pub(crate) fn read(&mut self, row: &PgRow) -> Attempt<Claim> {
         let (claimed_at, until) = self.times(row)?;
         let id = TaskId::from(get::<Uuid>(row, 0)?);
         let task = Task {
@@ -86,7 +74,7 @@ impl<'c> Reader<'c> {
             claimed_at,
             until,
         };
-        Ok(Claimed { claim: Claim { task, lease }, at: get(row, 15)? })
+        Ok(Claim { task, lease, ready_at: get(row, 15)? })
     }
 
     fn times(&mut self, row: &PgRow) -> Attempt<(Timestamp, Timestamp)> {
@@ -107,24 +95,23 @@ impl<'c> Reader<'c> {
 }
 
 /// Into claim order. The server would sort whole rows, and after it has locked and changed them.
-pub(crate) fn sort(claimed: &mut [Claimed]) {
-    claimed.sort_by_key(|claimed| (-i64::from(claimed.claim.task.priority.0), claimed.at));
+pub(crate) fn sort(claimed: &mut [Claim]) {
+    claimed.sort_by_key(|claim| (-i64::from(claim.task.priority.0), claim.ready_at));
 }
 
 /// The last place of each kind among these, which are in claim order.
-pub(crate) fn places_of(claimed: &[Claimed]) -> Places {
+pub(crate) fn places_of(claimed: &[Claim]) -> Places {
     let mut places = Places::new();
-    for of_kind in claimed.chunk_by(|one, next| one.kind() == next.kind()) {
+    for of_kind in claimed.chunk_by(|one, next| kind(one) == kind(next)) {
         let [.., last] = of_kind else { continue };
-        let (priority, task_type) = last.kind();
-        places.insert((-i64::from(priority.0), task_type.clone()), last.at);
+        let (priority, task_type) = kind(last);
+        places.insert((-i64::from(priority.0), task_type.clone()), last.ready_at);
     }
     places
 }
 
-/// The claims by themselves.
-pub(crate) fn claims(claimed: Vec<Claimed>) -> Vec<Claim> {
-    claimed.into_iter().map(|claimed| claimed.claim).collect()
+fn kind(claim: &Claim) -> (Priority, &TaskType) {
+    (claim.task.priority, &claim.task.task_type)
 }
 
 /// The types are those of the statement, the same in all its rows: checked in each field they would cost as much as all else.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::arguments::{integer, micros};
 use crate::claim::Ahead;
-use crate::claimed::{Claimed, Reader, claims, places_of, sort};
+use crate::claimed::{Reader, places_of, sort};
 use crate::dialect::PostgresDialect;
 use crate::query::Query;
 use taskqueue_sql::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
@@ -30,7 +30,7 @@ pub(crate) async fn claim(
     } else if !claiming.is_extra && claimed.len() < claiming.limit {
         dialect.turns().reached_the_end();
     }
-    Ok(claims(claimed))
+    Ok(claimed)
 }
 
 /// Claims nothing, by each statement that claims of one type are made with.
@@ -52,7 +52,7 @@ async fn find(
     connection: &mut PgConnection,
     shard: Shard,
     claiming: &Claiming,
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let Some(ahead) = &dialect.literal().ahead else {
         return everywhere(dialect, connection, shard, claiming).await;
     };
@@ -83,7 +83,7 @@ async fn late(
     shard: Shard,
     claiming: &Claiming,
     start: Start<'_>,
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let (cursors, types) = (dialect.cursors(), &claiming.types);
     if cursors.may_scan(shard, types, Instant::now()) {
         return scan(dialect, connection, shard, claiming).await;
@@ -102,18 +102,18 @@ async fn late(
 }
 
 /// Whether it may not have looked at all: then it says nothing of where ready tasks are.
-fn is_turned_away(claiming: &Claiming, claimed: &[Claimed]) -> bool {
+fn is_turned_away(claiming: &Claiming, claimed: &[Claim]) -> bool {
     claiming.is_extra && claimed.is_empty()
 }
 
 /// Whether more may be ready where it looked. Of several types what comes first is read and then locked, as far as no other claim
 /// has locked it: less than was asked for need not be all there is.
-fn is_cut_off(claiming: &Claiming, claimed: &[Claimed]) -> bool {
+fn is_cut_off(claiming: &Claiming, claimed: &[Claim]) -> bool {
     claimed.len() == claiming.limit || (claiming.types.len() > 1 && !claimed.is_empty())
 }
 
 /// What is left to claim after some was.
-fn rest(claiming: &Claiming, claimed: &[Claimed]) -> Claiming {
+fn rest(claiming: &Claiming, claimed: &[Claim]) -> Claiming {
     Claiming {
         limit: claiming.limit - claimed.len(),
         // A token is one claim's: its row among the leases names the tasks once for all.
@@ -125,9 +125,9 @@ fn rest(claiming: &Claiming, claimed: &[Claimed]) -> Claiming {
 /// Adds what a second statement claimed.
 fn join(
     dialect: &PostgresDialect,
-    mut claimed: Vec<Claimed>,
-    late: Attempt<Vec<Claimed>>,
-) -> Attempt<Vec<Claimed>> {
+    mut claimed: Vec<Claim>,
+    late: Attempt<Vec<Claim>>,
+) -> Attempt<Vec<Claim>> {
     let failure = match late {
         Ok(late) => {
             claimed.extend(late);
@@ -142,7 +142,7 @@ fn join(
     }
     tracing::debug!(?failure, "a part of a claim failed");
     let late = if let Failure::Partly(late) = failure { late } else { Vec::new() };
-    Err(Failure::Partly(Claim::merge(claims(claimed), late).collect()))
+    Err(Failure::Partly(Claim::merge(claimed, late).collect()))
 }
 
 /// Where a claim ahead of the cursors looks.
@@ -160,7 +160,7 @@ async fn scan(
     connection: &mut PgConnection,
     shard: Shard,
     claiming: &Claiming,
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let began = Instant::now();
     let claimed = everywhere(dialect, connection, shard, claiming).await?;
     if is_turned_away(claiming, &claimed) {
@@ -181,7 +181,7 @@ async fn everywhere(
     connection: &mut PgConnection,
     shard: Shard,
     claiming: &Claiming,
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let query = match claiming.types.as_slice() {
         [task_type] => dialect.query(&dialect.literal().claim).bind(task_type.as_str()),
         types => {
@@ -198,7 +198,7 @@ async fn from(
     shard: Shard,
     claiming: &Claiming,
     Start { statements, places, back }: Start<'_>,
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let query = match claiming.types.as_slice() {
         [task_type] => dialect.query(&statements.claim).bind(task_type.as_str()),
         _ => {
@@ -220,7 +220,7 @@ async fn between(
     shard: Shard,
     claiming: &Claiming,
     (statements, gaps): (&Ahead, &[Gap]),
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let query = dialect.query(&statements.claim_gaps);
     let query = query.bind(gaps.iter().map(|gap| gap.task_type.as_str()).collect::<Vec<&str>>());
     let query = bind(dialect, query, shard, claiming)
@@ -248,7 +248,7 @@ async fn fetch(
     shard: Shard,
     claiming: &Claiming,
     query: Query<'_>,
-) -> Attempt<Vec<Claimed>> {
+) -> Attempt<Vec<Claim>> {
     let mut reader = Reader::new(claiming);
     let mut claimed = query.fetch_read(connection, |row| reader.read(row)).await?;
     if !claimed.is_empty() {

@@ -52,6 +52,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         promote: promote(table),
         running_page: stats::page_of(&running(table)),
         open_counts: open_counts(table),
+        oldest_pending: oldest_pending(table),
         totals: Totals { fold: fold(&table.totals()), ..postgres.totals },
         cleaning: Cleaning::with(table, remove),
         ..postgres
@@ -201,6 +202,11 @@ fn open_counts(table: &TableName) -> String {
          SELECT 2::int2, r.type, count(*) FROM {} WHERE l.shard = $1 GROUP BY r.type",
         running(table)
     )
+}
+
+/// $1 shard. As PostgreSQL's, from all ready tasks.
+fn oldest_pending(table: &TableName) -> String {
+    format!("SELECT min({}) FROM {table} WHERE shard = $1 AND queue_rank IS NOT NULL", stats::READY_AT)
 }
 
 /// The caller adds what the taken rows sum up to, in the same transaction: one statement may not do both here.

@@ -12,7 +12,7 @@ use crate::cockroach;
 use crate::flavour::PostgresFlavour;
 
 /// Portable statements that literal ones stand for here.
-const NOT_SENT: [&str; 6] = ["finished", "remove", "open_counts", "oldest_pending", "totals", "add_total"];
+const NOT_SENT: [&str; 5] = ["finished", "remove", "open_counts", "totals", "add_total"];
 
 /// Every text for PostgreSQL, by name.
 pub(crate) fn texts() -> Vec<(&'static str, String)> {

@@ -45,11 +45,24 @@ pub(crate) fn open_counts(table: &TableName) -> String {
     )
 }
 
-/// $1 shard. The earliest time for which a pending task is scheduled, or NULL.
+/// When a ready task became so. Its place in its call is in `queue_at` only; and whatever makes it ready sets `updated_at`, but
+/// an enqueue of a task whose time has gone by.
+pub(crate) const READY_AT: &str = "CASE WHEN queue_at < updated_at THEN scheduled_at ELSE updated_at END";
+
+/// $1 shard. Since when the task that has waited longest is ready, or NULL. From head to head of the types and ranks: no other
+/// ready task is read.
 pub(crate) fn oldest_pending(table: &TableName) -> String {
+    let head = |after: &str| {
+        format!(
+            "(SELECT hashtext(type) AS kind, queue_rank, {READY_AT} AS ready_at FROM {table} \
+             WHERE shard = $1 AND queue_rank IS NOT NULL{after} AND status + 0 = 0 \
+             ORDER BY hashtext(type), queue_rank, queue_at LIMIT 1)"
+        )
+    };
     format!(
-        "SELECT least((SELECT min(scheduled_at) FROM {table} WHERE shard = $1 AND queue_rank IS NOT NULL \
-         AND status + 0 <> 2), \
-         (SELECT min(scheduled_at) FROM {table} WHERE shard = $1 AND due_at IS NOT NULL AND status + 0 = 1))"
+        "WITH RECURSIVE head AS ({} UNION ALL SELECT next.* FROM head CROSS JOIN LATERAL {} AS next) \
+         SELECT min(ready_at) FROM head",
+        head(""),
+        head(" AND (hashtext(type), queue_rank) > (head.kind, head.queue_rank)")
     )
 }

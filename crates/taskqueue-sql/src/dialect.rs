@@ -344,10 +344,9 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         self.fetch(connection, statements(self, shard).open_counts()).await
     }
 
-    /// The earliest time for which a pending task is scheduled, or NULL, in one row.
-    async fn oldest_pending(&self, connection: &mut Self::Connection, shard: Shard) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self, shard).oldest_pending()).await
-    }
+    /// Since when the task that has waited longest is ready, or NULL, in one row at most. Of each type and priority it
+    /// looks at the first one alone.
+    async fn oldest_pending(&self, connection: &mut Self::Connection, shard: Shard) -> Attempt<Vec<Row>>;
 
     /// The sums over finished tasks: type, status, tasks, busy microseconds; any number of rows for each.
     async fn totals(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {

@@ -74,6 +74,7 @@ impl Share for Vec<Claim> {
 
 #[cfg(test)]
 mod tests {
+    use taskqueue_core::Timestamp;
     use uuid::Uuid;
 
     use super::*;
@@ -93,7 +94,8 @@ mod tests {
             }
             _ => Field::Integer(1),
         };
-        Row::new(TASK_COLUMNS.iter().map(field).collect()).claim().expect("the row is well formed")
+        let row = Row::new(TASK_COLUMNS.iter().map(field).collect());
+        row.claim(Timestamp::default()).expect("the row is well formed")
     }
 
     #[test]

@@ -168,11 +168,11 @@ impl Row {
         self.read_task()
     }
 
-    /// The claim in a row of [`TASK_COLUMNS`] that has just been claimed.
+    /// The claim in a row of [`TASK_COLUMNS`] that has just been claimed, of a task that was ready since then.
     ///
     /// # Errors
     /// As [`Row::integer`].
-    pub fn claim(mut self) -> Attempt<Claim> {
+    pub fn claim(mut self, ready_at: Timestamp) -> Attempt<Claim> {
         let task = self.read_task()?;
         let lease = Lease {
             task_id: task.id,
@@ -184,7 +184,7 @@ impl Row {
             claimed_at: task.started_at.unwrap_or(task.updated_at),
             until: self.time(21)?,
         };
-        Ok(Claim { task, lease })
+        Ok(Claim { task, lease, ready_at })
     }
 
     fn read_task(&mut self) -> Attempt<Task> {

@@ -49,7 +49,6 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         ("resume", statements.resume(&welcome)),
         ("paused", statements.paused()),
         ("open_counts", statements.open_counts()),
-        ("oldest_pending", statements.oldest_pending()),
         ("totals", statements.totals()),
         ("add_total", statements.add_total(&total, Expr::val(0_i16))),
     ]

@@ -6,11 +6,11 @@ use std::time::Duration;
 use sea_query::{
     Cond, Expr, ExprTrait, Func, OnConflict, Order, Query, QueryStatementWriter, SelectStatement,
 };
-use taskqueue_core::{Shard, State, Status, TaskFilter, TaskId, TaskType};
+use taskqueue_core::{Shard, State, TaskFilter, TaskId, TaskType};
 
 use crate::Column::{
-    BusyUs, CompletedAt, DueAt, Id, LeaseToken, LeaseUntil, PausedAt, QueueAt, QueueRank, Region,
-    ScheduledAt, Slot, StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
+    BusyUs, CompletedAt, DueAt, Id, LeaseToken, LeaseUntil, PausedAt, QueueAt, QueueRank, Region, Slot,
+    StartedAt, Tasks, Type, UniqueHeld, UniqueKey, UpdatedAt,
 };
 use crate::table::{KEYS, PAUSED, SHARDS, TASKS, TOTALS};
 use crate::{Column, Flavour, Statement, TASK_COLUMNS, TableName, Total};
@@ -208,17 +208,6 @@ impl<'a, F: Flavour> Statements<'a, F> {
             .expr(Func::count(Expr::cust("*")))
             .and_where(Expr::col(Column::Status).is_in(OPEN.map(State::code)))
             .group_by_columns([Column::Status, Type]);
-        self.render(&select)
-    }
-
-    /// The earliest time for which a pending task is scheduled, or NULL.
-    pub fn oldest_pending(&self) -> Statement {
-        let mut select = Query::select();
-        select
-            .expr(Func::min(Expr::col(ScheduledAt)))
-            .from(self.table.reference(TASKS))
-            .and_where(Expr::col(Column::Shard).eq(self.shard.number()))
-            .and_where(self.flavour.is_in(State::of_status(Status::Pending), &|column| Expr::col(column)));
         self.render(&select)
     }
 

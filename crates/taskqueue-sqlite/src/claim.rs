@@ -31,6 +31,7 @@ pub(crate) struct Sql {
     pub(crate) reclaim: Arc<str>,
     pub(crate) promote: Arc<str>,
     pub(crate) redrive: Arc<str>,
+    pub(crate) oldest_pending: Arc<str>,
 }
 
 impl Sql {
@@ -46,6 +47,7 @@ impl Sql {
             reclaim: reclaim(table).into(),
             promote: promote(table).into(),
             redrive: redrive(table).into(),
+            oldest_pending: oldest_pending(table).into(),
         }
     }
 
@@ -176,6 +178,27 @@ fn redrive(table: &TableName) -> String {
          unique_held = CASE WHEN unique_key IS NOT NULL THEN 1 END, updated_at = ?1 \
          FROM json_each(?2) AS given WHERE {} RETURNING {table}.id",
         is_given(table, "given.value", "status = 5")
+    )
+}
+
+/// Since when the task that has waited longest is ready, or NULL. From head to head of the types and ranks: no other ready
+/// task is read. Not by one comparison of both: SQLite would start at the type and walk over its other ranks. A task's place in
+/// its call is in `queue_at` only; and whatever makes a task ready sets `updated_at`, but an enqueue of one whose time has gone by.
+fn oldest_pending(table: &TableName) -> String {
+    let head = |after: &str| {
+        format!(
+            "(SELECT next.seq FROM {table} AS next INDEXED BY {table}_pos \
+             WHERE next.shard = {SHARD} AND next.status = 0{after} \
+             ORDER BY next.type, next.queue_rank, next.queue_at, next.seq LIMIT 1)"
+        )
+    };
+    format!(
+        "WITH RECURSIVE head(seq) AS (SELECT {} UNION ALL SELECT coalesce({}, {}) FROM head JOIN {table} AS at ON at.seq = head.seq) \
+         SELECT min(CASE WHEN t.queue_at < t.updated_at THEN t.scheduled_at ELSE t.updated_at END) \
+         FROM head JOIN {table} AS t ON t.seq = head.seq",
+        head(""),
+        head(" AND next.type = at.type AND next.queue_rank > at.queue_rank"),
+        head(" AND next.type > at.type")
     )
 }
 

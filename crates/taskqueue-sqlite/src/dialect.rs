@@ -180,18 +180,17 @@ impl Dialect for SqliteDialect {
         if candidates.is_empty() {
             return Ok(Vec::new());
         }
-        let places: HashMap<i64, usize> =
-            candidates.iter().enumerate().map(|(place, seq)| (*seq, place)).collect();
+        let seqs: Vec<i64> = candidates.iter().map(|candidate| candidate.seq).collect();
         let rows = Query::constant(&self.sql.take)
             .bind(now.timestamp_micros())
             .bind(claiming.token.get())
             .bind(add(now, claiming.visibility_timeout).timestamp_micros())
             .bind(claiming.worker_id.as_str())
-            .bind(serde_json::json!(candidates).to_string())
+            .bind(serde_json::json!(seqs).to_string())
             .fetch_all(connection)
             .await
             .map_err(failure)?;
-        sorted_by_place(&rows, &places)?.into_iter().map(Row::claim).collect()
+        claims(&rows, &candidates)
     }
 
     async fn settle(
@@ -301,6 +300,11 @@ impl Dialect for SqliteDialect {
         self.fetch(connection, page).await
     }
 
+    async fn oldest_pending(&self, connection: &mut SqliteConnection, _shard: Shard) -> Attempt<Vec<Row>> {
+        let rows = Query::constant(&self.sql.oldest_pending).fetch_all(connection).await.map_err(failure)?;
+        rows.iter().map(fields).collect()
+    }
+
     async fn backend(&self, connection: &mut SqliteConnection) -> Attempt<Backend> {
         let row = Query::rendered("SELECT sqlite_version()").fetch_one(connection).await.map_err(failure)?;
         Ok(Backend { name: "sqlite", version: fields(&row)?.text(0)? })
@@ -335,7 +339,11 @@ impl SqliteDialect {
 
     /// The rows to claim, in claim order. More types than one query takes are asked for in several, whose answers
     /// are merged.
-    async fn candidates(&self, connection: &mut SqliteConnection, claiming: &Claiming) -> Attempt<Vec<i64>> {
+    async fn candidates(
+        &self,
+        connection: &mut SqliteConnection,
+        claiming: &Claiming,
+    ) -> Attempt<Vec<Candidate>> {
         let mut found = Vec::new();
         for types in claiming.types.chunks(TYPES_MAX) {
             let sql = self.sql.candidates(types.len());
@@ -345,13 +353,22 @@ impl SqliteDialect {
             }
             for row in query.fetch_all(&mut *connection).await.map_err(failure)? {
                 let mut row = fields(&row)?;
-                found.push((row.integer(1)?, row.integer(2)?, row.integer(0)?));
+                let (seq, rank, ready_at) = (row.integer(0)?, row.integer(1)?, row.time(2)?);
+                found.push(Candidate { rank, ready_at, seq });
             }
         }
         found.sort_unstable();
         found.truncate(claiming.limit);
-        Ok(found.into_iter().map(|(_, _, seq)| seq).collect())
+        Ok(found)
     }
+}
+
+/// A ready task, in claim order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    rank: i64,
+    ready_at: Timestamp,
+    seq: i64,
 }
 
 /// A page that is found by status and then sorted. SQLite keeps no statistics: left to itself it walks over all tasks by id, for
@@ -362,13 +379,12 @@ pub(crate) fn list_of_few(statements: &Statements<'_, SqliteFlavour>, filter: &T
 }
 
 /// The claimed rows, whose last field is the seq, in the order of the candidates: RETURNING has no order.
-fn sorted_by_place(rows: &[SqliteRow], places: &HashMap<i64, usize>) -> Attempt<Vec<Row>> {
-    let mut placed = Vec::with_capacity(rows.len());
+fn claims(rows: &[SqliteRow], candidates: &[Candidate]) -> Attempt<Vec<Claim>> {
+    let mut claimed = HashMap::with_capacity(rows.len());
     for row in rows {
         let mut row = fields(row)?;
-        let seq = row.integer(taskqueue_sql::TASK_COLUMNS.len())?;
-        placed.push((places.get(&seq).copied(), row));
+        claimed.insert(row.integer(taskqueue_sql::TASK_COLUMNS.len())?, row);
     }
-    placed.sort_by_key(|(place, _)| *place);
-    Ok(placed.into_iter().map(|(_, row)| row).collect())
+    let claim = |candidate: &Candidate| Some(claimed.remove(&candidate.seq)?.claim(candidate.ready_at));
+    candidates.iter().filter_map(claim).collect()
 }

@@ -23,7 +23,7 @@ fn texts() -> Vec<(&'static str, String)> {
     let portable = samples(statements, ManualClock::default().now());
     let sql = Sql::new(&table);
     let mut texts: Vec<_> = portable.into_iter().map(|(name, statement)| (name, statement.sql)).collect();
-    let literal: [(&str, &Arc<str>); 8] = [
+    let literal: [(&str, &Arc<str>); 9] = [
         ("take", &sql.take),
         ("complete", &sql.complete),
         ("settle", &sql.settle),
@@ -32,6 +32,7 @@ fn texts() -> Vec<(&'static str, String)> {
         ("reclaim", &sql.reclaim),
         ("promote", &sql.promote),
         ("redrive", &sql.redrive),
+        ("oldest_pending", &sql.oldest_pending),
     ];
     texts.extend(literal.map(|(name, text)| (name, text.to_string())));
     let of_status = TaskFilter { status: Some(Status::Pending), ..TaskFilter::default() };
@@ -118,6 +119,15 @@ async fn claims_read_the_ready_prefix_of_each_type_from_the_index_alone() {
         let prefix = "SEARCH tasks USING COVERING INDEX tasks_pos (shard=? AND status=? AND type=?)";
         let terms = if name == "candidates" { 1 } else { 3 };
         assert_eq!(plan.matches(prefix).count(), terms, "{name}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn the_task_that_has_waited_longest_is_found_from_head_to_head() {
+    let (_, plan) = plans(&["oldest_pending"]).await.remove(0);
+    for head in ["", " AND type=? AND queue_rank>?", " AND type>?"] {
+        let search = format!("SEARCH next USING COVERING INDEX tasks_pos (shard=? AND status=?{head})");
+        assert!(plan.contains(&search) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use taskqueue_core::metrics::TypeMetrics;
-use taskqueue_core::{Lease, Outcome, Retry, RetryPolicy, Task};
+use taskqueue_core::{Claim, Lease, Outcome, Retry, RetryPolicy};
 use tokio::sync::futures::Notified;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -61,7 +61,7 @@ async fn work<'p>(
     let registered = &pipe.handlers[handler];
     let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
     let (metrics, started_at) = (registered.metrics(&pipe.metrics), Instant::now());
-    record_wait(metrics, task, started_at - held.claimed_at);
+    record_wait(metrics, &held.claim, started_at - held.claimed_at);
     let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
     let cx = TaskContext { held: Arc::clone(&held), deadline, pipe: Arc::clone(pipe) };
     let outcome = tokio::select! {
@@ -176,15 +176,10 @@ fn delay(policy: &RetryPolicy, lease: &Lease) -> Option<Duration> {
         .ok()
 }
 
-/// How long a first attempt waited from due to start. Of later ones the queue does not tell when they were due.
-fn record_wait(metrics: &TypeMetrics, task: &Task, held: Duration) {
-    if task.attempts == 1
-        && task.reclaims == 0
-        && let Some(claimed_at) = task.started_at
-    {
-        let queued = (claimed_at - task.scheduled_at).to_std().unwrap_or_default();
-        metrics.waited(queued + held);
-    }
+/// How long an attempt waited from when its task became ready to its start.
+fn record_wait(metrics: &TypeMetrics, claim: &Claim, held: Duration) {
+    let queued = (claim.lease.claimed_at - claim.ready_at).to_std().unwrap_or_default();
+    metrics.waited(queued + held);
 }
 
 /// One line that tells of which task what went wrong, and what happens next. The span tells of the task, too, but a filter may

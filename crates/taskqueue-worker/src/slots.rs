@@ -301,7 +301,7 @@ mod tests {
             claimed_at: now,
             until: now,
         };
-        Claimed { held: Held::new(Claim { task, lease }, Instant::now()), handler }
+        Claimed { held: Held::new(Claim { task, lease, ready_at: now }, Instant::now()), handler }
     }
 
     fn admit(slots: &Slots, handlers: &[usize]) -> usize {

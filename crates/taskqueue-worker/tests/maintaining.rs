@@ -5,9 +5,10 @@ mod support;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, number_type, queue, wait_until};
-use taskqueue_worker::core::{ErrorKind, Status};
+use taskqueue_worker::core::{ErrorKind, Redrive, Status};
 use taskqueue_worker::{
-    Configure, MaintenanceConfig, NewTask, Queue, RetryPolicy, TaskContext, TaskError, Worker, WorkerId,
+    Configure, MaintenanceConfig, NewTask, Outcome, Queue, RetryPolicy, TaskContext, TaskError, Worker,
+    WorkerId,
 };
 
 #[tokio::test(start_paused = true)]
@@ -80,12 +81,12 @@ async fn dead_letters_outlive_the_retention_and_go_past_their_own() {
     };
     let retention = MaintenanceConfig::default().retention(SECOND);
     let keeping = work(retention.clone());
-    tokio::time::sleep(24 * 3600 * SECOND).await;
+    tokio::time::sleep(600 * SECOND).await;
     assert_eq!(queue.get(id).await.unwrap().status, Status::DeadLetter);
     keeping.stop().await;
     let later = enqueue_numbers(&queue, 1).await[0];
 
-    let removing = work(retention.dead_letter_retention(3600 * SECOND));
+    let removing = work(retention.dead_letter_retention(600 * SECOND));
     let is_gone = async |id| queue.get(id).await.is_err_and(|error| error.kind() == ErrorKind::TaskNotFound);
     wait_until("the old one is gone", async || is_gone(id).await).await;
 
@@ -162,6 +163,37 @@ fn workers_of_one_process_add_up_to_the_handlers_at_work_and_idle_ones_count_non
             drop(workers);
         });
     });
+}
+
+#[test]
+fn a_redriven_task_waited_from_its_redrive() {
+    async fn quick(_: Number) {}
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    ::metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let queue = queue();
+            let id = enqueue_numbers(&queue, 1).await[0];
+            let claim = queue.dequeue(&WorkerId::new("ada").unwrap(), &[number_type()]).await.unwrap();
+            queue.settle(claim.unwrap().lease, Outcome::permanent("no")).await.unwrap();
+            tokio::time::sleep(7 * 24 * 3600 * SECOND).await;
+            queue.redrive(&Redrive::Tasks(vec![id])).await.unwrap();
+            let running = Worker::builder(queue).handler(quick).build().unwrap().start();
+            tokio::time::sleep(SECOND).await;
+            running.stop().await;
+        });
+    });
+
+    let waits = snapshotter.snapshot().into_vec().into_iter().filter_map(|(key, .., value)| match value {
+        DebugValue::Histogram(samples) if key.key().name().ends_with("_task_wait_duration_seconds") => {
+            Some(samples.into_iter().map(f64::from).collect::<Vec<f64>>())
+        }
+        _ => None,
+    });
+    let waits: Vec<f64> = waits.flatten().collect();
+    assert!(matches!(waits[..], [wait] if wait < 1.0), "not the week since it was enqueued: {waits:?}");
 }
 
 #[test]

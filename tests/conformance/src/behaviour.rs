@@ -325,7 +325,11 @@ macro_rules! __behaviours {
                 unfinished_tasks_are_counted_by_type
                 dead_letters_are_counted_by_type
                 the_mean_processing_time_is_from_claim_to_completion
-                the_oldest_pending_task_is_the_earliest_scheduled
+                the_oldest_pending_task_is_the_one_that_has_been_ready_longest
+                a_task_for_later_is_not_the_oldest_pending_one
+                a_redriven_task_waits_from_its_redrive
+                a_promoted_retry_waits_from_its_promotion
+                a_claim_says_since_when_its_task_was_ready
                 counts_follow_every_change
                 a_refused_or_repeated_call_changes_no_count
             }

@@ -198,15 +198,14 @@ impl Model {
             }
         }
         stats.avg_processing_time_ms = processing_ms / stats.completed.max(1) as f64;
-        let pending = self.tasks().filter(|task| task.status == Status::Pending);
-        stats.oldest_pending = pending.map(|task| task.scheduled_at).min();
+        let ready = self.rows.iter().filter(|row| row.state == State::Ready);
+        stats.oldest_pending = ready.map(|row| row.ready_at).min();
         stats
     }
 
     pub(crate) fn cleanup(&mut self, now: Timestamp, cleanup: Cleanup) -> Result<u64> {
         check_limit("cleanup", cleanup.limit)?;
-        let gone: HashSet<TaskId> =
-            self.old(now, cleanup).into_iter().take(cleanup.limit).collect();
+        let gone: HashSet<TaskId> = self.old(now, cleanup).into_iter().take(cleanup.limit).collect();
         self.remove(&gone);
         Ok(gone.len() as u64)
     }

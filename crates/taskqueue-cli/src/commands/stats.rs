@@ -44,7 +44,7 @@ fn text(shown: &Shown) -> String {
     let Shown { stats, paused } = shown;
     let mut table = Table::plain([Align::Left, Align::Right, Align::Left]);
     let mut row = |name: &str, tasks: u64, note: String| table.row([name.to_owned(), thousands(tasks), note]);
-    let oldest = stats.oldest_pending.map(|time| format!("oldest due since {}", self::shown(time)));
+    let oldest = stats.oldest_pending.map(|time| format!("oldest ready since {}", self::shown(time)));
     row("pending", stats.pending, oldest.unwrap_or_default());
     row("running", stats.running, String::new());
     row("failed", stats.failed, note(stats.failed, "waiting for a retry"));

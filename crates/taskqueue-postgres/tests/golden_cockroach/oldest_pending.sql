@@ -1,1 +1,1 @@
-SELECT least((SELECT min(scheduled_at) FROM tasks WHERE shard = $1 AND queue_rank IS NOT NULL AND status + 0 <> 2), (SELECT min(scheduled_at) FROM tasks WHERE shard = $1 AND due_at IS NOT NULL AND status + 0 = 1))
+SELECT min(CASE WHEN queue_at < updated_at THEN scheduled_at ELSE updated_at END) FROM tasks WHERE shard = $1 AND queue_rank IS NOT NULL

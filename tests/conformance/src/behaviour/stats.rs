@@ -1,8 +1,8 @@
 //! Statistics: exact counts by status and type, the mean processing time, the oldest pending task.
 
-use taskqueue_core::{Cleanup, QueueStats, Redrive, Status};
+use taskqueue_core::{Claim, Cleanup, Priority, QueueStats, Redrive, Result, Status, Timestamp};
 
-use crate::bed::{Bed, HOUR, MINUTE, SECOND, of, task, task_type, tasks};
+use crate::bed::{Bed, HOUR, MINUTE, SECOND, of, request_of, task, task_type, tasks};
 use crate::{Harness, Verdict};
 
 pub(crate) async fn an_empty_queue_counts_nothing(harness: &dyn Harness) -> Verdict {
@@ -53,7 +53,8 @@ pub(crate) async fn dead_letters_are_counted_by_type(harness: &dyn Harness) -> V
         of_b.push(bed.bring_to(Status::DeadLetter, of("b")).await?);
     }
     bed.bring_to(Status::Completed, of("c")).await?;
-    let by_type = async || bed.stats().await.map(|stats| stats.dead_letter_by_type.into_iter().collect::<Vec<_>>());
+    let by_type =
+        async || bed.stats().await.map(|stats| stats.dead_letter_by_type.into_iter().collect::<Vec<_>>());
     assert_eq!(by_type().await?, [(task_type("a"), 1), (task_type("b"), 3)]);
     bed.redrive(&Redrive::Tasks(of_b[..2].to_vec())).await?;
     assert_eq!(by_type().await?, [(task_type("a"), 1), (task_type("b"), 1)]);
@@ -79,17 +80,93 @@ pub(crate) async fn the_mean_processing_time_is_from_claim_to_completion(harness
     Ok(())
 }
 
-pub(crate) async fn the_oldest_pending_task_is_the_earliest_scheduled(harness: &dyn Harness) -> Verdict {
+pub(crate) async fn the_oldest_pending_task_is_the_one_that_has_been_ready_longest(
+    harness: &dyn Harness,
+) -> Verdict {
     let bed = Bed::new(harness).await;
     let now = bed.now().await;
     bed.claim_new(task().scheduled_at(now - HOUR)).await?;
-    assert_eq!(bed.stats().await?.oldest_pending, None, "a running task is not pending");
-    bed.enqueue(of("later").scheduled_at(now + HOUR)).await?;
-    assert_eq!(bed.stats().await?.oldest_pending, Some(now + HOUR), "a delayed one is");
-    bed.enqueue(of("old").scheduled_at(now - MINUTE)).await?;
-    bed.enqueue(of("urgent").priority(taskqueue_core::Priority::URGENT)).await?;
-    assert_eq!(bed.stats().await?.oldest_pending, Some(now - MINUTE), "whatever its priority and type");
+    assert_eq!(bed.stats().await?.oldest_pending, None, "a running task waits for nothing");
+    bed.enqueue(of("urgent").priority(Priority::URGENT)).await?;
+    bed.assert_time(bed.stats().await?.oldest_pending, now);
+    for (minutes, name, priority) in [(2, "old", 5), (3, "old", -7), (1, "old", 5), (4, "other", 9)] {
+        let old = of(name).priority(Priority(priority)).scheduled_at(now - minutes * MINUTE);
+        bed.enqueue(old).await?;
+    }
+    assert_eq!(bed.stats().await?.oldest_pending, Some(now - 4 * MINUTE), "whatever its priority and type");
+    bed.dequeue_many(&request_of(&["other"], 1)).await?;
+    assert_eq!(bed.stats().await?.oldest_pending, Some(now - 3 * MINUTE));
+    bed.dequeue_many(&request_of(&["old"], 3)).await?;
+    bed.assert_time(bed.stats().await?.oldest_pending, now);
     Ok(())
+}
+
+pub(crate) async fn a_task_for_later_is_not_the_oldest_pending_one(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let now = bed.now().await;
+    bed.enqueue(task().scheduled_at(now + HOUR)).await?;
+    bed.bring_to(Status::Failed, of("failed")).await?;
+    let stats = bed.stats().await?;
+    assert_eq!((stats.pending, stats.oldest_pending), (1, None), "nothing is ready");
+    bed.advance(2 * HOUR).await;
+    bed.promote_due(1).await?;
+    bed.assert_time(bed.stats().await?.oldest_pending, now + 2 * HOUR);
+    Ok(())
+}
+
+pub(crate) async fn a_redriven_task_waits_from_its_redrive(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        dead.push(bed.bring_to(Status::DeadLetter, task()).await?);
+    }
+    bed.advance(100 * HOUR).await;
+    let redriven_at = bed.now().await;
+    bed.redrive(&Redrive::Tasks(dead)).await?;
+    bed.assert_time(bed.stats().await?.oldest_pending, redriven_at);
+    bed.advance(MINUTE).await;
+    assert_ready_at(&bed, redriven_at).await?;
+    bed.assert_time(bed.stats().await?.oldest_pending, redriven_at);
+    Ok(())
+}
+
+pub(crate) async fn a_promoted_retry_waits_from_its_promotion(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.bring_to(Status::Failed, task()).await?;
+    bed.advance(2 * HOUR).await;
+    let promoted_at = bed.now().await;
+    bed.promote_due(10).await?;
+    bed.advance(MINUTE).await;
+    bed.assert_time(bed.stats().await?.oldest_pending, promoted_at);
+    assert_ready_at(&bed, promoted_at).await?;
+    Ok(())
+}
+
+pub(crate) async fn a_claim_says_since_when_its_task_was_ready(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let now = bed.now().await;
+    bed.enqueue(task().scheduled_at(now - HOUR)).await?;
+    assert_ready_at(&bed, now - HOUR).await?;
+    bed.enqueue(task()).await?;
+    bed.advance(MINUTE).await;
+    let claim = assert_ready_at(&bed, now).await?;
+    let released_at = bed.now().await;
+    bed.release(claim.lease).await?;
+    bed.advance(MINUTE).await;
+    assert_ready_at(&bed, released_at).await?;
+    bed.advance(HOUR).await;
+    let reclaimed_at = bed.now().await;
+    bed.reclaim_stale(10).await?;
+    bed.advance(MINUTE).await;
+    assert_ready_at(&bed, reclaimed_at).await?;
+    Ok(())
+}
+
+/// Claims one task, which became ready then.
+async fn assert_ready_at(bed: &Bed, expected: Timestamp) -> Result<Claim> {
+    let claim = bed.claim_one().await?;
+    bed.assert_time(claim.ready_at, expected);
+    Ok(claim)
 }
 
 pub(crate) async fn counts_follow_every_change(harness: &dyn Harness) -> Verdict {

@@ -17,6 +17,7 @@ pub(super) struct Row {
     pub(super) task: Task,
     pub(super) state: State,
     pub(super) queue_at: Timestamp,
+    pub(super) ready_at: Timestamp,
     pub(super) lease_until: Timestamp,
     pub(super) lease_number: i64,
     pub(super) token: Option<LeaseToken>,
@@ -55,7 +56,8 @@ impl Row {
         };
         let queue_at = scheduled_at + Duration::from_micros(place as u64);
         let state = if scheduled_at > now { State::Delayed } else { State::Ready };
-        Self { task: stored, state, queue_at, lease_until: now, lease_number: 0, token: None }
+        let ready_at = scheduled_at;
+        Self { task: stored, state, queue_at, ready_at, lease_until: now, lease_number: 0, token: None }
     }
 
     /// Enters a state: the status, `updated_at`, and the times that are set exactly in some states.
@@ -68,6 +70,7 @@ impl Row {
         task.retry_after = None;
         if state == State::Ready {
             self.queue_at = now;
+            self.ready_at = now;
         }
     }
 
@@ -126,7 +129,7 @@ impl Row {
             claimed_at: now,
             until,
         };
-        Claim { task: self.task.clone(), lease }
+        Claim { task: self.task.clone(), lease, ready_at: self.ready_at }
     }
 
     pub(super) fn settle(&mut self, now: Timestamp, place: &mut usize, transition: Transition) {

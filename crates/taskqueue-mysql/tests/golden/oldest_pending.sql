@@ -1,1 +1,0 @@
-SELECT MIN(`scheduled_at`) FROM `tasks` WHERE `shard` = ? AND `listed` IN (?, ?)

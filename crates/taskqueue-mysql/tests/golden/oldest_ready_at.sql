@@ -1,0 +1,1 @@
+SELECT CASE WHEN queue_at < updated_at THEN scheduled_at ELSE updated_at END FROM tasks FORCE INDEX (tasks_pos) WHERE shard = ? AND listed = 0 AND type = ? AND queue_rank = ? AND queue_at = ? ORDER BY id LIMIT 1
