@@ -35,14 +35,15 @@ pub use new_task::{
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
 pub use query::{
-    CLEANUP_LOOK, Cancelled, Cleanup, FinishedStatuses, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive, TaskFilter,
-    TaskPage,
+    CLEANUP_LOOK, Cancelled, Cleanup, FinishedStatuses, LIST_LIMIT_DEFAULT, QueueStats, Reclaimed, Redrive,
+    TaskFilter, TaskPage,
 };
 pub use queue::{Backend, Enqueued, Queue};
 pub use reclaim::{AfterLeaseEnd, EndedLease, after_lease_end, lease_ended_error};
 pub use retry::{BACKOFF_CAP_DEFAULT, JITTER_DEFAULT, RetryPolicy};
 pub use settle::{
-    Decision, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement, Transition, decide_batch, shorten,
+    Completed, Decision, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement, Transition, decide_batch,
+    shorten,
 };
 pub use shard::{SHARDS_MAX, Shard, Shards};
 pub use state::State;

@@ -89,6 +89,18 @@ pub enum Retry {
     Never,
 }
 
+/// What becomes of a task's row when the task is completed. Dead letters and cancelled tasks stay in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Completed {
+    /// It stays until cleanup removes it.
+    #[default]
+    Keep,
+    /// The completion deletes it: nothing to clean up, and less to write. It is counted all the same. A completion
+    /// that is repeated after a lost reply finds nothing and answers `LeaseLost`; and an id is free again, so that an
+    /// enqueue that is repeated after its task was completed makes a new task.
+    Delete,
+}
+
 /// One settle of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settlement {

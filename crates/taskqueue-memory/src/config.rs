@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskqueue_core::{
-    Clock, Error, MAX_RECLAIMS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, Result, RetryPolicy, SystemClock,
-    VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
+    Clock, Completed, Error, MAX_RECLAIMS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, Result, RetryPolicy,
+    SystemClock, VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
 };
 
 /// The settings of a [`MemoryQueue`](crate::MemoryQueue). The defaults suit most uses.
@@ -23,6 +23,9 @@ pub struct MemoryConfig {
     /// but memory. Default: `None`. A call that would pass it fails with `QueueFull` and changes nothing;
     /// redrive takes as many dead letters as there is room for.
     pub capacity: Option<usize>,
+    /// What becomes of a task when it is completed. Default: [`Completed::Keep`], until cleanup removes it; the queue
+    /// grows until then.
+    pub completed: Completed,
     /// How often a task may be taken back from dead workers before it becomes a dead letter; 0: never. Default: 5.
     pub max_reclaims: u32,
 }
@@ -35,6 +38,7 @@ impl Default for MemoryConfig {
             retry: RetryPolicy::default(),
             payload_bytes_max: PAYLOAD_BYTES_MAX_DEFAULT,
             capacity: None,
+            completed: Completed::default(),
             max_reclaims: MAX_RECLAIMS_DEFAULT,
         }
     }

@@ -182,6 +182,11 @@ impl Indexes {
         self.processing_micros
     }
 
+    /// Takes a completed row out, and leaves it in the counts.
+    pub(crate) fn forget_completed(&mut self, row: &Row) {
+        self.completed.remove(finished_key(row));
+    }
+
     fn remove_ready(&mut self, ready_at: Timestamp) {
         if let Entry::Occupied(mut rows) = self.ready.entry(ready_at) {
             *rows.get_mut() -= 1;

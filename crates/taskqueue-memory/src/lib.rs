@@ -1,6 +1,10 @@
 //! The in-memory queue: every promise of [`Queue`] but durability. It is the oracle that the other backends are
 //! compared with, the queue of tests, and a queue for real where tasks may die with their process.
 //!
+//! It keeps what is finished until a cleanup, so that it grows with each task that it has handled: about a kilobyte and
+//! the payload. For long use set [`MemoryConfig::completed`] to [`Completed::Delete`], or a retention at the worker;
+//! [`MemoryConfig::capacity`] bounds what is not finished.
+//!
 //! This file owns the lock, the clock and the async face; what a call does is in the plain structures under it.
 //!
 //! ```
@@ -57,7 +61,9 @@ struct Shared {
 }
 
 impl MemoryQueue {
-    /// An empty queue with the default settings.
+    /// An empty queue with the default settings. Finished tasks stay in memory until [`cleanup`](Queue::cleanup) removes
+    /// them, which a worker does where its maintenance has a `retention`: a queue that runs for long needs that, or
+    /// [`completed`](MemoryConfig::completed) set to [`Completed::Delete`].
     pub fn new() -> Self {
         Self::with_config(MemoryConfig::default()).expect("the defaults are valid")
     }
@@ -68,7 +74,7 @@ impl MemoryQueue {
     /// As [`MemoryConfig::validate`].
     pub fn with_config(config: MemoryConfig) -> Result<Self> {
         config.validate()?;
-        let store = Mutex::new(Store::new(config.capacity));
+        let store = Mutex::new(Store::new(config.capacity, config.completed));
         let wake_up = WakeUp::new();
         // There are no others.
         wake_up.set_hears_others(true);

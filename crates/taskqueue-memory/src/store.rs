@@ -5,8 +5,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use taskqueue_core::{
-    Cancelled, Claim, Decision, Enqueued, Error, Heartbeat, Lease, NewTask, Result, Settled, TaskId,
-    TaskType, Timestamp,
+    Cancelled, Claim, Completed, Decision, Enqueued, Error, Heartbeat, Lease, NewTask, Result, Settled,
+    State, TaskId, TaskType, Timestamp,
 };
 
 use crate::index::{Indexes, Slot};
@@ -20,13 +20,14 @@ pub(crate) struct Store {
     pub(crate) indexes: Indexes,
     pub(crate) paused: BTreeSet<TaskType>,
     pub(crate) capacity: Option<usize>,
+    completed: Completed,
     next_sequence: u64,
 }
 
 impl Store {
     /// An empty store that takes at most `capacity` unfinished tasks.
-    pub(crate) fn new(capacity: Option<usize>) -> Self {
-        Self { capacity, ..Self::default() }
+    pub(crate) fn new(capacity: Option<usize>, completed: Completed) -> Self {
+        Self { capacity, completed, ..Self::default() }
     }
 
     /// Adds all tasks or none. They are valid.
@@ -63,6 +64,7 @@ impl Store {
         for (decision, found) in decisions.into_iter().zip(&found) {
             if let Found::Leased(slot) = found {
                 self.change(*slot, |row| row.settle(decision.transition, &mut moment));
+                self.forget_if_deleted(*slot);
                 follow_ups.extend(decision.follow_ups);
             }
         }
@@ -102,6 +104,14 @@ impl Store {
             _ => {}
         }
         answer
+    }
+
+    /// Forgets a row that was completed, where the queue is set so. It stays counted.
+    fn forget_if_deleted(&mut self, slot: Slot) {
+        if self.completed == Completed::Delete && self.rows[slot].state == State::Completed {
+            self.indexes.forget_completed(&self.rows[slot]);
+            self.rows.remove(slot);
+        }
     }
 
     fn add(&mut self, task: NewTask, moment: &mut Moment) -> Enqueued {

@@ -27,6 +27,7 @@ impl Harness for Memory {
             payload_bytes_max,
             capacity,
             max_reclaims,
+            ..MemoryConfig::default()
         };
         Box::new(Fresh { queue: MemoryQueue::with_config(config).expect("the options are valid"), clock })
     }

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskqueue_conformance::assert_completed_tasks_are_deleted;
 use taskqueue_memory::{
-    Claim, ClaimRequest, Enqueued, Error, ErrorKind, ManualClock, MemoryConfig, MemoryQueue, NewTask,
-    Outcome, Queue, Redrive, Settlement, TaskType, WorkerId,
+    Claim, ClaimRequest, Completed, Enqueued, Error, ErrorKind, ManualClock, MemoryConfig, MemoryQueue,
+    NewTask, Outcome, Queue, Redrive, Settlement, TaskType, WorkerId,
 };
 
 fn holding(capacity: usize) -> MemoryQueue {
@@ -31,6 +32,12 @@ async fn claim(queue: &MemoryQueue, limit: usize) -> Vec<Claim> {
 async fn settle_one(queue: &MemoryQueue, outcome: Outcome) -> Result<(), Error> {
     let claim = claim(queue, 1).await.pop().unwrap();
     queue.settle(claim.lease, outcome).await
+}
+
+#[tokio::test]
+async fn completed_tasks_are_deleted_where_the_queue_is_set_so() {
+    let config = MemoryConfig { completed: Completed::Delete, ..MemoryConfig::default() };
+    assert_completed_tasks_are_deleted(&MemoryQueue::with_config(config).unwrap()).await;
 }
 
 #[tokio::test]

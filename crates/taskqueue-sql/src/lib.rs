@@ -38,12 +38,13 @@ mod within;
 pub use async_trait::async_trait;
 #[doc(hidden)]
 pub use taskqueue_core as core;
+pub use taskqueue_core::Completed;
 
 pub use connections::{Connections, InUse, Pool, comes_from_queue, kept_of};
 pub use dialect::{Access, Applied, Claiming, Dialect, Now, Owner, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement, is_one_of};
-pub use options::{Completed, Options, WakeUpMode};
+pub use options::{Options, WakeUpMode};
 pub use queue::SqlQueue;
 pub use row::{Field, Row, TASK_COLUMNS, read_metadata, stored_metadata};
 pub use samples::samples;

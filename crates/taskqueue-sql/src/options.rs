@@ -3,23 +3,11 @@
 use std::time::Duration;
 
 use taskqueue_core::{
-    Error, MAX_RECLAIMS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, Result, RetryPolicy, VISIBILITY_TIMEOUT_DEFAULT,
-    check_visibility_timeout,
+    Completed, Error, MAX_RECLAIMS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, Result, RetryPolicy,
+    VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
 };
 
 use crate::TableName;
-
-/// What becomes of a task's row when the task is completed. Dead letters and cancelled tasks stay in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Completed {
-    /// It stays until cleanup removes it.
-    #[default]
-    Keep,
-    /// The completion deletes it: nothing to clean up, and less to write. It is counted all the same. A completion
-    /// that is repeated after a lost reply finds nothing and answers `LeaseLost`; and an id is free again, so that an
-    /// enqueue that is repeated after its task was completed makes a new task.
-    Delete,
-}
 
 /// Whether queues of several processes rouse one another's workers. A hint only: workers also poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
