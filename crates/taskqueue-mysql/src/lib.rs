@@ -129,19 +129,35 @@ impl MysqlQueue {
     /// find it at their next poll after the commit.
     ///
     /// # Errors
-    /// As [`Queue::enqueue`]. The caller's transaction should then be rolled back. `Unavailable` also where others were in its way:
-    /// then it has to be repeated from its beginning, in a new transaction. MariaDB from 11.6.2 on says so where a task of the
-    /// same id or unique key was committed after the transaction's first read, unless it is READ COMMITTED.
+    /// As [`Queue::enqueue`]. A unique key that is taken (`DuplicateUnique`, which names the task that has it) leaves the
+    /// transaction as it was: it can go on and commit. After any other error roll it back, at least to a savepoint. `Unavailable`
+    /// also where others were in its way: then it has to be repeated from its beginning, in a new transaction. MariaDB from 11.6.2
+    /// on says so where a task of the same id or unique key was committed after the transaction's first read, unless it is
+    /// READ COMMITTED.
     pub async fn enqueue_in(&self, connection: &mut MySqlConnection, task: impl IntoTask) -> Result<TaskId> {
-        let mut answers = self.sql.enqueue_in(connection, vec![task.into_task()?]).await?;
-        match answers.pop() {
-            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", existing)),
-            Some(Enqueued::Created(id) | Enqueued::Repeated(id)) => Ok(id),
+        match self.enqueue_many_in(connection, vec![task.into_task()?]).await?.first() {
+            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", *existing)),
+            Some(answer) => Ok(answer.id()),
             None => Err(Error::new(ErrorKind::Backend, "enqueue", "the database did not answer one for one")),
         }
     }
 
-    /// Completes a claim inside the caller's own transaction.
+    /// Enqueues tasks inside the caller's own transaction, as [`enqueue_in`](Self::enqueue_in) does one. Answers one a task,
+    /// in order. A unique key that is taken is no error here but [`Enqueued::Duplicate`]; one that another open
+    /// transaction has is waited for.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue_many`]. The transaction may then hold a part of them: roll it back, at least to a savepoint.
+    pub async fn enqueue_many_in(
+        &self,
+        connection: &mut MySqlConnection,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Enqueued>> {
+        self.sql.enqueue_in(connection, tasks).await
+    }
+
+    /// Completes a claim inside the caller's own transaction. A worker's handler takes the lease from its `TaskContext` and
+    /// returns `Outcome::settled()` after the commit.
     ///
     /// # Errors
     /// As [`Queue::complete`]. The caller's transaction should then be rolled back.

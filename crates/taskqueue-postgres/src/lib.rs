@@ -156,17 +156,32 @@ impl PostgresQueue {
     /// announced in the transaction itself: a NOTIFY would make its commit wait for all others that have one.
     ///
     /// # Errors
-    /// As [`Queue::enqueue`]. The caller's transaction should then be rolled back.
+    /// As [`Queue::enqueue`]. A unique key that is taken (`DuplicateUnique`, which names the task that has it) leaves the
+    /// transaction as it was: it can go on and commit. After any other error roll it back, at least to a savepoint.
     pub async fn enqueue_in(&self, connection: &mut PgConnection, task: impl IntoTask) -> Result<TaskId> {
-        let mut answers = self.sql.enqueue_in(connection, vec![task.into_task()?]).await?;
-        match answers.pop() {
-            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", existing)),
-            Some(Enqueued::Created(id) | Enqueued::Repeated(id)) => Ok(id),
+        match self.enqueue_many_in(connection, vec![task.into_task()?]).await?.first() {
+            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", *existing)),
+            Some(answer) => Ok(answer.id()),
             None => Err(Error::new(ErrorKind::Backend, "enqueue", "the database did not answer one for one")),
         }
     }
 
-    /// Completes a claim inside the caller's own transaction. `Ok` also where this very completion was committed before:
+    /// Enqueues tasks inside the caller's own transaction, as [`enqueue_in`](Self::enqueue_in) does one. Answers one a task,
+    /// in order. A unique key that is taken is no error here but [`Enqueued::Duplicate`]; one that another open
+    /// transaction has is waited for.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue_many`]. The transaction may then hold a part of them: roll it back, at least to a savepoint.
+    pub async fn enqueue_many_in(
+        &self,
+        connection: &mut PgConnection,
+        tasks: Vec<NewTask>,
+    ) -> Result<Vec<Enqueued>> {
+        self.sql.enqueue_in(connection, tasks).await
+    }
+
+    /// Completes a claim inside the caller's own transaction. A worker's handler takes the lease from its `TaskContext` and
+    /// returns `Outcome::settled()` after the commit. `Ok` also where this very completion was committed before:
     /// who repeats a transaction because the reply to its commit was lost asks [`settle_in`](Self::settle_in), which answers
     /// [`Settled::Repeated`].
     ///

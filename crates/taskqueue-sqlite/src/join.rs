@@ -50,7 +50,8 @@ impl SqliteQueue {
     /// ```
     ///
     /// # Errors
-    /// As [`Queue::enqueue`](crate::Queue::enqueue).
+    /// As [`Queue::enqueue`](crate::Queue::enqueue). The transaction is as it was before the call, also where the unique key
+    /// is taken (`DuplicateUnique`): it can go on and commit.
     pub async fn enqueue_in(&self, connection: &mut SqliteConnection, task: impl IntoTask) -> Result<TaskId> {
         let task = task.into_task()?;
         match self.enqueue_many_in(connection, vec![task]).await?.first() {
@@ -60,7 +61,8 @@ impl SqliteQueue {
         }
     }
 
-    /// Enqueues tasks in the caller's transaction.
+    /// Enqueues tasks in the caller's transaction. Answers one a task, in order; a unique key that is taken is no error here
+    /// but [`Enqueued::Duplicate`].
     ///
     /// # Errors
     /// As [`Queue::enqueue_many`](crate::Queue::enqueue_many).
@@ -74,7 +76,8 @@ impl SqliteQueue {
         end(connection, "enqueue", done).await
     }
 
-    /// Settles a claim as finished in the caller's transaction.
+    /// Settles a claim as finished in the caller's transaction. A worker's handler takes the lease from its `TaskContext` and
+    /// returns `Outcome::settled()` after the commit.
     ///
     /// # Errors
     /// As [`Queue::complete`](crate::Queue::complete).

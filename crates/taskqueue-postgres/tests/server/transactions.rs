@@ -4,7 +4,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, PgConnection};
 use taskqueue_conformance::assert_inserted_tasks_are_like_any_other;
 use taskqueue_postgres::{
-    ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Redrive, Settled, Settlement, Status,
+    Enqueued, ErrorKind, Outcome, PostgresConfig, PostgresQueue, Queue, Redrive, Settled, Settlement, Status,
 };
 
 use crate::scratch::{PATIENCE, Scratch, claim_one, task};
@@ -40,6 +40,26 @@ async fn an_enqueue_commits_or_rolls_back_with_the_callers_rows() {
     assert_eq!(taken.kind(), ErrorKind::DuplicateUnique);
     assert_eq!(queue.get(lost).await.unwrap_err().kind(), ErrorKind::TaskNotFound);
     assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
+    assert_eq!(orders(&scratch).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_commit_with_the_callers_rows_and_one_whose_key_is_taken_stops_no_other() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let mut connection = with_orders(&scratch).await;
+    let holder = queue.enqueue(task().unique_key("k")).await.unwrap();
+    let tasks = vec![task(), task().unique_key("k"), task().unique_key("l")];
+    let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
+
+    let mut transaction = connection.begin().await.unwrap();
+    let answers = queue.enqueue_many_in(&mut transaction, tasks).await.unwrap();
+    say(&mut transaction, "INSERT INTO orders VALUES (1)".to_owned()).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 1, "it is not committed yet");
+    transaction.commit().await.unwrap();
+
+    let expected = [Enqueued::Created(ids[0]), Enqueued::Duplicate(holder), Enqueued::Created(ids[2])];
+    assert_eq!(answers, expected);
+    assert_eq!(queue.stats().await.unwrap().pending, 3);
     assert_eq!(orders(&scratch).await, 1);
 }
 
