@@ -60,7 +60,7 @@ impl Settling {
             Outcome::Fail { retry, .. } => {
                 (Some(Processed::Failed), *retry != Retry::Never && lease.attempt < lease.max_retries)
             }
-            Outcome::Snooze { .. } | Outcome::Release => (None, false),
+            Outcome::Snooze { .. } | Outcome::Release | Outcome::Settled => (None, false),
         };
         let follow_ups = match &settlement.outcome {
             Outcome::Complete { follow_ups } => {

@@ -11,6 +11,9 @@ use crate::{Error, IntoTask, Lease, NewTask, Result, RetryPolicy, State, new_tas
 /// The longest error text that is kept, in bytes; the rest is cut off and marked so.
 pub const LAST_ERROR_BYTES_MAX: usize = 8 * 1024;
 
+const TOO_LATE: &str =
+    "follow-up task of an outcome that is settled already: enqueue it in the transaction that completes";
+
 /// What became of a claim.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -35,6 +38,9 @@ pub enum Outcome {
     },
     /// It was not started: anyone may claim it at once. The attempt is given back.
     Release,
+    /// A worker's handler has completed it itself, in a transaction of its own: nothing is left to be settled. No queue
+    /// takes this outcome; it ends at the worker.
+    Settled,
 }
 
 impl Outcome {
@@ -43,16 +49,29 @@ impl Outcome {
         Self::Complete { follow_ups: Vec::new() }
     }
 
+    /// Finished, and completed by the handler itself: with the task's lease (`TaskContext::lease` of the worker), in a
+    /// transaction of its own that is committed by now (`complete_in` of the SQL backends). What the handler wrote and
+    /// the completion are then there together, or neither is.
+    ///
+    /// The worker settles nothing and counts one completion on the handler's word. Where the transaction was not committed, the task's
+    /// lease ends, and it is handled again.
+    pub fn settled() -> Self {
+        Self::Settled
+    }
+
     /// Adds a follow-up task to a completion: it is enqueued in the same transaction, or neither happens. On
     /// an outcome that is no completion it changes nothing, as nothing then follows. A payload that has no JSON
-    /// form turns the outcome into a permanent failure that says so.
+    /// form turns the outcome into a permanent failure that says so; so does a follow-up of [`settled`](Self::settled),
+    /// which would come too late: enqueue it in the transaction.
     #[must_use]
     pub fn then(mut self, task: impl IntoTask) -> Self {
-        if let Self::Complete { follow_ups } = &mut self {
-            match task.into_task() {
+        match &mut self {
+            Self::Complete { follow_ups } => match task.into_task() {
                 Ok(task) => follow_ups.push(task),
                 Err(error) => return Self::permanent(format!("follow-up task: {error}")),
-            }
+            },
+            Self::Settled => return Self::permanent(TOO_LATE),
+            _ => {}
         }
         self
     }
@@ -188,7 +207,10 @@ pub struct Decision {
 
 impl Settlement {
     /// Decides what the row becomes. `random` in `[0, 1)` drives the jitter of the policy.
-    pub fn decide(self, policy: &RetryPolicy, random: f64) -> Decision {
+    ///
+    /// # Errors
+    /// `InvalidInput` for [`Outcome::Settled`].
+    pub fn decide(self, policy: &RetryPolicy, random: f64) -> Result<Decision> {
         let Self { lease, outcome } = self;
         let (transition, follow_ups) = match outcome {
             Outcome::Complete { follow_ups } => (Transition::Complete, follow_ups),
@@ -197,16 +219,21 @@ impl Settlement {
             }
             Outcome::Snooze { delay } => (Transition::Snooze { delay: delay.min(DURATION_MAX) }, Vec::new()),
             Outcome::Release => (Transition::Release, Vec::new()),
+            Outcome::Settled => {
+                let message =
+                    format!("task {} is said to be settled: nothing is left to settle", lease.task_id);
+                return Err(Error::invalid_input("settle", message).task(lease.task_id));
+            }
         };
-        Decision { lease, transition, follow_ups }
+        Ok(Decision { lease, transition, follow_ups })
     }
 }
 
 /// Checks a batch of settlements and decides each; every backend calls this first.
 ///
 /// # Errors
-/// `InvalidInput` for more than `BATCH_MAX` settlements, a task settled twice in one batch or follow-ups whose payloads
-/// together are more than `BATCH_PAYLOAD_BYTES_MAX`, and as [`NewTask::validate`](crate::NewTask::validate) for each
+/// `InvalidInput` for more than `BATCH_MAX` settlements, a task settled twice in one batch, [`Outcome::Settled`] or follow-ups
+/// whose payloads together are more than `BATCH_PAYLOAD_BYTES_MAX`, and as [`NewTask::validate`](crate::NewTask::validate) for each
 /// follow-up: then nothing of the batch is applied.
 pub fn decide_batch(
     settlements: Vec<Settlement>,
@@ -222,7 +249,7 @@ pub fn decide_batch(
             let message = format!("task {id} is settled twice in one batch");
             return Err(Error::invalid_input("settle", message).task(id));
         }
-        let decision = settlement.decide(policy, rand::random());
+        let decision = settlement.decide(policy, rand::random())?;
         new_task::validate_batch(&decision.follow_ups, payload_bytes_max)?;
         decisions.push(decision);
     }

@@ -28,7 +28,7 @@ fn lease(attempt: u32, max_retries: u32) -> Lease {
 }
 
 fn decide(lease: Lease, outcome: Outcome) -> Decision {
-    Settlement::new(lease, outcome).decide(&RetryPolicy::fixed(SECOND), 0.0)
+    Settlement::new(lease, outcome).decide(&RetryPolicy::fixed(SECOND), 0.0).unwrap()
 }
 
 fn error(text: &str) -> String {
@@ -91,6 +91,15 @@ fn a_follow_up_without_a_json_form_makes_the_outcome_a_permanent_failure() {
     }
     let outcome = Outcome::done().then(Keyed([(vec![1], 1)].into()));
     assert!(matches!(outcome, Outcome::Fail { retry: Retry::Never, .. }), "{outcome:?}");
+}
+
+#[test]
+fn what_is_settled_already_is_settled_by_no_queue_and_followed_by_nothing() {
+    let settlements = vec![Settlement::new(lease(1, 3), Outcome::settled())];
+    let refused = decide_batch(settlements, &RetryPolicy::default(), PAYLOAD_BYTES_MAX_DEFAULT).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    let late = Outcome::settled().then(NewTask::raw("next", "{}").unwrap());
+    assert!(matches!(late, Outcome::Fail { retry: Retry::Never, .. }), "{late:?}");
 }
 
 #[test]

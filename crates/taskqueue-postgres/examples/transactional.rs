@@ -1,5 +1,5 @@
-//! An order and the task that confirms it, in one transaction: both are there, or neither is. Then the task is
-//! completed together with what its handler writes.
+//! An order and the task that confirms it, in one transaction: both are there, or neither is. Then a worker's
+//! handler completes the task together with what it writes.
 //!
 //! `DATABASE_URL=postgres://… cargo run -p taskqueue-postgres --example transactional_postgres`
 
@@ -7,7 +7,8 @@ use std::error::Error;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
-use taskqueue_postgres::{Payload, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId};
+use taskqueue_postgres::{Payload, PostgresConfig, PostgresQueue, Queue};
+use taskqueue_worker::{Data, Outcome, TaskContext, TaskError, Worker};
 
 #[derive(Serialize, Deserialize)]
 struct Confirm {
@@ -16,6 +17,25 @@ struct Confirm {
 
 impl Payload for Confirm {
     const TYPE: &'static str = "confirm";
+}
+
+/// What the handler works on.
+struct Shop {
+    pool: PgPool,
+    queue: PostgresQueue,
+}
+
+/// What the task does and its completion commit together, so that the order is confirmed once. An error before the commit
+/// undoes both: the task is tried again.
+async fn confirm(task: Confirm, cx: TaskContext, shop: Data<Shop>) -> Result<Outcome, TaskError> {
+    let mut transaction = shop.pool.begin().await?;
+    sqlx::query("UPDATE orders SET confirmed = true WHERE id = $1")
+        .bind(task.order)
+        .execute(&mut *transaction)
+        .await?;
+    shop.queue.complete_in(&mut transaction, cx.lease()).await?;
+    transaction.commit().await?;
+    Ok(Outcome::settled())
 }
 
 #[tokio::main]
@@ -50,18 +70,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         queue.get(lost_id).await.expect_err("it went with the order")
     );
 
-    // What the task does and its completion commit together, so that the order is confirmed once.
-    let types = [TaskType::new(Confirm::TYPE)?];
-    let claim =
-        queue.dequeue(&WorkerId::new("example")?, &types).await?.ok_or("another worker was faster")?;
-    let Confirm { order } = claim.task.payload.decode()?;
-    let mut transaction = pool.begin().await?;
-    sqlx::query("UPDATE orders SET confirmed = true WHERE id = $1")
-        .bind(order)
-        .execute(&mut *transaction)
-        .await?;
-    queue.complete_in(&mut transaction, claim.lease).await?;
-    transaction.commit().await?;
-    println!("order {order} is confirmed, and its task is {}", queue.get(claim.task.id).await?.status);
+    let shop = Shop { pool, queue: queue.clone() };
+    let report = Worker::builder(queue.clone()).data(shop).handler(confirm).build()?.drain().await;
+    println!("{} confirmed: the task is {}", report.completed, queue.get(id).await?.status);
     Ok(())
 }

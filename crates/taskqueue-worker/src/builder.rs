@@ -173,7 +173,8 @@ impl WorkerBuilder {
         let limits = handlers.iter().map(|handler| handler.concurrency).collect();
         let slots = Slots::new(self.settings.concurrency, Prefetch::new(self.settings.prefetch), limits);
         Ok(Worker::new(Pipe {
-            queue: Arc::new(Observed::with_metrics(self.queue, self.metrics.clone())),
+            queue: Arc::new(Observed::with_metrics(Arc::clone(&self.queue), self.metrics.clone())),
+            unobserved: self.queue,
             metrics: self.metrics,
             worker_id,
             heartbeat_interval: self.settings.heartbeat_interval.unwrap_or(visibility_timeout / 3),

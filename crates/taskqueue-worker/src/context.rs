@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskqueue_core::{
-    Error, Heartbeat, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
+    Error, Heartbeat, Lease, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,20 @@ impl TaskContext {
     /// that has seen a higher number refuses a lower one.
     pub fn lease_number(&self) -> i64 {
         self.held.claim.lease.number
+    }
+
+    /// The right to settle this attempt, for a handler that does so itself: in its own transaction, with `complete_in` of
+    /// the SQL backends. It then returns [`Outcome::settled`](crate::Outcome::settled), which says what follows.
+    ///
+    /// Take it right before that transaction. From here on the worker cannot tell a lease that the handler has settled from
+    /// one that was lost, so a heartbeat that finds it gone no longer cancels the handler; settling with a lost lease
+    /// fails with `LeaseLost`, and [`heartbeat`](Self::heartbeat) says so before.
+    ///
+    /// A handler that fails after its commit changes nothing: its task is completed and stays so. The report then counts
+    /// a lost lease in place of the completion.
+    pub fn lease(&self) -> Lease {
+        self.held.settling();
+        self.held.lease().clone()
     }
 
     /// When this attempt is stopped for taking too long, if its type has a timeout.

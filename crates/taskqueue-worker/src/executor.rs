@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use taskqueue_core::metrics::TypeMetrics;
-use taskqueue_core::{Claim, Lease, Outcome, Retry, RetryPolicy};
+use taskqueue_core::metrics::{Processed, TypeMetrics};
+use taskqueue_core::{Claim, Lease, Outcome, Retry, RetryPolicy, Settled};
 use tokio::sync::futures::Notified;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +17,7 @@ use tracing::{Instrument, debug, info_span, warn};
 
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::{Pipe, Registered};
+use crate::report::Kind;
 use crate::settler::Finished;
 use crate::slots::Claimed;
 use crate::timing::later;
@@ -80,6 +81,10 @@ async fn work<'p>(
         return None;
     }
     let outcome = outcome.unwrap_or(Outcome::Release);
+    if outcome == Outcome::Settled {
+        count_settled(pipe, metrics, lease);
+        return None;
+    }
     log_failure(lease, &outcome);
     Some(Finished { held, outcome })
 }
@@ -105,6 +110,13 @@ async fn must_be_dropped<'p>(pipe: &'p Pipe, held: &Held, mut interrupted: Pin<&
         // Before the next look, so that no interrupt is missed.
         interrupted.set(pipe.interrupts.notified());
     }
+}
+
+/// The handler says that it has completed the task itself. If that is not so, the lease ends now that nobody extends it.
+fn count_settled(pipe: &Pipe, metrics: &TypeMetrics, lease: &Lease) {
+    pipe.leases.remove([LeaseKey::from(lease)]);
+    pipe.tally.settled(Kind::Completed, Settled::Applied);
+    metrics.processed(Processed::Completed, 1);
 }
 
 /// What becomes of a task whose handler panicked outside its own attempt; nothing when the lease was lost.

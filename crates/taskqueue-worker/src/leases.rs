@@ -45,7 +45,7 @@ impl Held {
         &self.claim.lease
     }
 
-    /// Its outcome is sent to the store.
+    /// Its outcome is sent to the store, or its handler may send it.
     pub(crate) fn settling(&self) {
         self.is_being_settled.store(true, Ordering::Release);
     }

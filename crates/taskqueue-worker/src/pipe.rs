@@ -55,6 +55,8 @@ pub(crate) struct Tokens {
 /// One worker: what all its stages see.
 pub(crate) struct Pipe {
     pub(crate) queue: Arc<dyn Queue>,
+    /// The queue behind it, for heartbeats: which leases count as lost is known here only.
+    pub(crate) unobserved: Arc<dyn Queue>,
     pub(crate) metrics: Metrics,
     pub(crate) worker_id: WorkerId,
     pub(crate) settings: Settings,
@@ -88,7 +90,7 @@ impl Pipe {
     /// Extends leases and takes down what was found.
     pub(crate) async fn extend(&self, leases: Vec<Lease>) -> Result<Vec<Heartbeat>> {
         let sent_at = Instant::now();
-        let (queue, timeout) = (Arc::clone(&self.queue), self.settings.visibility_timeout);
+        let (queue, timeout) = (Arc::clone(&self.unobserved), self.settings.visibility_timeout);
         let (leases, answers) = self
             .call("heartbeat", async move {
                 let answers = queue.heartbeat_many(&leases, timeout).await?;
@@ -100,6 +102,7 @@ impl Pipe {
             let tasks = named(lost.iter());
             warn!(leases = lost.len(), %tasks, "leases were lost: their tasks were cancelled or taken back");
             self.tally.leases_lost(lost.len() as u64);
+            self.metrics.leases_lost(lost.len() as u64);
             self.interrupts.notify_waiters();
         }
         Ok(answers)

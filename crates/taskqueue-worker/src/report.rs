@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskqueue_core::{Lease, Outcome, Retry, Settled};
 
-/// What a worker did until it stopped. Each count is of settles that the queue confirmed.
+/// What a worker did until it stopped. Each count is of settles that the queue confirmed, but that a completion of a
+/// handler's own ([`Outcome::settled`]) is counted as its handler says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Report {

@@ -1,0 +1,155 @@
+//! Handlers that settle their tasks themselves. The memory queue's own `complete` stands for a commit of the handler's
+//! transaction; `taskqueue-sqlite` tests the same with real ones.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use ::metrics::with_local_recorder;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use support::spy::{Call, Spy};
+use support::{Number, SECOND, number_type, queue};
+use taskqueue_memory::MemoryQueue;
+use taskqueue_worker::core::{ErrorKind, Status};
+use taskqueue_worker::{Configure, Data, Outcome, Queue, RetryPolicy, TaskContext, TaskError, Worker};
+
+/// Runs it in paused time; answers what every counter and histogram of this name holds in all.
+fn counted<F: Future<Output = ()>>(test: impl FnOnce() -> F) -> impl Fn(&str) -> u64 {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    with_local_recorder(&recorder, || runtime.block_on(test()));
+    let series = snapshotter.snapshot().into_vec();
+    move |name| {
+        let of_name = series.iter().filter(|(key, ..)| key.key().name() == format!("zapfs_taskqueue_{name}"));
+        let values = of_name.map(|(.., value)| match value {
+            DebugValue::Counter(count) => *count,
+            DebugValue::Histogram(samples) => samples.len() as u64,
+            DebugValue::Gauge(_) => 0,
+        });
+        values.sum()
+    }
+}
+
+async fn settles(_: Number, cx: TaskContext, store: Data<MemoryQueue>) -> Result<Outcome, TaskError> {
+    store.complete(cx.lease()).await?;
+    Ok(Outcome::settled())
+}
+
+#[test]
+fn a_task_that_its_handler_has_settled_counts_once_and_is_settled_by_nobody_else() {
+    let counted = counted(|| async {
+        let spy = Spy::on(queue());
+        let ids = support::enqueue_numbers(&spy, 3).await;
+        let builder = Worker::builder(spy.clone()).data(spy.queue.clone()).handler(settles);
+
+        let report = builder.concurrency(1).build().unwrap().drain().await;
+
+        assert_eq!((report.completed, report.leases_lost), (3, 0), "and each has left its slot to the next");
+        assert_eq!(spy.calls(Call::Settle), [0_usize; 0]);
+        for id in ids {
+            assert_eq!(spy.get(id).await.unwrap().status, Status::Completed);
+        }
+    });
+    assert_eq!(counted("tasks_processed_total"), 3);
+    assert_eq!(counted("task_processing_duration_seconds"), 3);
+}
+
+#[test]
+fn a_heartbeat_between_the_commit_and_the_return_finds_no_lost_lease() {
+    async fn goes_on(_: Number, cx: TaskContext, store: Data<MemoryQueue>) -> Result<Outcome, TaskError> {
+        store.complete(cx.lease()).await?;
+        tokio::time::sleep(100 * SECOND).await;
+        assert!(!cx.cancelled().is_cancelled(), "nothing is to be stopped");
+        Ok(Outcome::settled())
+    }
+    let counted = counted(|| async {
+        let spy = Spy::on(queue());
+        spy.enqueue(Number { n: 1 }).await.unwrap();
+        let builder = Worker::builder(spy.clone()).data(spy.queue.clone()).handler(goes_on);
+
+        let report = builder.visibility_timeout(30 * SECOND).build().unwrap().drain().await;
+
+        assert_eq!((report.completed, report.leases_lost, report.failed), (1, 0, 0));
+        assert_eq!(spy.calls(Call::Heartbeat), [1], "what it has found is asked for no more");
+    });
+    assert_eq!(counted("leases_lost_total"), 0);
+    assert_eq!(counted("tasks_processed_total"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_said_to_be_settled_and_is_not_is_handled_again_once_its_lease_has_ended() {
+    async fn forgets(
+        _: Number,
+        cx: TaskContext,
+        runs: Data<AtomicU32>,
+        store: Data<MemoryQueue>,
+    ) -> Result<Outcome, TaskError> {
+        let lease = cx.lease();
+        if runs.fetch_add(1, Ordering::SeqCst) > 0 {
+            store.complete(lease).await?;
+        }
+        Ok(Outcome::settled())
+    }
+    let (queue, runs) = (queue(), Arc::new(AtomicU32::new(0)));
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data(queue.clone()).data_arc(Arc::clone(&runs));
+    let running = builder.handler(forgets).visibility_timeout(30 * SECOND).build().unwrap().start();
+
+    let task = support::wait_for_status(&queue, id, Status::Completed).await;
+
+    assert_eq!((task.attempts, task.reclaims, runs.load(Ordering::SeqCst)), (2, 1, 2));
+    let took = task.completed_at.unwrap() - task.created_at;
+    assert!(took.num_seconds() >= 30, "nobody kept its lease alive, and nobody took it before: {took}");
+    assert_eq!(running.stop().await.completed, 2, "as its handler said");
+}
+
+#[test]
+fn an_error_after_the_commit_undoes_nothing_and_counts_as_a_lost_lease() {
+    async fn too_late(_: Number, cx: TaskContext, store: Data<MemoryQueue>) -> Result<Outcome, TaskError> {
+        store.complete(cx.lease()).await?;
+        Err(TaskError::from("after the commit"))
+    }
+    let counted = counted(|| async {
+        let queue = queue();
+        let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+        let builder = Worker::builder(queue.clone()).data(queue.clone());
+        let handler = too_late.retry(RetryPolicy::fixed(SECOND));
+
+        let report = builder.handler(handler).build().unwrap().drain().await;
+
+        assert_eq!((report.completed, report.failed, report.leases_lost), (0, 0, 1));
+        let task = queue.get(id).await.unwrap();
+        assert_eq!((task.status, task.attempts, task.last_error), (Status::Completed, 1, None));
+    });
+    assert_eq!(counted("tasks_processed_total"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_settles_with_a_lost_lease_learns_it_from_the_settle() {
+    async fn late(_: Number, cx: TaskContext, store: Data<MemoryQueue>) -> Result<Outcome, TaskError> {
+        let lease = cx.lease();
+        store.cancel(cx.id()).await?;
+        tokio::time::sleep(100 * SECOND).await;
+        let refused = store.complete(lease).await.expect_err("the task was cancelled");
+        assert_eq!(refused.kind(), ErrorKind::LeaseLost);
+        Err(refused.into())
+    }
+    let queue = queue();
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data(queue.clone()).handler(late);
+
+    let report = builder.visibility_timeout(30 * SECOND).build().unwrap().drain().await;
+
+    assert_eq!((report.completed, report.failed, report.leases_lost), (0, 0, 1), "counted once");
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Cancelled);
+    assert!(
+        queue
+            .dequeue(&taskqueue_worker::WorkerId::new("x").unwrap(), &[number_type()])
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
