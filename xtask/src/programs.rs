@@ -94,7 +94,7 @@ fn selection(workspace: &Workspace, build: &Build<'_>) -> Vec<String> {
     }
 }
 
-/// What all tests are built with: those that need servers, and those of the engines that are not to be had everywhere
+/// What all tests are built with: those that need servers, those of traces, and those of the engines that are not to be had everywhere
 /// where a server is named.
 pub(crate) fn features_of_all(workspace: &Workspace) -> Vec<String> {
     features_with(workspace, |needs| std::env::var_os(needs.variable).is_some())
@@ -104,7 +104,7 @@ fn features_with(workspace: &Workspace, has_url: impl Fn(&Needs) -> bool) -> Vec
     let all = workspace.metadata.packages.iter().map(|package| package.name.as_str());
     let named = BACKENDS.iter().filter(|backend| backend.server.as_ref().is_some_and(&has_url));
     let engines = engine_features(workspace, named);
-    workspace.server_features(all).into_iter().chain(engines).collect()
+    workspace.server_features(all).into_iter().chain(workspace.traces_features()).chain(engines).collect()
 }
 
 fn engine_features<'a>(
@@ -150,6 +150,7 @@ mod tests {
         assert!(has("TASKQUEUE_VITESS_URL", "taskqueue-mysql/vitess-tests"));
         assert!(!has("TASKQUEUE_MYSQL_URL", "taskqueue-mysql/vitess-tests"));
         assert!(has("none", "taskqueue-mysql/server-tests"));
+        assert!(has("none", "taskqueue-worker/opentelemetry"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const FILES_SKIPPED: [&str; 1] = ["Cargo.lock"];
 
 /// The feature of a backend's crate that turns on the tests that need a server.
 const SERVER_FEATURE: &str = "server-tests";
+/// Off by default, but its tests need nothing that is not on every machine: they are run with all others.
+const TRACES_FEATURE: &str = "opentelemetry";
 
 /// A workspace on disk.
 pub(crate) struct Workspace {
@@ -109,6 +111,13 @@ impl Workspace {
         with.flat_map(|package| ["--features".to_owned(), format!("{package}/{SERVER_FEATURE}")]).collect()
     }
 
+    /// The features that turn on the tests of traces.
+    pub(crate) fn traces_features(&self) -> impl Iterator<Item = String> {
+        let needs = |target: &Target| target.required_features.iter().any(|it| it == TRACES_FEATURE);
+        let with = self.metadata.packages.iter().filter(move |package| package.targets.iter().any(needs));
+        with.flat_map(|package| ["--features".to_owned(), format!("{}/{TRACES_FEATURE}", package.name)])
+    }
+
     /// The feature that turns on the tests of one engine, where a member keeps them apart: those of engines that are
     /// not to be had everywhere.
     pub(crate) fn engine_feature(&self, package: &str, engine: &str) -> Option<String> {
@@ -129,13 +138,14 @@ impl Package {
         self.manifest_path.parent().expect("a manifest is in a folder")
     }
 
-    /// Its integration tests that need no server, of those that are built with its default features and with what
-    /// [`SERVER_FEATURE`] turns on.
+    /// Its integration tests that need no server, of those that are built with its default features, with those of traces
+    /// and with what [`SERVER_FEATURE`] turns on.
     fn serverless_tests(&self) -> impl Iterator<Item = &Target> {
         let of = |feature| self.features.get(feature).map_or(&[][..], Vec::as_slice);
         let (by_default, with_servers) = (of("default"), of(SERVER_FEATURE));
         let is_test = |target: &&Target| target.kind.iter().any(|kind| kind == "test");
-        let is_on = move |it: &String| by_default.contains(it) || with_servers.contains(it);
+        let is_on =
+            move |it: &String| it == TRACES_FEATURE || by_default.contains(it) || with_servers.contains(it);
         let is_built = move |target: &&Target| target.required_features.iter().all(is_on);
         self.targets.iter().filter(is_test).filter(is_built)
     }
@@ -206,6 +216,7 @@ mod tests {
             target("plain", &[]),
             target("by_default", &["sqlite"]),
             target("with_servers", &["sqlite", "kafka"]),
+            target("of_traces", &["opentelemetry"]),
             target("of_a_server", &["server-tests"]),
             target("of_another", &["vitess-tests"]),
         ];
@@ -215,6 +226,6 @@ mod tests {
         );
         let package: Package = serde_json::from_value(package).expect("it has the form of cargo's");
         let names: Vec<_> = package.serverless_tests().map(|target| target.name.as_str()).collect();
-        assert_eq!(names, ["plain", "by_default", "with_servers"]);
+        assert_eq!(names, ["plain", "by_default", "with_servers", "of_traces"]);
     }
 }

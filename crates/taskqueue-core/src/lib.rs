@@ -20,6 +20,7 @@ mod settle;
 mod shard;
 mod state;
 mod task;
+pub mod trace;
 mod wake;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};

@@ -83,9 +83,9 @@ impl Metrics {
         self.counter("dequeue_errors_total").increment(1);
     }
 
-    /// The total of repeated transactions, as the backend counts it.
-    pub fn contention_retries(&self, total: u64) {
-        self.counter("deadlock_retries_total").absolute(total);
+    /// Transactions that the backend repeated.
+    pub fn contention_retries(&self, transactions: u64) {
+        self.counter("deadlock_retries_total").increment(transactions);
     }
 
     /// Leases that turned out to be lost at a settle or a heartbeat.

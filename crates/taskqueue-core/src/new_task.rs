@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::clock::truncate;
 use crate::task::MAX_RETRIES_DEFAULT;
-use crate::{Error, Metadata, Payload, Priority, RawPayload, Result, TaskId, TaskType, Timestamp};
+use crate::{Error, Metadata, Payload, Priority, RawPayload, Result, TaskId, TaskType, Timestamp, trace};
 
 /// The longest region, in characters.
 pub const REGION_CHARS_MAX: usize = 50;
@@ -247,6 +247,17 @@ pub fn validate_batch(tasks: &[NewTask], payload_bytes_max: usize) -> Result<()>
     check_batch(OPERATION, tasks.len())?;
     tasks.iter().try_for_each(|task| task.validate(payload_bytes_max))?;
     check_payloads(OPERATION, tasks, payload_bytes_max)
+}
+
+/// Makes a batch ready to be stored: checks it, and gives the current trace context to tasks that have none
+/// ([`trace`]). Every backend calls this before it does anything, and every way of enqueueing comes by here.
+///
+/// # Errors
+/// As [`validate_batch`]; then nothing was given.
+pub fn prepare_batch(tasks: &mut [NewTask], payload_bytes_max: usize) -> Result<()> {
+    validate_batch(tasks, payload_bytes_max)?;
+    trace::capture(tasks);
+    Ok(())
 }
 
 /// Checks what the payloads of one call add up to.

@@ -1,10 +1,12 @@
-//! `Observed<Q>`: any queue, with metrics. Backends carry none themselves.
+//! `Observed<Q>`: any queue, with metrics and spans. Backends carry none themselves.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::field::{Empty, debug};
+use tracing::{Instrument, Span, debug_span};
 
 use crate::metrics::{Metrics, Processed};
 use crate::{
@@ -14,7 +16,12 @@ use crate::{
 };
 
 /// A queue whose calls are counted by the metrics of the reference: tasks enqueued, processed and retried, claims
-/// that failed, leases lost, reclaims, and the depth at each [`stats`](Queue::stats).
+/// that failed, leases lost, reclaims, transactions that were repeated, and the depth at each [`stats`](Queue::stats).
+///
+/// Each call has a span of level debug by the names of OpenTelemetry's conventions for messaging: its operation, and how
+/// many tasks it is about where it carries a batch; never ids or payloads. One that is not wanted costs a look at a flag.
+///
+/// It sees what goes through it: tasks of a backend's `enqueue_in` and completions of its `complete_in` do not.
 #[derive(Debug, Clone)]
 pub struct Observed<Q> {
     queue: Q,
@@ -42,6 +49,41 @@ impl<Q: Queue> Observed<Q> {
     pub fn inner(&self) -> &Q {
         &self.queue
     }
+
+    /// Runs a call in its span, and records what the queue has repeated since the last one.
+    async fn watch<T>(&self, span: Span, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let result = call.instrument(span.clone()).await;
+        let repeated = self.queue.take_contention_retries();
+        if repeated > 0 {
+            self.metrics.contention_retries(repeated);
+        }
+        if let Err(error) = &result {
+            span.record("error.type", debug(error.kind())).record("otel.status_code", "ERROR");
+        }
+        result
+    }
+}
+
+/// The span of a call: its operation and OpenTelemetry's type of it, and how many tasks a batch has.
+macro_rules! span {
+    ($operation:literal) => {
+        span!($operation, Empty, Empty, "client")
+    };
+    ($operation:literal, $type:expr, $tasks:expr) => {
+        span!($operation, $type, $tasks, "client")
+    };
+    ($operation:literal, $type:expr, $tasks:expr, $kind:literal) => {
+        debug_span!(
+            $operation,
+            otel.kind = $kind,
+            otel.status_code = Empty,
+            messaging.system = "taskqueue",
+            messaging.operation.name = $operation,
+            "messaging.operation.type" = $type,
+            messaging.batch.message_count = $tasks,
+            "error.type" = Empty,
+        )
+    };
 }
 
 /// What is needed of a settlement after it has been consumed.
@@ -95,7 +137,8 @@ impl Settling {
 impl<Q: Queue> Queue for Observed<Q> {
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         let types: Vec<TaskType> = tasks.iter().map(|task| task.task_type.clone()).collect();
-        let answers = self.queue.enqueue_many(tasks).await?;
+        let span = span!("enqueue", "send", tasks.len(), "producer");
+        let answers = self.watch(span, self.queue.enqueue_many(tasks)).await?;
         let mut created: HashMap<&TaskType, u64> = HashMap::new();
         for (task_type, answer) in types.iter().zip(&answers) {
             if matches!(answer, Enqueued::Created(_)) {
@@ -109,13 +152,18 @@ impl<Q: Queue> Queue for Observed<Q> {
     }
 
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        self.queue.dequeue_many(request).await.inspect_err(|_| self.metrics.dequeue_error())
+        let span = span!("dequeue", "receive", Empty);
+        let claims = self.watch(span.clone(), self.queue.dequeue_many(request)).await;
+        let claims = claims.inspect_err(|_| self.metrics.dequeue_error())?;
+        span.record("messaging.batch.message_count", claims.len());
+        Ok(claims)
     }
 
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
         let settling: Vec<Settling> = settlements.iter().map(Settling::of).collect();
         self.metrics.settle_batch(settlements.len());
-        let answers = self.queue.settle_many(settlements).await?;
+        let span = span!("settle", "settle", settlements.len());
+        let answers = self.watch(span, self.queue.settle_many(settlements)).await?;
         let answered = settling.iter().zip(&answers);
         let applied =
             answered.filter(|(_, answer)| **answer == Settled::Applied).map(|(settling, _)| settling);
@@ -130,63 +178,65 @@ impl<Q: Queue> Queue for Observed<Q> {
         leases: &[Lease],
         visibility_timeout: Option<Duration>,
     ) -> Result<Vec<Heartbeat>> {
-        let answers = self.queue.heartbeat_many(leases, visibility_timeout).await?;
+        let span = span!("heartbeat", Empty, leases.len());
+        let answers = self.watch(span, self.queue.heartbeat_many(leases, visibility_timeout)).await?;
         let lost = answers.iter().filter(|answer| **answer == Heartbeat::Lost).count();
         self.metrics.leases_lost(lost as u64);
         Ok(answers)
     }
 
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
-        self.queue.cancel(id).await
+        self.watch(span!("cancel"), self.queue.cancel(id)).await
     }
 
     async fn get(&self, id: TaskId) -> Result<Task> {
-        self.queue.get(id).await
+        self.watch(span!("get"), self.queue.get(id)).await
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
-        self.queue.list(filter).await
+        self.watch(span!("list"), self.queue.list(filter)).await
     }
 
     async fn stats(&self) -> Result<QueueStats> {
-        let stats = self.queue.stats().await?;
+        let stats = self.watch(span!("stats"), self.queue.stats()).await?;
         self.metrics.depth(&stats, self.clock.now());
-        self.metrics.contention_retries(self.queue.contention_retries());
+        // The series is there from the first sample on.
+        self.metrics.contention_retries(0);
         Ok(stats)
     }
 
     async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
-        self.queue.cleanup(cleanup).await
+        self.watch(span!("cleanup"), self.queue.cleanup(cleanup)).await
     }
 
     async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
-        let reclaimed = self.queue.reclaim_stale(limit).await?;
+        let reclaimed = self.watch(span!("reclaim"), self.queue.reclaim_stale(limit)).await?;
         self.metrics.reclaimed(reclaimed.total());
         Ok(reclaimed)
     }
 
     async fn promote_due(&self, limit: usize) -> Result<u64> {
-        self.queue.promote_due(limit).await
+        self.watch(span!("promote"), self.queue.promote_due(limit)).await
     }
 
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
-        self.queue.redrive(redrive).await
+        self.watch(span!("redrive"), self.queue.redrive(redrive)).await
     }
 
     async fn pause(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.pause(task_type).await
+        self.watch(span!("pause"), self.queue.pause(task_type)).await
     }
 
     async fn resume(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.resume(task_type).await
+        self.watch(span!("resume"), self.queue.resume(task_type)).await
     }
 
     async fn paused(&self) -> Result<Vec<TaskType>> {
-        self.queue.paused().await
+        self.watch(span!("paused"), self.queue.paused()).await
     }
 
     async fn backend(&self) -> Result<Backend> {
-        self.queue.backend().await
+        self.watch(span!("backend"), self.queue.backend()).await
     }
 
     async fn close(&self) {
@@ -203,5 +253,9 @@ impl<Q: Queue> Queue for Observed<Q> {
 
     fn contention_retries(&self) -> u64 {
         self.queue.contention_retries()
+    }
+
+    fn take_contention_retries(&self) -> u64 {
+        self.queue.take_contention_retries()
     }
 }

@@ -191,6 +191,12 @@ pub trait Queue: Send + Sync + 'static {
         0
     }
 
+    /// How many of these have not been answered by this call yet. Clones of an instance share the count, so that what
+    /// records it, as [`Observed`](crate::Observed) does after each call, records each once.
+    fn take_contention_retries(&self) -> u64 {
+        0
+    }
+
     /// Enqueues one task: a payload, or a [`NewTask`].
     ///
     /// # Errors
@@ -351,5 +357,8 @@ impl<Q: Queue + ?Sized> Queue for Arc<Q> {
     }
     fn contention_retries(&self) -> u64 {
         (**self).contention_retries()
+    }
+    fn take_contention_retries(&self) -> u64 {
+        (**self).take_contention_retries()
     }
 }

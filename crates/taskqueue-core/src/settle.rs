@@ -249,8 +249,8 @@ pub fn decide_batch(
             let message = format!("task {id} is settled twice in one batch");
             return Err(Error::invalid_input("settle", message).task(id));
         }
-        let decision = settlement.decide(policy, rand::random())?;
-        new_task::validate_batch(&decision.follow_ups, payload_bytes_max)?;
+        let mut decision = settlement.decide(policy, rand::random())?;
+        new_task::prepare_batch(&mut decision.follow_ups, payload_bytes_max)?;
         decisions.push(decision);
     }
     let follow_ups = decisions.iter().flat_map(|decision| &decision.follow_ups);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +24,8 @@ struct Scripted {
     settled: Mutex<Vec<Settled>>,
     heartbeats: Mutex<Vec<Heartbeat>>,
     stats: QueueStats,
+    /// Transactions that were repeated and not asked for yet.
+    repeated: AtomicU64,
 }
 
 fn take<T>(answers: &Mutex<Vec<T>>) -> Vec<T> {
@@ -90,8 +93,8 @@ impl Queue for Scripted {
     fn wake_up(&self) -> WakeUp {
         WakeUp::new()
     }
-    fn contention_retries(&self) -> u64 {
-        7
+    fn take_contention_retries(&self) -> u64 {
+        self.repeated.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -347,11 +350,21 @@ fn the_depth_is_sampled_when_statistics_are_asked_for() {
         let stats = QueueStats { pending: 3, completed: 100, ..QueueStats::default() };
         Observed::new(Scripted { stats, ..Scripted::default() }).stats().await.unwrap();
     });
-    assert_recorded(
-        &recorded,
-        &[
-            ("gauge zapfs_taskqueue_queue_depth{status=pending}", 3.0),
-            ("counter zapfs_taskqueue_deadlock_retries_total{}", 7.0),
-        ],
-    );
+    assert_recorded(&recorded, &[("gauge zapfs_taskqueue_queue_depth{status=pending}", 3.0)]);
+}
+
+#[test]
+fn transactions_that_were_repeated_are_recorded_once_after_whichever_call_comes_next() {
+    let recorded = recorded(|| async {
+        let queue = Observed::new(Scripted { repeated: 5.into(), ..Scripted::default() });
+        queue.enqueue_many(Vec::new()).await.unwrap();
+        queue.promote_due(1).await.unwrap_err();
+        queue.inner().repeated.store(2, Ordering::Relaxed);
+        queue.promote_due(1).await.unwrap_err();
+        queue.stats().await.unwrap();
+        // What another instance repeats is added.
+        let other = Observed::new(Scripted { repeated: 4.into(), ..Scripted::default() });
+        other.stats().await.unwrap();
+    });
+    assert_recorded(&recorded, &[("counter zapfs_taskqueue_deadlock_retries_total{}", 11.0)]);
 }

@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
+use taskqueue_core::new_task::{check_batch, check_limit, prepare_batch};
 pub use taskqueue_core::*;
 
 pub use crate::config::MemoryConfig;
@@ -129,9 +129,9 @@ impl fmt::Debug for MemoryQueue {
 
 #[async_trait]
 impl Queue for MemoryQueue {
-    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+    async fn enqueue_many(&self, mut tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         self.check_open("enqueue")?;
-        validate_batch(&tasks, self.config().payload_bytes_max)?;
+        prepare_batch(&mut tasks, self.config().payload_bytes_max)?;
         let (mut store, now) = self.lock();
         let answers = store.enqueue(tasks, now)?;
         drop(store);

@@ -48,6 +48,10 @@ macro_rules! delegate_queue {
             fn contention_retries(&self) -> u64 {
                 $crate::core::Queue::contention_retries(&self.sql)
             }
+
+            fn take_contention_retries(&self) -> u64 {
+                $crate::core::Queue::take_contention_retries(&self.sql)
+            }
         }
     };
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
+use taskqueue_core::new_task::{check_batch, check_limit, prepare_batch};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Status,
@@ -56,10 +56,10 @@ impl<D: Dialect> SqlQueue<D> {
     pub async fn enqueue_in(
         &self,
         connection: &mut D::Connection,
-        tasks: Vec<NewTask>,
+        mut tasks: Vec<NewTask>,
     ) -> Result<Vec<Enqueued>> {
         self.check_open("enqueue")?;
-        validate_batch(&tasks, self.options().payload_bytes_max)?;
+        prepare_batch(&mut tasks, self.options().payload_bytes_max)?;
         self.run_in(connection, Enqueue(tasks)).await
     }
 
@@ -178,9 +178,9 @@ async fn to_its_end<A: Send + 'static>(
 
 #[async_trait]
 impl<D: Dialect> Queue for SqlQueue<D> {
-    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+    async fn enqueue_many(&self, mut tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         self.check_open("enqueue")?;
-        validate_batch(&tasks, self.options().payload_bytes_max)?;
+        prepare_batch(&mut tasks, self.options().payload_bytes_max)?;
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
@@ -350,5 +350,14 @@ impl<D: Dialect> Queue for SqlQueue<D> {
 
     fn contention_retries(&self) -> u64 {
         self.0.retries.load(Ordering::Relaxed)
+    }
+
+    fn take_contention_retries(&self) -> u64 {
+        let (total, taken) = (self.contention_retries(), &self.0.retries_taken);
+        // Most calls repeat nothing: they only look.
+        if taken.load(Ordering::Relaxed) == total {
+            return 0;
+        }
+        total.saturating_sub(taken.fetch_max(total, Ordering::Relaxed))
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Runner<D> {
     pub(crate) wake_up: WakeUp,
     pub(crate) is_closed: AtomicBool,
     pub(crate) retries: AtomicU64,
+    /// How many of them were answered to whoever records them.
+    pub(crate) retries_taken: AtomicU64,
     /// Whether the last claim found nothing.
     pub(crate) was_empty: AtomicBool,
     /// Which shard the next round of each verb begins with. At random at first, so that workers that start together
@@ -43,6 +45,7 @@ impl<D: Dialect> Runner<D> {
             wake_up: WakeUp::new(),
             is_closed: AtomicBool::new(false),
             retries: AtomicU64::new(0),
+            retries_taken: AtomicU64::new(0),
             was_empty: AtomicBool::new(false),
             turns: std::array::from_fn(|_| AtomicUsize::new(rand::random_range(0..usize::from(SHARDS_MAX)))),
         }

@@ -173,6 +173,11 @@ async fn a_write_that_others_block_is_counted_and_can_be_tried_again() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.is_transient());
     assert_eq!(queue.contention_retries(), 2);
+    assert_eq!(
+        (queue.clone().take_contention_retries(), queue.take_contention_retries()),
+        (2, 0),
+        "each once"
+    );
 
     assert_eq!(queue.stats().await.unwrap().pending, 0, "readers are not blocked");
     blocking.rollback().await.unwrap();

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use taskqueue_core::metrics::{Processed, TypeMetrics};
-use taskqueue_core::{Claim, Lease, Outcome, Retry, RetryPolicy, Settled};
+use taskqueue_core::{Claim, Lease, Outcome, Retry, RetryPolicy, Settled, trace};
 use tokio::sync::futures::Notified;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, warn};
 
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::{Pipe, Registered};
@@ -21,7 +21,7 @@ use crate::report::Kind;
 use crate::settler::Finished;
 use crate::slots::Claimed;
 use crate::timing::later;
-use crate::{TaskContext, TaskError};
+use crate::{TaskContext, TaskError, span};
 
 /// Runs tasks in one slot until none is waiting. A slot takes over the next task by itself, so a busy worker
 /// spawns nothing for a task.
@@ -60,38 +60,42 @@ async fn work<'p>(
         return is_held.then(|| Finished { held, outcome: Outcome::Release });
     }
     let registered = &pipe.handlers[handler];
-    let span = info_span!("task", id = %task.id, r#type = %task.task_type, attempt = lease.attempt);
+    let span = span::of_task(&held);
     let (metrics, started_at) = (registered.metrics(&pipe.metrics), Instant::now());
     record_wait(metrics, &held.claim, started_at - held.claimed_at);
     let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
     let cx = TaskContext { held: Arc::clone(&held), deadline, pipe: Arc::clone(pipe) };
-    let outcome = tokio::select! {
+    let returned = tokio::select! {
         biased;
         result = attempt(registered, cx).instrument(span.clone()) => Some(decide(registered, lease, result)),
         () = must_be_dropped(pipe, &held, interrupted) => None,
     };
+    let (has_returned, mut outcome) = (returned.is_some(), returned.unwrap_or(Outcome::Release));
     metrics.processing(started_at.elapsed());
+    span::end(&span, &outcome);
     let _entered = span.entered();
     if is_lost(pipe, &held) {
-        let dropped = if outcome.is_some() { "what it returned" } else { "it did not stop in time and" };
-        warn!(
-            id = %task.id, r#type = %task.task_type, attempt = lease.attempt,
-            "the lease was lost while the handler ran; {dropped} is dropped"
-        );
+        warn_of_lost(lease, has_returned);
         return None;
     }
-    let outcome = outcome.unwrap_or(Outcome::Release);
     if outcome == Outcome::Settled {
         count_settled(pipe, metrics, lease);
         return None;
     }
     log_failure(lease, &outcome);
+    trace::follow(task, &mut outcome);
     Some(Finished { held, outcome })
 }
 
 /// Whether a handler was told to stop because its task is no longer this worker's.
 fn is_lost(pipe: &Pipe, held: &Held) -> bool {
     held.stop.is_stopped() && !pipe.leases.holds(held.lease())
+}
+
+fn warn_of_lost(lease: &Lease, has_returned: bool) {
+    let Lease { task_id: id, task_type, attempt, .. } = lease;
+    let dropped = if has_returned { "what it returned" } else { "it did not stop in time and" };
+    warn!(%id, r#type = %task_type, attempt, "the lease was lost while the handler ran; {dropped} is dropped");
 }
 
 /// Waits until a handler is to be dropped: all are, or it has not stopped within the cancel period after its lease was lost.
@@ -128,8 +132,9 @@ fn fail(pipe: &Pipe, handler: usize, held: Arc<Held>, panic: &(dyn Any + Send)) 
         return None;
     }
     let outcome = decide(&pipe.handlers[handler], lease, Err(panicked(panic)));
-    info_span!("task", id = %lease.task_id, r#type = %lease.task_type, attempt = lease.attempt)
-        .in_scope(|| log_failure(lease, &outcome));
+    let span = span::of_task(&held);
+    span::end(&span, &outcome);
+    span.in_scope(|| log_failure(lease, &outcome));
     Some(Finished { held, outcome })
 }
 

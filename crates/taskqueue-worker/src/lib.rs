@@ -60,6 +60,7 @@ mod settings;
 mod settler;
 mod shutdown;
 mod slots;
+mod span;
 mod stop;
 mod task_error;
 mod task_fn;

@@ -255,6 +255,29 @@ async fn a_payload_that_does_not_decode_makes_a_dead_letter_that_says_where() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follow_up_without_a_trace_context_is_given_that_of_its_task_and_no_other_metadata() {
+    async fn handle(_: Number) -> Outcome {
+        let own = NewTask::new(&Letter { c: 'b' }).expect("it has a JSON form");
+        Outcome::done().then(Letter { c: 'a' }).then(own.metadata("traceparent", "own"))
+    }
+    let queue = queue();
+    let number = NewTask::new(&Number { n: 7 }).unwrap();
+    let given = [("traceparent", "00-1-2-01"), ("tracestate", "a=1"), ("header", "h")];
+    let number = given.into_iter().fold(number, |task, (key, value)| task.metadata(key, value));
+    queue.enqueue(number).await.unwrap();
+
+    Worker::builder(queue.clone()).handler(handle).build().unwrap().drain().await;
+
+    let letters = TaskFilter { task_type: Some(TaskType::of::<Letter>().unwrap()), ..TaskFilter::default() };
+    let mut letters = queue.list(&letters).await.unwrap().tasks;
+    letters.sort_by_key(|letter| letter.payload.as_str().to_owned());
+    let [handed_on, own] = &*letters else { panic!("two letters follow: {letters:?}") };
+    let expected = given[..2].iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    assert_eq!(handed_on.metadata, expected.collect());
+    assert_eq!(own.metadata, [("traceparent".to_owned(), "own".to_owned())].into());
+}
+
+#[tokio::test(start_paused = true)]
 async fn follow_ups_are_enqueued_with_the_completion_and_a_drain_works_them_too() {
     async fn number(number: Number) -> Outcome {
         match number.n {
