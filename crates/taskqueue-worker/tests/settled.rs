@@ -1,6 +1,8 @@
 //! Handlers that settle their tasks themselves. The memory queue's own `complete` stands for a commit of the handler's
 //! transaction; `taskqueue-sqlite` tests the same with real ones.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though some of it is outside a test function")]
+
 mod support;
 
 use std::sync::Arc;

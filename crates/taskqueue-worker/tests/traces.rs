@@ -1,5 +1,7 @@
 //! Traces through the queue and the worker, as an exporter of OpenTelemetry gets them.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though some of it is outside a test function")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};
