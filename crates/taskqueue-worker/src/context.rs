@@ -80,7 +80,8 @@ impl TaskContext {
     /// fails with `LeaseLost`, and [`heartbeat`](Self::heartbeat) says so before.
     ///
     /// A handler that fails after its commit changes nothing: its task is completed and stays so. The report then counts
-    /// a lost lease in place of the completion.
+    /// a lost lease in place of the completion. Settling through [`queue`](Self::queue) is for nobody: its metrics count such a
+    /// completion, and the worker counts it again.
     pub fn lease(&self) -> Lease {
         self.held.settling();
         self.held.lease().clone()
