@@ -12,7 +12,7 @@ use crate::metrics::{Metrics, Processed};
 use crate::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Heartbeat, Lease, NewTask, Outcome,
     Queue, QueueStats, Reclaimed, Redrive, Result, Retry, Settled, Settlement, SystemClock, Task, TaskFilter,
-    TaskId, TaskPage, TaskType, WakeUp,
+    TaskId, TaskPage, TaskType, Timestamp, WakeUp,
 };
 
 /// A queue whose calls are counted by the metrics of the reference: tasks enqueued, processed and retried, claims
@@ -237,6 +237,10 @@ impl<Q: Queue> Queue for Observed<Q> {
 
     async fn backend(&self) -> Result<Backend> {
         self.watch(span!("backend"), self.queue.backend()).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.queue.now().await
     }
 
     async fn close(&self) {

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use crate::wake::WakeUp;
 use crate::{
     Cancelled, Claim, ClaimRequest, Cleanup, Error, Heartbeat, IntoTask, Lease, NewTask, Outcome, QueueStats,
-    Reclaimed, Redrive, Result, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, WorkerId,
+    Reclaimed, Redrive, Result, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp,
+    WorkerId,
 };
 
 /// How many due tasks a single [`Queue::dequeue`] promotes when it finds nothing ready.
@@ -173,6 +174,12 @@ pub trait Queue: Send + Sync + 'static {
     /// # Errors
     /// `QueueClosed`, and what the database says.
     async fn backend(&self) -> Result<Backend>;
+
+    /// The current time by the queue's clock: the one that leases, delays and retries follow.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    async fn now(&self) -> Result<Timestamp>;
 
     /// Closes this instance: every later call fails with `QueueClosed`. What is stored stays, and so does a pool that is
     /// the service's. Idempotent.
@@ -345,6 +352,9 @@ impl<Q: Queue + ?Sized> Queue for Arc<Q> {
     }
     async fn backend(&self) -> Result<Backend> {
         (**self).backend().await
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        (**self).now().await
     }
     async fn close(&self) {
         (**self).close().await;

@@ -14,7 +14,7 @@ use taskqueue_core::metrics::{Metrics, Processed};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Error, ErrorKind, Heartbeat, Lease,
     LeaseToken, ManualClock, NewTask, Observed, Outcome, Queue, QueueStats, Reclaimed, Redrive, Result,
-    Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, WakeUp, WorkerId,
+    Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp, WorkerId,
 };
 
 /// A queue that answers what it was told to answer next.
@@ -84,6 +84,9 @@ impl Queue for Scripted {
         Err(unavailable())
     }
     async fn backend(&self) -> Result<Backend> {
+        Err(unavailable())
+    }
+    async fn now(&self) -> Result<Timestamp> {
         Err(unavailable())
     }
     async fn close(&self) {}

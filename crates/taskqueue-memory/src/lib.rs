@@ -267,6 +267,11 @@ impl Queue for MemoryQueue {
         Ok(Backend { name: "memory", version: env!("CARGO_PKG_VERSION").to_owned() })
     }
 
+    async fn now(&self) -> Result<Timestamp> {
+        self.check_open("now")?;
+        Ok(self.config().clock.now())
+    }
+
     async fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
         self.0.shared.wake_up.notify();

@@ -114,6 +114,7 @@ fn every_statement_names_the_shard_of_the_tasks_that_it_touches() {
             || matches!(
                 name,
                 "gate"
+                    | "now"
                     | "shards"
                     | "hold"
                     | "forget"

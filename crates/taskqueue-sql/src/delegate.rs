@@ -24,6 +24,7 @@ macro_rules! delegate_queue {
             resume(task_type: &$crate::core::TaskType) -> ();
             paused() -> Vec<$crate::core::TaskType>;
             backend() -> $crate::core::Backend;
+            now() -> $crate::core::Timestamp;
         }
     };
     ($queue:ty: $($verb:ident($($argument:ident: $form:ty),*) -> $answer:ty;)*) => {

@@ -1,12 +1,13 @@
-//! What changes nothing: get, list, stats, the paused types, the engine's version.
+//! What changes nothing: get, list, stats, the paused types, the engine's version and its clock.
 
 use async_trait::async_trait;
 use taskqueue_core::{
     Backend, Error, QueueStats, Shard, Shards, State, Status, Task, TaskFilter, TaskId, TaskPage, TaskType,
+    Timestamp,
 };
 
 use crate::operation::{Operation, kind_of, statements};
-use crate::{Access, Attempt, Dialect, Row};
+use crate::{Access, Attempt, Dialect, Failure, Row};
 
 /// Reads one task.
 pub(crate) struct Get(pub(crate) TaskId);
@@ -198,5 +199,26 @@ impl<D: Dialect> Operation<D> for Version {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Backend> {
         dialect.backend(connection).await
+    }
+}
+
+/// Reads the queue's clock.
+pub(crate) struct Now;
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Now {
+    type Answer = Timestamp;
+    const NAME: &'static str = "now";
+    const ASKS_FOR_TASKS: bool = false;
+
+    fn access(&self, _shards: Shards) -> Access {
+        Access::Read
+    }
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Timestamp> {
+        let statement = statements(dialect, Shard::FIRST).now(dialect.now());
+        let mut rows = dialect.fetch(connection, statement).await?;
+        let row = rows.first_mut().ok_or_else(|| Failure::malformed("the clock gave no row".to_owned()))?;
+        row.time(0)
     }
 }

@@ -10,7 +10,7 @@ use taskqueue_core::new_task::{check_batch, check_limit, prepare_batch};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Status,
-    Task, TaskFilter, TaskId, TaskPage, TaskType, WakeUp, check_visibility_timeout, decide_batch,
+    Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp, check_visibility_timeout, decide_batch,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::cleanup::CleanUp;
 use crate::coalesce::{Call, Coalescer};
 use crate::enqueue::Enqueue;
-use crate::look::{Get, List, Paused, Stats, Version};
+use crate::look::{Get, List, Now, Paused, Stats, Version};
 use crate::operation::Operation;
 use crate::round::Round;
 use crate::runner::Runner;
@@ -328,6 +328,11 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn backend(&self) -> Result<Backend> {
         self.check_open("backend")?;
         self.run(Version).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        self.check_open("now")?;
+        self.run(Now).await
     }
 
     async fn close(&self) {

@@ -48,6 +48,7 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         ("pause", statements.pause(now, &welcome)),
         ("resume", statements.resume(&welcome)),
         ("paused", statements.paused()),
+        ("now", statements.now(now)),
         ("open_counts", statements.open_counts()),
         ("totals", statements.totals()),
         ("add_total", statements.add_total(&total, Expr::val(0_i16))),

@@ -201,6 +201,11 @@ impl<'a, F: Flavour> Statements<'a, F> {
         self.render(&select)
     }
 
+    /// The queue's clock. It reads no table.
+    pub fn now(&self, now: F::Now) -> Statement {
+        self.render(Query::select().expr(self.flavour.now(now)))
+    }
+
     /// How many unfinished tasks there are: status, type, tasks. Read from the index alone.
     pub fn open_counts(&self) -> Statement {
         let mut select = self.select(&[Column::Status, Type]);

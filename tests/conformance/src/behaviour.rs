@@ -144,6 +144,7 @@ macro_rules! __behaviours {
             scheduling {
                 a_delayed_task_is_pending_and_not_claimed_before_its_time
                 a_delay_counts_from_the_queues_clock
+                a_queue_tells_the_time_that_its_delays_follow
                 a_task_scheduled_in_the_past_keeps_its_time_and_runs_now
                 a_task_scheduled_for_this_very_moment_is_ready
                 a_task_is_due_at_its_time_and_not_a_microsecond_before

@@ -18,14 +18,16 @@ pub enum Call {
     Settle,
     Heartbeat,
     Stats,
+    Enqueue,
+    Now,
 }
 
 #[derive(Default)]
 struct Log {
     /// The calls, each with its rows: the tasks claimed, settled or extended.
     calls: Mutex<Vec<(Call, usize)>>,
-    failures: [AtomicUsize; 5],
-    refusals: [AtomicUsize; 5],
+    failures: [AtomicUsize; 7],
+    refusals: [AtomicUsize; 7],
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
     locked: Mutex<Option<TaskId>>,
@@ -134,6 +136,7 @@ fn brings_follow_ups(settlement: &Settlement) -> bool {
 #[async_trait]
 impl Queue for Spy {
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        self.pass(Call::Enqueue, tasks.len())?;
         self.queue.enqueue_many(tasks).await
     }
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
@@ -197,6 +200,10 @@ impl Queue for Spy {
     }
     async fn backend(&self) -> Result<Backend> {
         self.queue.backend().await
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        self.pass(Call::Now, 1)?;
+        self.queue.now().await
     }
     async fn close(&self) {
         self.queue.close().await;

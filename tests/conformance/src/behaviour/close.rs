@@ -37,6 +37,7 @@ pub(crate) async fn every_call_on_a_closed_queue_says_so(harness: &dyn Harness) 
     assert_kind(bed.resume(&task_type("task")).await, closed);
     assert_kind(bed.paused().await, closed);
     assert_kind(bed.backend().await, closed);
+    assert_kind(bed.shared().now().await, closed);
     Ok(())
 }
 

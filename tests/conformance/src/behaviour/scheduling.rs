@@ -36,6 +36,18 @@ pub(crate) async fn a_delay_counts_from_the_queues_clock(harness: &dyn Harness) 
     Ok(())
 }
 
+pub(crate) async fn a_queue_tells_the_time_that_its_delays_follow(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    for _ in 0..2 {
+        let told = bed.shared().now().await?;
+        bed.assert_time(told, bed.now().await);
+        let id = bed.enqueue(task().delay(MINUTE)).await?;
+        bed.assert_time(bed.get(id).await?.scheduled_at, told + MINUTE);
+        bed.advance(HOUR).await;
+    }
+    Ok(())
+}
+
 pub(crate) async fn a_task_scheduled_in_the_past_keeps_its_time_and_runs_now(
     harness: &dyn Harness,
 ) -> Verdict {

@@ -45,6 +45,8 @@ caught! {
     heartbeats_that_do_nothing_are_caught: HeartbeatsDoNotExtend
         by a_heartbeat_extends_the_lease_from_now a_heartbeat_may_say_for_how_long
         random_histories_agree_with_the_model;
+    another_clock_than_that_of_delays_is_caught: AnotherClockIsTold
+        by a_queue_tells_the_time_that_its_delays_follow;
     a_cancel_without_completed_at_is_caught: CancelSetsNoCompletedAt
         by a_pending_task_is_cancelled a_running_task_is_cancelled a_failed_task_is_cancelled
         random_histories_agree_with_the_model;

@@ -50,7 +50,10 @@ pub(crate) enum Fault {
     CloseBreaksCallsInFlight,
     StatisticsAreStale,
     HeartbeatsDoNotExtend,
+    AnotherClockIsTold,
 }
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the wrapper must remember to misbehave.
 #[derive(Default)]
@@ -325,6 +328,11 @@ impl Queue for Mutant {
 
     async fn backend(&self) -> Result<Backend> {
         self.queue.backend().await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        let now = self.queue.now().await?;
+        Ok(if self.has(Fault::AnotherClockIsTold) { now - HOUR } else { now })
     }
 
     async fn close(&self) {
