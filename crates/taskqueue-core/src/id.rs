@@ -7,10 +7,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::{Error, Payload, Result};
+use crate::{Error, Payload, Result, Timestamp};
 
 /// The longest task type, in characters.
 pub const TASK_TYPE_CHARS_MAX: usize = 64;
+/// The last time that a UUID of version 7 can have, in milliseconds since 1970: its 48 bits.
+const UNIX_MILLIS_MAX: i64 = (1 << 48) - 1;
 /// The longest worker id, in characters.
 pub const WORKER_ID_CHARS_MAX: usize = 100;
 
@@ -42,6 +44,29 @@ impl TaskId {
     #[must_use]
     pub fn with_unique_key(self, task_type: &TaskType, key: &str) -> Self {
         self.with_low_bits(unique_bits(task_type, key))
+    }
+
+    /// The id of what happens at `time` and has this name, part by part: the same whenever and wherever it is made, by later
+    /// versions too. For what several processes may enqueue, or one more than once, and is to be one task; name what is
+    /// yours, so that nobody else's id is the same. It is of version 7 and its time is `time`, to the millisecond; its other bits
+    /// are a hash, no secret.
+    ///
+    /// ```
+    /// use taskqueue_core::{Clock, ManualClock, TaskId};
+    ///
+    /// let due = ManualClock::default().now();
+    /// assert_eq!(TaskId::derived(due, &["invoice", "7"]), TaskId::derived(due, &["invoice", "7"]));
+    /// assert_ne!(TaskId::derived(due, &["invoice", "7"]), TaskId::derived(due, &["invoice", "8"]));
+    /// ```
+    pub fn derived(time: Timestamp, name: &[&str]) -> Self {
+        let parts =
+            name.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.bytes()));
+        let hash = fnv1a_128(time.timestamp_micros().to_be_bytes().into_iter().chain(parts));
+        let mut random = [0; 10];
+        random.copy_from_slice(&hash.to_be_bytes()[6..]);
+        // What is before 1970 or after 10889 has no place in an id.
+        let millis = time.timestamp_millis().clamp(0, UNIX_MILLIS_MAX);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis.unsigned_abs(), &random).into_uuid())
     }
 
     /// The low 16 bits, from which shards derive.
@@ -194,6 +219,13 @@ impl<'de> Deserialize<'de> for WorkerId {
     }
 }
 
+/// FNV-1a of 128 bits: stable across versions, since stored ids depend on it.
+fn fnv1a_128(bytes: impl Iterator<Item = u8>) -> u128 {
+    bytes.fold(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b)
+    })
+}
+
 /// FNV-1a, folded to 16 bits: stable across versions, since stored ids depend on it.
 fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
     let bytes = task_type.as_str().bytes().chain([0]).chain(key.bytes());
@@ -201,4 +233,51 @@ fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::clock::DURATION_MAX;
+    use crate::{Clock, ManualClock, Shards, clock};
+
+    #[test]
+    fn a_derived_id_is_the_same_in_every_process_and_version() {
+        let made = TaskId::derived(ManualClock::default().now(), &["nightly-report", "report"]);
+        assert_eq!(made.to_string(), "019b76da-a800-732a-8858-9d930013b16a");
+        assert_eq!(fnv1a_128(b"foobar".iter().copied()), 0x343e_1662_793c_64bf_6f0d_3597_ba44_6f18);
+    }
+
+    #[test]
+    fn a_derived_id_is_of_version_7_and_has_its_time() {
+        let time = clock::add(ManualClock::default().now(), std::time::Duration::from_micros(1_234_567));
+        let id = TaskId::derived(time, &["a"]).as_uuid();
+        assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
+        assert_eq!(id.as_u128() >> 80, u128::from(time.timestamp_millis().unsigned_abs()));
+        for time in [Timestamp::MIN_UTC, Timestamp::MAX_UTC] {
+            assert_eq!(TaskId::derived(time, &["a"]).as_uuid().get_version_num(), 7);
+        }
+    }
+
+    #[test]
+    fn ids_differ_by_time_and_by_each_part_of_the_name() {
+        let now = ManualClock::default().now();
+        let micro = std::time::Duration::from_micros(1);
+        let names: [&[&str]; 6] = [&[], &[""], &["ab"], &["a", "b"], &["ab", ""], &["", "ab"]];
+        let times = [now, clock::add(now, micro), clock::add(now, DURATION_MAX)];
+        let ids: HashSet<TaskId> =
+            times.iter().flat_map(|time| names.iter().map(|name| TaskId::derived(*time, name))).collect();
+        assert_eq!(ids.len(), names.len() * times.len());
+    }
+
+    #[test]
+    fn derived_ids_spread_over_all_shards() {
+        let (now, shards) = (ManualClock::default().now(), Shards::new(64).expect("it is in range"));
+        let minute = std::time::Duration::from_secs(60);
+        let found: HashSet<_> =
+            (0..1_000).map(|n| shards.of(TaskId::derived(clock::add(now, n * minute), &["poll"]))).collect();
+        assert_eq!(found.len(), 64);
+    }
 }
