@@ -7,12 +7,13 @@ use foldhash::HashMap;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::{Error, Observed, Payload, Queue, Result, RetryPolicy, TaskType, WorkerId};
 
+use crate::periodic::check_names;
 use crate::pipe::{Pipe, Registered};
 use crate::prefetch::Prefetch;
 use crate::settings::Settings;
 use crate::slots::Slots;
 use crate::task_fn::Typed;
-use crate::{DataMap, Handler, HandlerOptions, MaintenanceConfig, TaskFn, Worker};
+use crate::{DataMap, Handler, HandlerOptions, MaintenanceConfig, Periodic, TaskFn, Worker};
 
 type Check = fn(&DataMap) -> Result<(), String>;
 
@@ -31,6 +32,7 @@ pub struct WorkerBuilder {
     settings: Settings,
     data: DataMap,
     given: Vec<Given>,
+    periodic: Vec<Periodic>,
 }
 
 impl WorkerBuilder {
@@ -41,6 +43,7 @@ impl WorkerBuilder {
             settings: Settings::default(),
             data: DataMap::default(),
             given: Vec::new(),
+            periodic: Vec::new(),
         }
     }
 
@@ -74,6 +77,13 @@ impl WorkerBuilder {
     /// [`handler`](Self::handler).
     pub fn handle(mut self, task_type: TaskType, handler: impl Handler) -> Self {
         self.given.push(Given { task_type: Ok(task_type), handler: Arc::new(handler), check: |_| Ok(()) });
+        self
+    }
+
+    /// Enqueues this task again and again, at its times, while the worker runs; not while it [drains](Worker::drain). Any
+    /// number of workers may have the same ones. Its handler may be another worker's. Default: none.
+    pub fn periodic(mut self, periodic: Periodic) -> Self {
+        self.periodic.push(periodic);
         self
     }
 
@@ -163,11 +173,13 @@ impl WorkerBuilder {
     ///
     /// # Errors
     /// `InvalidInput`, naming it: no handler, two handlers of one type, a malformed type or name, data that a
-    /// handler asks for and that was not given, a concurrency of zero, settings that contradict each other.
+    /// handler asks for and that was not given, two periodic tasks of one name, a concurrency of zero, settings that
+    /// contradict each other.
     pub fn build(self) -> Result<Worker> {
         let worker_id = WorkerId::unique(&self.settings.name)?;
         let visibility_timeout = self.settings.visibility_timeout.unwrap_or(self.queue.visibility_timeout());
         self.settings.validate(visibility_timeout).map_err(invalid)?;
+        check_names(&self.periodic)?;
         let handlers = resolve(self.given, &self.data, self.settings.retry.as_ref())?;
         let by_type = index(&handlers)?;
         let limits = handlers.iter().map(|handler| handler.concurrency).collect();
@@ -182,6 +194,7 @@ impl WorkerBuilder {
             visibility_timeout,
             handlers,
             by_type,
+            periodic: self.periodic,
             data: self.data,
             slots,
             leases: Default::default(),

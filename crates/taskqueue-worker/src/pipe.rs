@@ -19,7 +19,7 @@ use crate::named::named;
 use crate::report::Tally;
 use crate::settings::Settings;
 use crate::slots::Slots;
-use crate::{DataMap, Handler};
+use crate::{DataMap, Handler, Periodic};
 
 /// The handler of one type, with its options resolved.
 pub(crate) struct Registered {
@@ -64,6 +64,7 @@ pub(crate) struct Pipe {
     pub(crate) heartbeat_interval: Duration,
     pub(crate) handlers: Vec<Registered>,
     pub(crate) by_type: HashMap<TaskType, usize>,
+    pub(crate) periodic: Vec<Periodic>,
     pub(crate) data: DataMap,
     pub(crate) slots: Slots,
     pub(crate) leases: Leases,

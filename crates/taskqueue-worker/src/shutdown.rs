@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::dispatcher::{self, Mode};
+use crate::periodic::ahead;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::settler::Finished;
@@ -38,6 +39,7 @@ pub(crate) async fn supervise(pipe: Arc<Pipe>, mode: Mode) -> Result<Report> {
     pipe.tracker.spawn(heartbeater::run(Arc::clone(&pipe)));
     if mode == Mode::Serve {
         maintenance::start(&pipe);
+        ahead::start(&pipe);
     }
     info!(worker = %pipe.worker_id, types = pipe.handlers.len(), "worker started");
     let dispatched = dispatch(&pipe, &settle, mode).await;
