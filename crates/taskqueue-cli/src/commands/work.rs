@@ -7,6 +7,7 @@ mod handlers;
 mod health;
 mod log;
 mod metrics;
+mod periodic;
 mod ready;
 mod sinks;
 #[cfg(not(feature = "s3"))]
@@ -24,11 +25,12 @@ use std::time::Duration;
 
 use taskqueue_core::metrics::{Metrics, NAMESPACE_DEFAULT};
 use taskqueue_core::{CONCURRENCY_DEFAULT, Queue, TaskType};
-use taskqueue_worker::{MaintenanceConfig, Report, RunningWorker, Worker};
+use taskqueue_worker::{MaintenanceConfig, Periodic, Report, RunningWorker, Worker};
 
 use self::handlers::Handlers;
 use self::health::Health;
 use self::log::LogFormat;
+use self::periodic::PeriodicArgs;
 use self::watched::Watched;
 use crate::args;
 use crate::connect;
@@ -49,6 +51,7 @@ Examples:
   taskqueue work --event-file events.jsonl --drain
   taskqueue work --handlers federation_discovery,federation_ingest --config handlers.toml
   taskqueue work --handlers event,audit_log --config handlers.toml --concurrency 256
+  taskqueue work --exec mail='sendmail -t' --cron reminder '0 9 * * MON' mail '{\"to\":\"team\"}'
 
 A worker claims only the types that it handles.
 
@@ -58,6 +61,9 @@ is a failed attempt, which is repeated until the attempts are used up. Its stand
 as the error of a failed attempt; its standard output is logged where RUST_LOG asks for debug, and goes nowhere else. It \
 finds in its environment TASKQUEUE_TASK_ID, TASKQUEUE_TASK_TYPE, TASKQUEUE_ATTEMPT (from 1), TASKQUEUE_MAX_RETRIES, and \
 TASKQUEUE_LEASE_NUMBER, which rises with each claim of the task: what outlives a worker can refuse a lower one.
+
+Any number of workers may be given the same --cron and --every: each time becomes one task, which is enqueued ahead, \
+and is worked by whoever handles its type. Times that pass while no worker runs are left out, but for the one that was ahead.
 
 On SIGTERM or Ctrl-C a worker stops claiming, finishes what it runs and ends; a second signal ends it at once.
 
@@ -108,6 +114,9 @@ pub(crate) struct Args {
     /// limit]
     #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Handlers")]
     timeout: Option<Duration>,
+
+    #[command(flatten)]
+    periodic: PeriodicArgs,
 
     /// The most tasks at once
     #[arg(long, value_name = "TASKS", default_value_t = CONCURRENCY_DEFAULT)]
@@ -162,13 +171,14 @@ impl Args {
 /// Works until told to stop.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     log::start(args.log_format);
+    let periodic = args.periodic.periodic()?;
     let mut stop = Stop::listen(args.until_stdin_closes)?;
     let (queue, handlers) = tokio::select! {
         prepared = prepare(target, &args) => prepared?,
         () = stop.requested() => return Err(before_the_start()),
     };
     let types = handlers.types();
-    let worker = build(&queue, handlers, &args)?;
+    let worker = build(&queue, handlers, periodic, &args)?;
     let running = if args.drain {
         worker.start_draining()
     } else {
@@ -202,7 +212,12 @@ async fn close(closed: impl Future, stop: impl Future) {
     }
 }
 
-fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Worker> {
+fn build(
+    queue: &Arc<dyn Queue>,
+    handlers: Handlers,
+    periodic: Vec<Periodic>,
+    args: &Args,
+) -> Outcome<Worker> {
     let mut maintenance = MaintenanceConfig::default().reclaim_interval(args.reclaim_interval);
     if let Some(age) = args.retention {
         maintenance = maintenance.retention(age);
@@ -220,7 +235,7 @@ fn build(queue: &Arc<dyn Queue>, handlers: Handlers, args: &Args) -> Outcome<Wor
     if let Some(timeout) = args.visibility_timeout {
         builder = builder.visibility_timeout(timeout);
     }
-    Ok(handlers.register(builder).build()?)
+    Ok(periodic::register(periodic, handlers.register(builder)).build()?)
 }
 
 async fn serve(mut worker: RunningWorker, stop: &mut Stop, grace_period: Duration) -> Outcome<Report> {

@@ -6,6 +6,7 @@ mod enqueueing;
 #[path = "../support/event.rs"]
 mod event;
 mod looking;
+mod periodic;
 mod ready_made;
 #[path = "../support/receiver.rs"]
 mod receiver;
