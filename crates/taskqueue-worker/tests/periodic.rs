@@ -1,5 +1,7 @@
 //! Periodic tasks: one task a fire, however many workers there are, whoever comes late and whatever fails.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though partly outside a test function")]
+
 mod support;
 
 use std::fmt::Debug;
