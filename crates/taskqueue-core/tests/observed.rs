@@ -170,7 +170,7 @@ fn the_metrics_have_exactly_these_names_and_labels() {
         std::mem::forget([(); 4].map(|()| metrics.worker_active()));
         drop(metrics.worker_active());
         let oldest_pending = Some(now - chrono::TimeDelta::seconds(9));
-        let dead_letter_by_type = [(mail.clone(), 8)].into();
+        let dead_letter_by_type = [(mail, 8)].into();
         let stats = QueueStats { pending: 5, running: 6, failed: 7, oldest_pending, ..QueueStats::default() };
         metrics.depth(&QueueStats { dead_letter_by_type, ..stats }, now);
     });

@@ -162,7 +162,9 @@ async fn guard(variable: &str) {
             assert_ne!(step.access, "index", "{name} reads a whole index: {steps:#?}");
             let key = match name {
                 "running_page" | "more_than" | "more_than_of_type" | "due_claims" | "held_claims"
-                | "ended" | "open_counts" | "waiting" | "due" | "oldest_head" | "oldest_ready_at" => "tasks_pos",
+                | "ended" | "open_counts" | "waiting" | "due" | "oldest_head" | "oldest_ready_at" => {
+                    "tasks_pos"
+                }
                 looks if looks.starts_with("heads") || looks.starts_with("take") => "tasks_pos",
                 _ => "PRIMARY",
             };

@@ -47,7 +47,7 @@ async fn where_all_tables_are_published_reclaims_folds_and_cleanups_go_on() {
 
     assert_eq!(queue.reclaim_stale(10).await.unwrap().released, 1);
     assert_eq!(number(&scratch, "SELECT count(*) FROM tasks_totals").await, 1, "the sums are folded");
-    let all = Cleanup { older_than: Duration::ZERO, limit: 2 * SUMS };
+    let all = Cleanup::new(Duration::ZERO, 2 * SUMS);
     assert_eq!(queue.cleanup(all).await.unwrap(), SUMS as u64);
 }
 

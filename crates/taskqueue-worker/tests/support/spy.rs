@@ -108,8 +108,8 @@ impl Spy {
     }
 
     /// In paused time.
-    async fn wait_for_the_store(&self) {
-        tokio::time::sleep(self.log.claims_take).await;
+    async fn wait_for_the_store(&self, takes: Duration) {
+        tokio::time::sleep(takes).await;
     }
 
     fn pass(&self, call: Call, rows: usize) -> Result<()> {
@@ -141,7 +141,7 @@ impl Queue for Spy {
     }
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         self.pass(if request.is_extra { Call::ExtraDequeue } else { Call::Dequeue }, request.limit)?;
-        self.wait_for_the_store().await;
+        self.wait_for_the_store(self.log.claims_take).await;
         let is_extra = request.is_extra && !self.log.takes_extra_claims;
         self.queue.dequeue_many(&ClaimRequest { is_extra, ..request.clone() }).await
     }
@@ -174,7 +174,7 @@ impl Queue for Spy {
     }
     async fn stats(&self) -> Result<QueueStats> {
         self.pass(Call::Stats, 0)?;
-        tokio::time::sleep(self.log.stats_take).await;
+        self.wait_for_the_store(self.log.stats_take).await;
         self.queue.stats().await
     }
     async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {

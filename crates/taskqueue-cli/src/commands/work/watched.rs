@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Heartbeat, Lease, NewTask, Queue, QueueStats,
-    Reclaimed, Redrive, Result, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, WakeUp,
+    Reclaimed, Redrive, Result, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp,
+    WakeUp,
 };
 
 use super::health::Health;
@@ -74,6 +75,9 @@ impl Queue for Watched {
     }
     async fn backend(&self) -> Result<Backend> {
         self.queue.backend().await
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        self.queue.now().await
     }
     async fn close(&self) {
         self.queue.close().await;
