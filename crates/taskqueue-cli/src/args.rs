@@ -41,7 +41,7 @@ pub(crate) enum Command {
     /// Put tasks into the queue
     Enqueue(enqueue::Args),
     /// Run tasks until told to stop
-    Work(work::Args),
+    Work(Box<work::Args>),
     /// Apply rules to what is stored, and enqueue the tasks that follow
     #[cfg(feature = "s3")]
     Scan(scan::Args),

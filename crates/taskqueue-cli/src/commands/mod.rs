@@ -37,7 +37,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Demo(args) => demo::run(target, args).await,
         Command::Migrate(args) => migrate::run(target, args).await,
         Command::Enqueue(args) => enqueue::run(target, args).await,
-        Command::Work(args) => work::run(target, args).await,
+        Command::Work(args) => work::run(target, *args).await,
         #[cfg(feature = "s3")]
         Command::Scan(args) => scan::run(target, args).await,
         Command::Get(args) => get::run(target, args).await,
