@@ -51,7 +51,7 @@ Examples:
   taskqueue work --event-file events.jsonl --drain
   taskqueue work --handlers federation_discovery,federation_ingest --config handlers.toml
   taskqueue work --handlers event,audit_log --config handlers.toml --concurrency 256
-  taskqueue work --exec mail='sendmail -t' --cron reminder '0 9 * * MON' mail '{\"to\":\"team\"}'
+  taskqueue work --exec mail=./send-mail.sh --cron reminder '0 9 * * MON' mail '{\"to\":\"team\"}'
 
 A worker claims only the types that it handles.
 
