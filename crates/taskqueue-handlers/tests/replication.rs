@@ -2,114 +2,31 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "support/mirror.rs"]
+mod mirror;
 #[path = "support/proof.rs"]
 mod proof;
 #[path = "s3/lifecycle/rival.rs"]
 mod rival;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{FutureExt, TryStreamExt};
+use futures::FutureExt;
+use mirror::{MIB, World, handler, handler_between, handler_on};
 use rival::{Between, Looks};
 use taskqueue_core::payloads::{ReplicationOperation, ReplicationPayload};
 use taskqueue_core::{Clock, ManualClock, NewTask, Queue, Status, TaskId, TaskType, Timestamp};
-use taskqueue_handlers::federation::TransferConfig;
-use taskqueue_handlers::replication::{CHANGE_KEY, Regions, Replicated, ReplicationHandler};
+use taskqueue_handlers::replication::{CHANGE_KEY, Replicated, ReplicationHandler};
 use taskqueue_handlers::store::memory::{Fault, Operation};
 use taskqueue_handlers::store::{
-    Attributes, Condition, GetObject, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
+    Attributes, Condition, MemoryStore, ObjectRef, ObjectStore, StoreError, StoreErrorKind,
 };
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::{Configure, Worker};
 use tokio::sync::Notify;
-
-const MIB: usize = 1024 * 1024;
-
-struct World {
-    clock: ManualClock,
-    here: MemoryStore,
-    there: MemoryStore,
-    handler: ReplicationHandler,
-}
-
-impl World {
-    fn new() -> Self {
-        let clock = ManualClock::default();
-        let here = MemoryStore::with_clock(clock.clone()).bucket("photos");
-        let there = MemoryStore::with_clock(clock.clone()).bucket("mirror");
-        let handler = handler(&here, &there);
-        Self { clock, here, there, handler }
-    }
-
-    /// Writes the object, and gives the change that is to be repeated.
-    async fn put(&self, data: impl Into<Bytes>) -> ReplicationPayload {
-        self.clock.advance(Duration::from_secs(60));
-        let data = data.into();
-        let mut attributes = Attributes { content_type: Some("image/png".into()), ..Attributes::default() };
-        attributes.metadata.insert("camera".into(), "x".into());
-        let object = ObjectRef::new("photos", "k");
-        let size = data.len() as u64;
-        let written = self.here.put(&object, &attributes, &Condition::Always, data.into()).await.unwrap();
-        self.change(ReplicationOperation::Put, written.etag, size)
-    }
-
-    async fn delete(&self) -> ReplicationPayload {
-        self.clock.advance(Duration::from_secs(60));
-        self.here.delete(&ObjectRef::new("photos", "k"), &Condition::Always).await.unwrap();
-        self.change(ReplicationOperation::Delete, String::new(), 0)
-    }
-
-    fn change(&self, operation: ReplicationOperation, etag: String, size: u64) -> ReplicationPayload {
-        ReplicationPayload {
-            operation,
-            source_region: "north".into(),
-            source_bucket: "photos".into(),
-            source_key: "k".into(),
-            version_id: None,
-            destination_region: "south".into(),
-            destination_bucket: "mirror".into(),
-            destination_key: "k".into(),
-            etag,
-            size,
-            content_type: None,
-            metadata: None,
-            requested_at: self.clock.now().timestamp_nanos_opt().unwrap(),
-        }
-    }
-
-    async fn run(&self, change: &ReplicationPayload) -> Replicated {
-        self.clock.advance(Duration::from_secs(1));
-        self.handler.replicate(change).await.unwrap()
-    }
-
-    async fn there(&self) -> Option<Bytes> {
-        let get = GetObject { object: ObjectRef::new("mirror", "k"), range: None, if_match: None };
-        let body = self.there.get(&get).await.ok()?;
-        let pieces: Vec<Bytes> = body.data.try_collect().await.unwrap();
-        Some(pieces.concat().into())
-    }
-}
-
-fn handler(here: &MemoryStore, there: &MemoryStore) -> ReplicationHandler {
-    handler_on(here.clone(), there)
-}
-
-fn handler_on(here: impl ObjectStore, there: &MemoryStore) -> ReplicationHandler {
-    handler_between(here, there.clone())
-}
-
-fn handler_between(here: impl ObjectStore, there: impl ObjectStore) -> ReplicationHandler {
-    let stores: Regions = BTreeMap::from([
-        ("north".to_owned(), Arc::new(here) as Arc<dyn ObjectStore>),
-        ("south".to_owned(), Arc::new(there) as Arc<dyn ObjectStore>),
-    ]);
-    let transfer = TransferConfig::default().multipart_above(6 * MIB as u64).part_bytes(5 * MIB as u64);
-    ReplicationHandler::new(stores, transfer).unwrap()
-}
 
 #[tokio::test]
 async fn a_change_is_repeated_once_with_its_attributes() {

@@ -12,46 +12,7 @@ use taskqueue_core::{
     Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
 };
 
-/// The one promise that is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    None,
-    SettleIsNotFenced,
-    HeartbeatIsNotFenced,
-    CancelSetsNoCompletedAt,
-    ReclaimIsNotCapped,
-    ClaimsAreHandedOutTwice,
-    ClaimsExceedTheirLimit,
-    ClaimsIgnoreTheOrderAcrossTypes,
-    FollowUpsComeBeforeTheSettle,
-    FollowUpsComeAfterTheSettle,
-    FollowUpsOfARepeatAreEnqueued,
-    ARepeatIsALostLease,
-    ABatchIsStoredInReverse,
-    ABatchIsStoredInPart,
-    AnEnqueueCanBeDroppedHalfDone,
-    AnExistingIdIsCreatedAgain,
-    DelaysAreIgnored,
-    SnoozeCostsAnAttempt,
-    ReleaseIsASnooze,
-    KeysAreNeverReleased,
-    KeysMeetAcrossTypes,
-    ListSkipsARow,
-    SpacesInPayloadsAreLost,
-    TheLargestPayloadIsRefused,
-    ALimitOfNothingIsTaken,
-    CapacityIsIgnored,
-    CleanupIgnoresItsLimit,
-    CleanupIgnoresItsStatuses,
-    RedriveIgnoresTheType,
-    TheRetryPolicyIsIgnored,
-    PauseDoesNothing,
-    CloseDoesNothing,
-    CloseBreaksCallsInFlight,
-    StatisticsAreStale,
-    HeartbeatsDoNotExtend,
-    AnotherClockIsTold,
-}
+use crate::fault::Fault;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
