@@ -23,21 +23,28 @@ pub(crate) async fn list(
     filter: &TaskFilter,
 ) -> Attempt<Vec<Row>> {
     let table = &dialect.options().table;
-    let Some(states) = filter.status.and_then(of_index) else {
-        return dialect
-            .fetch(connection, Statements::new(dialect.flavour(), table, shard).list(filter))
-            .await;
+    let states = match filter.status.and_then(of_index) {
+        Some(states) if !has_more_than_few(dialect, connection, shard, states, filter).await? => states,
+        _ => {
+            let chosen = Statements::new(dialect.flavour(), table, shard).list(filter);
+            return dialect.fetch(connection, chosen).await;
+        }
     };
-    let sql = more_than(table, states, filter);
-    let more = bind_type(dialect.query(&sql).bind(shard.number()), filter).bind(number(FEW));
-    if !dialect.rows(more, &mut *connection).await?.is_empty() {
-        return dialect
-            .fetch(connection, Statements::new(dialect.flavour(), table, shard).list(filter))
-            .await;
-    }
     let sql = page(table, states, filter);
     let query = bind_page(dialect.query(&sql).bind(shard.number()), filter).bind(shard.number());
     dialect.rows(query, connection).await?.iter().map(wire::row).collect()
+}
+
+async fn has_more_than_few(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    states: &[State],
+    filter: &TaskFilter,
+) -> Attempt<bool> {
+    let sql = more_than(&dialect.options().table, states, filter);
+    let query = bind_type(dialect.query(&sql).bind(shard.number()), filter).bind(number(FEW));
+    Ok(!dialect.rows(query, connection).await?.is_empty())
 }
 
 /// A page of running tasks, highest id first, as [`TASK_COLUMNS`].

@@ -38,8 +38,17 @@ pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shar
 }
 
 /// How many shards the table has, where there is nothing to do: a look, which needs no right but to read. Whoever creates asks for
-/// more, also where what it creates is there.
+/// more, also where what it creates is there. In a transaction: without one, a pooler may part a statement that is not prepared
+/// from its execution.
 async fn finished(connection: &mut PgConnection, table: &TableName) -> Attempt<Option<i64>> {
+    let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
+    let recorded = recorded(&mut transaction, table).await?;
+    transaction.commit().await.map_err(failure)?;
+    Ok(recorded)
+}
+
+/// None: there is something to do.
+async fn recorded(connection: &mut PgConnection, table: &TableName) -> Attempt<Option<i64>> {
     let find =
         sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table.migrations());
     if !find.fetch_one(&mut *connection).await.map_err(failure)? {

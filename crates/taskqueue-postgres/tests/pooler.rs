@@ -4,6 +4,7 @@
 use taskqueue_postgres::{
     ClaimRequest, NewTask, Pooler, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId,
 };
+use tokio::task::JoinSet;
 
 const URL_VARIABLE: &str = "TASKQUEUE_POSTGRES_URL";
 
@@ -57,6 +58,26 @@ async fn a_pooler_in_transaction_mode_is_found_and_every_claim_and_settle_works_
     let stats = one.stats().await.expect("the server answers");
     assert_eq!((stats.completed, mine + others + stats.pending), (mine + others, 100));
     forget(&one, config.schema).await;
+}
+
+/// Each look is two statements or three, which a pooler may give to two server processes.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_at_once_look_through_a_pooler_for_what_is_to_migrate() {
+    let config = config();
+    let queue = open(config.clone()).await;
+    queue.migrate().await.expect("the database takes the tables");
+
+    let mut looking = JoinSet::new();
+    for _ in 0..20 {
+        let queue = open(config.clone()).await;
+        looking.spawn(async move {
+            for _ in 0..20 {
+                queue.migrate().await.expect("there is nothing to do");
+            }
+        });
+    }
+    looking.join_all().await;
+    forget(&queue, config.schema).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

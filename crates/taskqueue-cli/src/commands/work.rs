@@ -139,10 +139,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s")]
     grace_period: Duration,
     /// Remove completed and cancelled tasks that finished longer ago than this [default: never]
-    #[arg(long, value_name = "AGE", value_parser = args::duration)]
+    #[arg(long, value_name = "AGE", value_parser = args::duration, conflicts_with = "drain")]
     retention: Option<Duration>,
     /// Remove dead letters that died longer ago than this, which nobody can redrive then [default: never]
-    #[arg(long, value_name = "AGE", value_parser = args::duration)]
+    #[arg(long, value_name = "AGE", value_parser = args::duration, conflicts_with = "drain")]
     dead_letter_retention: Option<Duration>,
     /// Serve Prometheus metrics at /metrics, and whether claims succeed at /healthz (200 or 503), on this address, as
     /// 127.0.0.1:9090

@@ -43,6 +43,16 @@ fn dead_letters_are_listed_redriven_and_cleaned_up() {
 }
 
 #[test]
+fn a_drain_which_removes_nothing_refuses_to_be_told_what_to_remove() {
+    let program = Program::new();
+    for retention in ["--retention", "--dead-letter-retention"] {
+        let drain = ["work", "--drain", "--exec", "mail=cat", retention, "7d"];
+        program.run(&drain).refused(2, "cannot be used with");
+    }
+    assert!(!program.folder().join("taskqueue.db").exists());
+}
+
+#[test]
 fn one_that_cannot_be_redriven_does_not_stop_the_others() {
     let program = Program::new();
     let id = || program.ok(&["enqueue", "--type", "mail", "--max-retries", "1", "1"]).trim().to_owned();

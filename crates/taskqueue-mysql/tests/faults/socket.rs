@@ -5,40 +5,50 @@ use std::path::PathBuf;
 use sqlx::mysql::MySqlConnectOptions;
 use taskqueue_mysql::{MysqlQueue, Queue, TaskId};
 use tokio::net::{TcpStream, UnixListener};
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cases::on;
 use crate::support::Server;
 use crate::{assert_repeatable, task};
 
-/// Serves a server on a socket, until this value is dropped; its connections end with it, and the socket is removed.
+/// Serves a server on a socket until it is stopped; its connections end with it, and the socket is removed.
 struct Socket {
     path: PathBuf,
-    _serving: JoinSet<()>,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<()>,
 }
 
 impl Socket {
     fn before(upstream: String, path: PathBuf) -> Self {
         let listener = UnixListener::bind(&path).unwrap();
-        let mut serving = JoinSet::new();
-        serving.spawn(async move {
-            let mut relays = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                let upstream = upstream.clone();
-                relays.spawn(async move {
-                    let mut server = TcpStream::connect(upstream).await.unwrap();
-                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-                });
-            }
-        });
-        Self { path, _serving: serving }
+        let (stop, stopped) = oneshot::channel();
+        Self { path, stop, serving: tokio::spawn(serve(listener, upstream, stopped)) }
+    }
+
+    /// Nothing passes any more when it has returned.
+    async fn stop(self) {
+        std::fs::remove_file(&self.path).unwrap();
+        self.stop.send(()).unwrap();
+        self.serving.await.unwrap();
     }
 }
 
-impl Drop for Socket {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.path).unwrap();
+async fn serve(listener: UnixListener, upstream: String, mut stopped: oneshot::Receiver<()>) {
+    let mut relays = JoinSet::new();
+    loop {
+        let mut client = tokio::select! {
+            _ = &mut stopped => break,
+            client = listener.accept() => client.unwrap().0,
+        };
+        let upstream = upstream.clone();
+        relays.spawn(async move {
+            let mut server = TcpStream::connect(upstream).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
     }
+    drop(listener);
+    relays.shutdown().await;
 }
 
 async fn a_restart_of_a_server_on_a_socket_is_an_error_that_passes(server: Server) {
@@ -52,15 +62,16 @@ async fn a_restart_of_a_server_on_a_socket_is_an_error_that_passes(server: Serve
     queue.migrate().await.unwrap();
     let id = queue.enqueue(task()).await.unwrap();
 
-    drop(socket);
+    socket.stop().await;
 
     assert_repeatable(&queue.enqueue(task()).await.unwrap_err());
     assert_repeatable(&queue.get(id).await.unwrap_err());
     assert_repeatable(&MysqlQueue::connect(&url).await.unwrap_err());
 
-    let _back = Socket::before(upstream, path);
+    let back = Socket::before(upstream, path);
     queue.enqueue(task()).await.unwrap();
     assert_eq!(queue.stats().await.unwrap().pending, 2);
+    back.stop().await;
 }
 
 on! {
