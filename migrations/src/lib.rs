@@ -33,33 +33,51 @@ impl Migration {
     }
 }
 
-/// SQLite's migrations.
+/// For engines that have nothing to change: the number keeps its place in the order.
+const fn nothing(version: i64, name: &'static str) -> Migration {
+    Migration { version, name, template: "-- Nothing here.\n" }
+}
+
+/// SQLite's migrations. Its index over due tasks ends with the insertion order, and so has the whole order of promotion.
 pub const SQLITE: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../sqlite/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../sqlite/0002_shards.sql") },
-    Migration { version: 3, name: "upkeep", template: include_str!("../sqlite/0003_upkeep.sql") },
+    nothing(3, "sums_identity"),
+    nothing(4, "due_order"),
+    nothing(5, "due"),
 ];
 
-/// PostgreSQL's migrations.
+/// PostgreSQL's migrations. Each is applied in a transaction of its own, beside workers: one that takes locks on two tables, or a
+/// stronger lock on a table after a weaker one, would deadlock with them.
 pub const POSTGRES: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../postgres/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../postgres/0002_shards.sql") },
-    Migration { version: 3, name: "upkeep", template: include_str!("../postgres/0003_upkeep.sql") },
+    Migration {
+        version: 3,
+        name: "sums_identity",
+        template: include_str!("../postgres/0003_sums_identity.sql"),
+    },
+    Migration { version: 4, name: "due_order", template: include_str!("../postgres/0004_due_order.sql") },
+    Migration { version: 5, name: "due", template: include_str!("../postgres/0005_due.sql") },
 ];
 
-/// CockroachDB's migrations. Each statement ends with a line, may be repeated, and is to be sent on its own. One may have
-/// none.
+/// CockroachDB's migrations. Each statement ends with a line, may be repeated, and is to be sent on its own. The index over
+/// due tasks ends with the key, and so has the whole order of promotion; the sums have a key.
 pub const COCKROACH: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../cockroach/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../cockroach/0002_shards.sql") },
-    Migration { version: 3, name: "upkeep", template: include_str!("../cockroach/0003_upkeep.sql") },
+    nothing(3, "sums_identity"),
+    nothing(4, "due_order"),
+    nothing(5, "due"),
 ];
 
-/// The migrations of MySQL and MariaDB.
+/// The migrations of MySQL and MariaDB. Promotion reads an index that has its whole order.
 pub const MYSQL: &[Migration] = &[
     Migration { version: 1, name: "tasks", template: include_str!("../mysql/0001_tasks.sql") },
     Migration { version: 2, name: "shards", template: include_str!("../mysql/0002_shards.sql") },
-    Migration { version: 3, name: "upkeep", template: include_str!("../mysql/0003_upkeep.sql") },
+    nothing(3, "sums_identity"),
+    nothing(4, "due_order"),
+    nothing(5, "due"),
 ];
 
 #[cfg(test)]
@@ -86,7 +104,7 @@ mod tests {
                 .map(|m| m.version)
                 .collect::<Vec<_>>()
         };
-        assert_eq!(changing(POSTGRES), [1, 2, 3]);
+        assert_eq!(changing(POSTGRES), [1, 2, 3, 4, 5]);
         assert_eq!(changing(MYSQL), [1, 2]);
         assert_eq!(changing(SQLITE), [1]);
     }

@@ -1,6 +1,6 @@
 //! Applies the schema's migrations, each once, on PostgreSQL each in its own transaction. It knows no queue.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Decode, PgConnection, PgPool, Postgres, Row as _, Type};
 use taskqueue_core::{Error, ErrorKind, Result, Shards};
 use taskqueue_migrations::{Migration, POSTGRES};
 use taskqueue_sql::{Attempt, Failure, TableName};
@@ -11,6 +11,9 @@ use crate::error::failure;
 
 /// Locks out other migrators of this program, whatever their table; released with the transaction.
 const LOCK: i64 = 0x7461_736b_7175_6575;
+/// How long a step may wait for the task table. All that comes meanwhile waits behind it: behind a dump's lock, which lasts as long as
+/// the dump, the queue would stand still.
+const TABLE_LOCK_SECS: u32 = 5;
 /// A stricter default would refuse whoever had to wait for the lock.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
@@ -34,32 +37,24 @@ pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shar
         let message = format!("the migration was stopped: {stopped}");
         Error::new(ErrorKind::Backend, "migrate", message).transient(stopped.is_cancelled())
     })?;
-    ended.map_err(|failure: Failure| failure.into_error("migrate"))
+    ended.map_err(|failure| locked(failure).into_error("migrate"))
+}
+
+fn locked(failure: Failure) -> Failure {
+    let Failure::Contention { source } = failure else { return failure };
+    let message = "others hold locks on the queue's tables, as dumps and open transactions do: migrate again when they have ended";
+    Failure::Database { kind: ErrorKind::Unavailable, message: message.into(), source }
 }
 
 /// How many shards the table has, where there is nothing to do: a look, which needs no right but to read. Whoever creates asks for
-/// more, also where what it creates is there. In a transaction: without one, a pooler may part a statement that is not prepared
-/// from its execution.
+/// more, also where what it creates is there.
 async fn finished(connection: &mut PgConnection, table: &TableName) -> Attempt<Option<i64>> {
-    let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
-    let recorded = recorded(&mut transaction, table).await?;
-    transaction.commit().await.map_err(failure)?;
-    Ok(recorded)
-}
-
-/// None: there is something to do.
-async fn recorded(connection: &mut PgConnection, table: &TableName) -> Attempt<Option<i64>> {
-    let find =
-        sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").persistent(false).bind(table.migrations());
-    if !find.fetch_one(&mut *connection).await.map_err(failure)? {
+    let is_there = format!("SELECT to_regclass('{}') IS NOT NULL", table.migrations());
+    if !value::<bool>(&mut *connection, is_there).await? || newest(&mut *connection, table).await? < known() {
         return Ok(None);
     }
-    if newest(&mut *connection, table).await? < known() {
-        return Ok(None);
-    }
-    let recorded = format!("SELECT shards::int8 FROM {}", table.shards());
-    let recorded = sqlx::query_scalar(AssertSqlSafe(recorded)).persistent(false);
-    recorded.fetch_optional(connection).await.map_err(failure)
+    let recorded = sqlx::raw_sql(AssertSqlSafe(recorded_shards(table))).fetch_optional(connection).await;
+    recorded.and_then(|row| row.map(|row| row.try_get(0)).transpose()).map_err(failure)
 }
 
 async fn apply_all(connection: &mut PgConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
@@ -78,16 +73,17 @@ async fn apply_all(connection: &mut PgConnection, table: &TableName, shards: Sha
 /// was recorded are in one.
 async fn shard(connection: &mut PgConnection, table: &TableName, shards: Shards) -> Attempt<i64> {
     let record = format!(
-        "INSERT INTO {} (one, shards) SELECT 1, CASE WHEN EXISTS (SELECT 1 FROM {table}) THEN 1 ELSE $1::int2 END \
+        "INSERT INTO {} (one, shards) SELECT 1, CASE WHEN EXISTS (SELECT 1 FROM {table}) THEN 1 ELSE {} END \
          ON CONFLICT (one) DO NOTHING",
-        table.shards()
+        table.shards(),
+        shards.get()
     );
-    let record = sqlx::query(AssertSqlSafe(record)).persistent(false);
-    let wanted = i16::try_from(shards.get()).unwrap_or(i16::MAX);
-    record.bind(wanted).execute(&mut *connection).await.map_err(failure)?;
-    let recorded = format!("SELECT shards::int8 FROM {}", table.shards());
-    let recorded = sqlx::query_scalar(AssertSqlSafe(recorded)).persistent(false);
-    recorded.fetch_one(connection).await.map_err(failure)
+    say(&mut *connection, record).await?;
+    value(connection, recorded_shards(table)).await
+}
+
+fn recorded_shards(table: &TableName) -> String {
+    format!("SELECT shards::int8 FROM {}", table.shards())
 }
 
 /// Creates the schema and the table of versions, and refuses a database that is ahead of this program.
@@ -108,14 +104,13 @@ pub(crate) async fn applied(connection: &mut PgConnection, table: &TableName) ->
          applied_at timestamptz NOT NULL DEFAULT now())",
         table.migrations()
     );
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut *connection).await.map_err(failure)?;
+    say(&mut *connection, create).await?;
     newest(connection, table).await
 }
 
 async fn newest(connection: &mut PgConnection, table: &TableName) -> Attempt<i64> {
     let newest = format!("SELECT coalesce(max(version), 0) FROM {}", table.migrations());
-    let newest = sqlx::query_scalar(AssertSqlSafe(newest)).persistent(false);
-    let newest = newest.fetch_one(connection).await.map_err(failure)?;
+    let newest = value(connection, newest).await?;
     check(newest)?;
     Ok(newest)
 }
@@ -123,14 +118,11 @@ async fn newest(connection: &mut PgConnection, table: &TableName) -> Attempt<i64
 /// Only where it is not there: CREATE SCHEMA IF NOT EXISTS asks for the right to create even where it is. On CockroachDB, where
 /// migrators take no turns, another one may create it meanwhile.
 pub(crate) async fn create_schema(connection: &mut PgConnection, schema: &str) -> Attempt<()> {
-    let find = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = $1)");
-    let find = find.persistent(false).bind(schema);
-    if find.fetch_one(&mut *connection).await.map_err(failure)? {
+    let is_there = format!("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = '{schema}')");
+    if value(&mut *connection, is_there).await? {
         return Ok(());
     }
-    let create = format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"");
-    sqlx::raw_sql(AssertSqlSafe(create)).execute(connection).await.map_err(failure)?;
-    Ok(())
+    say(connection, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map(drop)
 }
 
 /// The newest version that this program knows.
@@ -152,8 +144,8 @@ async fn apply(connection: &mut PgConnection, table: &TableName, migration: &Mig
     let mut transaction = connection.begin_with(BEGIN).await.map_err(failure)?;
     lock(&mut transaction).await?;
     if record(&mut transaction, table, migration).await? {
-        let sql = migration.sql(table.as_str());
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await.map_err(failure)?;
+        say(&mut transaction, format!("SET LOCAL lock_timeout = '{TABLE_LOCK_SECS}s'")).await?;
+        say(&mut transaction, migration.sql(table.as_str())).await?;
     }
     transaction.commit().await.map_err(failure)
 }
@@ -165,18 +157,32 @@ pub(crate) async fn record(
     migration: &Migration,
 ) -> Attempt<bool> {
     let record = format!(
-        "INSERT INTO {} (version, name) VALUES ($1, $2) ON CONFLICT (version) DO NOTHING",
-        table.migrations()
+        "INSERT INTO {} (version, name) VALUES ({}, '{}') ON CONFLICT (version) DO NOTHING",
+        table.migrations(),
+        migration.version,
+        migration.name
     );
-    let record = sqlx::query(AssertSqlSafe(record)).persistent(false);
-    let record = record.bind(migration.version).bind(migration.name);
-    Ok(record.execute(connection).await.map_err(failure)?.rows_affected() == 1)
+    Ok(say(connection, record).await? == 1)
 }
 
 async fn lock(connection: &mut PgConnection) -> Attempt<()> {
-    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").persistent(false).bind(LOCK);
-    lock.execute(connection).await.map_err(failure)?;
-    Ok(())
+    say(connection, format!("SELECT pg_advisory_xact_lock({LOCK})")).await.map(drop)
+}
+
+/// The only value of the only row. As all here by the simple protocol: a pooler in transaction mode may part a statement that is
+/// prepared from its execution. What is put into the text is a number or a checked name.
+async fn value<T>(connection: &mut PgConnection, sql: String) -> Attempt<T>
+where
+    T: for<'r> Decode<'r, Postgres> + Type<Postgres>,
+{
+    let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await;
+    row.and_then(|row| row.try_get(0)).map_err(failure)
+}
+
+/// Answers how many rows were changed.
+async fn say(connection: &mut PgConnection, sql: String) -> Attempt<u64> {
+    let said = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map_err(failure)?;
+    Ok(said.rows_affected())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ Running it again changes nothing. `enqueue` and `work` do it by themselves for a
 a file that was there before, and a server's database, are not touched until you say so here.
 
 --print connects to nothing and changes nothing. What it prints also records the versions that it applies, so that \
-`migrate` finds nothing left to do. Apply it in one transaction where the engine can (SQLite, PostgreSQL); on CockroachDB send each \
+`migrate` finds nothing left to do. Apply it in one transaction on SQLite and each version in one on PostgreSQL; on CockroachDB send each \
 statement on its own.";
 
 /// Creates or upgrades the tables of the queue in the database.

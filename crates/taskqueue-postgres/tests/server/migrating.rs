@@ -3,7 +3,7 @@
 use sqlx::PgPool;
 use taskqueue_postgres::Queue;
 
-use crate::scratch::{PATIENCE, Scratch, claim_one, pool, queue_on, task};
+use crate::scratch::{PATIENCE, Scratch, assert_unavailable, claim_one, pool, queue_on, task, wait_until};
 use crate::support::say;
 
 /// A role that may read and write what tables there are, and create nothing.
@@ -49,7 +49,7 @@ async fn where_there_is_something_to_do_it_is_not_passed_over() {
     let (scratch, owner) = Scratch::with_queue().await;
     let role = Role::new(&scratch).await;
     let queue = queue_on(role.pool(&scratch)).await;
-    for undone in ["DELETE FROM tasks_migrations WHERE version = 3", "DELETE FROM tasks_shards"] {
+    for undone in ["DELETE FROM tasks_migrations WHERE version > 2", "DELETE FROM tasks_shards"] {
         say(&mut scratch.connect().await, undone.to_owned()).await.unwrap();
         let error = queue.migrate().await.unwrap_err();
         assert!(error.to_string().contains("permission denied"), "{undone}: {error}");
@@ -57,6 +57,46 @@ async fn where_there_is_something_to_do_it_is_not_passed_over() {
         queue.migrate().await.unwrap();
     }
     role.drop(&scratch).await;
+}
+
+/// The tables of version 2.
+const OF_BEFORE: &str = "DELETE FROM tasks_migrations WHERE version > 2; DROP INDEX tasks_due_order; \
+    CREATE INDEX tasks_due ON tasks (shard, due_at) WHERE due_at IS NOT NULL";
+
+/// A promotion locks what it will change, and then changes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_in_the_middle_of_its_work_and_an_upgrade_wait_for_each_other_without_a_deadlock() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue(task()).await.unwrap();
+    let (mut worker, mut looker) = (scratch.connect().await, scratch.connect().await);
+    say(&mut looker, OF_BEFORE.to_owned()).await.unwrap();
+    say(&mut worker, "BEGIN; SELECT FROM tasks FOR UPDATE".to_owned()).await.unwrap();
+
+    let upgraded = queue.clone();
+    let upgrade = tokio::spawn(async move { upgraded.migrate().await });
+    wait_until("the upgrade waits for the worker", async || {
+        let waits = "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'tasks'::regclass AND NOT granted";
+        sqlx::query_scalar(waits).fetch_one(&mut looker).await.unwrap()
+    })
+    .await;
+    say(&mut worker, "UPDATE tasks SET updated_at = now(); COMMIT".to_owned()).await.unwrap();
+
+    upgrade.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_does_not_hold_up_the_queue_for_as_long_as_somebody_reads_its_table() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let mut dump = scratch.connect().await;
+    say(&mut dump, OF_BEFORE.to_owned()).await.unwrap();
+    say(&mut dump, "BEGIN; SELECT FROM tasks".to_owned()).await.unwrap();
+
+    let refused = queue.migrate().await.unwrap_err();
+
+    assert_unavailable(&refused);
+    assert!(refused.to_string().contains("migrate again"), "{refused}");
+    say(&mut dump, "COMMIT".to_owned()).await.unwrap();
+    queue.migrate().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,5 +111,5 @@ async fn on_tables_of_a_newer_version_a_process_works_that_does_not_migrate() {
     restarted.complete(lease).await.unwrap();
 
     let refused = restarted.migrate().await.unwrap_err();
-    assert!(refused.to_string().contains("at version 1000, this program knows only 3"), "{refused}");
+    assert!(refused.to_string().contains("at version 1000, this program knows only 5"), "{refused}");
 }

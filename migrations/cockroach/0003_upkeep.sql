@@ -1,1 +1,0 @@
--- Nothing: the index over due tasks ends with the key here, and so has the whole order of promotion; the sums have a key.

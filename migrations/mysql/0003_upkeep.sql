@@ -1,1 +1,0 @@
--- Nothing: promotion reads an index that has its whole order here. The number keeps its place in the order.
