@@ -94,6 +94,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         name: "pgbouncer",
         package: "taskqueue-postgres",
         module: "postgres",
+        also: &["documents_pooler"],
         server: Some(Needs {
             variable: "TASKQUEUE_PGBOUNCER_URL",
             tests_read: "TASKQUEUE_POSTGRES_URL",

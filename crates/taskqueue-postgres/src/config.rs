@@ -70,7 +70,8 @@ pub struct PostgresConfig {
     pub contention_retries_max: u32,
     /// Whether statements are prepared once for each connection. Default true; about a third slower without. Behind
     /// a pooler in transaction mode, which hands one connection's statements to another, they are not, unless
-    /// [`pooler`](Self::pooler) says that it keeps track of them.
+    /// [`pooler`](Self::pooler) says that it keeps track of them; nor where the driver has room for none
+    /// (`statement_cache_capacity(0)`).
     pub prepared_statements: bool,
     /// The schema of the task table, `[a-z_][a-z0-9_]*`, at most 48 characters; migrating creates it. Default none:
     /// the session's `search_path` decides.
@@ -83,7 +84,9 @@ pub struct PostgresConfig {
     /// Which server it is. Default none: it is asked, and refused when it is too old.
     pub dialect: Option<Engine>,
     /// What stands between the queue and the server. Default: to be found out. Say
-    /// [`Pooler::TransactionPrepared`] where a pooler in transaction mode keeps track of prepared statements.
+    /// [`Pooler::TransactionPrepared`] where a pooler in transaction mode keeps track of prepared statements. Where the queue is given
+    /// a URL that leads to the server itself, and `enqueue_in` or `complete_in` a connection through such a pooler, say
+    /// [`Pooler::Transaction`]: that connection is not looked at.
     pub pooler: Pooler,
     /// Whether queues of several processes rouse one another's workers. Default [`WakeUpMode::Auto`]: by LISTEN and
     /// NOTIFY. Enqueues and whatever else makes tasks ready are announced after their commit, many at once, at most every

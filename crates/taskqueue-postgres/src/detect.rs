@@ -59,11 +59,15 @@ async fn ask(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
 
 /// Between transactions, a pooler in transaction mode gives a session's server process to another session. So one
 /// session asks for its process, a second one begins a transaction, most likely on the process that just became free,
-/// and the first one asks again: without such a pooler, each has its own process throughout.
+/// and the first one asks again: without such a pooler, each has its own process throughout. One that takes the process that has been
+/// free for longest shows itself to a session that asks twice.
 async fn seek_pooler(first: &mut PgConnection, second: &mut PgConnection) -> sqlx::Result<Pooler> {
     const PROCESS: &str = "SELECT pg_backend_pid()::text";
     for _ in 0..ROUNDS {
         let before = text(first, PROCESS).await?;
+        if text(first, PROCESS).await? != before {
+            return Ok(Pooler::Transaction);
+        }
         sqlx::raw_sql("BEGIN").execute(&mut *second).await?;
         let is_shared = text(second, PROCESS).await? == before || text(first, PROCESS).await? != before;
         sqlx::raw_sql("ROLLBACK").execute(&mut *second).await?;

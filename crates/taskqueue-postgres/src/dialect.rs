@@ -380,7 +380,10 @@ impl Dialect for PostgresDialect {
     }
 
     async fn get_ready(&self) {
-        rehearsal::rehearse(self).await;
+        // What is not prepared cannot be rehearsed.
+        if self.is_read_committed() {
+            rehearsal::rehearse(self).await;
+        }
     }
 
     async fn close(&self) {

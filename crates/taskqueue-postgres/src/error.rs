@@ -23,6 +23,8 @@ const IN_FAILED_TRANSACTION: &str = "25P02";
 /// Of a setting: unknown, a value that this system cannot have, reserved to others.
 const REFUSED_SETTING: [&str; 3] = ["42704", "22023", "42501"];
 const NO_SUCH_DATABASE: &str = "3D000";
+/// Of prepared statements that are not there, or are there already: another session's.
+const OF_OTHERS: [&str; 2] = ["26000", "42P05"];
 
 /// Whether something with the same id or key is there already.
 pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
@@ -92,6 +94,13 @@ fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {
         NO_SUCH_DATABASE => (ErrorKind::DatabaseNotFound, said),
         state if NOT_MIGRATED.contains(&state) => {
             (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
+        }
+        state if OF_OTHERS.contains(&state) => {
+            let cause = "a pooler in transaction mode gives this session's prepared statements to others";
+            (
+                ErrorKind::Backend,
+                format!("{cause}: set PostgresConfig's pooler to what stands there ({said})"),
+            )
         }
         state if is_unavailable(state) => {
             (ErrorKind::Unavailable, format!("PostgreSQL cannot serve this now: {said}"))

@@ -108,8 +108,12 @@ impl PostgresQueue {
         let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
             .then(|| Wakes::new(connections.clone(), table, !is_pooled));
         // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
-        let is_single = config.prepared_statements
-            && session::is_read_committed(&connections, config.statement_timeout).await?;
+        let mut is_single = false;
+        if config.prepared_statements {
+            let habits = session::habits(&connections, config.statement_timeout).await?;
+            config.prepared_statements = habits.keeps_statements;
+            is_single = habits.keeps_statements && habits.is_read_committed;
+        }
         let literal = match engine {
             Engine::Postgres => Literal::new(table, config.rank(), memory),
             Engine::Cockroach => cockroach::literal(table, config.index_hints),

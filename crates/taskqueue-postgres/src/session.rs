@@ -4,7 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection, Row as _};
 use taskqueue_core::Result;
 use taskqueue_sql::{InUse, within};
 
@@ -129,21 +129,28 @@ pub(crate) async fn set_up(connection: &mut PgConnection, engine: Engine) -> sql
     }
 }
 
-/// Whether a statement outside of a transaction runs as the queue's must: a stricter level would turn skipped rows
-/// into serialization failures. A server or a role has one default for all connections, unless somebody sets another
-/// one on a connection that is the caller's.
-pub(crate) async fn is_read_committed(
-    connections: &Connections,
-    statement_timeout: Duration,
-) -> Result<bool> {
+/// What a session of the queue's is like.
+pub(crate) struct Habits {
+    /// Whether a statement outside of a transaction runs as the queue's must: a stricter level would turn skipped rows
+    /// into serialization failures. A server or a role has one default for all connections, unless somebody sets another
+    /// one on a connection that is the caller's.
+    pub(crate) is_read_committed: bool,
+    /// Whether the driver keeps what it prepares. With room for none it would prepare a statement for each call, and leave it
+    /// to the server for as long as the connection lasts (transact-rs/sqlx#4328).
+    pub(crate) keeps_statements: bool,
+}
+
+/// Looks at one, by a prepared statement.
+pub(crate) async fn habits(connections: &Connections, statement_timeout: Duration) -> Result<Habits> {
     let default = "SELECT current_setting('default_transaction_isolation') = 'read committed' \
          AND current_setting('default_transaction_read_only') = 'off'";
     let ask = async {
         let mut connection = connections.acquire().await?;
         let answer = sqlx::query_scalar(default).fetch_one(&mut **connection);
-        let answer = within(statement_timeout, answer).await?;
+        let is_read_committed = within(statement_timeout, answer).await?;
+        let keeps_statements = connection.cached_statements_size() > 0;
         connection.done();
-        Ok(answer)
+        Ok(Habits { is_read_committed, keeps_statements })
     };
     ask.await.map_err(|error| failure(error).into_error("connect"))
 }

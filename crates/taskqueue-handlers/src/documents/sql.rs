@@ -4,6 +4,8 @@
 //! One pool type an engine rather than sqlx's `Any`: its feature would compile every driver a second time, and the
 //! drivers are those that the backends have built already.
 
+use std::convert::identity;
+
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, MySqlPool, PgPool, SqlitePool};
 use taskqueue_core::{Error, Result};
@@ -54,6 +56,34 @@ macro_rules! on {
             Pool::MySql($pool) => $do,
             Pool::Sqlite($pool) => $do,
         }
+    };
+}
+
+/// Runs a statement with arguments and answers as this method of the driver's does. On PostgreSQL in a transaction and not
+/// prepared for longer: a pooler in transaction mode gives one session's prepared statements to others, and a look would delete
+/// where another's deletion has its name.
+macro_rules! run {
+    ($store:expr, $query:expr, execute) => {
+        run!($store, $query, execute, drop)
+    };
+    ($store:expr, $query:expr, $fetch:ident) => {
+        run!($store, $query, $fetch, identity)
+    };
+    ($store:expr, $query:expr, $how:ident, $answer:expr) => {
+        async {
+            match &$store.pool {
+                Pool::Postgres(pool) => {
+                    let mut transaction = pool.begin().await?;
+                    let answer = $query.persistent(false).$how(&mut *transaction).await.map($answer)?;
+                    transaction.commit().await?;
+                    Ok(answer)
+                }
+                Pool::MySql(pool) => $query.$how(pool).await.map($answer),
+                Pool::Sqlite(pool) => $query.$how(pool).await.map($answer),
+            }
+        }
+        .await
+        .map_err(failed)
     };
 }
 
@@ -109,7 +139,7 @@ impl SqlDocuments {
 
     async fn is_there(&self) -> std::result::Result<bool, HandlerError> {
         let select = self.statement("SELECT kind, name, document FROM {table} LIMIT 0");
-        match on!(self, pool => sqlx::query(select).execute(pool).await.map(drop)) {
+        match on!(self, pool => sqlx::raw_sql(select).execute(pool).await.map(drop)) {
             Ok(()) => Ok(true),
             Err(sqlx::Error::Database(_)) => Ok(false),
             Err(error) => Err(failed(error)),
@@ -169,22 +199,17 @@ impl SqlDocuments {
 impl DocumentStore for SqlDocuments {
     async fn get(&self, id: DocumentId<'_>) -> std::result::Result<Option<String>, HandlerError> {
         let select = self.statement("SELECT document FROM {table} WHERE kind = $1 AND name = $2");
-        on!(self, pool => sqlx::query_scalar(select).bind(id.kind).bind(id.name).fetch_optional(pool).await)
-            .map_err(failed)
+        run!(self, sqlx::query_scalar(select).bind(id.kind).bind(id.name), fetch_optional)
     }
 
     async fn put(&self, id: DocumentId<'_>, json: &str) -> std::result::Result<(), HandlerError> {
         let upsert = self.upsert();
-        on!(self, pool => {
-            sqlx::query(upsert).bind(id.kind).bind(id.name).bind(json).execute(pool).await.map(drop)
-        })
-        .map_err(failed)
+        run!(self, sqlx::query(upsert).bind(id.kind).bind(id.name).bind(json), execute)
     }
 
     async fn delete(&self, id: DocumentId<'_>) -> std::result::Result<(), HandlerError> {
         let delete = self.statement("DELETE FROM {table} WHERE kind = $1 AND name = $2");
-        on!(self, pool => sqlx::query(delete).bind(id.kind).bind(id.name).execute(pool).await.map(drop))
-            .map_err(failed)
+        run!(self, sqlx::query(delete).bind(id.kind).bind(id.name), execute)
     }
 
     async fn list(&self, list: ListNames<'_>) -> std::result::Result<Vec<String>, HandlerError> {
@@ -198,8 +223,7 @@ impl DocumentStore for SqlDocuments {
             "SELECT {name} FROM {{table}} WHERE kind = $1 AND name > $2 ORDER BY {{table}}.name LIMIT $3"
         );
         let select = self.statement(&text);
-        on!(self, pool => sqlx::query_scalar(select).bind(kind).bind(after).bind(limit).fetch_all(pool).await)
-            .map_err(failed)
+        run!(self, sqlx::query_scalar(select).bind(kind).bind(after).bind(limit), fetch_all)
     }
 }
 

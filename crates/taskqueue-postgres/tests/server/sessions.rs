@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{PgConnection, Row as _};
 use taskqueue_postgres::{
-    Cleanup, Outcome, Pooler, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp,
+    Cleanup, Outcome, Pooler, PostgresConfig, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp,
 };
 
 use crate::scratch::{Scratch, claim_one, queue_on, request, task, tasks};
@@ -137,4 +137,21 @@ async fn the_time_zone_of_a_session_changes_nothing() {
 
     assert_eq!(far.get(id).await.unwrap(), queue.get(id).await.unwrap());
     assert_eq!(queue.get(id).await.unwrap().scheduled_at, at);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_driver_has_no_room_for_statements_calls_leave_none_in_the_server() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let pool = PgPoolOptions::new().max_connections(1);
+    let pool = pool.connect_lazy_with(scratch.options().statement_cache_capacity(0));
+    let queue = PostgresQueue::with_config(PostgresConfig::pool(pool)).await.unwrap();
+
+    for _ in 0..10 {
+        queue.enqueue(task()).await.unwrap();
+        let lease = claim_one(&queue).await.lease;
+        queue.complete(lease).await.unwrap();
+    }
+
+    let left = sqlx::raw_sql("SELECT count(*) FROM pg_prepared_statements").fetch_one(queue.pool()).await;
+    assert!(left.unwrap().get::<i64, _>(0) <= 1, "one tells that there is no room");
 }

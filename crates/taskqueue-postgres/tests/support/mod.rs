@@ -48,5 +48,5 @@ pub(crate) async fn say(connection: &mut PgConnection, sql: String) -> sqlx::Res
 fn options(variable: &str, url: &str) -> PgConnectOptions {
     // The text of a bad URL may hold a password.
     let options = PgConnectOptions::from_str(url).unwrap_or_else(|_| panic!("{variable} is not a URL"));
-    options.statement_cache_capacity(0)
+    if prepares() { options } else { options.statement_cache_capacity(0) }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use taskqueue_core::Timestamp;
@@ -83,7 +83,7 @@ impl Times {
             #[cfg(feature = "time-zones")]
             Self::Cron(cron, Zone::Named(zone)) => {
                 let next = cron.find_next_occurrence(&time.with_timezone(zone), false).ok();
-                next.map(|next| next.with_timezone(&Utc))
+                next.map(|next| next.to_utc())
             }
         }
     }
