@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "these are tests, though outside a test function")]
 
+pub mod fires;
 pub mod spy;
 
 use std::sync::Arc;
