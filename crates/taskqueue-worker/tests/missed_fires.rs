@@ -48,6 +48,26 @@ async fn a_database_that_fails_for_less_than_the_time_between_two_fires_loses_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_of_the_database_that_ends_two_seconds_before_a_fire_loses_none() {
+    for call in [Call::Enqueue, Call::Now] {
+        let (spy, log) = (Spy::on(queue()), Arc::new(Log::default()));
+        let running = start(&spy, &log);
+        for _ in 0..5 {
+            // From before a fire, which is in the queue by then, until shortly before the next.
+            tokio::time::sleep(55 * SECOND).await;
+            spy.fail(call, usize::MAX);
+            tokio::time::sleep(63 * SECOND).await;
+            spy.fail(call, 0);
+            tokio::time::sleep(2 * SECOND).await;
+        }
+        tokio::time::sleep(5 * SECOND).await;
+
+        assert_eq!(log.fires(), minutes(1..=10), "{call:?}");
+        running.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_database_that_fails_for_longer_leaves_the_fire_that_was_enqueued_ahead_and_goes_on() {
     let (spy, log) = (Spy::on(queue()), Arc::new(Log::default()));
     let running = start(&spy, &log);
@@ -86,6 +106,53 @@ async fn with_a_unique_key_fires_do_not_overlap_and_none_is_left_out_whose_time_
         assert_eq!(lines.with(&line).len(), 2, "each worker tells it once");
     }
     assert_eq!(lines.with("left out").len(), 6);
+    stop(workers).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_unique_key_a_fire_is_not_left_out_where_the_one_before_ends_shortly_before_its_time() {
+    async fn seven_seconds(number: Number, cx: TaskContext, log: Data<Log>) {
+        note(number, cx, log).await;
+        tokio::time::sleep(7 * SECOND).await;
+    }
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (queue, log) = (queue(), Arc::new(Log::default()));
+    let worker = Worker::builder(queue.clone()).data_arc(Arc::clone(&log)).handler(seven_seconds);
+    let running = worker.periodic(one_at_a_time(10 * SECOND)).build().unwrap().start();
+
+    tokio::time::sleep(10 * MINUTE + 5 * SECOND).await;
+
+    assert_eq!(lines.with("left out"), [""; 0]);
+    assert_eq!(log.fires().len(), 60);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fire_is_not_told_as_left_out_that_another_worker_has_enqueued() {
+    async fn half_a_minute(number: Number, cx: TaskContext, log: Data<Log>) {
+        note(number, cx, log).await;
+        tokio::time::sleep(30 * SECOND).await;
+    }
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let (queue, log) = (queue(), Arc::new(Log::default()));
+    let start = |queue: Spy| {
+        let worker = Worker::builder(queue).data_arc(Arc::clone(&log)).handler(half_a_minute);
+        worker.periodic(one_at_a_time(MINUTE)).build().unwrap().start()
+    };
+    let cut_off = Spy::on(queue.clone());
+    let workers = [start(Spy::on(queue)), start(cut_off.clone())];
+    tokio::time::sleep(75 * SECOND).await;
+    // It has found the key held by the first fire, and is back when the second has begun.
+    cut_off.fail(Call::Now, usize::MAX);
+    tokio::time::sleep(60 * SECOND).await;
+    cut_off.fail(Call::Now, 0);
+    tokio::time::sleep(60 * SECOND).await;
+
+    assert_eq!(log.fires(), [1, 2, 3]);
+    assert_eq!(lines.with("is enqueued again").len(), 1);
+    assert_eq!(lines.with("left out"), [""; 0]);
     stop(workers).await;
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::{Enqueued, Error, ErrorKind, Result, Timestamp};
+use taskqueue_core::{Enqueued, Error, ErrorKind, Result, Timestamp, clock};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -47,8 +47,7 @@ async fn now(pipe: &Pipe) -> Result<Timestamp> {
 }
 
 async fn run(pipe: Arc<Pipe>, index: usize) {
-    let mut ahead =
-        Ahead { pipe: &pipe, periodic: &pipe.periodic[index], last: None, held: None, tries: 0, failures: 0 };
+    let mut ahead = Ahead::new(&pipe, &pipe.periodic[index]);
     while let Some(wait) = ahead.look().await {
         tokio::select! {
             () = pipe.tokens.stop.cancelled() => return,
@@ -61,6 +60,8 @@ async fn run(pipe: Arc<Pipe>, index: usize) {
 struct Ahead<'a> {
     pipe: &'a Arc<Pipe>,
     periodic: &'a Periodic,
+    /// The queue's time as it was last told, and right before it was asked for.
+    told: Option<(Instant, Timestamp)>,
     /// The last fire that is in the queue, as far as this worker knows. None before it is ever enqueued by this one, wherever
     /// the clock is set to.
     last: Option<Timestamp>,
@@ -71,17 +72,20 @@ struct Ahead<'a> {
     failures: u32,
 }
 
-impl Ahead<'_> {
+impl<'a> Ahead<'a> {
+    fn new(pipe: &'a Arc<Pipe>, periodic: &'a Periodic) -> Self {
+        Self { pipe, periodic, told: None, last: None, held: None, tries: 0, failures: 0 }
+    }
+
     /// Sees to it that the next fire is in the queue. Answers how long to wait before the next look; None: there is none.
     async fn look(&mut self) -> Option<Duration> {
-        let looked_at = Instant::now();
         match self.enqueue_next().await {
             Ok(wait) => {
                 if self.failures > 0 {
                     info!(periodic = self.periodic.name, "the next fire is enqueued again");
                     self.failures = 0;
                 }
-                wait.map(|wait| wait.saturating_sub(looked_at.elapsed()))
+                wait
             }
             Err(error) if error.kind() == ErrorKind::QueueClosed => None,
             Err(error) => Some(self.back_off(&error)),
@@ -89,45 +93,71 @@ impl Ahead<'_> {
     }
 
     async fn enqueue_next(&mut self) -> Result<Option<Duration>> {
+        let asked_at = Instant::now();
         let now = now(self.pipe).await?;
+        self.told = Some((asked_at, now));
         let Some(fire) = self.periodic.next_after(now) else {
             warn!(periodic = self.periodic.name, "it fires no more");
             return Ok(None);
         };
         if self.last.is_some_and(|last| last >= fire) {
-            return Ok(Some(self.wait(now, fire)));
+            return Ok(Some(self.wait(fire)));
         }
-        if let Some(held) = self.held.take_if(|held| *held < fire) {
-            info!(
-                periodic = self.periodic.name,
-                fire = text(held),
-                "left out: the one before was not finished"
-            );
-            self.tries = 0;
+        if let Some(held) = self.held.filter(|held| *held < fire) {
+            self.let_go(held).await?;
         }
         let (queue, task) = (Arc::clone(&self.pipe.queue), self.periodic.task_at(fire));
         let answers = self.pipe.call("enqueue", async move { queue.enqueue_many(vec![task]).await }).await?;
         if let Some(Enqueued::Duplicate(_)) = answers.first() {
             self.held = Some(fire);
             self.tries = self.tries.saturating_add(1);
-            return Ok(Some(backoff(self.tries, WAIT_MIN, WAIT_MAX)));
+            return Ok(Some(self.wait_to_try(self.tries)));
         }
         (self.last, self.held, self.tries) = (Some(fire), None, 0);
-        Ok(Some(self.wait(now, fire)))
+        Ok(Some(self.wait(fire)))
+    }
+
+    /// The time of a fire has passed whose key was held at each look. It is left out, unless another worker has enqueued it since
+    /// the last of them; where finished tasks are removed, it may even be gone by now.
+    async fn let_go(&mut self, held: Timestamp) -> Result<()> {
+        let (queue, id) = (Arc::clone(&self.pipe.queue), self.periodic.task_at(held).id);
+        match self.pipe.call("get", async move { queue.get(id).await }).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::TaskNotFound => {
+                let (periodic, fire) = (&self.periodic.name, text(held));
+                info!(periodic, fire, "left out: the one before was not finished");
+            }
+            Err(error) => return Err(error),
+        }
+        (self.held, self.tries) = (None, 0);
+        Ok(())
     }
 
     /// How long to wait for the end of a fire that is in the queue.
-    fn wait(&self, now: Timestamp, fire: Timestamp) -> Duration {
-        let until = |from: Timestamp, to: Timestamp| (to - from).to_std().unwrap_or_default();
+    fn wait(&self, fire: Timestamp) -> Duration {
         let gap = self.periodic.next_after(fire).map_or(Duration::ZERO, |following| until(fire, following));
         let spread = (gap / 10).min(SPREAD_MAX).mul_f64(rand::random());
-        (until(now, fire) + spread).min(jittered(LOOK_INTERVAL))
+        let left = self.now().map_or(Duration::ZERO, |now| until(now, fire));
+        (left + spread).min(jittered(LOOK_INTERVAL))
+    }
+
+    /// How long to wait after the n-th try in a row. No more than half of what is left until the next fire: at its time it is too
+    /// late for it, and what stands in the way may end before.
+    fn wait_to_try(&self, tries: u32) -> Duration {
+        let next = self.now().and_then(|now| Some(until(now, self.periodic.next_after(now)?)));
+        let half = next.map_or(WAIT_MAX, |left| left / 2);
+        backoff(tries, WAIT_MIN, half.clamp(WAIT_MIN, WAIT_MAX))
+    }
+
+    /// The queue's time, as it was last told and has gone on since.
+    fn now(&self) -> Option<Timestamp> {
+        self.told.map(|(at, told)| clock::add(told, at.elapsed()))
     }
 
     /// Warns of the first failure in a row.
     fn back_off(&mut self, error: &Error) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let wait = backoff(self.failures, WAIT_MIN, WAIT_MAX);
+        let wait = self.wait_to_try(self.failures);
         let (name, attempt) = (&self.periodic.name, self.failures);
         if attempt == 1 {
             warn!(%error, periodic = name, "the next fire could not be enqueued; it is tried again until it is");
@@ -136,4 +166,8 @@ impl Ahead<'_> {
         }
         wait
     }
+}
+
+fn until(from: Timestamp, to: Timestamp) -> Duration {
+    (to - from).to_std().unwrap_or_default()
 }
