@@ -198,6 +198,26 @@ async fn a_clock_that_is_set_back_or_forward_repeats_no_fire() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_clock_that_was_a_year_ahead_for_a_minute_silences_no_periodic_task_for_a_year() {
+    let lines = Lines::default();
+    let _guard = tracing::subscriber::set_default(lines.clone());
+    let ((queue, set_by), log) = (queue_to_set(), Arc::new(Log::default()));
+    let running = start(&queue, &log);
+    tokio::time::sleep(MINUTE * 5 / 2).await;
+    set_by.store(365 * 24 * 3600, Ordering::SeqCst);
+    tokio::time::sleep(MINUTE).await;
+    set_by.store(0, Ordering::SeqCst);
+    tokio::time::sleep(6 * MINUTE).await;
+
+    // The worker looks once a minute: it may find out after the fourth, and may have enqueued the third of next year.
+    let fires = log.fires().into_iter().filter(|fire| *fire != 4 && *fire < 60).collect::<Vec<_>>();
+    assert_eq!(fires, [minutes(1..=3), minutes(5..=9)].concat());
+    let warned = lines.with("went back");
+    assert!(warned.len() == 1 && warned[0].contains("last=\"2027-01-01T00:04:00Z\""), "{warned:?}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_clock_is_set_forward_the_next_fire_is_enqueued_within_a_minute() {
     let ((queue, set_by), log) = (queue_to_set(), Arc::new(Log::default()));
     let hourly = Periodic::every("hourly", 60 * MINUTE, Number { n: 1 }).unwrap();

@@ -12,6 +12,9 @@ use super::{Periodic, text};
 use crate::pipe::Pipe;
 use crate::timing::{backoff, jittered};
 
+/// Where a clock is set back by no more than this, no fire that was enqueued is enqueued again. One that is set back by more
+/// was far ahead.
+const FAR_AHEAD: Duration = Duration::from_secs(24 * 3600);
 /// How long to wait after a failure, or while a unique key is held, at first and at most.
 const WAIT_MIN: Duration = Duration::from_millis(100);
 const WAIT_MAX: Duration = Duration::from_secs(5);
@@ -100,6 +103,7 @@ impl<'a> Ahead<'a> {
             warn!(periodic = self.periodic.name, "it fires no more");
             return Ok(None);
         };
+        self.forget_what_is_far_ahead_of(fire);
         if self.last.is_some_and(|last| last >= fire) {
             return Ok(Some(self.wait(fire)));
         }
@@ -115,6 +119,18 @@ impl<'a> Ahead<'a> {
         }
         (self.last, self.held, self.tries) = (Some(fire), None, 0);
         Ok(Some(self.wait(fire)))
+    }
+
+    /// Where the last fire is so long after the next one, the clock that led to it was far ahead. Until then nothing would fire.
+    fn forget_what_is_far_ahead_of(&mut self, fire: Timestamp) {
+        let far = self.periodic.next_after(fire).map(|following| following.max(clock::add(fire, FAR_AHEAD)));
+        let Some(last) = self.last.take_if(|last| far.is_some_and(|far| *last > far)) else { return };
+        let (periodic, id) = (&self.periodic.name, self.periodic.task_at(last).id);
+        warn!(
+            periodic, last = text(last), %id, next = text(fire),
+            "the queue's clock went back by more than a day: fires are enqueued by its new time; the last one is in the \
+             queue and waits for its own time, unless it is cancelled"
+        );
     }
 
     /// The time of a fire has passed whose key was held at each look. It is left out, unless another worker has enqueued it since
