@@ -21,9 +21,9 @@ pub(super) struct Watched {
 #[async_trait]
 impl Queue for Watched {
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        let began = self.health.begins();
+        let claim = self.health.begins();
         let answer = self.queue.dequeue_many(request).await;
-        self.health.ended(began, &answer);
+        claim.ended(&answer);
         answer
     }
 
