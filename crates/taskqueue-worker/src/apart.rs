@@ -115,6 +115,8 @@ async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: 
     let mut lane = Lane::new(pipe);
     loop {
         while lane.new.is_empty() && lane.tried.is_empty() {
+            // What has arrived may be given up at once, and the settler waits for room.
+            done.send_replace(lane.taken - lane.rows());
             if !lane.wait(&mut arrivals).await {
                 return;
             }

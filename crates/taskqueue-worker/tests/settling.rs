@@ -8,7 +8,7 @@ use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, queue, queue_with, wait_until};
 use taskqueue_memory::{MemoryConfig, MemoryQueue};
 use taskqueue_worker::core::{ErrorKind, Status};
-use taskqueue_worker::{Configure, NewTask, Outcome, Queue, RetryPolicy, TaskId, Worker};
+use taskqueue_worker::{Configure, Data, NewTask, Outcome, Queue, RetryPolicy, TaskId, Worker};
 use tokio::time::Instant;
 
 #[tokio::test(start_paused = true)]
@@ -327,4 +327,27 @@ async fn a_closed_queue_ends_the_worker_and_says_so() {
     queue.close().await;
 
     assert_eq!(running.ended().await.unwrap_err().kind(), ErrorKind::QueueClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_outcomes_that_a_closed_queue_does_not_take_hold_up_neither_the_last_nor_the_stop() {
+    async fn last_goes_on(number: Number, gate: Data<Gate>) -> Outcome {
+        gate.pass().await;
+        let next = NewTask::raw("next", "1").expect("the constant is JSON");
+        if number.n > 5_000 { Outcome::done().then(next) } else { Outcome::done() }
+    }
+    let (queue, gate) = (queue(), Gate::closed());
+    enqueue_numbers(&queue, 5_001).await;
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(last_goes_on);
+    let mut running = builder.concurrency(5_001).build().unwrap().start();
+    gate.wait_for(5_001).await;
+    queue.close().await;
+    gate.open_for(5_000);
+    wait_until("all but the last have returned", async || running.active() == 1).await;
+    let start = Instant::now();
+
+    gate.open_for(1);
+
+    assert_eq!(running.ended().await.unwrap_err().kind(), ErrorKind::QueueClosed);
+    assert!(start.elapsed() < SECOND, "{:?}", start.elapsed());
 }
