@@ -93,8 +93,11 @@ fn split(limit: usize, is_extra_of_use: bool) -> (usize, usize) {
     (first, (limit - first).min(STORE_BATCH_MAX))
 }
 
-/// Hands a task back that was not started.
+/// Hands a task back that was not started, unless its lease was lost meanwhile: that is told already.
 pub(crate) async fn release(pipe: &Pipe, settle: &mpsc::Sender<Finished>, held: Arc<Held>) {
+    if !pipe.leases.holds(held.lease()) {
+        return;
+    }
     // The settler ends after its senders, unless it has given up.
     if let Err(unsent) = settle.send(Finished { held, outcome: Outcome::Release }).await {
         pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);

@@ -247,3 +247,24 @@ async fn a_lease_that_is_lost_while_its_settle_is_on_its_way_is_counted_once() {
 
     assert_eq!(running.stop().await.leases_lost, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_cancelled_while_it_waits_behind_a_long_one_is_counted_as_lost_once() {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let ids = enqueue_numbers(&spy, 2).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.concurrency(1).prefetch(1).build().unwrap().start();
+    gate.wait_for(1).await;
+    wait_until("both are claimed", async || support::count(&spy, Status::Running).await == 2).await;
+    spy.cancel(ids[1]).await.unwrap();
+    wait_until("it is told", async || running.report().leases_lost == 1).await;
+
+    // It is handed back while the first one still runs.
+    let (report, ()) = tokio::join!(running.stop(), async {
+        tokio::time::sleep(SECOND).await;
+        gate.open_for(1);
+    });
+
+    assert_eq!((report.completed, report.released, report.leases_lost), (1, 0, 1));
+    assert_eq!(spy.calls(Call::Settle), [1], "only the first was left to settle");
+}
