@@ -85,9 +85,10 @@ impl Periodic {
         Self::of(name, times, task)
     }
 
-    /// Reads the cron expression in this time zone, as in `Europe/Berlin`. Where clocks are put forward, a fixed time that is left out
-    /// fires right after the gap, and a step or a `*` does not fire in it; where they are put back, a fixed time
-    /// fires once, the first time, and a step or a `*` in both hours.
+    /// Reads the cron expression in this time zone, as in `Europe/Berlin`. One with one value each for the hour, the minute and the
+    /// second is a fixed time: where clocks are put forward, one that is left out fires right after the gap, and where they are
+    /// put back, it fires once, the first time. Any other, with a list, a range, a step or a `*` among these three, does not fire in the
+    /// gap, and fires in both hours: so does `30 2,14 * * *`.
     ///
     /// # Errors
     /// `InvalidInput` when the IANA database has no zone of this name, or for one that is no cron expression's.

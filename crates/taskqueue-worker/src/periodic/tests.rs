@@ -116,6 +116,12 @@ fn a_time_zone_moves_the_fires_and_its_summer_time_too() {
     let both_hours =
         ["2026-10-25T00:00:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z"];
     assert_eq!(fires(&steps, "2026-10-24T12:00:00Z", 4), both_hours);
+    // Only one time of day is fixed; two are a list.
+    let twice = berlin("30 2,14 * * *");
+    let without_the_gap = ["2026-03-28T13:30:00Z", "2026-03-29T12:30:00Z", "2026-03-30T00:30:00Z"];
+    assert_eq!(fires(&twice, "2026-03-28T12:00:00Z", 3), without_the_gap);
+    let both_hours_again = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T13:30:00Z"];
+    assert_eq!(fires(&twice, "2026-10-24T20:00:00Z", 3), both_hours_again);
     let unknown = Periodic::cron("report", "0 3 * * *", task()).unwrap().in_time_zone("Europe/Atlantis");
     let said = refusal(unknown);
     assert!(
