@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::escaped::Escaped;
 use crate::executor::decide;
 use crate::named::named;
 use crate::pipe::Pipe;
@@ -231,7 +232,7 @@ impl<'p> Lane<'p> {
         self.failures = self.failures.saturating_add(1);
         let rest = backoff(self.failures, RETRY_WAIT_MIN, RETRY_WAIT_MAX);
         let tasks = named(batch.rows.iter().map(|row| row.held.lease()));
-        warn!(error = %failure, rows = batch.rows.len(), %tasks, "settling failed; trying again in {rest:?}");
+        warn!(error = %Escaped(failure), rows = batch.rows.len(), %tasks, "settling failed; trying again in {rest:?}");
         self.rests_until = later(Instant::now(), rest);
     }
 
@@ -258,7 +259,7 @@ impl<'p> Lane<'p> {
                 if self.full.is_empty() {
                     self.full_rounds = self.full_rounds.saturating_add(1);
                     self.full_until = later(now, backoff(self.full_rounds, RETRY_WAIT_MIN, RETRY_WAIT_MAX));
-                    debug!(error = %failure, "completions wait for room for the tasks that they bring");
+                    debug!(error = %Escaped(failure), "completions wait for room for the tasks that they bring");
                 }
                 self.full.push(Batch { rows, tries, full_since: Some(since) });
             }
@@ -268,7 +269,7 @@ impl<'p> Lane<'p> {
     /// The same batch would fail again: it is split until what is refused stands alone, so that one bad follow-up does not
     /// sink the rest.
     fn refused(&mut self, rows: Vec<Finished>, refusal: &Error) {
-        debug!(error = %refusal, rows = rows.len(), "a settle was refused");
+        debug!(error = %Escaped(refusal), rows = rows.len(), "a settle was refused");
         match halves(rows) {
             Halves::Two(halves) => self.put_first(halves, 1),
             Halves::One(mut rows) => {
@@ -319,7 +320,7 @@ fn fail(pipe: &Pipe, row: Finished, refusal: &Error) -> Option<Finished> {
     let Finished { held, .. } = row;
     let lease = held.lease();
     let Lease { task_id: id, task_type, attempt, .. } = lease;
-    warn!(%id, r#type = %task_type, attempt, error = %refusal, "the completion was refused; the attempt is failed");
+    warn!(%id, r#type = %task_type, attempt, error = %Escaped(refusal), "the completion was refused; the attempt is failed");
     let failed = Outcome::fail(format!("settling: {refusal}"));
     let outcome = match pipe.by_type.get(&lease.task_type) {
         Some(handler) => decide(&pipe.handlers[*handler], lease, Ok(failed)),

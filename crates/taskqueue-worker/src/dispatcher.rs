@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
@@ -197,7 +198,7 @@ impl Dispatcher<'_> {
         let claimed = first.len() + extra.len();
         match failure {
             Some(error) if claimed == 0 => return Err(error),
-            Some(error) => warn!(%error, "one of two claims failed"),
+            Some(error) => warn!(error = %Escaped(&error), "one of two claims failed"),
             None => self.pipe.slots.mark(&ask.handlers, is_dry),
         }
         self.admit(Claim::merge(first, extra).map(|claim| Held::new(claim, claimed_at)).collect()).await;
@@ -285,7 +286,7 @@ impl Dispatcher<'_> {
     async fn back_off(&mut self, error: &Error) {
         self.errors = self.errors.saturating_add(1);
         let wait = backoff(self.errors, ERROR_WAIT_MIN, ERROR_WAIT_MAX);
-        warn!(error = %error, attempt = self.errors, "claiming failed; trying again in {wait:?}");
+        warn!(error = %Escaped(error), attempt = self.errors, "claiming failed; trying again in {wait:?}");
         let _ = tokio::time::timeout(wait, self.pipe.tokens.stop.cancelled()).await;
     }
 }

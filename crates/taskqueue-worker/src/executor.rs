@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug, warn};
 
+use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::{Pipe, Registered};
 use crate::report::Kind;
@@ -187,7 +188,7 @@ fn delay(policy: &RetryPolicy, lease: &Lease) -> Option<Duration> {
     let delay = catch_unwind(AssertUnwindSafe(|| policy.delay(*attempt, rand::random())));
     delay
         .inspect_err(|panic| {
-            let panic = panic_text(&**panic);
+            let panic = Escaped(panic_text(&**panic));
             warn!(id = %task_id, r#type = %task_type, attempt, "the type's retry policy panicked: {panic}");
         })
         .ok()
@@ -210,5 +211,5 @@ fn log_failure(lease: &Lease, outcome: &Outcome) {
         Retry::After(delay) => format!("failed at attempt {attempt} of {max}; next in {delay:?}"),
         Retry::ByPolicy => format!("failed at attempt {attempt} of {max}; next by the queue's policy"),
     };
-    warn!(%id, r#type = %task_type, attempt, %error, "{next}");
+    warn!(%id, r#type = %task_type, attempt, error = %Escaped(error), "{next}");
 }

@@ -8,6 +8,7 @@ use taskqueue_core::{Heartbeat, Queue, TaskId};
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::escaped::Escaped;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::timing::later;
@@ -31,7 +32,7 @@ async fn check(pipe: &Pipe, id: TaskId) {
     if !leases.is_empty()
         && let Err(error) = pipe.extend(leases).await
     {
-        warn!(%error, %id, "a cancelled task could not be looked up; the next heartbeat finds it");
+        warn!(error = %Escaped(&error), %id, "a cancelled task could not be looked up; the next heartbeat finds it");
     }
 }
 
@@ -46,7 +47,7 @@ async fn beat(pipe: &Pipe) -> Duration {
     for leases in due.chunks(STORE_BATCH_MAX) {
         let extended = pipe.extend(leases.to_vec()).await;
         if let Err(error) = &extended {
-            warn!(%error, leases = leases.len(), "a heartbeat failed; it is repeated soon");
+            warn!(error = %Escaped(&error), leases = leases.len(), "a heartbeat failed; it is repeated soon");
         }
         if extended.map_or(true, |answers| answers.contains(&Heartbeat::Locked)) {
             wait = pipe.heartbeat_interval / 8;

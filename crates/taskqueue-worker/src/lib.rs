@@ -47,6 +47,7 @@ mod builder;
 mod context;
 mod data;
 mod dispatcher;
+mod escaped;
 mod executor;
 mod handler;
 mod heartbeater;

@@ -9,6 +9,7 @@ use taskqueue_core::{Cleanup, FinishedStatuses, Queue, Result};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::escaped::Escaped;
 use crate::pipe::Pipe;
 use crate::timing::jittered;
 
@@ -60,7 +61,7 @@ fn sample(pipe: &Arc<Pipe>, interval: Duration) {
             let (queue, began) = (Arc::clone(&pipe.queue), Instant::now());
             // The observed queue takes the sample down.
             if let Err(error) = pipe.call("stats", async move { queue.stats().await }).await {
-                warn!(%error, "the depth could not be sampled; it is tried again at its next time");
+                warn!(error = %Escaped(&error), "the depth could not be sampled; it is tried again at its next time");
             }
             took = began.elapsed();
         }
@@ -127,7 +128,7 @@ where
                 return;
             }
             rows = pipe.call(operation, step(Arc::clone(&pipe.queue))).await.unwrap_or_else(|error| {
-                warn!(%error, "maintenance failed; it is repeated at its next time");
+                warn!(error = %Escaped(&error), "maintenance failed; it is repeated at its next time");
                 0
             });
         }

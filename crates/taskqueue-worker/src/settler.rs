@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::apart::{self, Apart};
+use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
 use crate::named::named;
 use crate::pipe::Pipe;
@@ -103,7 +104,7 @@ pub(crate) fn give_up(pipe: &Pipe, rows: &[Finished], failure: &Error) {
     if !rows.is_empty() {
         let tasks = named(rows.iter().map(|row| row.held.lease()));
         error!(
-            error = %failure, rows = rows.len(), %tasks,
+            error = %Escaped(failure), rows = rows.len(), %tasks,
             "outcomes could not be settled; their tasks are handled again"
         );
         pipe.leases.remove(keys(rows));

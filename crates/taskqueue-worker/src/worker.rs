@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::dispatcher::Mode;
+use crate::escaped::Escaped;
 use crate::pipe::Pipe;
 use crate::{Report, WorkerBuilder, shutdown};
 
@@ -106,7 +107,7 @@ impl Worker {
     pub async fn drain(self) -> Report {
         let mut running = self.start_draining();
         if let Err(failure) = running.ended().await {
-            error!(error = %failure, worker = %running.id(), "the drain ended early; tasks may be left");
+            error!(error = %Escaped(&failure), worker = %running.id(), "the drain ended early; tasks may be left");
         }
         running.report()
     }

@@ -111,3 +111,30 @@ async fn without_spans_a_lost_lease_and_an_outcome_that_is_given_up_name_their_t
     assert_eq!((named(alone), named(others)), (1, 10), "{given_up:?}");
     assert!(others.contains("rows=12") && others.ends_with(" and 2 more"), "{others}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_holds_line_breaks_and_escape_codes_stays_one_line_of_plain_text() {
+    async fn fails(number: Number) -> Result<(), TaskError> {
+        match number.n {
+            1 => Err(TaskError::permanent("exit status 1:\n\u{1b}[31mno such file\r\n")),
+            _ => panic!("one\ntwo"),
+        }
+    }
+    let log = Log::default();
+    let _listening = log.listen();
+    let queue = queue();
+    let ids = enqueue_numbers(&queue, 2).await;
+    let handler = fails.retry(RetryPolicy::custom(|_| panic!("a\nb")));
+
+    Worker::builder(queue.clone()).handler(handler).build().unwrap().drain().await;
+
+    names(&log, "error=exit status 1:\\n\\u{1b}[31mno such file\\r\\n", ids[0], 1);
+    names(&log, "error=handler panicked: one\\ntwo", ids[1], 1);
+    names(&log, "retry policy panicked: a\\nb", ids[1], 1);
+    let stored = queue.get(ids[0]).await.unwrap().last_error;
+    assert_eq!(
+        stored.as_deref(),
+        Some("exit status 1:\n\u{1b}[31mno such file\r\n"),
+        "it is stored as it is"
+    );
+}

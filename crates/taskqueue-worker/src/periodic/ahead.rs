@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Periodic, text};
+use crate::escaped::Escaped;
 use crate::pipe::Pipe;
 use crate::timing::{backoff, jittered};
 
@@ -174,7 +175,7 @@ impl<'a> Ahead<'a> {
     fn back_off(&mut self, error: &Error) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let wait = self.wait_to_try(self.failures);
-        let (name, attempt) = (&self.periodic.name, self.failures);
+        let (name, attempt, error) = (&self.periodic.name, self.failures, Escaped(error));
         if attempt == 1 {
             warn!(%error, periodic = name, "the next fire could not be enqueued; it is tried again until it is");
         } else {
