@@ -13,7 +13,7 @@ pub(crate) struct Rising<K> {
     /// Ascending. What was removed leaves a gap, until those are as many as the rest.
     run: VecDeque<(K, Option<Slot>)>,
     gaps: usize,
-    /// What came after a higher key.
+    /// What came after a higher key, or was that higher key.
     strays: BTreeMap<K, Slot>,
 }
 
@@ -24,9 +24,13 @@ impl<K> Default for Rising<K> {
 }
 
 impl<K: Ord + Copy> Rising<K> {
-    /// Adds a key, which is not in it.
+    /// Adds a key, which is not in it. One that comes late moves one that is higher out of its way: keys from the future then hold
+    /// up no more late ones than they are.
     pub(crate) fn insert(&mut self, key: K, slot: Slot) {
-        if self.run.back().is_none_or(|(last, _)| *last < key) {
+        if !self.is_last(&key) {
+            self.give_way();
+        }
+        if self.is_last(&key) {
             self.run.push_back((key, Some(slot)));
         } else {
             self.strays.insert(key, slot);
@@ -70,6 +74,18 @@ impl<K: Ord + Copy> Rising<K> {
         };
         let run = self.run.range(..end).rev();
         merged(run.filter_map(kept), strays.rev().map(entry), |run, stray| run > stray)
+    }
+
+    fn is_last(&self, key: &K) -> bool {
+        self.run.back().is_none_or(|(last, _)| last < key)
+    }
+
+    fn give_way(&mut self) {
+        match self.run.pop_back() {
+            Some((key, Some(slot))) => drop(self.strays.insert(key, slot)),
+            Some((_, None)) => self.gaps -= 1,
+            None => {}
+        }
     }
 
     /// At the front they go at once; elsewhere together, which costs each of them a step.
@@ -123,7 +139,9 @@ mod tests {
             let mut random = StdRng::seed_from_u64(seed);
             let (mut rising, mut tree) = (Rising::default(), BTreeMap::new());
             for step in 0..4_000_u32 {
-                let key = if random.random_bool(0.8) { step } else { random.random_range(0..step + 1) };
+                let ahead = if random.random_bool(0.1) { random.random_range(0..500) } else { 0 };
+                let key =
+                    if random.random_bool(0.8) { step + ahead } else { random.random_range(0..step + 1) };
                 match tree.remove(&key) {
                     Some(_) => rising.remove(key),
                     None => {
@@ -144,6 +162,26 @@ mod tests {
             let expected: Vec<Slot> = tree.range(..limit).rev().map(|(_, slot)| *slot).collect();
             assert_eq!(rising.descending(Some(limit)).collect::<Vec<_>>(), expected, "seed {seed}");
             assert_eq!(rising.descending(None).count(), tree.len(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn keys_from_the_future_cost_those_that_rise_their_order_for_as_many_only() {
+        for (ahead, count) in [(1_u64, 1_000), (100, 1_000)] {
+            let mut rising = Rising::default();
+            rising.insert(0, 0);
+            for future in 0..ahead {
+                rising.insert(1_000_000 + future, 1);
+            }
+            for key in 1..=count {
+                rising.insert(key, 2);
+            }
+            assert!(rising.strays.len() <= 2 * ahead as usize, "{ahead}: {}", rising.strays.len());
+            assert_eq!(rising.ascending().count() as u64, 1 + ahead + count);
+            for future in 0..ahead {
+                rising.remove(1_000_000 + future);
+            }
+            assert_eq!(rising.ascending().count() as u64, 1 + count);
         }
     }
 
