@@ -162,9 +162,9 @@ impl Store {
         }
         let applied =
             || decisions.iter().zip(found).filter_map(|(decision, found)| Some((decision, found.slot()?)));
-        let leaving: Vec<Slot> = applied()
-            .filter(|(decision, _)| decision.transition.state().status().is_finished())
-            .map(|(_, slot)| slot)
+        let leaving: Vec<Leaving> = applied()
+            .map(|(decision, slot)| Leaving { slot, state: decision.transition.state() })
+            .filter(|leaving| leaving.state.status().is_finished())
             .collect();
         let follow_ups = || applied().flat_map(|(decision, _)| &decision.follow_ups);
         self.check_room("settle", follow_ups().count(), follow_ups, &leaving)
@@ -176,7 +176,7 @@ impl Store {
         operation: &'static str,
         tasks_count: usize,
         tasks: impl Fn() -> I,
-        leaving: &[Slot],
+        leaving: &[Leaving],
     ) -> Result<()> {
         let Some(capacity) = self.capacity else { return Ok(()) };
         let staying = self.indexes.unfinished() - leaving.len();
@@ -188,26 +188,41 @@ impl Store {
     }
 
     /// How many of the tasks would be created, were they added in turn after those in `leaving` have finished.
-    fn count_new<'a>(&self, tasks: impl Iterator<Item = &'a NewTask>, leaving: &[Slot]) -> usize {
+    fn count_new<'a>(&self, tasks: impl Iterator<Item = &'a NewTask>, leaving: &[Leaving]) -> usize {
         let mut ids = HashSet::new();
         let mut keys = HashSet::new();
         tasks
             .filter(|task| {
                 let key = task.unique_key.as_deref().map(|key| (&task.task_type, key));
                 let held = key.is_some_and(|(task_type, key)| self.is_held(task_type, key, leaving));
-                let is_new = self.rows.find(task.id).is_none() && !ids.contains(&task.id);
+                let is_new = !self.is_kept(task.id, leaving) && !ids.contains(&task.id);
                 let is_created = is_new && !held && key.is_none_or(|key| keys.insert(key));
                 is_created && ids.insert(task.id)
             })
             .count()
     }
 
-    fn is_held(&self, task_type: &TaskType, key: &str, leaving: &[Slot]) -> bool {
+    /// Whether a task with this id is there and is not deleted when it completes.
+    fn is_kept(&self, id: TaskId, leaving: &[Leaving]) -> bool {
+        self.rows.find(id).is_some_and(|slot| {
+            let deleted = Leaving { slot, state: State::Completed };
+            self.completed != Completed::Delete || !leaving.contains(&deleted)
+        })
+    }
+
+    fn is_held(&self, task_type: &TaskType, key: &str, leaving: &[Leaving]) -> bool {
         let number = self.indexes.known_number_of(task_type);
         number
             .and_then(|number| self.indexes.holder(number, key))
-            .is_some_and(|slot| !leaving.contains(&slot))
+            .is_some_and(|holder| !leaving.iter().any(|Leaving { slot, .. }| *slot == holder))
     }
+}
+
+/// A row that a settlement will have finished, and how.
+#[derive(PartialEq, Eq)]
+struct Leaving {
+    slot: Slot,
+    state: State,
 }
 
 /// What the row that a settlement names shows, before anything is changed.

@@ -66,6 +66,23 @@ async fn only_unfinished_tasks_count_against_the_capacity() {
     assert_eq!(queue.enqueue(task()).await.unwrap_err().kind(), ErrorKind::QueueFull);
 }
 
+/// Its id is free again by the time its follow-ups arrive.
+#[tokio::test]
+async fn a_deleted_task_that_follows_itself_takes_the_room_that_it_left() {
+    let config = MemoryConfig { capacity: Some(2), completed: Completed::Delete, ..MemoryConfig::default() };
+    let queue = MemoryQueue::with_config(config).unwrap();
+    queue.enqueue_many(vec![task(), task()]).await.unwrap();
+    let claimed = claim(&queue, 1).await.pop().unwrap();
+    let again = task().id(claimed.task.id);
+
+    let two = Outcome::done().then(again.clone()).then(task());
+    let refused = queue.settle(claimed.lease.clone(), two).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::QueueFull);
+
+    queue.settle(claimed.lease, Outcome::done().then(again)).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 2);
+}
+
 #[tokio::test]
 async fn a_full_queue_still_answers_for_tasks_that_it_holds() {
     let queue = holding(2);
