@@ -20,25 +20,29 @@ use crate::keys::{self, Key};
 use crate::packet::fitting;
 use crate::wire::{bytes, number};
 
-/// How often the rest is inserted again because another transaction put something in the way meanwhile.
+/// How often a piece is inserted whole because another transaction put something in the way meanwhile.
 const TRIES_MAX: usize = 4;
 /// What a row takes in a statement beside its texts, at most.
 const ROW_BYTES: usize = 100;
+/// What JSON adds to a name in the metadata and its value.
+const PAIR_BYTES: usize = 7;
 
 type Inserts<'q> = Query<'q, MySql, MySqlArguments>;
 /// A task and what it adds to `queue_at` when it is ready, in microseconds.
-type Placed<'t> = (usize, &'t NewTask);
+pub(crate) type Placed<'t> = (usize, &'t NewTask);
 
-/// Inserts all of these by one statement outside of a transaction, or answers false. So also when the connection turns out
-/// to be of no further use: its answer may be lost, and the ids tell then whether they are in.
+/// Inserts all of these by one statement outside of a transaction, or answers false: that takes no keys, and no more than one
+/// piece. So also when the connection turns out to be of no further use: its answer may be lost, and the ids tell then whether
+/// they are in.
 pub(crate) async fn insert_all(dialect: &MysqlDialect, shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
     let placed: Vec<Placed<'_>> = tasks.iter().copied().enumerate().collect();
-    if order(&placed) != Order::Id || piece_rows(&placed) < placed.len() {
+    if tasks.iter().any(|task| task.unique_key.is_some()) || piece_rows(&placed) < placed.len() {
         return Ok(false);
     }
     dialect.cursors().expect_tasks(shard, tasks.iter().copied());
-    let sql = dialect.literal().insert_plain(shard, placed.len(), Order::Id);
-    let query = placed.iter().fold(dialect.query(&sql), |query, row| bind_plain(query, row, Order::Id));
+    let order = order(&placed);
+    let sql = text(dialect, shard, &placed, order);
+    let query = bind_all(dialect.query(&sql), &placed, order)?;
     let mut connection = dialect.connections().acquire().await.map_err(failure)?;
     let answer = dialect.run(query, &mut connection).await;
     match &answer {
@@ -132,20 +136,41 @@ async fn insert_rows_of(
     if keys::hold(dialect, &mut *connection, shard, &holders).await? == Inserting::Collided {
         return Ok(Inserting::Collided);
     }
-    let are_plain = rows.iter().all(|(_, task)| is_plain(task));
-    let sql = match are_plain {
-        true => dialect.literal().insert_plain(shard, rows.len(), order),
-        false => dialect.literal().insert(shard, rows.len()),
-    };
-    let mut query = dialect.query(&sql);
-    for row in rows {
-        query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
-    }
-    let inserting = inserting(dialect.run(query, &mut *connection).await)?;
+    let inserting = insert_without_keys(dialect, connection, shard, rows, order).await?;
     if inserting == Inserting::Collided {
         keys::let_go(dialect, connection, shard, holders.into_iter().map(|(key, _)| key)).await?;
     }
     Ok(inserting)
+}
+
+/// Inserts these rows, all or none, whoever holds their keys.
+pub(crate) async fn insert_without_keys(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    rows: &[Placed<'_>],
+    order: Order,
+) -> Attempt<Inserting> {
+    let sql = text(dialect, shard, rows, order);
+    let query = bind_all(dialect.query(&sql), rows, order)?;
+    inserting(dialect.run(query, connection).await)
+}
+
+/// The INSERT of these rows.
+fn text(dialect: &MysqlDialect, shard: Shard, rows: &[Placed<'_>], order: Order) -> String {
+    match are_plain(rows) {
+        true => dialect.literal().insert_plain(shard, rows.len(), order),
+        false => dialect.literal().insert(shard, rows.len()),
+    }
+}
+
+/// What it is given.
+fn bind_all<'q>(mut query: Inserts<'q>, rows: &'q [Placed<'q>], order: Order) -> Attempt<Inserts<'q>> {
+    let are_plain = are_plain(rows);
+    for row in rows {
+        query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
+    }
+    Ok(query)
 }
 
 /// What a task wants to be the only one to have.
@@ -158,8 +183,15 @@ pub(crate) fn key(task: &NewTask) -> Option<Key> {
 fn order(tasks: &[Placed<'_>]) -> Order {
     let is_first = tasks.first().is_none_or(|(place, _)| *place == 0);
     let do_rise = tasks.windows(2).all(|pair| pair[0].1.id < pair[1].1.id);
-    let are_plain = || tasks.iter().all(|(_, task)| is_plain(task));
-    if is_first && do_rise && are_plain() { Order::Id } else { Order::Place }
+    if is_first && do_rise && are_plain(tasks) { Order::Id } else { Order::Place }
+}
+
+fn place((place, _): &Placed<'_>) -> usize {
+    *place
+}
+
+fn are_plain(tasks: &[Placed<'_>]) -> bool {
+    tasks.iter().all(|(_, task)| is_plain(task))
 }
 
 /// Whether a task is ready at once and has nothing that most tasks do without.
@@ -252,9 +284,12 @@ fn piece_rows(tasks: &[Placed<'_>]) -> usize {
     insert_rows(fitting(&tasks[..tasks.len().div_ceil(pieces)], row_bytes))
 }
 
-/// What a task takes in a statement; the few that have metadata take more.
+/// What a task takes in a statement; the few whose metadata JSON has to escape take more.
 fn row_bytes((_, task): &Placed<'_>) -> usize {
-    ROW_BYTES + task.payload.as_str().len()
+    let NewTask { payload, unique_key, region, metadata, .. } = task;
+    let texts: usize = [unique_key, region].into_iter().flatten().map(String::len).sum();
+    let pairs: usize = metadata.iter().map(|(name, value)| name.len() + value.len() + PAIR_BYTES).sum();
+    ROW_BYTES + payload.as_str().len() + texts + pairs
 }
 
 /// The time asked for, if any, and the delay.
@@ -298,6 +333,18 @@ mod tests {
         let placed: Vec<Placed<'_>> = tasks.iter().enumerate().collect();
         assert_eq!(piece_rows(&placed), 50, "in equal pieces");
         assert_eq!(piece_rows(&placed[..1]), 1);
+    }
+
+    #[test]
+    fn all_texts_of_a_task_count_for_the_size_of_its_insert() {
+        let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let of = task(18).metadata("traceparent", trace).metadata("tenant", "7").region("eu").unique_key("k");
+        let texts = stored_metadata(&of.metadata).unwrap().len() + "euk".len() + of.payload.as_str().len();
+        assert!(row_bytes(&(0, &of)) >= ROW_BYTES + texts);
+
+        let traced: Vec<NewTask> = (0..100).map(|_| task(18).metadata("traceparent", trace)).collect();
+        let placed: Vec<Placed<'_>> = traced.iter().enumerate().collect();
+        assert!(piece_rows(&placed) < 100, "all of them are more than a record");
     }
 
     #[test]

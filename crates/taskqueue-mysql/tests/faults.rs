@@ -82,8 +82,10 @@ fn task() -> NewTask {
 }
 
 /// One that is not enqueued by a single statement.
-fn regional() -> NewTask {
-    task().region("eu")
+fn keyed() -> NewTask {
+    let task = task();
+    let key = task.id.to_string();
+    task.unique_key(key)
 }
 
 async fn claim(queue: &MysqlQueue, limit: usize) -> Result<Vec<Claim>, Error> {
@@ -128,11 +130,27 @@ async fn a_single_enqueue_that_is_cut_is_done_once_without_an_error(server: Serv
     assert_eq!(bed.queue.stats().await.unwrap().pending, 5);
 }
 
+async fn an_enqueue_with_a_trace_context_begins_no_transaction(server: Server) {
+    let bed = bed(server).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let traced = || task().metadata("traceparent", trace);
+    bed.proxy.rule(Rule::RefuseOf("START TRANSACTION", 1235));
+
+    bed.queue.enqueue(traced()).await.unwrap();
+    bed.queue.enqueue_many(vec![traced().region("eu"), task(), traced().delay(LIMIT)]).await.unwrap();
+
+    assert_eq!(bed.proxy.fired(), 0);
+    bed.proxy.rule(Rule::Pass);
+    let claims = claim(&bed.queue, 10).await.unwrap();
+    assert_eq!(claims.len(), 3);
+    assert_eq!(claims[0].task.metadata["traceparent"], trace);
+}
+
 async fn an_enqueue_cut_anywhere_is_done_once_when_it_is_repeated(server: Server) {
     let bed = bed(server).await;
     let (mut cut, mut repeated) = (0, 0);
     for rule in breaks() {
-        let task = regional();
+        let task = keyed();
         bed.breaks(rule).await;
         if let Err(error) = bed.queue.enqueue(task.clone()).await {
             assert_repeatable(&error);
@@ -191,7 +209,7 @@ async fn a_claim_cut_anywhere_loses_no_task(server: Server) {
 
 async fn a_commit_whose_answer_is_lost_was_done(server: Server) {
     let bed = bed(server).await;
-    let task = regional();
+    let task = keyed();
     bed.proxy.rule(Rule::CutAnswerOf(COMMIT));
     assert_repeatable(&bed.queue.enqueue(task.clone()).await.unwrap_err());
     assert_eq!(bed.proxy.fired(), 1);
@@ -301,7 +319,7 @@ async fn a_silent_server_is_waited_for_once(server: Server) {
         warm_up(&bed.queue, 5).await;
         bed.proxy.rule(rule);
 
-        let enqueue = tokio::time::timeout(2 * patience, bed.queue.enqueue(regional()));
+        let enqueue = tokio::time::timeout(2 * patience, bed.queue.enqueue(keyed()));
 
         assert_repeatable(&enqueue.await.expect("it waits for one statement").unwrap_err());
         bed.proxy.rule(Rule::Pass);
@@ -354,6 +372,7 @@ async fn waiting_session(server: Server, admin: &mut MySqlConnection) -> Option<
 }
 
 on! {
+    an_enqueue_with_a_trace_context_begins_no_transaction
     a_single_enqueue_that_is_cut_is_done_once_without_an_error
     an_enqueue_cut_anywhere_is_done_once_when_it_is_repeated
     a_settle_cut_anywhere_is_done_once_when_it_is_repeated
