@@ -38,7 +38,7 @@ struct Checked {
 
 /// Running tasks whose lease has ended and that nobody else has locked, earliest end first. Claims of which none runs are forgotten,
 /// and those whose leases all last are checked again when the first of all ends; the others stay due until their tasks are taken
-/// back, and so do those that others have locked. What stands behind claims that are due no longer is looked at as well.
+/// back, and so do those that others have locked. What stands behind claims that are over is looked at as well.
 pub(crate) async fn ended(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
@@ -52,7 +52,8 @@ pub(crate) async fn ended(
         if checked.has_ended {
             return free(dialect, connection, shard, limit).await;
         }
-        if !checked.is_full || checked.over.is_empty() && checked.live.is_empty() {
+        // Live claims that were put off stay locked until the transaction ends, and heartbeats wait for them.
+        if !checked.is_full || checked.over.is_empty() {
             break;
         }
     }

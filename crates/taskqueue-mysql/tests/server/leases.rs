@@ -204,7 +204,30 @@ async fn more_settled_claims_than_one_check_takes_keep_no_ended_lease_waiting(se
     assert_eq!(tokens(&database).await, [lease.token.get()], "the next check forgets it");
 }
 
+/// Those that are put off stay locked until its transaction ends, and heartbeats wait for them.
+async fn a_reclaim_puts_off_no_more_live_claims_than_one_check_takes(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let digits = "(SELECT 0 AS d UNION SELECT 1 UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 \
+                  UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9)";
+    let running = format!(
+        "INSERT INTO tasks (shard, id, type, status, priority, queue_rank, max_retries, lease_token, lease_until, payload) \
+         SELECT 0, UNHEX(LPAD(HEX(n), 32, '0')), 'mail', 2, 5, 0, 3, n, UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, '{{}}' \
+         FROM (SELECT 1 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d AS n \
+         FROM {digits} AS a, {digits} AS b, {digits} AS c, {digits} AS e) AS numbers WHERE n <= 2500; \
+         INSERT INTO tasks_leases (token, type, shard, claimed_at, check_at) \
+         SELECT lease_token, type, 0, queue_at, UTC_TIMESTAMP(6) - INTERVAL 1 SECOND FROM tasks"
+    );
+    let mut beside = database.connect().await;
+    sqlx::raw_sql(AssertSqlSafe(running)).execute(&mut beside).await.unwrap();
+
+    queue.reclaim_stale(10).await.unwrap();
+
+    let put_off = "SELECT COUNT(*) FROM tasks_leases WHERE check_at > UTC_TIMESTAMP(6)";
+    assert_eq!(sqlx::query_scalar::<_, i64>(put_off).fetch_one(&mut beside).await.unwrap(), 1_000);
+}
+
 on! {
+    a_reclaim_puts_off_no_more_live_claims_than_one_check_takes
     all_completions_of_a_callers_transaction_are_summed_up_in_one_slot
     more_settled_claims_than_one_check_takes_keep_no_ended_lease_waiting
     a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_settle
