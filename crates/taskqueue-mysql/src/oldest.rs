@@ -3,10 +3,17 @@
 
 use sqlx::MySqlConnection;
 use taskqueue_core::Shard;
-use taskqueue_sql::{Attempt, Dialect as _, Row, TableName};
+use taskqueue_sql::{Attempt, Dialect as _, Field, Row, TableName};
 
 use crate::dialect::MysqlDialect;
 use crate::wire;
+
+/// The first of all heads.
+pub(crate) struct Head {
+    task_type: String,
+    rank: i64,
+    queue_at_micros: i64,
+}
 
 /// Since when it is ready, in one row; no row where nothing is ready. Two plain questions: Vitess refuses one within the other.
 pub(crate) async fn oldest_pending(
@@ -14,15 +21,36 @@ pub(crate) async fn oldest_pending(
     connection: &mut MySqlConnection,
     shard: Shard,
 ) -> Attempt<Vec<Row>> {
-    let table = &dialect.options().table;
-    let sql = first(table);
-    let heads = dialect.rows(dialect.query(&sql).bind(shard.number()), &mut *connection).await?;
-    let Some(head) = heads.first() else { return Ok(Vec::new()) };
+    match head(dialect, connection, shard).await? {
+        Some(head) => Ok(vec![ready_since(dialect, connection, shard, head).await?]),
+        None => Ok(Vec::new()),
+    }
+}
+
+pub(crate) async fn head(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+) -> Attempt<Option<Head>> {
+    let sql = first(&dialect.options().table);
+    let heads = dialect.rows(dialect.query(&sql).bind(shard.number()), connection).await?;
+    let Some(head) = heads.first() else { return Ok(None) };
     let mut head = wire::row(head)?;
-    let (task_type, rank, at) = (head.text(0)?, head.integer(1)?, wire::time(head.integer(2)?)?);
-    let sql = ready_at(table);
-    let query = dialect.query(&sql).bind(shard.number()).bind(task_type).bind(rank).bind(at);
-    dialect.rows(query, connection).await?.iter().map(wire::row).collect()
+    Ok(Some(Head { task_type: head.text(0)?, rank: head.integer(1)?, queue_at_micros: head.integer(2)? }))
+}
+
+/// Since when this one is ready. Vitess has no snapshot in which it is there for sure: where it was claimed meanwhile its queue time
+/// says so nearly.
+pub(crate) async fn ready_since(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    Head { task_type, rank, queue_at_micros }: Head,
+) -> Attempt<Row> {
+    let sql = ready_at(&dialect.options().table);
+    let query = dialect.query(&sql).bind(shard.number()).bind(task_type).bind(rank);
+    let rows = dialect.rows(query.bind(wire::time(queue_at_micros)?), connection).await?;
+    rows.first().map_or_else(|| Ok(Row::new(vec![Field::Integer(queue_at_micros)])), wire::row)
 }
 
 /// The shard. Type, rank and queue time of the first of all heads. Grouped by the index's first columns, so that both engines

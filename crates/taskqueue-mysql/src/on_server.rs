@@ -2,4 +2,5 @@
 //! server version, by the engine that their names begin with.
 
 mod locks;
+mod oldest;
 mod plans;

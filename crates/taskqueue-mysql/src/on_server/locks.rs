@@ -14,14 +14,14 @@ const BEGIN: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
                      SET SESSION innodb_lock_wait_timeout = 1; START TRANSACTION";
 
 /// A queue in a database of its own.
-struct Bed {
-    queue: MysqlQueue,
-    url: String,
+pub(super) struct Bed {
+    pub(super) queue: MysqlQueue,
+    pub(super) url: String,
     name: String,
 }
 
 impl Bed {
-    async fn new(variable: &str) -> Self {
+    pub(super) async fn new(variable: &str) -> Self {
         let server =
             std::env::var(variable).unwrap_or_else(|_| panic!("no server: set {variable} to the URL of one"));
         let name = format!("tq_{}", TaskId::generate().as_uuid().simple());
@@ -34,7 +34,7 @@ impl Bed {
         Self { queue, url, name }
     }
 
-    async fn enqueue(&self, count: usize) {
+    pub(super) async fn enqueue(&self, count: usize) {
         let task = |_| NewTask::raw("mail", "{}").unwrap();
         self.queue.enqueue_many((0..count).map(task).collect()).await.unwrap();
     }
@@ -46,7 +46,7 @@ impl Bed {
         session
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.queue.close().await;
         let mut connection = MySqlConnection::connect(&self.url).await.unwrap();
         connection.execute(AssertSqlSafe(format!("DROP DATABASE {}", self.name))).await.unwrap();
