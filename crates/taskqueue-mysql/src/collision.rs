@@ -1,66 +1,82 @@
-//! What is in the way of tasks that are inserted, as of now. A caller's transaction may read as of a moment before that was committed
-//! (REPEATABLE READ, the engines' default): then its INSERT meets what its plain reads do not show. It inserts nothing.
+//! Tasks that collide with what no plain read shows. A caller's transaction may read as of a moment before that was committed
+//! (REPEATABLE READ, the engines' default): then its INSERT meets what its reads do not. So each task is inserted by itself,
+//! and how that ends says what is in its way.
 //!
-//! The INSERT that collided has locked what it met, which these reads lock as well, besides the task that holds a key. Where nothing
-//! is there they lock the gap, into which others insert: so ids are looked for only where no key explains it.
+//! A read that locks would show it, too; but where nothing is there it locks the gap, into which others insert, and of ids that are
+//! new that is where all do. So whether a task is stored whose key is taken is asked by an INSERT as well, which a DELETE takes
+//! back: neither locks a gap. An INSERT of several rows that MySQL undoes because of one does, and that has been tried before.
 
 use std::collections::HashMap;
 
 use sqlx::MySqlConnection;
-use taskqueue_core::{Enqueued, NewTask, Shard, TaskId};
+use taskqueue_core::{Enqueued, Shard, TaskId};
 use taskqueue_sql::{Attempt, Dialect as _, TableName};
 
-use crate::claim::{LIST_MAX, marks, padded};
+use crate::claim::Order;
 use crate::dialect::MysqlDialect;
-use crate::insert::key;
+use crate::engine::Engine;
+use crate::error::failure;
+use crate::insert::{Inserting, Placed, insert_rows_of, insert_without_keys, key};
 use crate::keys;
-use crate::wire::{self, bind_ids};
+use crate::wire::bytes;
 
-/// What is in the way of these tasks, as far as it is there: the holders of their keys, else their ids.
-pub(crate) async fn now(
+/// Enqueues these tasks, one after the other. Says nothing of one whose key was found to be held by no task: that one is let go,
+/// and free the next time.
+pub(crate) async fn one_by_one(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
-    tasks: &[&NewTask],
+    tasks: &[Placed<'_>],
+    order: Order,
 ) -> Attempt<HashMap<TaskId, Enqueued>> {
-    let keys = tasks.iter().filter_map(|task| key(task));
-    let holders = keys::holders_now(dialect, &mut *connection, shard, keys).await?;
-    let answer = |task: &&NewTask| match *holders.get(&key(task)?)? {
-        holder if holder == task.id => Some((task.id, Enqueued::Repeated(holder))),
-        holder => Some((task.id, Enqueued::Duplicate(holder))),
-    };
-    let mut found: HashMap<TaskId, Enqueued> = tasks.iter().filter_map(answer).collect();
-    if found.is_empty() {
-        let stored = stored(dialect, connection, shard, tasks).await?;
-        found.extend(stored.into_iter().map(|id| (id, Enqueued::Repeated(id))));
+    let mut answers = HashMap::with_capacity(tasks.len());
+    for task in tasks {
+        let id = task.1.id;
+        let answer = one(dialect, connection, shard, *task, order).await?;
+        answers.extend(answer.map(|answer| (id, answer)));
     }
-    Ok(found)
+    Ok(answers)
 }
 
-async fn stored(
+async fn one(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
-    tasks: &[&NewTask],
-) -> Attempt<Vec<TaskId>> {
-    let mut ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
-    ids.sort_unstable();
-    let mut stored = Vec::new();
-    for chunk in ids.chunks(LIST_MAX) {
-        let chunk = padded(chunk);
-        let sql = stored_now(&dialect.options().table, chunk.len());
-        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        for row in dialect.rows(query, &mut *connection).await? {
-            stored.push(wire::row(&row)?.id(0)?);
-        }
+    row: Placed<'_>,
+    order: Order,
+) -> Attempt<Option<Enqueued>> {
+    let (_, task) = row;
+    if insert_rows_of(dialect, connection, shard, &[row], order).await? == Inserting::Done {
+        return Ok(Some(Enqueued::Created(task.id)));
     }
-    Ok(stored)
+    if insert_without_keys(dialect, connection, shard, &[row], order).await? == Inserting::Collided {
+        return Ok(Some(Enqueued::Repeated(task.id)));
+    }
+    take_back(dialect, connection, shard, task.id).await?;
+    let holder = keys::holders_now(dialect, connection, shard, key(task)).await?.into_values().next();
+    if holder.is_none() {
+        keys::let_go_without_task(dialect, connection, shard, key(task)).await?;
+    }
+    Ok(holder.map(Enqueued::Duplicate))
 }
 
-/// The shard, then the ids. Those that are stored as of now.
-pub(crate) fn stored_now(table: &TableName, ids: usize) -> String {
-    format!(
-        "SELECT id FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) LOCK IN SHARE MODE",
-        marks(ids)
-    )
+async fn take_back(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    id: TaskId,
+) -> Attempt<()> {
+    let sql = delete(&dialect.options().table, dialect.engine());
+    let query = dialect.query(&sql).bind(shard.number()).bind(bytes(id));
+    dialect.run(query, connection).await.map(drop).map_err(failure)
+}
+
+/// The shard, the id. By the primary key: of few rows the server would rather read all, and wait for those that others hold. Vitess
+/// does not take a deletion with a hint.
+pub(crate) fn delete(table: &TableName, engine: Engine) -> String {
+    let from = match engine {
+        Engine::Vitess => format!("FROM {table}"),
+        Engine::Mysql | Engine::Mariadb => format!("t FROM {table} AS t FORCE INDEX (PRIMARY)"),
+    };
+    format!("DELETE {from} WHERE shard = ? AND id = ?")
 }

@@ -21,7 +21,7 @@ use taskqueue_sql::{
 use crate::MysqlConfig;
 use crate::answers::Answers;
 use crate::batch::Batch;
-use crate::claim::{Literal, Standing, padded};
+use crate::claim::{Literal, Order, Standing, padded};
 use crate::config::Source;
 use crate::engine::{Engine, QUESTION, Server};
 use crate::error::{changed, failure};
@@ -188,7 +188,8 @@ impl Dialect for MysqlDialect {
         shard: Shard,
         tasks: &[&NewTask],
     ) -> Attempt<HashMap<TaskId, Enqueued>> {
-        collision::now(self, connection, shard, tasks).await
+        let placed: Vec<(usize, &NewTask)> = tasks.iter().copied().enumerate().collect();
+        collision::one_by_one(self, connection, shard, &placed, Order::Place).await
     }
 
     async fn claim(

@@ -82,11 +82,19 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("let_keys_go", literal.keys.let_go(Engine::Mysql, 2)),
         ("let_keys_go_on_vitess", literal.keys.let_go(Engine::Vitess, 2)),
         ("holders_now", literal.keys.holders_now(2)),
-        ("stored_now", collision::stored_now(&table, 2)),
         ("keys_without_task", literal.keys.without_task(2)),
     ]);
+    texts.extend(undoes(&table));
     texts.extend(pages(&table));
     texts
+}
+
+/// The texts that take an insert back.
+fn undoes(table: &TableName) -> [(&'static str, String); 2] {
+    [
+        ("undo_insert", collision::delete(table, Engine::Mysql)),
+        ("undo_insert_on_vitess", collision::delete(table, Engine::Vitess)),
+    ]
 }
 
 /// The texts that find a page of pending tasks.

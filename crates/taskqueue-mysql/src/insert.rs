@@ -8,8 +8,8 @@ use chrono::{Datelike, NaiveDateTime};
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult};
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Error, NewTask, Schedule, Shard, TaskId, TaskType};
-use taskqueue_sql::{Attempt, Dialect, Failure, Statements, stored_metadata};
+use taskqueue_core::{Enqueued, Error, NewTask, Schedule, Shard, TaskId, TaskType};
+use taskqueue_sql::{Attempt, Dialect, Statements, stored_metadata};
 
 use crate::batch::micros;
 use crate::claim::{Order, insert_rows};
@@ -80,30 +80,24 @@ async fn insert_piece(
     order: Order,
 ) -> Attempt<Vec<TaskId>> {
     let mut free = first_of_each_key(piece.to_vec());
-    for tries in 0..TRIES_MAX {
+    for _ in 0..TRIES_MAX {
         if free.is_empty() {
             return Ok(Vec::new());
         }
-        // Of those that nobody holds something was in the way all the same.
-        if tries > 1 {
-            let keys = free.iter().filter_map(|(_, task)| key(task));
-            keys::let_go_without_task(dialect, connection, shard, keys).await?;
+        if insert_rows_of(dialect, connection, shard, &free, order).await? == Inserting::Done {
+            return Ok(free.into_iter().map(|(_, task)| task.id).collect());
         }
-        match insert_rows_of(dialect, connection, shard, &free, order).await? {
-            Inserting::Done => return Ok(free.into_iter().map(|(_, task)| task.id).collect()),
-            // Nothing was left behind; the transaction goes on, and sees what others have committed, or looks for it.
-            Inserting::Collided => {
-                let seen = without_collisions(dialect, connection, shard, piece).await?;
-                let is_explained = seen.len() < free.len();
-                free = if is_explained {
-                    seen
-                } else {
-                    without_hidden(dialect, connection, shard, seen).await?
-                };
-            }
+        // Nothing was left behind; the transaction goes on, and sees what others have committed.
+        let seen = without_collisions(dialect, connection, shard, piece).await?;
+        let is_unexplained = seen.iter().map(place).eq(free.iter().map(place));
+        free = seen;
+        if is_unexplained {
+            break;
         }
     }
-    Err(Failure::Contention { source: None })
+    let answers = collision::one_by_one(dialect, connection, shard, &free, order).await?;
+    let is_created = |(_, answer): &(TaskId, Enqueued)| matches!(answer, Enqueued::Created(_));
+    Ok(answers.into_iter().filter(is_created).map(|(id, _)| id).collect())
 }
 
 /// How an INSERT ended.
@@ -124,7 +118,8 @@ pub(crate) fn inserting(answer: sqlx::Result<MySqlQueryResult>) -> Attempt<Inser
     }
 }
 
-async fn insert_rows_of(
+/// Inserts these rows and holds their keys, or neither.
+pub(crate) async fn insert_rows_of(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
@@ -253,19 +248,6 @@ async fn without_collisions<'t>(
         task.unique_key.as_ref().is_none_or(|key| !held.contains(&(task.task_type.clone(), key.clone())))
     });
     Ok(first_of_each_key(free))
-}
-
-/// Those of the tasks that collide with nothing which a plain read may not show.
-async fn without_hidden<'t>(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    mut tasks: Vec<Placed<'t>>,
-) -> Attempt<Vec<Placed<'t>>> {
-    let wanted: Vec<&NewTask> = tasks.iter().map(|(_, task)| *task).collect();
-    let hidden = collision::now(dialect, connection, shard, &wanted).await?;
-    tasks.retain(|(_, task)| !hidden.contains_key(&task.id));
-    Ok(tasks)
 }
 
 /// Of tasks with the same key the first stays.

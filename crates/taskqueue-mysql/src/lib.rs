@@ -144,7 +144,8 @@ impl MysqlQueue {
 
     /// Enqueues tasks inside the caller's own transaction, as [`enqueue_in`](Self::enqueue_in) does one. Answers one a task,
     /// in order. A unique key that is taken is no error here but [`Enqueued::Duplicate`]; one that another open
-    /// transaction has is waited for.
+    /// transaction has is waited for. Under REPEATABLE READ on MySQL other enqueues may wait until the transaction ends, when a task of
+    /// the same id or unique key was committed after its first read: `docs/engines.md`.
     ///
     /// # Errors
     /// As [`Queue::enqueue_many`]. The transaction may then hold a part of them: roll it back, at least to a savepoint.

@@ -181,7 +181,8 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     ) -> Attempt<HashSet<TaskId>>;
 
     /// What is in the way of tasks that did not go in although a plain read shows nothing: in a caller's transaction that may read
-    /// as of an earlier moment. Nothing, where an insert sees no more than a read.
+    /// as of an earlier moment. `Created` where nothing is any more, and the task went in. Nothing, where an insert sees no more
+    /// than a read.
     async fn in_the_way(
         &self,
         _connection: &mut Self::Connection,

@@ -199,10 +199,7 @@ async fn the_key_of_a_task_that_was_deleted_by_hand_is_free(server: Server) {
 /// The transaction reads as of a moment before the other one's enqueues.
 async fn an_older_snapshot_hides_nothing_that_is_in_the_way(server: Server) {
     let (queue, database) = fresh(server).await;
-    let mut connection = database.connect().await;
-    if server.engine == "mariadb" {
-        connection.execute("SET SESSION innodb_snapshot_isolation = OFF").await.unwrap();
-    }
+    let mut connection = older(server, &database).await;
     let mut transaction = connection.begin().await.unwrap();
     read(&mut transaction).await;
     let holder = queue.enqueue(keyed("k")).await.unwrap();
@@ -216,6 +213,77 @@ async fn an_older_snapshot_hides_nothing_that_is_in_the_way(server: Server) {
 
     transaction.commit().await.unwrap();
     assert_eq!(held(&database).await, ["free", "k"]);
+    assert_eq!(queue.stats().await.unwrap().pending, 3);
+}
+
+async fn an_older_snapshot_hides_neither_a_key_nor_an_id_from_a_batch(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = older(server, &database).await;
+    let mut transaction = connection.begin().await.unwrap();
+    read(&mut transaction).await;
+    let holder = queue.enqueue(keyed("k")).await.unwrap();
+    let stored = task();
+    queue.enqueue(stored.clone()).await.unwrap();
+    let free = [task(), keyed("l"), keyed("l")];
+
+    let batch = [vec![keyed("k"), stored.clone()], free.to_vec()].concat();
+    let answers = queue.enqueue_many_in(&mut transaction, batch).await.unwrap();
+
+    transaction.commit().await.unwrap();
+    let expected = [
+        Enqueued::Duplicate(holder),
+        Enqueued::Repeated(stored.id),
+        Enqueued::Created(free[0].id),
+        Enqueued::Created(free[1].id),
+        Enqueued::Duplicate(free[1].id),
+    ];
+    assert_eq!(answers, expected);
+    assert_eq!(held(&database).await, ["k", "l"]);
+    assert_eq!(queue.stats().await.unwrap().pending, 4);
+}
+
+/// It was finished, and another one took its key.
+async fn a_stored_id_is_repeated_whoever_holds_its_key_behind_an_older_snapshot(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = older(server, &database).await;
+    let mut transaction = connection.begin().await.unwrap();
+    read(&mut transaction).await;
+    let finished = keyed("k");
+    queue.enqueue(finished.clone()).await.unwrap();
+    let claims = claim(&queue, 1).await;
+    complete(&queue, claims.into_iter().map(|claim| claim.lease)).await;
+    let holder = queue.enqueue(keyed("k")).await.unwrap();
+
+    let answers = queue.enqueue_many_in(&mut transaction, vec![finished.clone(), keyed("k")]).await.unwrap();
+
+    transaction.commit().await.unwrap();
+    assert_eq!(answers, [Enqueued::Repeated(finished.id), Enqueued::Duplicate(holder)]);
+}
+
+/// A look for the id would lock the gap at the end of all ids.
+async fn a_key_that_an_older_snapshot_hides_keeps_no_enqueue_waiting(server: Server) {
+    let (queue, database) = fresh(server).await;
+    let mut connection = older(server, &database).await;
+    let mut transaction = connection.begin().await.unwrap();
+    read(&mut transaction).await;
+    queue.enqueue(keyed("k")).await.unwrap();
+    let taken = queue.enqueue_in(&mut transaction, keyed("k")).await.unwrap_err();
+    assert_eq!(taken.kind(), ErrorKind::DuplicateUnique, "{taken}");
+
+    queue.enqueue(task()).await.unwrap();
+    queue.enqueue_many(vec![keyed("l"), task()]).await.unwrap();
+
+    assert_eq!(queue.contention_retries(), 0, "nothing stood in their way");
+    transaction.commit().await.unwrap();
+}
+
+/// A session whose transactions go on where something is newer than what they read.
+async fn older(server: Server, database: &Database) -> MySqlConnection {
+    let mut connection = database.connect().await;
+    if server.engine == "mariadb" {
+        connection.execute("SET SESSION innodb_snapshot_isolation = OFF").await.unwrap();
+    }
+    connection
 }
 
 /// MariaDB's way from 11.6.2 on: what is newer than the snapshot ends the transaction.
@@ -247,6 +315,9 @@ on! {
     a_server_that_keeps_to_the_snapshot_is_asked_for_again_in_a_new_transaction
 }
 on! {
+    an_older_snapshot_hides_neither_a_key_nor_an_id_from_a_batch
+    a_stored_id_is_repeated_whoever_holds_its_key_behind_an_older_snapshot
+    a_key_that_an_older_snapshot_hides_keeps_no_enqueue_waiting
     an_older_snapshot_hides_nothing_that_is_in_the_way
     a_key_is_held_until_its_task_is_finished_in_whatever_way
     a_completion_of_nothing_but_tasks_with_keys_lets_them_go

@@ -1,1 +1,0 @@
-SELECT id FROM tasks FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN (?, ?) LOCK IN SHARE MODE

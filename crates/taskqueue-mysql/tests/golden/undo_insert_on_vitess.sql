@@ -1,0 +1,1 @@
+DELETE FROM tasks WHERE shard = ? AND id = ?
