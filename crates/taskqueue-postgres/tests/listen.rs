@@ -155,7 +155,7 @@ async fn a_worker_elsewhere_hears_of_an_enqueue_at_once() {
 
     latencies.sort_unstable();
     println!("enqueue answered -> woken elsewhere: p50 {:?}, max {:?}", latencies[20], latencies[39]);
-    assert!(latencies[20] < Duration::from_millis(500), "{latencies:?}");
+    assert!(latencies[20] < Duration::from_secs(2), "{latencies:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

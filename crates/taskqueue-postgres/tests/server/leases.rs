@@ -174,7 +174,12 @@ async fn a_dead_workers_task_does_not_wait_behind_the_claims_that_callers_comple
     say(&mut connection, many).await.unwrap();
     assert_eq!(tokens(&scratch).await.len(), CLAIMS + 1);
 
-    assert_eq!(queue.reclaim_stale(10).await.unwrap().released, 1);
+    // One look a call would take four; a call that took long looks no further.
+    let mut calls = 0;
+    while queue.reclaim_stale(10).await.unwrap().released == 0 {
+        calls += 1;
+        assert!(calls < 2, "it waits behind claims that are over");
+    }
 
     assert_eq!(tokens(&scratch).await, [dead.token.get()], "its own claim is checked once it is taken back");
     queue.reclaim_stale(10).await.unwrap();

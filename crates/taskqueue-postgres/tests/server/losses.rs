@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use taskqueue_postgres::{
-    Enqueued, NewTask, Outcome, PostgresConfig, PostgresQueue, Queue, Settled, Settlement, Status,
+    BATCH_MAX, Enqueued, NewTask, Outcome, PostgresConfig, PostgresQueue, Queue, Settled, Settlement, Status,
     TaskFilter, TaskId,
 };
 
@@ -20,6 +20,8 @@ use crate::support::prepares;
 
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a queue of little patience waits for an answer. What is done before the break has to do with it as well.
+const IMPATIENT: Duration = Duration::from_secs(3);
 
 /// What a call gives within the time that it may take, and a little for a busy host.
 async fn in_time<T>(call: impl Future<Output = T>) -> T {
@@ -78,11 +80,22 @@ async fn producers_lose_nothing(queue: &PostgresQueue, mut lose: impl AsyncFnMut
         promised.extend(ids);
         failed += errors;
     }
-    let filter = TaskFilter { limit: taskqueue_postgres::BATCH_MAX, ..TaskFilter::default() };
-    let stored = wait_until_ok(async || queue.list(&filter).await).await;
-    let stored: HashSet<TaskId> = stored.tasks.iter().map(|task| task.id).collect();
     assert!(failed > 0, "connections were lost in the middle of calls");
-    assert!(promised.is_subset(&stored), "what was answered is stored");
+    assert!(promised.is_subset(&stored(queue).await), "what was answered is stored");
+}
+
+/// Every task, page by page.
+async fn stored(queue: &PostgresQueue) -> HashSet<TaskId> {
+    let mut filter = TaskFilter { limit: BATCH_MAX, ..TaskFilter::default() };
+    let mut stored = HashSet::new();
+    loop {
+        let page = wait_until_ok(async || queue.list(&filter).await).await;
+        stored.extend(page.tasks.iter().map(|task| task.id));
+        match page.next {
+            Some(last) => filter.after = Some(last),
+            None => return stored,
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +153,7 @@ async fn impatient() -> (Scratch, Proxy, PostgresQueue) {
     let proxy = Proxy::new().await;
     let mut config = PostgresConfig::pool(pool(proxy.options(scratch.options()), ACQUIRE_TIMEOUT));
     config.prepared_statements = prepares();
-    config.statement_timeout = Duration::from_millis(500);
+    config.statement_timeout = IMPATIENT;
     let queue = PostgresQueue::with_config(config).await.unwrap();
     let mut held = Vec::new();
     for _ in 0..queue.pool().options().get_max_connections() {
@@ -179,7 +192,7 @@ async fn a_statement_that_was_given_up_waits_for_a_lock_no_longer() {
     let (mut connection, mut beside) = (scratch.connect().await, scratch.connect().await);
     let mut holder = connection.begin().await.unwrap();
     queue.enqueue_in(&mut holder, task().unique_key("k")).await.unwrap();
-    let impatient = scratch.queue_with(|config| config.statement_timeout = Duration::from_millis(500)).await;
+    let impatient = scratch.queue_with(|config| config.statement_timeout = IMPATIENT).await;
 
     assert_unavailable(&impatient.enqueue(task().unique_key("k")).await.unwrap_err());
 

@@ -1,12 +1,19 @@
 //! A way to the server that a test can cut, close, stall, or rob of one reply. It knows no protocol beyond finding a
 //! word in a request.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::support::server;
+
+/// How long it is tried to listen again.
+const LISTEN_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -96,7 +103,7 @@ async fn listen(listener: TcpListener, state: watch::Sender<State>) {
         let way = seen.borrow_and_update().way;
         match (way, &listener) {
             (Way::Closed, Some(_)) => listener = None,
-            (Way::Open | Way::Stalled, None) => listener = Some(TcpListener::bind(address).await.unwrap()),
+            (Way::Open | Way::Stalled, None) => listener = Some(wait_to_listen(address).await),
             _ => {}
         }
         let accepted = async {
@@ -115,18 +122,32 @@ async fn listen(listener: TcpListener, state: watch::Sender<State>) {
     }
 }
 
+/// Listens on a port that was given up. Another program may hold it for a moment, for a connection of its own.
+async fn wait_to_listen(address: SocketAddr) -> TcpListener {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(began.elapsed() < LISTEN_MAX, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Carries one connection to its end. What goes wrong with it ends it, which is what the two sides are to see.
 async fn carry(mut client: TcpStream, state: watch::Sender<State>) {
-    let to = server();
-    let Ok(mut server) = TcpStream::connect((to.get_host(), to.get_port())).await else { return };
     let mut seen = state.subscribe();
     let cuts = seen.borrow().cuts;
+    let to = server();
+    let Ok(mut server) = TcpStream::connect((to.get_host(), to.get_port())).await else { return };
     let (mut request, mut reply) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     loop {
-        if seen.borrow_and_update().cuts != cuts {
+        let State { way, cuts: now, .. } = *seen.borrow_and_update();
+        // One may still be accepted between the close and the end of the listener.
+        if now != cuts || way == Way::Closed {
             return;
         }
-        let is_moving = seen.borrow().way != Way::Stalled;
+        let is_moving = way != Way::Stalled;
         tokio::select! {
             changed = seen.changed() => if changed.is_err() { return },
             read = client.read(&mut request), if is_moving => match read {
