@@ -266,7 +266,7 @@ async fn a_broken_connection_that_was_waited_for_is_replaced_without_an_error(se
 }
 
 async fn a_server_that_is_gone_is_an_error_that_passes(server: Server) {
-    let mut bed = bed_with(server, |config| config.acquire_timeout = Duration::from_secs(1)).await;
+    let mut bed = bed_with(server, |config| config.acquire_timeout = Duration::from_secs(5)).await;
     bed.proxy.refuse().await;
     bed.proxy.cut().await;
 
@@ -293,9 +293,9 @@ async fn a_call_outlasts_a_server_that_comes_back_in_time(server: Server) {
 /// Nothing says that the other end is gone: neither an end nor an error.
 async fn a_network_that_swallows_packets_is_an_error_in_time(server: Server) {
     let impatient = |config: &mut MysqlConfig| {
-        config.acquire_timeout = Duration::from_secs(2);
+        config.acquire_timeout = Duration::from_secs(6);
         config.lock_wait_timeout = Duration::from_secs(1);
-        config.statement_timeout = Duration::from_millis(1_500);
+        config.statement_timeout = Duration::from_secs(3);
     };
     let bed = bed_with(server, impatient).await;
     bed.proxy.rule(Rule::Swallow);
@@ -309,7 +309,7 @@ async fn a_network_that_swallows_packets_is_an_error_in_time(server: Server) {
 
 /// Neither for each idle connection, nor once more to roll back.
 async fn a_silent_server_is_waited_for_once(server: Server) {
-    let patience = Duration::from_secs(3);
+    let patience = Duration::from_secs(6);
     let bed = bed_with(server, |config| {
         config.lock_wait_timeout = Duration::from_secs(1);
         config.statement_timeout = patience;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::cases::on;
 use crate::proxy::Rule;
 use crate::support::Server;
-use crate::{assert_repeatable, bed, bed_with, task};
+use crate::{LIMIT, assert_repeatable, bed, bed_with, task};
 
 /// As MariaDB's Galera and Percona XtraDB Cluster say it.
 async fn a_server_without_locks_by_name_is_migrated_all_the_same(server: Server) {
@@ -34,21 +34,20 @@ async fn a_silent_server_is_not_waited_for_when_connecting_asking_and_migrating(
     let mut config = None;
     let bed = bed_with(server, |settings| {
         settings.lock_wait_timeout = Duration::from_secs(1);
-        settings.statement_timeout = Duration::from_millis(1_500);
+        settings.statement_timeout = Duration::from_secs(3);
         config = Some(settings.clone());
     })
     .await;
-    let in_time = Duration::from_secs(20);
 
     bed.proxy.rule(Rule::SwallowFrom("VERSION()"));
     let connects = MysqlQueue::with_config(config.expect("they were set"));
-    let connected = timeout(in_time, connects).await.expect("it ends in time");
+    let connected = timeout(LIMIT, connects).await.expect("it ends in time");
     assert_repeatable(&connected.unwrap_err());
     bed.proxy.rule(Rule::SwallowFrom("VERSION()"));
-    let asked = timeout(in_time, bed.queue.backend()).await.expect("it ends in time");
+    let asked = timeout(LIMIT, bed.queue.backend()).await.expect("it ends in time");
     assert_repeatable(&asked.unwrap_err());
     bed.proxy.rule(Rule::SwallowFrom("SELECT version"));
-    let migrated = timeout(in_time, bed.queue.migrate()).await.expect("it ends in time");
+    let migrated = timeout(LIMIT, bed.queue.migrate()).await.expect("it ends in time");
     assert_repeatable(&migrated.unwrap_err());
     bed.proxy.rule(Rule::Pass);
 

@@ -120,16 +120,16 @@ async fn what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan(server:
         assert_eq!(claim(queue, 2).await.len(), 1);
     }
 
-    late(&producer, &database, 10_000).await;
+    late(&producer, &database, 3_600_000).await;
 
     assert!(claim(&waiting, 2).await.is_empty(), "it goes by its cursor");
     assert_eq!(claim(&scanning, 2).await.len(), 1);
 }
 
-/// A rank of which no place is known, and scans that have to rest for about a second.
+/// A rank of which no place is known, and scans that rest after each one.
 async fn an_idle_queue_finds_what_only_a_scan_finds(server: Server) {
     let (producer, database) = fresh(server).await;
-    let queue = scanning(&database, Scanning { slow: Duration::ZERO, rests: 500 }).await;
+    let queue = scanning(&database, Scanning { slow: Duration::ZERO, rests: 20 }).await;
     producer.enqueue(of_kind(&("mail", 5))).await.unwrap();
     assert_eq!(claim(&queue, 2).await.len(), 1);
     assert!(claim(&queue, 2).await.is_empty());
