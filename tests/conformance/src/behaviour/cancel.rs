@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use taskqueue_core::{Cancelled, ErrorKind, Status, Task, TaskId};
 
-use crate::bed::{Bed, HOUR, MINUTE, assert_kind, task, task_type, worker};
+use crate::bed::{Bed, HOUR, MINUTE, WAIT_MAX, assert_kind, task, task_type, worker};
 use crate::{Harness, Verdict};
 
 /// Cancels a task of this status and checks every field.
@@ -99,7 +99,7 @@ pub(crate) async fn a_cancel_of_a_running_task_is_told_to_those_who_listen(harne
     for id in [pending, running, running] {
         bed.cancel(id).await?;
     }
-    let heard = tokio::time::timeout(Duration::from_secs(10), listener.cancelled()).await;
+    let heard = tokio::time::timeout(WAIT_MAX, listener.cancelled()).await;
     assert_eq!(heard, Ok(running), "nobody runs a task that is pending");
     let heard = tokio::time::timeout(Duration::ZERO, listener.cancelled()).await;
     assert!(heard.is_err(), "a second cancel changes nothing");

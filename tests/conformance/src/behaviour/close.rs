@@ -6,7 +6,7 @@ use std::time::Duration;
 use taskqueue_core::{Cleanup, ErrorKind, Outcome, Redrive, Settlement, Status, TaskFilter};
 use tokio::sync::Semaphore;
 
-use crate::bed::{Bed, assert_kind, request, task, task_type, tasks, worker};
+use crate::bed::{Bed, WAIT_MAX, assert_kind, request, task, task_type, tasks, worker};
 use crate::{Harness, Verdict};
 
 /// How many call at once.
@@ -87,7 +87,7 @@ pub(crate) async fn calls_in_flight_end_when_the_queue_is_closed(harness: &dyn H
     drop(under_way.acquire_many(CALLERS).await);
     bed.close().await;
     for call in running {
-        let ended = tokio::time::timeout(Duration::from_secs(10), call).await;
+        let ended = tokio::time::timeout(WAIT_MAX, call).await;
         assert!(matches!(ended, Ok(Ok(Ok(())))), "a call that was in flight ends, without a panic");
     }
     Ok(())

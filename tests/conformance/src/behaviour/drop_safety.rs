@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use taskqueue_core::{Enqueued, Outcome, RetryPolicy, Settled, Settlement, Status, TaskId};
 
-use crate::bed::{Bed, HOUR, drop_after, new_ids, request, task, tasks, wait_until};
+use crate::bed::{Bed, HOUR, WAIT_MAX, drop_after, new_ids, request, task, tasks, wait_until};
 use crate::{Harness, Options, Unmet, Verdict};
 
 /// How often a future is polled before it is dropped: from never to longer than any call of a backend takes.
@@ -99,7 +99,7 @@ pub(crate) async fn many_callers_that_give_up_do_not_starve_the_next(harness: &d
         drop_after(polls % 5, bed.dequeue_many(&request(1))).await;
     }
     let id = bed.enqueue(task()).await?;
-    let limited = tokio::time::timeout(std::time::Duration::from_secs(10), bed.get(id)).await;
+    let limited = tokio::time::timeout(WAIT_MAX, bed.get(id)).await;
     assert_eq!(limited.expect("the queue answers within the limit")?.id, id);
     Ok(())
 }
@@ -115,7 +115,7 @@ pub(crate) async fn a_call_that_is_polled_no_further_keeps_nobody_waiting(harnes
             let claim = bed.claim_one().await?;
             bed.complete(claim.lease).await
         };
-        let limited = tokio::time::timeout(std::time::Duration::from_secs(10), others).await;
+        let limited = tokio::time::timeout(WAIT_MAX, others).await;
         limited.expect("the queue answers within the limit")?;
         if !done {
             kept.await?;

@@ -1,11 +1,11 @@
 //! Enqueue: what goes in comes out as it was, a batch as a whole.
 
-use std::time::Duration;
-
 use taskqueue_core::{Enqueued, ErrorKind, NewTask, Payload, Priority, Status, TaskFilter, TaskId};
 use uuid::Uuid;
 
-use crate::bed::{Bed, HOUR, assert_kind, new_ids, of, request_of, task, task_type, tasks, wait_until};
+use crate::bed::{
+    Bed, HOUR, WAIT_MAX, assert_kind, new_ids, of, request_of, task, task_type, tasks, wait_until,
+};
 use crate::{Harness, Options, Verdict};
 
 pub(crate) async fn a_plain_task_is_pending_now_with_the_defaults(harness: &dyn Harness) -> Verdict {
@@ -218,7 +218,7 @@ pub(crate) async fn enqueue_rouses_those_who_listen(harness: &dyn Harness) -> Ve
     let task = task();
     for call in ["an enqueue", "its repetition: the first call may have died before it roused anybody"] {
         bed.enqueue_many(vec![task.clone()]).await?;
-        let roused = tokio::time::timeout(Duration::from_secs(10), listener.notified()).await;
+        let roused = tokio::time::timeout(WAIT_MAX, listener.notified()).await;
         assert!(roused.is_ok(), "a listener hears of {call}");
     }
     Ok(())

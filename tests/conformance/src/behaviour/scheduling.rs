@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskqueue_core::clock::{DURATION_MAX, add};
 use taskqueue_core::{NewTask, Outcome, Status};
 
-use crate::bed::{Bed, HOUR, MINUTE, SECOND, ids, new_ids, task, task_type, worker};
+use crate::bed::{Bed, HOUR, MINUTE, SECOND, WAIT_MAX, ids, new_ids, task, task_type, worker};
 use crate::{Harness, Verdict};
 
 const MICROSECOND: Duration = Duration::from_micros(1);
@@ -197,6 +197,6 @@ pub(crate) async fn what_becomes_ready_rouses_those_who_listen(harness: &dyn Har
 }
 
 async fn listener_hears(listener: &mut taskqueue_core::WakeListener, what: &str) {
-    let heard = tokio::time::timeout(Duration::from_secs(10), listener.notified()).await;
+    let heard = tokio::time::timeout(WAIT_MAX, listener.notified()).await;
     assert!(heard.is_ok(), "a listener hears of {what}");
 }
