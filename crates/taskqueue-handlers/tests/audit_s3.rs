@@ -24,11 +24,12 @@ use taskqueue_handlers::store::{
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::{Report, Worker};
 
-fn store(endpoint: &str, (access_key, secret_key): (&str, &str)) -> S3Store {
-    let credentials = S3Credentials::new(access_key, secret_key);
-    let mut config = S3Config::new(Some(endpoint.to_owned()), credentials);
-    config.answer_timeout = Duration::from_secs(2);
-    S3Store::new(config).unwrap()
+fn config(endpoint: &str, (access_key, secret_key): (&str, &str)) -> S3Config {
+    S3Config::new(Some(endpoint.to_owned()), S3Credentials::new(access_key, secret_key))
+}
+
+fn store(endpoint: &str, keys: (&str, &str)) -> S3Store {
+    S3Store::new(config(endpoint, keys)).unwrap()
 }
 
 /// Ships so many records into `bucket` of a store.
@@ -102,7 +103,11 @@ async fn a_store_whose_answers_are_lost_and_that_dies_costs_no_record() {
     gateway.put(&format!("/{bucket}"), "").await;
     let mut proxy = Proxy::before(gateway.url().split_once("://").unwrap().1).await;
     proxy.rule(Rule::LoseAnswers);
-    let broken = store(&format!("http://{}", proxy.address()), gateway.keys());
+    let broken = S3Config {
+        answer_timeout: Duration::from_secs(2),
+        ..config(&format!("http://{}", proxy.address()), gateway.keys())
+    };
+    let broken = S3Store::new(broken).unwrap();
     let store = store(gateway.url(), gateway.keys());
     let breaking = async {
         wait_until(async || !objects(&store, &bucket).await.is_empty()).await;

@@ -87,7 +87,7 @@ async fn events_of_one_object_stay_in_one_partition_and_in_their_order() {
 async fn brokers_that_are_down_for_a_while_cost_nothing() {
     let _proof = shows("brokers down in mid-delivery, nothing is lost");
     let cluster = cluster();
-    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_secs(2));
+    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_secs(5));
     let sink = KafkaSink::new(config.client("reconnect.backoff.max.ms", "100")).unwrap();
     sink.deliver(&notification("first")).await.unwrap();
     for broker in 1..=3 {
@@ -105,10 +105,10 @@ async fn brokers_that_are_down_for_a_while_cost_nothing() {
     assert_eq!(events.map(key).collect::<BTreeSet<_>>(), keys(20));
 }
 
-/// What the brokers say to every attempt of the client, which gives up after its time.
-async fn refused(answer: RDKafkaRespErr) -> taskqueue_handlers::HandlerError {
+/// What the brokers say to every attempt of the client, which gives up after this time.
+async fn refused(answer: RDKafkaRespErr, timeout: Duration) -> taskqueue_handlers::HandlerError {
     let cluster = cluster();
-    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(Duration::from_secs(2));
+    let config = KafkaConfig::new(cluster.bootstrap_servers(), TOPIC).timeout(timeout);
     let sink = KafkaSink::new(config).unwrap();
     cluster.request_errors(RDKafkaApiKey::Produce, &[answer; 50]);
     sink.deliver(&notification("a")).await.unwrap_err()
@@ -121,10 +121,12 @@ async fn a_refusal_that_stands_fails_for_good_and_one_that_passes_is_tried_again
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
     ];
     for answer in permanent {
-        let error = refused(answer).await;
+        // It is told at once, as soon as the client has found its brokers.
+        let error = refused(answer, Duration::from_secs(30)).await;
         assert!(error.is_permanent(), "{answer:?}: {error}");
     }
-    let error = refused(RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS).await;
+    let passes = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    let error = refused(passes, Duration::from_secs(2)).await;
     assert!(!error.is_permanent(), "{error}");
 }
 

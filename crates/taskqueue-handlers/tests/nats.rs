@@ -15,6 +15,9 @@ use support::proof::{self, Proof};
 use support::proxy::{Proxy, Rule};
 use taskqueue_handlers::event::{EventSink, NatsConfig, NatsMode, NatsSink};
 
+/// How long a delivery may take where the server is broken. The first one has to do with one that works.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
 fn url() -> String {
     std::env::var("TASKQUEUE_NATS_URL").expect("TASKQUEUE_NATS_URL names a NATS server with JetStream")
 }
@@ -111,7 +114,8 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_stream_nothing() 
     let mut stream = stream(&client, &subject).await;
     let mut proxy = Proxy::before(&host()).await;
     let config = NatsConfig::new(format!("nats://{}", proxy.address()), &subject);
-    let sink = NatsSink::connect(config.timeout(Duration::from_millis(300))).await.unwrap();
+    let sink = NatsSink::connect(config.timeout(TIMEOUT)).await.unwrap();
+    wait_until(async || sink.is_connected()).await;
     sink.deliver(&notification("first")).await.unwrap();
     proxy.rule(Rule::LoseAnswers);
     let delivering = tokio::spawn(deliver(50, sink));
@@ -144,13 +148,13 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_subscriber_nothin
     client.flush().await.unwrap();
     let mut proxy = Proxy::before(&host()).await;
     let config = NatsConfig::new(format!("nats://{}", proxy.address()), &subject).mode(NatsMode::Core);
-    let sink = NatsSink::connect(config.timeout(Duration::from_millis(300))).await.unwrap();
+    let sink = NatsSink::connect(config.timeout(TIMEOUT)).await.unwrap();
     wait_until(async || sink.is_connected()).await;
     proxy.rule(Rule::Stall);
     let delivering = tokio::spawn(deliver(50, sink));
     // A second connection's time-out says that the first ones' have passed as well.
     let late = NatsConfig::new(format!("nats://{}", proxy.address()), &subject).mode(NatsMode::Core);
-    let late = NatsSink::connect(late.timeout(Duration::from_millis(400))).await.unwrap();
+    let late = NatsSink::connect(late.timeout(TIMEOUT + Duration::from_secs(1))).await.unwrap();
     assert!(!late.deliver(&notification("late")).await.unwrap_err().is_permanent());
     drop(late);
     proxy.kill().await;

@@ -120,7 +120,7 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_nothing() {
     let _proof = shows(&mut connection, "stream: paused and killed in mid-delivery, nothing is lost").await;
     let mut proxy = Proxy::before(&host()).await;
     let config = RedisConfig::new(format!("redis://{}", proxy.address()), to_stream(&stream));
-    let sink = RedisSink::new(config.timeout(Duration::from_millis(300))).unwrap();
+    let sink = RedisSink::new(config.timeout(Duration::from_secs(2))).unwrap();
     sink.deliver(&notification("first")).await.unwrap();
     let () = connection.del(&stream).await.unwrap();
     proxy.rule(Rule::LoseAnswers);

@@ -64,7 +64,7 @@ async fn a_download_that_the_server_does_not_survive_is_an_error_and_no_short_ob
 #[tokio::test]
 async fn a_slow_source_is_no_fault_of_the_server() {
     let bucket = Bucket::new().await;
-    let store = store_at(&upstream(), config());
+    let store = S3Store::new(S3Config { stall_timeout: STALL, ..config() }).unwrap();
     let data = stream::once(async {
         wait_past_the_stall().await;
         Ok(Bytes::from_static(b"late"))

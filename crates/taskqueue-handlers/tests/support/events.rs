@@ -10,6 +10,11 @@ use taskqueue_handlers::event::{EventHandler, EventNotification, EventSink};
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::Worker;
 
+/// How long a delivery of many may take.
+const DELIVER_MAX: Duration = Duration::from_secs(120);
+/// How long is waited for anything else.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// A name that no other test has.
 pub(crate) fn unique(what: &str) -> String {
     format!("{what}-{}", TaskId::generate())
@@ -44,7 +49,7 @@ pub(crate) async fn deliver(count: usize, sink: impl EventSink) -> u64 {
     let task_type = TaskType::of::<EventPayload>().unwrap();
     let retry = RetryPolicy::fixed(Duration::from_millis(20));
     let (sink, mut completed, mut failed) = (Arc::new(sink), 0, 0);
-    let limit = tokio::time::Instant::now() + Duration::from_secs(30);
+    let limit = tokio::time::Instant::now() + DELIVER_MAX;
     let mut again = tokio::time::interval(Duration::from_millis(20));
     // A drain ends when all that is left waits for its next attempt.
     while completed < count as u64 {
@@ -53,7 +58,7 @@ pub(crate) async fn deliver(count: usize, sink: impl EventSink) -> u64 {
         let handler = EventHandler::new(Arc::clone(&sink));
         let report = worker.handle(task_type.clone(), handler).build().unwrap().drain().await;
         assert_eq!(report.dead_lettered, 0, "a failure was taken for a final one");
-        assert!(tokio::time::Instant::now() < limit, "not everything was delivered within thirty seconds");
+        assert!(tokio::time::Instant::now() < limit, "not everything was delivered within {DELIVER_MAX:?}");
         completed += report.completed;
         failed += report.failed;
     }
@@ -66,11 +71,11 @@ pub(crate) fn key(json: &[u8]) -> String {
     json["Records"][0]["s3"]["object"]["key"].as_str().unwrap().to_owned()
 }
 
-/// Waits until it holds, at most ten seconds.
+/// Waits until it holds, at most [`WAIT_MAX`].
 pub(crate) async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(10);
+    let limit = tokio::time::Instant::now() + WAIT_MAX;
     while !holds().await {
-        assert!(tokio::time::Instant::now() < limit, "it did not come to hold within ten seconds");
+        assert!(tokio::time::Instant::now() < limit, "it did not come to hold within {WAIT_MAX:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

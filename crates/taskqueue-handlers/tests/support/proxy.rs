@@ -2,12 +2,17 @@
 //! protocol.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// How long it is tried to listen again.
+const LISTEN_MAX: Duration = Duration::from_secs(30);
 
 /// What becomes of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +69,7 @@ impl Proxy {
 
     /// Takes connections again.
     pub(crate) async fn restart(&mut self) {
-        self.accept(TcpListener::bind(self.address).await.unwrap());
+        self.accept(wait_to_listen(self.address).await);
     }
 
     fn accept(&mut self, listener: TcpListener) {
@@ -80,6 +85,18 @@ impl Proxy {
                 });
             }
         }));
+    }
+}
+
+/// Listens on a port that was given up. Another program may hold it for a moment, for a connection of its own.
+async fn wait_to_listen(address: SocketAddr) -> TcpListener {
+    let began = Instant::now();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return listener,
+            Err(error) => assert!(began.elapsed() < LISTEN_MAX, "{address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
