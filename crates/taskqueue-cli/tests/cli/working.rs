@@ -224,7 +224,7 @@ fn a_second_signal_stops_a_worker_at_once() {
     let id = program.enqueue("mail", "1");
     let exec = format!("mail=sh {}", script.display());
     let mut worker =
-        Background::start(program.command(&["work", "--exec", &exec, "--visibility-timeout", "1s"]));
+        Background::start(program.command(&["work", "--exec", &exec, "--visibility-timeout", "10s"]));
     wait_until(|| program.folder().join("begun").exists());
     worker.signal("INT");
     worker.wait_for("stopping");

@@ -36,7 +36,7 @@ impl Server {
             panic!("no server: {variable} is not set; name the servers that you have, as `cargo test … {engine}::`")
         });
         let name = format!("taskqueue_cli_{:016x}", rand::random::<u64>());
-        run(&server, &format!("CREATE DATABASE {name}"));
+        run(&server, &format!("CREATE DATABASE {name}")).expect("the server makes a database");
         Database { server, name }
     }
 }
@@ -69,7 +69,7 @@ impl Database {
 
     /// Runs a script, as another tool would.
     pub(crate) fn apply(&self, script: &str) {
-        run(&self.url(), script);
+        run(&self.url(), script).expect("the server runs the script");
     }
 
     /// How many tables there are.
@@ -77,7 +77,7 @@ impl Database {
         let schema = if self.server.starts_with("postgres") { "public" } else { self.name.as_str() };
         let sql = format!("SELECT count(*) FROM information_schema.tables WHERE table_schema = '{schema}'");
         let url = self.url();
-        block_on(async {
+        let count = block_on(async {
             if url.starts_with("postgres") {
                 let mut connection = PgConnection::connect(&url).await?;
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await
@@ -85,7 +85,8 @@ impl Database {
                 let mut connection = MySqlConnection::connect(&url).await?;
                 sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await
             }
-        })
+        });
+        count.expect("the server counts them")
     }
 
     fn parts(&self) -> (&str, &str, &str) {
@@ -96,17 +97,20 @@ impl Database {
 }
 
 impl Drop for Database {
+    /// The server gives up where a session of the database does not end in time; that is no fault of the test's.
     fn drop(&mut self) {
         let force = if self.server.starts_with("postgres") { " WITH (FORCE)" } else { "" };
-        run(&self.server, &format!("DROP DATABASE {}{force}", self.name));
+        if let Err(error) = run(&self.server, &format!("DROP DATABASE {}{force}", self.name)) {
+            eprintln!("a database of this test stays behind: {error}");
+        }
     }
 }
 
-fn run(url: &str, sql: &str) {
+fn run(url: &str, sql: &str) -> sqlx::Result<()> {
     if url.starts_with("postgres") {
-        block_on(execute::<sqlx::Postgres>(url, sql));
+        block_on(execute::<sqlx::Postgres>(url, sql))
     } else {
-        block_on(execute::<sqlx::MySql>(url, sql));
+        block_on(execute::<sqlx::MySql>(url, sql))
     }
 }
 
@@ -119,7 +123,7 @@ where
     connection.close().await
 }
 
-fn block_on<T>(work: impl Future<Output = sqlx::Result<T>>) -> T {
+fn block_on<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("the host lets the test start a runtime").block_on(work).expect("the server does it")
+    runtime.expect("the host lets the test start a runtime").block_on(work)
 }
