@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +19,8 @@ use crate::recipe::{PASSWORD, Recipe};
 const START_MAX: Duration = Duration::from_secs(180);
 const STOP_MAX: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// How often a server is started at most.
+const STARTS_MAX: u32 = 4;
 
 /// A server that runs.
 #[derive(Debug)]
@@ -45,12 +47,21 @@ impl Program {
     pub(crate) async fn start(recipe: &Recipe, programs: &Path, owner: &Owner) -> Result<Self> {
         let place = Place::make(recipe.backend, programs, owner).await?;
         place.set_up(recipe).await?;
-        // Between this and the server's start another program could take the port; then the start fails.
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let mut child = place.server(recipe, port)?.spawn().context("start the server")?;
-        let answered = timeout(START_MAX, place.wait_for_answer(recipe, &mut child, port)).await;
-        answered.context("the server did not answer in time")??;
-        Ok(Self { url: recipe.url(port), child })
+        // Between this and the server's start another program could take the port; then the start fails,
+        // and is repeated on another one.
+        let mut starts = 1;
+        loop {
+            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+            let mut child = place.server(recipe, port)?.spawn().context("start the server")?;
+            let started = timeout(START_MAX, place.wait_for_answer(recipe, &mut child, port)).await;
+            match started.context("the server did not answer in time")?? {
+                None => return Ok(Self { url: recipe.url(port), child }),
+                Some(status) if starts == STARTS_MAX => {
+                    bail!("the server ended with {status}: {}", place.last_words())
+                }
+                Some(_) => starts += 1,
+            }
+        }
     }
 
     /// Asks the server to end at once, and makes it end when it does not.
@@ -133,14 +144,20 @@ impl Place {
         Ok(server)
     }
 
-    async fn wait_for_answer(&self, recipe: &Recipe, child: &mut Child, port: u16) -> Result<()> {
+    /// Answers how the server ended, if it did before it answered.
+    async fn wait_for_answer(
+        &self,
+        recipe: &Recipe,
+        child: &mut Child,
+        port: u16,
+    ) -> Result<Option<ExitStatus>> {
         while !answers(recipe.protocol, recipe.user, port).await {
             if let Some(status) = child.try_wait()? {
-                bail!("the server ended with {status}: {}", self.last_words());
+                return Ok(Some(status));
             }
             tokio::time::sleep(POLL).await;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A new server's root has no password.
