@@ -380,10 +380,7 @@ impl Dialect for PostgresDialect {
     }
 
     async fn get_ready(&self) {
-        // What is not prepared cannot be rehearsed.
-        if self.is_read_committed() {
-            rehearsal::rehearse(self).await;
-        }
+        rehearsal::rehearse(self).await;
     }
 
     async fn close(&self) {

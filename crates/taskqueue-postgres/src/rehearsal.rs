@@ -10,9 +10,12 @@ use crate::dialect::PostgresDialect;
 use crate::pool::DriverPool;
 use crate::settling::complete;
 
-/// Opens the connections that may stay at hand, one after the other, and rehearses on each.
+/// Opens the connections that may stay at hand, one after the other, and rehearses on each. What is not prepared cannot be
+/// rehearsed.
 pub(crate) async fn rehearse(dialect: &PostgresDialect) {
-    dialect.connections().open_ahead(|connection| rehearse_on(dialect, connection)).await;
+    if dialect.is_read_committed() {
+        dialect.connections().open_ahead(|connection| rehearse_on(dialect, connection)).await;
+    }
 }
 
 /// A connection on which that fails is closed: what is wrong is told by the call that meets it.
