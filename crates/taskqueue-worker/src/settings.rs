@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use taskqueue_core::{CONCURRENCY_DEFAULT, POLL_INTERVAL_DEFAULT, RetryPolicy, check_visibility_timeout};
 
-/// The most tasks of one claim, and of one settle: larger batches gain little more and hold locks for longer.
+/// The most tasks of one claim: larger batches gain little more and hold locks for longer.
 pub(crate) const STORE_BATCH_MAX: usize = 1_000;
+/// The most outcomes of one settle, which locks only what is its own. Where several processes share a server one takes long, and
+/// the next one then has more.
+pub(crate) const SETTLE_BATCH_MAX: usize = 2 * STORE_BATCH_MAX;
 /// The most tasks that a worker claims at once, by a claim and an extra one. A worker that runs a single task at a time keeps
 /// the queue's order to the letter: it claims once at a time.
 pub(crate) fn claimed_max(concurrency: usize) -> usize {

@@ -16,7 +16,7 @@ use crate::leases::{Held, LeaseKey};
 use crate::named::named;
 use crate::pipe::Pipe;
 use crate::report::Kind;
-use crate::settings::STORE_BATCH_MAX;
+use crate::settings::SETTLE_BATCH_MAX;
 use crate::timing::later;
 
 /// A task that is done with, on its way to its settle.
@@ -63,16 +63,16 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Finished>) -> Vec<Fi
     let mut batch = Vec::new();
     tokio::select! {
         biased;
-        _ = outcomes.recv_many(&mut batch, STORE_BATCH_MAX) => {}
+        _ = outcomes.recv_many(&mut batch, SETTLE_BATCH_MAX) => {}
         () = pipe.tokens.give_up.cancelled() => {
             // Senders that are stuck must not keep the worker from ending; what has arrived is still settled.
             outcomes.close();
-            outcomes.recv_many(&mut batch, STORE_BATCH_MAX).await;
+            outcomes.recv_many(&mut batch, SETTLE_BATCH_MAX).await;
         }
     }
     let mut delay = pin!(tokio::time::sleep_until(later(Instant::now(), pipe.settings.settle_delay)));
-    while !batch.is_empty() && batch.len() < STORE_BATCH_MAX && batch.len() < pipe.leases.len() {
-        let room = STORE_BATCH_MAX - batch.len();
+    while !batch.is_empty() && batch.len() < SETTLE_BATCH_MAX && batch.len() < pipe.leases.len() {
+        let room = SETTLE_BATCH_MAX - batch.len();
         tokio::select! {
             biased;
             received = outcomes.recv_many(&mut batch, room) => if received == 0 { break },

@@ -52,13 +52,13 @@ async fn an_outcome_waits_no_longer_than_the_settle_delay_for_others() {
 async fn what_returns_while_a_batch_is_settled_goes_with_the_next_one() {
     let spy = Spy::on(queue());
     let gate = Gate::closed();
-    enqueue_numbers(&spy, 1_500).await;
+    enqueue_numbers(&spy, 3_500).await;
     let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
-    let running = builder.concurrency(1_500).build().unwrap().start();
-    gate.wait_for(1_500).await;
+    let running = builder.concurrency(3_500).build().unwrap().start();
+    gate.wait_for(3_500).await;
     spy.hold_settles(true);
 
-    for number in [300, 100, 1_100] {
+    for number in [300, 100, 3_100] {
         gate.open_for(number);
         let left = running.active() - number;
         wait_until("these have returned", async || running.active() == left).await;
@@ -66,8 +66,8 @@ async fn what_returns_while_a_batch_is_settled_goes_with_the_next_one() {
     }
 
     spy.hold_settles(false);
-    wait_until("all are settled", async || running.report().completed == 1_500).await;
-    assert_eq!(spy.calls(Call::Settle), [300, 1_000, 200]);
+    wait_until("all are settled", async || running.report().completed == 3_500).await;
+    assert_eq!(spy.calls(Call::Settle), [300, 2_000, 1_200]);
     running.stop().await;
 }
 
