@@ -236,7 +236,7 @@ impl Run<'_> {
         let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
         let own = targets(backend.package);
         if is_pooler {
-            return own.filter(|(_, target)| *target == POOLER_TARGET).collect();
+            return own.filter(|(_, target)| *target == POOLER_TARGET).chain(also).collect();
         }
         let own = own.filter(|(_, target)| ![CONFORMANCE, POOLER_TARGET].contains(target));
         let on_top = targets(PROGRAM).filter(|(_, target)| *target == PROGRAM_TARGET);
