@@ -10,6 +10,9 @@ use taskqueue_handlers::documents::FolderDocuments;
 #[tokio::test]
 async fn documents_are_kept_in_a_folder() {
     let folder = tempfile::tempdir().unwrap();
+    for kind in ["notification", "federation"] {
+        std::fs::create_dir_all(folder.path().join("documents").join(kind)).unwrap();
+    }
     behaves(FolderDocuments::new(folder.path().join("documents"))).await;
 }
 

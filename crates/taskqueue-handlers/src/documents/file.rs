@@ -20,14 +20,15 @@ const GOES_ON: char = '+';
 /// A document is `kind/name.json` or `kind/name.toml` (the JSON one counts where both are there; writes are JSON). In the
 /// name everything but `[A-Za-z0-9._-]` is percent-encoded, so `my bucket` is `my%20bucket.toml`; a name that begins with
 /// a dot begins with `%2E`. A file of blanks only is no document: editors empty a file before they write it, and reads fail
-/// transiently meanwhile.
+/// transiently meanwhile. So does a read while the kind has no folder, as when a file system is not mounted: it cannot tell
+/// what is there. Where there is no document of a kind yet, make its folder, empty.
 #[derive(Debug, Clone)]
 pub struct FolderDocuments {
     folder: PathBuf,
 }
 
 impl FolderDocuments {
-    /// The documents under `folder`, which is made by the first write.
+    /// The documents under `folder`, which is made by the first write, as is the folder of each kind.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
@@ -49,9 +50,15 @@ impl FolderDocuments {
 impl DocumentStore for FolderDocuments {
     async fn get(&self, id: DocumentId<'_>) -> Result<Option<String>, HandlerError> {
         let [json, toml] = ["json", "toml"].map(|ending| self.path(id, ending));
-        blocking(move || match read(&json)? {
-            Some(text) => Ok(Some(text)),
-            None => read(&toml)?.map(|text| of_toml(&toml, &text)).transpose(),
+        let folder = self.folder.join(id.kind);
+        blocking(move || {
+            if let Some(text) = read(&json)? {
+                return Ok(Some(text));
+            }
+            match read(&toml)? {
+                Some(text) => of_toml(&toml, &text).map(Some),
+                None => is_there(&folder).map(|()| None),
+            }
         })
         .await
     }
@@ -106,6 +113,19 @@ fn read(path: &Path) -> Result<Option<String>, HandlerError> {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed(path, &error)),
+    }
+}
+
+/// That there is no such document is told by the folder of its kind only: the one above stays, empty, where a file system
+/// was mounted, or gets that of another kind by the next write.
+fn is_there(folder: &Path) -> Result<(), HandlerError> {
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(failed(folder, &io::ErrorKind::NotADirectory.into())),
+        Err(error) => {
+            let message = format!("{}: {error}: expected a folder, empty where it has no document", folder.display());
+            Err(HandlerError::transient(message))
+        }
     }
 }
 
@@ -240,6 +260,23 @@ mod tests {
         let names = store.list(ListNames { kind: "k", after: "", limit: 9 }).await.unwrap();
         assert_eq!(names, ["a"]);
         assert_eq!(fs::read_dir(folder.path().join("k")).unwrap().count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_or_not_mounted_is_a_transient_failure_rather_than_no_document() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("documents");
+        let store = FolderDocuments::new(&folder);
+        let id = DocumentId { kind: "notification", name: "b" };
+        fs::create_dir_all(folder.join("notification")).unwrap();
+        assert_eq!(store.get(id).await.unwrap(), None);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(!store.get(id).await.unwrap_err().is_permanent());
+        fs::create_dir(&folder).unwrap();
+        assert!(!store.get(id).await.unwrap_err().is_permanent(), "as under an empty mount point");
+        store.put(DocumentId { kind: "restore", name: "r" }, "1").await.unwrap();
+        let error = store.get(id).await.unwrap_err().to_string();
+        assert!(error.contains("documents/notification: ") && error.contains("expected a folder"), "{error}");
     }
 
     proptest! {
