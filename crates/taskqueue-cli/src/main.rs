@@ -13,9 +13,13 @@ mod stop;
 mod target;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::args::Cli;
 use crate::failure::Failure;
+
+/// How long what still runs at the end is waited for to be dropped, by which commands of `work --exec` are ended.
+const END_PERIOD: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let cli = Cli::read();
@@ -25,7 +29,7 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(commands::run(cli));
     // A read of standard input that never ends must not keep the process alive.
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(END_PERIOD);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure),

@@ -218,10 +218,25 @@ fn a_log_is_json_where_that_is_asked_for_and_a_wrong_filter_is_named() {
     assert!(lines.iter().any(|line| line["span"]["type"] == "mail" && line["level"] == "WARN"), "{log}");
 }
 
+/// A script that says that it has begun, then runs until there is a file `go`, or the folder goes. What this gives ends
+/// once nobody is left of it: each of its processes holds the pipe open.
+#[cfg(unix)]
+fn held(program: &Program) -> (std::path::PathBuf, std::thread::JoinHandle<()>) {
+    let pipe = program.folder().join("held");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there").success());
+    let script = "exec 3>held; touch begun; until [ -e go ] || [ ! -e begun ]; do sleep 0.05; done\n";
+    let ended = std::thread::spawn(move || {
+        let mut reader = std::fs::File::open(pipe).expect("the script opens it as well");
+        std::io::copy(&mut reader, &mut std::io::sink()).expect("it can be read");
+    });
+    (program.file("wait.sh", script), ended)
+}
+
+#[cfg(unix)]
 #[test]
-fn a_second_signal_stops_a_worker_at_once() {
+fn a_second_signal_stops_a_worker_and_its_command_at_once() {
     let program = Program::new();
-    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let (script, ended) = held(&program);
     let id = program.enqueue("mail", "1");
     let exec = format!("mail=sh {}", script.display());
     let mut worker =
@@ -232,10 +247,33 @@ fn a_second_signal_stops_a_worker_at_once() {
     worker.signal("INT");
     worker.wait_for("stopped at once");
     let status = worker.child.wait().expect("it ends");
-    program.file("go", "");
     assert_eq!(status.code(), Some(130));
+    wait_until(|| ended.is_finished());
     wait_until(|| program.ok(&["reclaim"]).contains("1 ready again"));
     assert_eq!(program.status(&id), "pending");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_closes_stops_a_worker_as_sigterm_does_and_under_nohup_it_does_not() {
+    let program = Program::new();
+    let mut worker = Background::start(program.command(&["work", "--exec", "mail=cat"]));
+    worker.wait_for("handles mail");
+    worker.signal("HUP");
+    worker.wait_for("stopping");
+    assert_eq!(worker.wait().0, 0);
+
+    let plain = program.command(&["work", "--exec", "mail=cat"]);
+    let mut nohup = std::process::Command::new("nohup");
+    nohup.arg(plain.get_program()).args(plain.get_args()).current_dir(program.folder());
+    let mut worker = Background::start(nohup);
+    worker.wait_for("handles mail");
+    worker.signal("HUP");
+    let id = program.enqueue("mail", "1");
+    wait_until(|| program.status(&id) == "completed");
+    worker.signal("TERM");
+    worker.wait_for("stopping");
+    assert_eq!(worker.wait().0, 0);
 }
 
 /// A server that takes connections and says nothing.
