@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::event::{self, Destination, EVENT};
 use crate::receiver::HttpReceiver;
-use crate::support::Program;
+use crate::support::{Background, Program, wait_until};
+use crate::working::got;
 
 /// Two rules match the event above, by the name of a destination and by an ARN; two do not.
 const PHOTOS: &str = r#"
@@ -137,6 +138,79 @@ fn audit_records_are_posted_together_signed_and_compressed() {
         .collect();
     assert_eq!(ids, ["r-1", "r-2", "r-3"]);
     assert!(receiver.rest().is_empty(), "one batch, one request");
+}
+
+/// Works all that is enqueued under another namespace until each of these outcomes is counted in it.
+fn counts(program: &Program, types: &str, outcomes: &[(&str, &str)]) {
+    let args = ["work", "--handlers", types, "--config", "handlers.toml", "--poll-interval", "50ms"];
+    let metrics = ["--metrics-listen", "127.0.0.1:0", "--metrics-namespace", "shop"];
+    let mut worker = Background::start(program.command(&[&args[..], &metrics[..]].concat()));
+    let line = worker.wait_for("metrics at http://");
+    let address = line.trim_start_matches("taskqueue: metrics at http://").trim_end_matches("/metrics");
+    for (task_type, outcome) in outcomes {
+        let counter = "shop_taskqueue_handler_outcomes_total";
+        let counted = format!("\n{counter}{{type=\"{task_type}\",outcome=\"{outcome}\"}} 1\n");
+        wait_until(|| got(address, "/metrics").1.contains(&counted));
+    }
+    worker.signal("TERM");
+    assert_eq!(worker.wait().0, 0);
+}
+
+#[test]
+fn events_and_audit_records_are_counted_under_the_namespace_that_was_asked_for() {
+    let program = Program::new();
+    let receiver = HttpReceiver::start();
+    std::fs::create_dir_all(program.folder().join("documents/notification")).expect("the folder is writable");
+    let http = format!("http = {{ url = {:?}, allow_private = true }}", receiver.url("/audit"));
+    let event = "[event.destinations.log.file]\npath = \"log.jsonl\"\n";
+    let text = format!("[documents]\nfolder = \"documents\"\n{event}[audit_log]\n{http}\n");
+    program.file("handlers.toml", &text);
+    program.enqueue("event", EVENT);
+    let record = r#"{"record_id":"r","timestamp":1,"principal_id":"ada","action":"s3:GetObject","request_id":"q","status_code":200}"#;
+    program.enqueue("audit_log", record);
+    counts(&program, "event,audit_log", &[("event", "nobody"), ("audit_log", "shipped")]);
+}
+
+/// The URL of a store that has nothing.
+#[cfg(feature = "s3")]
+fn empty_store() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let lines = std::io::BufRead::lines(std::io::BufReader::new(&stream)).map_while(Result::ok);
+            let _head = lines.take_while(|line| !line.is_empty()).count();
+            let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            // Who asked may have gone.
+            let _ = std::io::Write::write_all(&mut &stream, answer);
+        }
+    });
+    format!("http://{address}")
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn so_are_federation_and_replication() {
+    let program = Program::new();
+    program.file("secret", "hunter2");
+    let store = format!("endpoint = {:?}\nregion = \"r\"\ncredentials = \"local\"\n", empty_store());
+    let key = "{ file = \"secret\" }";
+    let external = "external = { endpoint = \"https://s3.example.org\", region = \"r\", bucket = \"old\", credentials = \"local\" }";
+    program.file(
+        "handlers.toml",
+        &format!(
+            "[credentials.local]\naccess_key_id = {key}\nsecret_access_key = {key}\n[store]\n{store}\
+             [[federation.buckets]]\nbucket = \"photos\"\npaused = true\n{external}\n[replication.regions.r]\n{store}"
+        ),
+    );
+    program.enqueue("federation_discovery", r#"{"bucket":"photos","include_versions":false,"started_at":0}"#);
+    let found = r#"{"bucket":"photos","key":"k","size":1,"etag":"e","last_modified":0,"discovered_at":0}"#;
+    program.enqueue("federation_ingest", found);
+    let deleted = r#"{"operation":"DELETE","source_region":"r","source_bucket":"b","source_key":"k","destination_region":"r","destination_bucket":"c","destination_key":"k","etag":"","size":0,"requested_at":1}"#;
+    program.enqueue("replication", deleted);
+    let outcomes =
+        [("federation_discovery", "paused"), ("federation_ingest", "paused"), ("replication", "present")];
+    counts(&program, "federation_discovery,federation_ingest,replication", &outcomes);
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn a_worker_serves_its_metrics() {
 }
 
 /// The status line's code and the body of an answer.
-fn got(address: &str, path: &str) -> (u16, String) {
+pub(crate) fn got(address: &str, path: &str) -> (u16, String) {
     let mut stream = std::net::TcpStream::connect(address).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it reads");
     let mut page = String::new();

@@ -72,19 +72,21 @@ impl Ready<'_> {
                 Arc::new(handler.polling(file.config.restore.polling()))
             }
             types::FEDERATION_DISCOVERY => {
-                Arc::new(DiscoveryHandler::new(self.buckets().await?, stores::external(file)?))
+                let handler = DiscoveryHandler::new(self.buckets().await?, stores::external(file)?);
+                Arc::new(handler.metrics(metrics))
             }
             types::FEDERATION_INGEST => {
                 let (external, local) = (stores::external(file)?, stores::local(file)?);
-                Arc::new(IngestHandler::new(self.buckets().await?, external, local, file.transfer())?)
+                let handler = IngestHandler::new(self.buckets().await?, external, local, file.transfer())?;
+                Arc::new(handler.metrics(metrics))
             }
             types::REPLICATION => {
-                let handler = ReplicationHandler::new(regions(file)?, file.transfer())?;
+                let handler = ReplicationHandler::new(regions(file)?, file.transfer())?.metrics(metrics);
                 Arc::new(handler.follows_deletes(file.config.replication.follows_deletes))
             }
             types::EVENT => Arc::new(self.events().await?),
             types::WEBHOOK => Arc::new(WebhookHandler::new(sender(file)?)),
-            types::AUDIT_LOG => Arc::new(audit(file)?),
+            types::AUDIT_LOG => Arc::new(audit(file)?.metrics(metrics)),
             unknown => {
                 let known = READY.join(", ");
                 return Err(Failure::usage(format!("work: --handlers names {unknown}, expected {known}")));
@@ -119,7 +121,7 @@ impl Ready<'_> {
         let destinations = sinks::destinations(self.file).await?;
         let configurations = CachedConfigs::new(self.documents().await?, age_max);
         let record = RecordConfig::default().region(&section.region);
-        Ok(EventRouter::new(configurations, destinations).record(record))
+        Ok(EventRouter::new(configurations, destinations).record(record).metrics(self.metrics))
     }
 }
 
