@@ -1,4 +1,4 @@
-//! Lifecycle actions on a store in memory: what a second run leaves alone.
+//! Lifecycle actions on a store in memory: what a second run leaves alone, and what a second scan enqueues.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -8,9 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{LifecycleAction, LifecyclePayload};
-use taskqueue_core::{Clock, ManualClock};
-use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome};
+use taskqueue_core::{Clock, Enqueued, ManualClock, Outcome, Queue, TaskType, WorkerId};
+use taskqueue_handlers::lifecycle::rules::Rules;
+use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome, LifecycleScan};
 use taskqueue_handlers::store::{Attributes, Condition, MemoryStore, ObjectRef, ObjectStore};
+use taskqueue_memory::MemoryQueue;
 
 struct World {
     clock: ManualClock,
@@ -107,4 +109,28 @@ async fn a_second_run_finds_its_own_copy_in_the_class_already() {
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(world.act(&payload).await, LifecycleOutcome::Done);
     assert_eq!(world.act(&payload).await, LifecycleOutcome::AlreadyThere);
+}
+
+#[tokio::test]
+async fn a_second_scan_enqueues_nothing_that_is_under_way_and_all_that_is_finished_and_still_due() {
+    let world = World::new();
+    world.put(b"data").await;
+    world.clock.advance(Duration::from_secs(3 * 24 * 60 * 60));
+    let queue = MemoryQueue::new();
+    let rules = r#"{"Rules": [{"ID": "r", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}]}"#;
+    let scan = async || {
+        let rules = Rules::parse(rules).unwrap();
+        let mut scan = LifecycleScan::new(Arc::new(world.store.clone()), rules, "b", world.clock.now());
+        let found = scan.step().await.unwrap().unwrap();
+        let tasks = found.payloads.iter().map(|it| LifecycleScan::task(it).unwrap()).collect();
+        queue.enqueue_many(tasks).await.unwrap()
+    };
+    let (worker, lifecycle) = (WorkerId::new("w").unwrap(), TaskType::of::<LifecyclePayload>().unwrap());
+    for outcome in [Outcome::permanent("AccessDenied"), Outcome::done(), Outcome::done()] {
+        assert!(matches!(scan().await[..], [Enqueued::Created(_)]), "nothing is under way");
+        assert!(matches!(scan().await[..], [Enqueued::Duplicate(_)]));
+        let claim = queue.dequeue(&worker, std::slice::from_ref(&lifecycle)).await.unwrap().unwrap();
+        assert!(matches!(scan().await[..], [Enqueued::Duplicate(_)]), "nor while it runs");
+        queue.settle(claim.lease, outcome).await.unwrap();
+    }
 }

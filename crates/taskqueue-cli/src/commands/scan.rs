@@ -26,8 +26,9 @@ Examples:
 The access key comes from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (of temporary ones AWS_SESSION_TOKEN, too), or is \
 part of TASKQUEUE_S3_URL. Whoever may list the host's processes can read an argument: keep it out of --s3-url.
 
-The rules are the JSON of S3's GetBucketLifecycleConfiguration. A task's id follows from the object's state and the
-action: a second scan of the same state enqueues nothing new while the queue remembers the first.";
+The rules are the JSON of S3's GetBucketLifecycleConfiguration. A task's unique key follows from the object's state and the \
+action: a second scan of the same state enqueues nothing twice that is not finished. What has become a dead letter and is \
+still due is enqueued again.";
 
 /// Applies rules to what is stored and enqueues the tasks that follow.
 #[derive(Debug, clap::Args)]
@@ -136,7 +137,7 @@ async fn enqueue(target: &Target, mut scan: LifecycleScan, json: bool) -> Outcom
     let Tally { seen, enqueued, repeated } = tally;
     let enqueued = count(enqueued, "task", "tasks");
     output::line(format!(
-        "looked at {}: enqueued {enqueued}, {repeated} were enqueued before",
+        "looked at {}: enqueued {enqueued}, {repeated} were under way before",
         count(seen, "version", "versions")
     ))
 }

@@ -150,7 +150,7 @@ impl LifecycleScan {
         LifecyclePayload {
             key: upload.upload.object.key.clone(),
             upload_id: Some(upload.upload.id.clone()),
-            // For the task's id, which is of its time; the upload's own id is what is checked.
+            // For the task's unique key; the upload's own id is what is checked.
             expected_mod_time: upload.initiated.timestamp_nanos_opt(),
             ..self.payload(decision)
         }
@@ -171,8 +171,9 @@ impl LifecycleScan {
         }
     }
 
-    /// The task of a payload. Its id follows from the object's state and the action: a second scan of the same state
-    /// enqueues nothing new while the queue remembers the first.
+    /// The task of a payload. Its unique key follows from the object's state and the action: a second scan of the same
+    /// state enqueues nothing while the task of the first is not finished. After that it does, as the state is there still,
+    /// or again: the task became a dead letter, or a delete marker that it left was removed.
     ///
     /// # Errors
     /// As [`NewTask::new`].
@@ -182,7 +183,7 @@ impl LifecycleScan {
         let (etag, class) = (text(&payload.expected_etag), text(&payload.storage_class));
         let action = payload.action.as_str();
         let parts: [&str; 7] = [&payload.bucket, &payload.key, &version, &upload, &etag, &class, action];
-        let id = derived::from_time(payload.expected_mod_time.unwrap_or_default(), &parts);
-        Ok(NewTask::new(payload)?.id(id))
+        let state = derived::from_time(payload.expected_mod_time.unwrap_or_default(), &parts);
+        Ok(NewTask::new(payload)?.unique_key(state))
     }
 }
