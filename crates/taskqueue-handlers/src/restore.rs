@@ -3,7 +3,9 @@
 //!
 //! Without `transitioned_ref` the store that holds the object is asked to restore it. That takes hours: the task sleeps
 //! in the queue meanwhile (it is snoozed, which costs no attempt), and looks again from time to time. A copy that
-//! would end too early, of an older request, is asked to stay as long as this one wants.
+//! would end too early, of an older request, is asked to stay as long as this one wants. A look that fails transiently
+//! after one that did not is put off as well, and costs no attempt, until the tier's longest time has passed since the task
+//! was enqueued: a restore takes up to some 190 looks, and has three attempts.
 //!
 //! With `transitioned_ref` (`bucket/key`) the data is kept by that object of the same store, and is copied to where the
 //! object is, in the standard class; together with the completion goes a task `lifecycle` that moves it back to its
@@ -38,7 +40,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Days, Utc};
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{DEEP_ARCHIVE, GLACIER, LifecyclePayload, RestorePayload, types};
-use taskqueue_core::{Clock, NewTask, Outcome, SystemClock};
+use taskqueue_core::{Clock, NewTask, Outcome, Retry, SystemClock};
 use taskqueue_worker::{Handler, TaskContext, TaskError};
 
 pub use self::copy::RESTORED_UNTIL_KEY;
@@ -222,9 +224,30 @@ impl RestoreHandler {
     }
 
     fn wait(&self, payload: &RestorePayload, status: RestoreStatus) -> Looked {
+        (Restored::After(self.pause(payload)), status)
+    }
+
+    fn pause(&self, payload: &RestorePayload) -> Duration {
         let least = payload.tier.takes(&payload.storage_class).map_or(Duration::ZERO, |takes| *takes.start());
         let RestorePolling { pause_min, pause_max } = self.polling;
-        (Restored::After((least / 10).max(pause_min).min(pause_max)), status)
+        (least / 10).max(pause_min).min(pause_max)
+    }
+
+    /// Whether a look of this task may fail and cost nothing. One before it was put off, as its claim gave its attempt
+    /// back: there are more claims than attempts.
+    fn bears_failures(&self, cx: &TaskContext, payload: &RestorePayload) -> bool {
+        let longest = payload.tier.takes(&payload.storage_class).map_or(Duration::ZERO, |takes| *takes.end());
+        let age = (self.clock.now() - cx.task().created_at).to_std().unwrap_or_default();
+        cx.lease_number() > i64::from(cx.attempt()) && age < longest
+    }
+
+    fn put_off(&self, payload: &RestorePayload, error: &HandlerError) -> Restored {
+        tracing::warn!(key = payload.key, %error, "a look at a restore failed, and is made again later");
+        let pause = self.pause(payload);
+        Restored::After(match error.retry() {
+            Retry::After(delay) => delay.max(pause),
+            _ => pause,
+        })
     }
 
     async fn tell(
@@ -253,7 +276,13 @@ impl Handler for RestoreHandler {
         // A worker that was frozen past its lease must not tell of what it saw before: another one may have told of
         // the end.
         cx.heartbeat().await?;
-        match self.told(&payload, advanced, cx.is_last_attempt()).await? {
+        let bears_failures = self.bears_failures(&cx, &payload);
+        let told = self.told(&payload, advanced, cx.is_last_attempt() && !bears_failures).await;
+        let restored = match told {
+            Err(error) if bears_failures && !error.is_permanent() => self.put_off(&payload, &error),
+            told => told?,
+        };
+        match restored {
             Restored::Readable(_) => Ok(Outcome::done()),
             Restored::After(delay) => Ok(Outcome::Snooze { delay }),
             Restored::Copied { expires, back } => {

@@ -17,7 +17,7 @@ use chrono::{DateTime, Days, Utc};
 use rival::{Between, Looks};
 use taskqueue_core::metrics::Metrics;
 use taskqueue_core::payloads::{LifecyclePayload, RestorePayload, RestoreTier};
-use taskqueue_core::{Clock, ManualClock, NewTask, Queue, TaskType, WorkerId};
+use taskqueue_core::{Clock, ManualClock, NewTask, Queue, Status, TaskId, TaskType, WorkerId};
 use taskqueue_handlers::HandlerError;
 use taskqueue_handlers::lifecycle::{LifecycleHandler, LifecycleOutcome};
 use taskqueue_handlers::restore::{
@@ -101,6 +101,14 @@ impl Archive {
     async fn goes_back(&self, back: &LifecyclePayload) -> LifecycleOutcome {
         let handler = LifecycleHandler::new(Arc::new(self.store.clone()), &Metrics::default());
         handler.act(back).await.unwrap()
+    }
+
+    /// Works what is due, and lets the longest pause between two looks pass.
+    async fn looks_once(&self, queue: &MemoryQueue) {
+        let restore = TaskType::of::<RestorePayload>().unwrap();
+        let worker = Worker::builder(queue.clone()).handle(restore, self.handler(self.store.clone()));
+        worker.build().unwrap().drain().await;
+        self.passes(15 * 60);
     }
 
     fn in_days(&self, days: u64) -> DateTime<Utc> {
@@ -262,6 +270,46 @@ async fn a_restore_whose_attempts_run_out_is_told_as_failed() {
         worker.build().unwrap().drain().await;
         assert_eq!(archive.told.statuses(), told, "of {attempts} attempts");
     }
+}
+
+/// A request whose first look was put off, as a copy of another is too young, and whose next looks fail.
+async fn looks_fail(failures: usize) -> (Archive, MemoryQueue, TaskId) {
+    let archive = Archive::new().await;
+    archive.copied(&archive.asks("b", 1)).await;
+    let queue = archive.queue();
+    let id = queue.enqueue(NewTask::new(&archive.asks("b", 30)).unwrap()).await.unwrap();
+    archive.looks_once(&queue).await;
+    for _ in 0..failures {
+        let unreachable = StoreError::new(StoreErrorKind::Unavailable, "head vault/7: no answer");
+        archive.store.inject(Fault::fail(Operation::Head, unreachable));
+    }
+    (archive, queue, id)
+}
+
+#[tokio::test]
+async fn looks_that_fail_between_others_cost_no_attempt() {
+    let (archive, queue, id) = looks_fail(5).await;
+    for _ in 0..5 {
+        archive.looks_once(&queue).await;
+        let task = queue.get(id).await.unwrap();
+        assert!(task.status == Status::Pending && task.attempts == 0, "{task:?}");
+    }
+    archive.looks_once(&queue).await;
+    assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
+    assert_eq!(archive.told.statuses().last(), Some(&RestoreStatus::Restored));
+}
+
+#[tokio::test]
+async fn they_do_once_the_tiers_longest_time_has_passed() {
+    let (archive, queue, id) = looks_fail(100).await;
+    let mut looks = 1;
+    while queue.get(id).await.unwrap().status != Status::DeadLetter {
+        assert!(looks < 60, "12 hours are 48 pauses of 15 minutes, and there are 3 attempts");
+        archive.looks_once(&queue).await;
+        looks += 1;
+    }
+    assert!(looks > 48, "{looks} looks");
+    assert_eq!(archive.told.statuses().last(), Some(&RestoreStatus::Failed));
 }
 
 /// A store of restores' progress that cannot be reached.
