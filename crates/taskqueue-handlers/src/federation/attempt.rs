@@ -154,7 +154,12 @@ impl Attempt<'_> {
             etag: wanted.etag.clone(),
             etag_is_md5: self.config.etag_is_md5,
         };
-        match upload {
+        // Its parts are of the object as it was listed: where it has changed since, they are none of this one's.
+        let is_of_another = upload.is_some() && wanted.etag != self.payload.etag;
+        if is_of_another {
+            self.drop_upload().await;
+        }
+        match upload.filter(|_| !is_of_another) {
             Some(upload) => self.finish_upload(&source, &upload, condition, wanted).await,
             None if self.transfer.in_parts(wanted.size, &wanted.etag) => {
                 self.begin_upload(&source, wanted).await

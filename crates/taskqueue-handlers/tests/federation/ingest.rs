@@ -245,6 +245,28 @@ async fn an_object_that_changes_while_its_parts_are_sent_is_begun_anew() {
 }
 
 #[tokio::test]
+async fn an_upload_of_the_object_as_it_was_is_never_finished_as_the_one_that_it_is() {
+    let world = World::new();
+    let mut whole = data(12 * MIB).to_vec();
+    put_in_parts(&world, "k", &whole, 6 * MIB).await;
+    world.discover(10, false).await;
+    let fails = |kind| Fault::fail(Operation::CompleteUpload, StoreError::new(kind, "complete: no"));
+    world.local.inject(fails(StoreErrorKind::Unavailable));
+    world.work().await;
+    assert_eq!(world.local.open_uploads(), 1, "all its parts are there");
+    whole[0] ^= 1;
+    let newer = put_in_parts(&world, "k", &whole, 6 * MIB).await;
+    world.local.inject(fails(StoreErrorKind::PreconditionFailed));
+    world.work_through().await;
+    let (here, copied) = world.here("k").await.unwrap();
+    assert!(copied == whole, "its first byte is the old one's");
+    assert_eq!(
+        (here.attributes.metadata.get(SOURCE_ETAG_KEY), world.local.open_uploads()),
+        (Some(&newer), 0)
+    );
+}
+
+#[tokio::test]
 async fn an_object_that_is_gone_is_no_failure_but_a_bucket_that_is_gone_is() {
     let world = World::new();
     world.put("k", "data").await;
