@@ -24,7 +24,8 @@
 //! | `skipped_changed` | the object was written after `requested_at`, and was left alone |
 //! | `refused` | some objects may not be deleted (they are locked), the others are gone; the task fails for good unless a task for the rest follows |
 //!
-//! Ages count back from the task's `requested_at`. Objects go a thousand at a time, in one request. A task looks at
+//! Ages count back from the task's `requested_at`, and what was written after it stays; where that is 0, from when the task was
+//! enqueued. Objects go a thousand at a time, in one request. A task looks at
 //! [`PAGES_PER_TASK`] pages and completes together with a task for the rest, which begins behind the last key
 //! (`continue_after`): a crash neither loses the rest nor makes two of it. A cleanup of `objects` with `keep_count` has
 //! to see all before it knows the newest, and so is one task, which keeps no more than `keep_count` keys in memory.
@@ -109,8 +110,9 @@ impl CleanupHandler {
     /// Carries out one task's share.
     ///
     /// # Errors
-    /// Permanent for a payload that names neither a key nor a scope, or that contradicts itself, and for objects that may
-    /// not be deleted, once all others are gone; else as the store says. What was removed before the error stays removed.
+    /// Permanent for a payload that names neither a key nor a scope, or that contradicts itself, for a wider scope with a
+    /// `requested_at` of 0 (the handler takes the time of the task's enqueue), and for objects that may not be deleted, once
+    /// all others are gone; else as the store says. What was removed before the error stays removed.
     pub async fn clean(&self, payload: &CleanupPayload) -> Result<Cleaned, HandlerError> {
         check(payload)?;
         let (cleaned, outcome) = match payload.scope.unwrap_or_default() {
@@ -272,7 +274,10 @@ impl CleanupHandler {
 #[async_trait]
 impl Handler for CleanupHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload: CleanupPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let mut payload: CleanupPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        if is_wide(&payload) && payload.requested_at == 0 {
+            payload.requested_at = cx.task().created_at.timestamp_nanos_opt().unwrap_or_default();
+        }
         let cleaned = self.clean(&payload).await?;
         tracing::info!(objects = cleaned.objects, bytes = cleaned.bytes, "cleaned up {}", payload.bucket);
         let Some(key) = cleaned.continue_after else { return Ok(Outcome::done()) };
@@ -309,11 +314,20 @@ fn check(payload: &CleanupPayload) -> Result<(), HandlerError> {
             &[("key", !payload.key.is_empty()), ("version_id", is_given(&payload.version_id))]
         }
     };
-    let Some((name, _)) = foreign.iter().find(|(_, is_given)| *is_given) else { return Ok(()) };
-    let scope = scope.as_str();
-    Err(HandlerError::permanent(format!(
-        "cleanup with scope {scope:?} has a {name}: expected none, or another scope"
-    )))
+    let name = scope.as_str();
+    let message = match foreign.iter().find(|(_, is_given)| *is_given) {
+        Some((field, _)) => format!("has a {field}: expected none, or another scope"),
+        // Nothing is older than that: it would seem to be done.
+        None if is_wide(payload) && payload.requested_at == 0 => {
+            "has a requested_at of 0: expected when it was asked for".to_owned()
+        }
+        None => return Ok(()),
+    };
+    Err(HandlerError::permanent(format!("cleanup with scope {name:?} {message}")))
+}
+
+fn is_wide(payload: &CleanupPayload) -> bool {
+    payload.scope.unwrap_or_default() != CleanupScope::Object
 }
 
 /// Of versions the last key's may go on in the next page, and what is kept of a key is counted from its newest.

@@ -24,7 +24,7 @@ use taskqueue_handlers::store::{
     Attributes, Condition, ListObjects, ListVersions, MemoryStore, ObjectRef, ObjectStore, StoreError,
     StoreErrorKind,
 };
-use taskqueue_memory::MemoryQueue;
+use taskqueue_memory::{MemoryConfig, MemoryQueue};
 use taskqueue_worker::Worker;
 
 async fn put(store: &MemoryStore, key: &str, data: &'static [u8]) {
@@ -118,6 +118,26 @@ async fn an_object_goes_whichever_it_is_where_nobody_says_when_that_was_asked_fo
 }
 
 #[tokio::test]
+async fn ages_count_from_the_tasks_enqueue_where_nobody_says_when_it_was_asked_for() {
+    let clock = ManualClock::default();
+    let store = MemoryStore::with_clock(clock.clone()).bucket("b");
+    put(&store, "k", b"old").await;
+    clock.advance(Duration::from_secs(60));
+    put(&store, "k2", b"young").await;
+    let (scope, older_than_seconds) = (Some(CleanupScope::Objects), Some(30));
+    let payload = CleanupPayload { bucket: "b".to_owned(), scope, older_than_seconds, ..Default::default() };
+    let config = MemoryConfig { clock: Arc::new(clock), ..MemoryConfig::default() };
+    let queue = MemoryQueue::with_config(config).unwrap();
+    queue.enqueue(NewTask::new(&payload).unwrap()).await.unwrap();
+    let cleanup = TaskType::of::<CleanupPayload>().unwrap();
+    let handler = CleanupHandler::new(Arc::new(store.clone()), &Metrics::default());
+    let report = Worker::builder(queue).handle(cleanup, handler).build().unwrap().drain().await;
+    assert_eq!(report.completed, 1);
+    let is_there = async |key| store.head(&ObjectRef::new("b", key)).await.is_ok();
+    assert_eq!((is_there("k").await, is_there("k2").await), (false, true));
+}
+
+#[tokio::test]
 async fn a_longer_key_is_another_object() {
     let clock = ManualClock::default();
     let store = MemoryStore::with_clock(clock.clone()).bucket("b");
@@ -145,6 +165,8 @@ async fn a_payload_that_contradicts_itself_deletes_nothing() {
         CleanupPayload { keep_count: Some(1), ..key("logs/a") },
         CleanupPayload { prefix: Some("logs/".to_owned()), ..key("logs/a") },
         CleanupPayload { continue_after: Some("a".to_owned()), ..key("logs/a") },
+        // Nothing is older than 1970.
+        CleanupPayload { requested_at: 0, ..of(CleanupScope::Objects) },
     ];
     for payload in contradicting {
         let store = MemoryStore::new().bucket("b");

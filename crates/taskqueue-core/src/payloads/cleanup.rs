@@ -73,7 +73,8 @@ pub struct CleanupPayload {
     #[serde(default, skip_serializing_if = "optional::is_empty", deserialize_with = "optional::read")]
     pub continue_after: Option<String>,
     /// When the removal was asked for, in Unix nanoseconds, by the clock of whoever asks. An object of the key that was
-    /// written later stays; 0: it goes, whichever it is. Where the scope is wider, ages count back from here.
+    /// written later stays; 0: it goes, whichever it is. Where the scope is wider, ages count back from here; 0: from when
+    /// the task was enqueued.
     pub requested_at: i64,
 }
 
