@@ -23,7 +23,7 @@ fn so_it_is_of_the_alternatives_that_are_commented_out() {
         text = text.replacen(&format!("\n{taken}"), &format!("\n# {taken}"), 1);
         text = text.replacen(&format!("\n# {other}"), &format!("\n{other}"), 1);
     }
-    for others in ["table = ", "session_token = ", "secret = ", "timeout_seconds = "] {
+    for others in ["table = ", "session_token = ", "secret = ", "secrets.", "timeout_seconds = "] {
         text = text.replace(&format!("\n# {others}"), &format!("\n{others}"));
     }
     text = text.replacen(
@@ -50,7 +50,9 @@ fn assert_works(text: &str) {
     program.file("handlers.toml", &text);
     let mut command =
         program.command(&["work", "--drain", "--handlers", HANDLERS, "--config", "handlers.toml"]);
-    for variable in ["LOCAL_ACCESS_KEY_ID", "LOCAL_SECRET_ACCESS_KEY", "AUDIT_SECRET", "KAFKA_PASSWORD"] {
+    let of_the_worker = ["LOCAL_ACCESS_KEY_ID", "LOCAL_SECRET_ACCESS_KEY"];
+    let of_others = ["AUDIT_SECRET", "BILLING_SECRET", "KAFKA_PASSWORD"];
+    for variable in of_the_worker.iter().chain(&of_others) {
         command.env(variable, SECRET);
     }
     command.env("NATS_SERVERS", format!("nats://ada:{SECRET}@127.0.0.1:1"));

@@ -104,6 +104,30 @@ fn an_event_is_posted_to_a_webhook_signed_with_the_secret_of_its_destination() {
 }
 
 #[test]
+fn a_webhook_is_signed_with_the_secret_that_its_payload_names() {
+    let program = Program::new();
+    let receiver = HttpReceiver::start();
+    program.file("secret", "hunter2\n");
+    program.file(
+        "handlers.toml",
+        "[webhook]\nallow_private = true\n[webhook.secrets]\nbilling = { file = \"secret\" }\n",
+    );
+    let to = |secret: &str| {
+        let url = receiver.url("/hook");
+        program.enqueue(
+            "webhook",
+            &serde_json::json!({"url": url, "body": {}, "secret_name": secret}).to_string(),
+        )
+    };
+    let (known, unknown) = (to("billing"), to("shipping"));
+    work(&program, "webhook");
+    let request = receiver.next();
+    assert!(request.headers["webhook-signature"].starts_with("v1,"), "{request:?}");
+    assert_eq!(request.headers["webhook-id"], known);
+    assert_eq!((program.status(&unknown), receiver.rest().len()), ("dead_letter".to_owned(), 0));
+}
+
+#[test]
 fn audit_records_are_posted_together_signed_and_compressed() {
     let program = Program::new();
     let receiver = HttpReceiver::start();

@@ -107,6 +107,8 @@ pub(super) struct Replication {
 pub(super) struct Webhook {
     pub(super) allow_private: bool,
     pub(super) secret: Option<Secret>,
+    /// By the names that payloads give.
+    pub(super) secrets: BTreeMap<String, Secret>,
 }
 
 impl Default for Transfer {

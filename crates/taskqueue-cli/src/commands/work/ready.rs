@@ -138,7 +138,10 @@ fn regions(file: &HandlersFile) -> Outcome<Regions> {
 
 fn sender(file: &HandlersFile) -> Outcome<WebhookSender> {
     let webhook = &file.config.webhook;
-    let config = sinks::webhooks(file, "webhook", webhook.allow_private, webhook.secret.as_ref())?;
+    let mut config = sinks::webhooks(file, "webhook", webhook.allow_private, webhook.secret.as_ref())?;
+    for (name, secret) in &webhook.secrets {
+        config = config.named_secret(name, sinks::signing(file, &format!("webhook.secrets.{name}"), secret)?);
+    }
     Ok(WebhookSender::new(config)?)
 }
 

@@ -53,9 +53,12 @@ pub(super) fn webhooks(
     let addresses = if allow_private { AddressPolicy::Any } else { AddressPolicy::PublicOnly };
     let config = WebhookConfig::default().addresses(addresses);
     let Some(secret) = secret else { return Ok(config) };
-    let key = format!("{key}.secret");
-    let secret = SigningSecret::parse(&file.secret(&key, secret)?);
-    Ok(config.secret(secret.map_err(|error| file.wrong(&key, error))?))
+    Ok(config.secret(signing(file, &format!("{key}.secret"), secret)?))
+}
+
+/// What signs deliveries.
+pub(super) fn signing(file: &HandlersFile, key: &str, secret: &Secret) -> Outcome<SigningSecret> {
+    SigningSecret::parse(&file.secret(key, secret)?).map_err(|error| file.wrong(key, error))
 }
 
 async fn sink(file: &HandlersFile, key: &str, destination: &Destination) -> Outcome<Box<dyn EventSink>> {
