@@ -18,7 +18,11 @@ async fn documents_are_kept_in_a_folder() {
 
 #[cfg(feature = "sql")]
 mod sql {
-    use taskqueue_handlers::documents::{SqlDocuments, TABLE_DEFAULT};
+    use std::time::Duration;
+
+    use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+    use sqlx::{ConnectOptions, Executor};
+    use taskqueue_handlers::documents::{DocumentId, DocumentStore, SqlDocuments, TABLE_DEFAULT};
 
     use super::*;
 
@@ -45,10 +49,28 @@ mod sql {
 
     #[tokio::test]
     async fn a_database_that_does_not_answer_is_worth_another_attempt() {
-        use taskqueue_handlers::documents::{DocumentId, DocumentStore};
         let store = SqlDocuments::open("postgres://user:hunter2@127.0.0.1:9/x?sslmode=disable").unwrap();
         let get = store.get(DocumentId { kind: "k", name: "n" });
-        let error = tokio::time::timeout(std::time::Duration::from_secs(60), get).await.unwrap().unwrap_err();
+        let error = tokio::time::timeout(Duration::from_secs(60), get).await.unwrap().unwrap_err();
         assert!(!error.is_permanent() && !error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn so_is_one_that_keeps_a_statement_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new().filename(folder.path().join("documents.db"));
+        let options = options.create_if_missing(true).busy_timeout(Duration::from_secs(3600));
+        let pool = SqlitePoolOptions::new().max_connections(1).test_before_acquire(false);
+        let store = SqlDocuments::from(pool.connect_with(options.clone()).await.unwrap());
+        store.migrate().await.unwrap();
+        let mut other = options.connect().await.unwrap();
+        other.execute("BEGIN EXCLUSIVE").await.unwrap();
+        // From here on the clock goes ahead whenever nothing but SQLite is at work.
+        tokio::time::pause();
+        let get = store.get(DocumentId { kind: "k", name: "n" });
+        let error = tokio::time::timeout(Duration::from_secs(60), get).await.unwrap().unwrap_err();
+        assert!(!error.is_permanent() && error.to_string().contains("no answer within 30s"), "{error}");
+        tokio::time::resume();
+        other.execute("ROLLBACK").await.unwrap();
     }
 }

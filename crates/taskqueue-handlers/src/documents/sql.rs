@@ -5,6 +5,8 @@
 //! drivers are those that the backends have built already.
 
 use std::convert::identity;
+use std::future::Future;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, MySqlPool, PgPool, SqlitePool};
@@ -15,6 +17,10 @@ use crate::HandlerError;
 
 /// What the table is called unless said otherwise.
 pub const TABLE_DEFAULT: &str = "task_documents";
+
+/// How long one call may take, with the wait for a connection: a database that takes a statement and says no more, or a lock
+/// that somebody holds, would keep the handler's slot for good.
+const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Documents in a table of PostgreSQL, MySQL, MariaDB or SQLite. Cheap to clone; clones share the pool.
 #[derive(Debug, Clone)]
@@ -70,7 +76,7 @@ macro_rules! run {
         run!($store, $query, $fetch, identity)
     };
     ($store:expr, $query:expr, $how:ident, $answer:expr) => {
-        async {
+        within(async {
             match &$store.pool {
                 Pool::Postgres(pool) => {
                     let mut transaction = pool.begin().await?;
@@ -81,7 +87,7 @@ macro_rules! run {
                 Pool::MySql(pool) => $query.$how(pool).await.map($answer),
                 Pool::Sqlite(pool) => $query.$how(pool).await.map($answer),
             }
-        }
+        })
         .await
         .map_err(failed)
     };
@@ -129,7 +135,7 @@ impl SqlDocuments {
             return Ok(());
         }
         let create = self.create();
-        let made = on!(self, pool => sqlx::raw_sql(create).execute(pool).await.map(drop));
+        let made = on!(self, pool => within(sqlx::raw_sql(create).execute(pool)).await.map(drop));
         match made {
             // PostgreSQL refuses the second of two that make it at once, in spite of IF NOT EXISTS.
             Err(sqlx::Error::Database(_)) if self.is_there().await? => Ok(()),
@@ -139,7 +145,7 @@ impl SqlDocuments {
 
     async fn is_there(&self) -> std::result::Result<bool, HandlerError> {
         let select = self.statement("SELECT kind, name, document FROM {table} LIMIT 0");
-        match on!(self, pool => sqlx::raw_sql(select).execute(pool).await.map(drop)) {
+        match on!(self, pool => within(sqlx::raw_sql(select).execute(pool)).await.map(drop)) {
             Ok(()) => Ok(true),
             Err(sqlx::Error::Database(_)) => Ok(false),
             Err(error) => Err(failed(error)),
@@ -225,6 +231,15 @@ impl DocumentStore for SqlDocuments {
         let select = self.statement(&text);
         run!(self, sqlx::query_scalar(select).bind(kind).bind(after).bind(limit), fetch_all)
     }
+}
+
+/// The call's answer, unless that takes too long.
+async fn within<T>(call: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let too_long = |_| {
+        let message = format!("no answer within {CALL_TIME_MAX:?}");
+        sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message))
+    };
+    tokio::time::timeout(CALL_TIME_MAX, call).await.unwrap_or_else(|elapsed| Err(too_long(elapsed)))
 }
 
 /// A database that does not answer, or is busy, passes; what is stored or asked wrongly does not.
