@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::file::FolderDocuments;
+pub(crate) use self::file::sync_folder;
 pub use self::restore::RestoreDocument;
 #[cfg(feature = "sql")]
 pub use self::sql::{SqlDocuments, TABLE_DEFAULT};

@@ -123,7 +123,8 @@ fn is_there(folder: &Path) -> Result<(), HandlerError> {
         Ok(found) if found.is_dir() => Ok(()),
         Ok(_) => Err(failed(folder, &io::ErrorKind::NotADirectory.into())),
         Err(error) => {
-            let message = format!("{}: {error}: expected a folder, empty where it has no document", folder.display());
+            let message =
+                format!("{}: {error}: expected a folder, empty where it has no document", folder.display());
             Err(HandlerError::transient(message))
         }
     }
@@ -150,14 +151,14 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// So that the name survives a power failure as the file does.
+/// So that the names in it survive a power failure as the files do.
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 

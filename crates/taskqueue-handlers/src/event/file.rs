@@ -9,11 +9,13 @@ use async_trait::async_trait;
 
 use super::{EventNotification, EventSink};
 use crate::HandlerError;
+use crate::documents::sync_folder;
 
 /// What has happened to a line when its delivery is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// It is on the disk: it survives a power failure. Costs an fsync for each line.
+    /// It is on the disk, as is the file's name: it survives a power failure. Costs an fsync for each line, and the right to
+    /// read the file's folder.
     #[default]
     Synced,
     /// It is with the operating system: it survives the end of the process, but not that of the host.
@@ -40,10 +42,10 @@ impl FileSink {
     /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// When it cannot be opened for appending and reading.
+    /// When it cannot be opened for appending and reading, or its folder cannot be synced where that was asked for.
     pub fn open(path: impl Into<PathBuf>, durability: Durability) -> io::Result<Self> {
         let path = path.into();
-        let file = Arc::new(Mutex::new(Lines::open(&path)?));
+        let file = Arc::new(Mutex::new(Lines::open(&path, durability)?));
         Ok(Self { path, durability, file })
     }
 
@@ -62,7 +64,7 @@ impl EventSink for FileSink {
         let written = tokio::task::spawn_blocking(move || {
             let mut lines = file.lock().unwrap_or_else(PoisonError::into_inner);
             if !is_at(&lines.file, &path)? {
-                *lines = Lines::open(&path)?;
+                *lines = Lines::open(&path, durability)?;
             }
             lines.append(line)?;
             match durability {
@@ -86,8 +88,12 @@ struct Lines<W> {
 }
 
 impl Lines<File> {
-    fn open(path: &Path) -> io::Result<Self> {
+    fn open(path: &Path, durability: Durability) -> io::Result<Self> {
         let mut file = OpenOptions::new().append(true).read(true).create(true).open(path)?;
+        if durability == Durability::Synced {
+            // Also where it was there: who made it, as logrotate does, may not have.
+            sync_folder(folder_of(path))?;
+        }
         let is_cut = ends_within_a_line(&mut file)?;
         Ok(Self { file, is_cut })
     }
@@ -112,6 +118,10 @@ impl<W: Write> Lines<W> {
         }
         if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether the open file is the one at `path`.
@@ -192,6 +202,13 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().filter(|line| *line == long).count(), 100);
         assert_eq!(text.lines().count(), 100);
+    }
+
+    #[test]
+    fn the_folder_of_a_file_without_one_in_its_path_is_the_current_one() {
+        let folders =
+            ["events.jsonl", "log/events.jsonl", "/events.jsonl"].map(|path| folder_of(Path::new(path)));
+        assert_eq!(folders, [".", "log", "/"].map(Path::new));
     }
 
     #[cfg(unix)]
