@@ -29,9 +29,10 @@ pub(crate) fn json(value: &impl Serialize) -> Outcome {
     )
 }
 
-/// Writes one line to standard error. Nobody to read it is no reason to fail.
+/// Writes one line to standard error, its control characters shown: what a server or a store said may be in it. Nobody to
+/// read it is no reason to fail.
 pub(crate) fn note(text: impl AsRef<str>) {
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text.as_ref()));
 }
 
 /// How a column is aligned.

@@ -255,3 +255,10 @@ fn a_wrong_file_changes_nothing_and_says_where_it_is_wrong() {
     program.run(&args).refused(2, "--allow-private is for --webhook, --webhooks and --event-webhook");
     assert!(!program.folder().join("taskqueue.db").exists());
 }
+
+#[test]
+fn no_error_line_drives_the_terminal() {
+    let program = Program::new();
+    let args = ["work", "--handlers", "event", "--config", "\u{1b}[31m\n.toml"];
+    program.run(&args).refused(3, "cannot read \\u{1b}[31m\\n.toml");
+}
