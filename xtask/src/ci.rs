@@ -17,8 +17,10 @@ use crate::workspace::Workspace;
 enum Check {
     Passed,
     Failed,
-    /// The tool is not on this machine.
+    /// The tool is not on this machine, and can be done without.
     NotRun(&'static str),
+    /// The tool is not on this machine, and nothing is merged unchecked.
+    Missing(&'static str),
 }
 
 /// Runs every check and the tests. Answers whether all passed, on every server that is required.
@@ -56,17 +58,17 @@ const REQUIRED: [&str; 10] = [
 ];
 const CLIPPY: [&str; 7] =
     ["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-const FMT_MISSING: &str = "rustfmt is not installed: rustup component add rustfmt";
-const CLIPPY_MISSING: &str = "clippy is not installed: rustup component add clippy";
-const DENY_MISSING: &str = "cargo-deny is not installed: cargo install cargo-deny";
+const NO_FMT: Check = Check::Missing("rustfmt is not installed: rustup component add rustfmt");
+const NO_CLIPPY: Check = Check::Missing("clippy is not installed: rustup component add clippy");
+const NO_DENY: Check = Check::NotRun("cargo-deny is not installed: cargo install cargo-deny");
 
 fn checks(workspace: &Workspace) -> Result<[(&'static str, Check); 5]> {
     Ok([
-        ("fmt", tool("fmt", FMT_MISSING, &["fmt", "--all", "--check"])?),
+        ("fmt", tool("fmt", NO_FMT, &["fmt", "--all", "--check"])?),
         ("tidy", Check::of(tidy::run(workspace)?)),
-        ("clippy", tool("clippy", CLIPPY_MISSING, &CLIPPY)?),
+        ("clippy", tool("clippy", NO_CLIPPY, &CLIPPY)?),
         ("doc", documentation()?),
-        ("deny", tool("deny", DENY_MISSING, &["deny", "--workspace", "check"])?),
+        ("deny", tool("deny", NO_DENY, &["deny", "--workspace", "check"])?),
     ])
 }
 
@@ -87,13 +89,14 @@ impl Check {
             Self::Passed => "passed".to_owned(),
             Self::Failed => "FAILED".to_owned(),
             Self::NotRun(reason) => format!("not run: {reason}"),
+            Self::Missing(reason) => format!("FAILED: {reason}"),
         }
     }
 }
 
-fn tool(name: &str, missing: &'static str, arguments: &[&str]) -> Result<Check> {
+fn tool(name: &str, without: Check, arguments: &[&str]) -> Result<Check> {
     if !process::cargo_has(name) {
-        return Ok(Check::NotRun(missing));
+        return Ok(without);
     }
     run_check(process::cargo().args(arguments))
 }
@@ -111,9 +114,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_that_did_not_run_has_neither_passed_nor_failed() {
-        let counts = Check::NotRun(DENY_MISSING).counts();
+    fn a_check_whose_tool_is_missing_has_failed_unless_it_can_be_done_without() {
+        let counts = NO_DENY.counts();
         assert_eq!((counts.passed, counts.failed, counts.not_run), (0, 0, 1));
+        for needed in [NO_FMT, NO_CLIPPY] {
+            let counts = tool("no-such-tool", needed, &[]).expect("nothing is run").counts();
+            assert_eq!((counts.passed, counts.failed, counts.not_run), (0, 1, 0));
+        }
         assert_eq!(Check::Failed.counts().failed, 1);
         assert_eq!(Check::Passed.counts().passed, 1);
     }

@@ -1,8 +1,8 @@
 //! Running programs: what they print is passed on, kept, or both. It knows no task.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -67,8 +67,16 @@ pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
 }
 
 /// Runs a command and keeps what it writes to stdout; lines that are `shown` are passed on. A command that falls
-/// silent is killed.
-pub(crate) fn watched(command: &mut Command, mut shown: impl FnMut(&str) -> bool) -> Result<Watched> {
+/// silent is killed, with all that it started.
+pub(crate) fn watched(command: &mut Command, shown: impl FnMut(&str) -> bool) -> Result<Watched> {
+    watched_for(SILENCE_MAX, command, shown)
+}
+
+fn watched_for(
+    silence_max: Duration,
+    command: &mut Command,
+    mut shown: impl FnMut(&str) -> bool,
+) -> Result<Watched> {
     let described = described(command);
     let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("start {described}"))?;
     let pipe = child.stdout.take().expect("stdout is piped");
@@ -78,7 +86,7 @@ pub(crate) fn watched(command: &mut Command, mut shown: impl FnMut(&str) -> bool
     });
     let mut stdout = String::new();
     loop {
-        match lines.recv_timeout(SILENCE_MAX) {
+        match lines.recv_timeout(silence_max) {
             Ok(line) => {
                 if shown(&line) {
                     println!("{line}");
@@ -88,19 +96,60 @@ pub(crate) fn watched(command: &mut Command, mut shown: impl FnMut(&str) -> bool
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                eprintln!("killed: it printed nothing for {} seconds: {described}", SILENCE_MAX.as_secs());
-                child.kill().with_context(|| format!("kill {described}"))?;
+                eprintln!("killed: it printed nothing for {} seconds: {described}", silence_max.as_secs());
+                kill(&mut child).with_context(|| format!("kill {described}"))?;
                 break;
             }
         }
     }
     drop(lines);
     let status = child.wait().with_context(|| format!("wait for {described}"))?;
-    // A killed program's children may hold the pipe open; then the reader is left behind, it ends with us.
+    // Where a killed program's children live on they hold the pipe open: the reader is left behind then, and ends with us.
     if reader.is_finished() {
         reader.join().ok();
     }
     Ok(Watched { stdout, success: status.success() })
+}
+
+/// Kills a program and what it started: cargo does not end a test program that hangs. They are in our process group, so that
+/// Ctrl-C reaches them, and are found by their parents, where the kernel tells them.
+fn kill(child: &mut Child) -> io::Result<()> {
+    let started = descendants(child.id());
+    child.kill()?;
+    if !started.is_empty() {
+        // One that has ended meanwhile is no failure.
+        Command::new("kill")
+            .arg("-KILL")
+            .args(started.iter().map(u32::to_string))
+            .stderr(Stdio::null())
+            .status()?;
+    }
+    Ok(())
+}
+
+/// The processes below one, on Linux; none elsewhere.
+fn descendants(root: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parents: Vec<(u32, u32)> = entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            Some((pid, parent(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?))
+        })
+        .collect();
+    let (mut found, mut next) = (vec![root], 0);
+    while let Some(of) = found.get(next).copied() {
+        let is_new = |pid: &u32| !found.contains(pid);
+        let started: Vec<u32> =
+            parents.iter().filter(|it| it.1 == of).map(|it| it.0).filter(is_new).collect();
+        found.extend(started);
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Of a line of `/proc/<pid>/stat`. The name before it, in brackets, may hold anything.
+fn parent(stat: &str) -> Option<u32> {
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 fn status(command: &mut Command) -> Result<ExitStatus> {
@@ -145,5 +194,24 @@ mod tests {
         let (mut child, _input) = std::thread::spawn(start).join().expect("cat writes what it reads");
         let status = child.wait().expect("it ends");
         assert!(!status.success(), "its input is open: it ends by being killed only");
+    }
+
+    /// What it started holds a pipe open that ends with it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_that_falls_silent_is_killed_with_all_that_it_started() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        let mut command = Command::new("sh");
+        command.args(["-c", "(sleep 600; true) & wait"]).stderr(writer);
+        let watched = watched_for(Duration::from_secs(1), &mut command, |_| false).expect("it runs");
+        drop(command);
+        let (sender, ended) = mpsc::channel();
+        std::thread::spawn(move || sender.send(io::copy(&mut reader, &mut io::sink()).is_ok()));
+        assert_eq!((watched.success, ended.recv_timeout(Duration::from_secs(60))), (false, Ok(true)));
+    }
+
+    #[test]
+    fn a_parent_is_read_behind_any_name() {
+        assert_eq!(parent("17 (a) b) c) S 4 17 17 0 -1"), Some(4));
     }
 }
