@@ -22,11 +22,35 @@ fn sources_under(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every function's name, and every test that the `caught!` table of the mutants makes.
+/// Every test's name: of functions that are marked as one, of what stands by itself on a line of a macro's list (the
+/// behaviours, the cases of an engine), and of what the `caught!` table of the mutants makes tests of.
 fn written(source: &str) -> impl Iterator<Item = &str> {
-    let functions = source.split("fn ").skip(1).filter_map(|rest| rest.split(['(', '<']).next());
-    let caught = source.lines().filter_map(|line| line.trim().split_once(": ")).map(|(name, _)| name);
-    functions.chain(caught)
+    let lines: Vec<&str> = source.lines().map(str::trim).collect();
+    (0..lines.len()).filter_map(move |at| {
+        let (line, next) = (lines[at], lines.get(at + 1).copied().unwrap_or_default());
+        if let Some((_, function)) = line.split_once("fn ") {
+            return function.split(['(', '<']).next().filter(|_| is_test(&lines[..at]));
+        }
+        match line.split_once(": ") {
+            Some((name, _)) => Some(name).filter(|_| next.starts_with("by ")),
+            None => Some(line.trim_end_matches(',')),
+        }
+    })
+}
+
+/// Whether the attributes above a function say that it is a test.
+fn is_test(above: &[&str]) -> bool {
+    let attributes = above.iter().rev().take_while(|line| line.starts_with("#[") || line.starts_with("//"));
+    attributes.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+}
+
+#[test]
+fn a_function_that_is_no_test_keeps_no_guarantee() {
+    let source = "#[test]\nfn one() {}\nfn helper() {}\n#[tokio::test]\n#[cfg(unix)]\nasync fn two() {}\n\
+        field: u32,\nthree: Fault\nby one\nlist! {\n    four\n    five,\n}\n";
+    let written: BTreeSet<&str> = written(source).collect();
+    assert!(["one", "two", "three", "four", "five"].iter().all(|name| written.contains(name)), "{written:?}");
+    assert!(["helper", "field"].iter().all(|name| !written.contains(name)), "{written:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The pages: links that lead somewhere, an index that is whole, an example that compiles.
+//! The pages: links that lead somewhere, an index that is whole, an example that compiles, tables that say a thing once.
 
 use std::collections::BTreeSet;
 
@@ -15,6 +15,9 @@ const HANDLERS_PAGE: &str = "docs/handlers.md";
 /// Where metrics are named, and where they are explained.
 const METRICS_SOURCE: &str = "crates/taskqueue-core/src/metrics.rs";
 const METRICS_PAGE: &str = "docs/metrics.md";
+/// Whose tables have each thing once, in the first column.
+const TABLE_PAGES: [&str; 4] =
+    ["docs/README.md", "docs/failure-modes.md", "docs/guarantees.md", "docs/metrics.md"];
 /// What a metric's name ends in.
 const METRIC_ENDINGS: [&str; 5] = ["_total", "_seconds", "_size", "_depth", "_active"];
 
@@ -74,6 +77,26 @@ pub(super) fn links(files: &Files) -> Vec<Violation> {
         for (line, target) in destinations(&file.text) {
             if let Some(message) = broken(files, file, target) {
                 violations.push(Violation::new("links", &file.path, line, message));
+            }
+        }
+    }
+    violations
+}
+
+/// `table-rows`: no two rows of a table in these pages are about the same, as a merge may leave them.
+pub(super) fn table_rows(files: &Files) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for page in files.markdown().filter(|file| TABLE_PAGES.contains(&file.path.as_str())) {
+        let mut seen = BTreeSet::new();
+        for (line, text) in (1..).zip(page.text.lines()) {
+            let Some(row) = text.strip_prefix('|') else {
+                seen.clear();
+                continue;
+            };
+            let first = row.split('|').next().unwrap_or_default().trim();
+            if !seen.insert(first) {
+                let message = format!("the table has a row of {first:?} already");
+                violations.push(Violation::new("table-rows", &page.path, line, message));
             }
         }
     }
@@ -224,6 +247,15 @@ mod tests {
             messages(index(&files)),
             ["docs/b.md:1: docs-index: docs/README.md does not link to this page"]
         );
+    }
+
+    #[test]
+    fn two_rows_of_a_table_that_are_about_the_same_are_found() {
+        let page =
+            "| a | b |\n|---|---|\n| x | 1 |\n| y | 2 |\n| x | 3 |\n\n| a | b |\n|---|---|\n| x | 1 |\n";
+        let files = Files::of([("docs/metrics.md", page), ("docs/engines.md", page)]);
+        let expected = "docs/metrics.md:5: table-rows: the table has a row of \"x\" already";
+        assert_eq!(messages(table_rows(&files)), [expected]);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Violation {
 type Rule = fn(&Files) -> Vec<Violation>;
 
 /// Every rule but the layers, which reads `cargo tree` as well.
-const RULES: [(&str, Rule); 16] = [
+const RULES: [(&str, Rule); 17] = [
     ("file-length", lengths::files),
     ("function-length", lengths::functions),
     ("module-docs", words::module_docs),
@@ -42,6 +42,7 @@ const RULES: [(&str, Rule); 16] = [
     ("links", docs::links),
     ("docs-index", docs::index),
     ("metrics-page", docs::metrics_page),
+    ("table-rows", docs::table_rows),
     ("readme-example", docs::readme_example),
     ("handlers-example", docs::handlers_example),
     ("licences", docs::licences),
@@ -91,7 +92,7 @@ mod tests {
             ("crates/taskqueue-sqlite/src/lib.rs", "#[ignore]\nfn a() { thread::sleep(x); todo!() }\n"),
             ("xtask/src/tidy/words.rs", ""),
             ("crates/taskqueue-core/src/job.rs", "//! Jobs.\n"),
-            ("docs/README.md", "[gone](gone.md)\n"),
+            ("docs/README.md", "[gone](gone.md)\n\n| a |\n|---|\n| a |\n"),
             ("docs/alone.md", "[host](https://index.example.org)\n"),
             ("README.md", "no example\n"),
             ("crates/taskqueue-core/src/metrics.rs", "//! Metrics.\ncounter(\"a_total\");\n"),
