@@ -68,6 +68,7 @@ pub struct ReplicationHandler {
     regions: Regions,
     transfer: TransferConfig,
     follows_deletes: bool,
+    etag_is_md5: bool,
     metrics: HandlerMetrics,
 }
 
@@ -112,7 +113,7 @@ impl ReplicationHandler {
     pub fn new(regions: Regions, transfer: TransferConfig) -> Result<Self> {
         transfer.validate()?;
         let metrics = HandlerMetrics::new(&Metrics::default(), types::REPLICATION);
-        Ok(Self { regions, transfer, follows_deletes: false, metrics })
+        Ok(Self { regions, transfer, follows_deletes: false, etag_is_md5: true, metrics })
     }
 
     /// Sets whether a copy is deleted whose source is found gone by the task that made it, in this run or a second one;
@@ -121,6 +122,14 @@ impl ReplicationHandler {
     #[must_use]
     pub fn follows_deletes(mut self, follows_deletes: bool) -> Self {
         self.follows_deletes = follows_deletes;
+        self
+    }
+
+    /// Sets whether ETags that look like an MD5 are one; default `true`. Set it to `false` where a source's store encrypts with
+    /// customers' keys and does not say so: else no copy of it is ever whole.
+    #[must_use]
+    pub fn etag_is_md5(mut self, etag_is_md5: bool) -> Self {
+        self.etag_is_md5 = etag_is_md5;
         self
     }
 
@@ -224,7 +233,7 @@ impl ReplicationHandler {
             object: ObjectRef::new(&payload.source_bucket, &payload.source_key),
             size: info.size,
             etag: info.etag.clone(),
-            etag_is_md5: true,
+            etag_is_md5: self.etag_is_md5,
         };
         let mark = (CHANGE_KEY, payload.requested_at.to_string());
         let written = if self.transfer.in_parts(info.size, &info.etag) {

@@ -47,6 +47,19 @@ async fn a_change_is_repeated_once_with_its_attributes() {
 }
 
 #[tokio::test]
+async fn an_etag_is_held_against_the_data_unless_it_is_said_to_be_no_md5() {
+    for etag_is_md5 in [true, false] {
+        let mut world = World::new();
+        world.handler = handler(&world.here, &world.there).etag_is_md5(etag_is_md5);
+        let change = world.put("one").await;
+        // Of such a store the data has another MD5.
+        world.here.inject(Fault::flip());
+        let replicated = world.handler.replicate(&change).await;
+        assert_eq!((replicated.is_ok(), world.there().await.is_some()), (!etag_is_md5, !etag_is_md5));
+    }
+}
+
+#[tokio::test]
 async fn whatever_the_order_of_the_tasks_the_last_change_is_what_stays() {
     let _proof = crate::proof::begin(
         "replication",

@@ -95,11 +95,18 @@ pub(super) struct Federation {
     pub(super) buckets: Vec<FederationConfig>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Replication {
     pub(super) follows_deletes: bool,
+    pub(super) etag_is_md5: bool,
     pub(super) regions: BTreeMap<String, StoreAddress>,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self { follows_deletes: false, etag_is_md5: true, regions: BTreeMap::new() }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -276,8 +283,10 @@ mod tests {
     fn the_defaults_that_the_example_shows_are_those_of_an_empty_file() {
         let (example, empty) = (parse(EXAMPLE).expect("valid"), parse("").expect("valid"));
         assert_eq!(example.transfer(), empty.transfer());
-        let follows = |file: &HandlersFile| file.config.replication.follows_deletes;
-        assert_eq!(follows(&example), follows(&empty));
+        let replicates = |HandlersFile { config, .. }: &HandlersFile| {
+            (config.replication.follows_deletes, config.replication.etag_is_md5)
+        };
+        assert_eq!(replicates(&example), replicates(&empty));
         assert_eq!(example.config.restore.polling(), empty.config.restore.polling());
         assert_eq!(example.config.audit_log.batches(), empty.config.audit_log.batches());
         let age = |file: &HandlersFile| file.config.event.configurations_age_max_seconds;

@@ -81,8 +81,10 @@ impl Ready<'_> {
                 Arc::new(handler.metrics(metrics))
             }
             types::REPLICATION => {
+                let section = &file.config.replication;
                 let handler = ReplicationHandler::new(regions(file)?, file.transfer())?.metrics(metrics);
-                Arc::new(handler.follows_deletes(file.config.replication.follows_deletes))
+                let handler = handler.follows_deletes(section.follows_deletes);
+                Arc::new(handler.etag_is_md5(section.etag_is_md5))
             }
             types::EVENT => Arc::new(self.events().await?),
             types::WEBHOOK => Arc::new(WebhookHandler::new(sender(file)?)),
