@@ -67,7 +67,8 @@ fn a_worker_that_is_told_to_stop_finishes_what_it_runs(server: Server) {
     let database = server.database();
     let program = Program::migrated_on(&database);
     // The command says that it has begun, then waits for the file that the test makes after the signal.
-    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let script =
+        program.file("wait.sh", "touch begun; until [ -e go ] || [ ! -e begun ]; do sleep 0.05; done\n");
     let id = program.enqueue("mail", "1");
     let exec = format!("mail=sh {}", script.display());
     let mut worker = Background::start(program.command(&["work", "--exec", &exec]));

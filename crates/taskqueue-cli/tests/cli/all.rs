@@ -123,7 +123,8 @@ fn tasks_in_every_unfinished_status_are_cancelled_at_once() {
     let program = Program::new();
     let failed = program.enqueue("mail", "1");
     program.ok(&["work", "--drain", "--exec", "mail=false"]);
-    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let script =
+        program.file("wait.sh", "touch begun; until [ -e go ] || [ ! -e begun ]; do sleep 0.05; done\n");
     let exec = format!("slow=sh {}", script.display());
     let running = program.enqueue("slow", "1");
     let worker = Background::start(program.command(&["work", "--exec", &exec]));

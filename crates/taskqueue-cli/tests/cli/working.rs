@@ -135,7 +135,8 @@ fn a_command_finds_its_task_in_its_environment_and_nothing_of_the_workers() {
 fn a_worker_that_is_told_to_stop_finishes_what_it_runs() {
     let program = Program::new();
     // The command says that it has begun, then waits for the file that the test makes after the signal.
-    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let script =
+        program.file("wait.sh", "touch begun; until [ -e go ] || [ ! -e begun ]; do sleep 0.05; done\n");
     let id = program.enqueue("mail", "1");
     let exec = format!("mail=sh {}", script.display());
     let mut worker = Background::start(program.command(&["work", "--exec", &exec]));
@@ -293,7 +294,8 @@ fn a_worker_that_is_told_to_stop_while_it_connects_ends() {
 #[test]
 fn a_drain_that_is_told_to_stop_finishes_what_it_runs() {
     let program = Program::new();
-    let script = program.file("wait.sh", "touch begun; until [ -e go ]; do sleep 0.05; done\n");
+    let script =
+        program.file("wait.sh", "touch begun; until [ -e go ] || [ ! -e begun ]; do sleep 0.05; done\n");
     let ids = [program.enqueue("mail", "1"), program.enqueue("mail", "2")];
     let exec = format!("mail=sh {}", script.display());
     let args = ["work", "--drain", "--exec", &exec, "--concurrency", "1"];
