@@ -127,7 +127,8 @@ impl WorkerBuilder {
         self
     }
 
-    /// How often leases are extended, in one call for all; at most half the visibility timeout. A handler
+    /// How often leases are extended, in one call for all; at most half the visibility timeout. A call without an answer within a
+    /// quarter of it is sent again on another connection, up to three times. A handler
     /// learns within one and a half intervals that its task was cancelled, and at once where the cancel was made through
     /// this queue instance. Default: a third of the visibility timeout.
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {

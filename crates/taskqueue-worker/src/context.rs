@@ -127,7 +127,7 @@ impl TaskContext {
         let lease = self.held.lease();
         let mut waits = LOCKED_WAITS.into_iter();
         loop {
-            match self.pipe.extend(vec![lease.clone()]).await?.first() {
+            match self.pipe.extend(vec![lease.clone()], ()).await?.first() {
                 Some(Heartbeat::Extended) => return Ok(()),
                 Some(Heartbeat::Locked) => {
                     let wait = waits.next().ok_or_else(|| Error::task_locked("heartbeat", lease.task_id))?;

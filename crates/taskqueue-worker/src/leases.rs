@@ -121,16 +121,17 @@ impl Leases {
         kept.get(&LeaseKey::from(lease)).is_none_or(|kept| later(kept.extended_at, visibility_timeout) <= now)
     }
 
-    /// Takes down what a heartbeat that was sent `now` found. A lost lease is let go and its handler told.
+    /// Takes down what a heartbeat that was sent at `sent_at` found. A lost lease is let go and its handler told.
     /// Answers those that were lost.
-    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], now: Instant) -> Vec<Lease> {
+    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], sent_at: Instant) -> Vec<Lease> {
         let mut kept = self.lock();
         let mut lost = Vec::new();
         for (lease, answer) in leases.iter().zip(answers) {
             let key = LeaseKey::from(lease);
             match (answer, kept.get_mut(&key)) {
                 (_, None) | (Heartbeat::Locked, _) => {}
-                (Heartbeat::Extended, Some(kept)) => kept.extended_at = now,
+                // One that was sent later may have been answered before.
+                (Heartbeat::Extended, Some(kept)) => kept.extended_at = kept.extended_at.max(sent_at),
                 // Its settle, which may have ended it, says what became of it.
                 (Heartbeat::Lost, Some(kept)) if kept.held.is_being_settled() => kept.is_lost = true,
                 (Heartbeat::Lost, Some(_)) => {

@@ -88,17 +88,25 @@ impl Pipe {
         })
     }
 
-    /// Extends leases and takes down what was found.
-    pub(crate) async fn extend(&self, leases: Vec<Lease>) -> Result<Vec<Heartbeat>> {
-        let sent_at = Instant::now();
-        let (queue, timeout) = (Arc::clone(&self.unobserved), self.settings.visibility_timeout);
-        let (leases, answers) = self
-            .call("heartbeat", async move {
-                let answers = queue.heartbeat_many(&leases, timeout).await?;
-                Ok((leases, answers))
-            })
-            .await?;
-        let lost = self.leases.record(&leases, &answers, sent_at);
+    /// Extends leases and takes down what was found, whatever becomes of the caller. What it is given is held until then.
+    pub(crate) async fn extend(
+        self: &Arc<Self>,
+        leases: Vec<Lease>,
+        held: impl Send + 'static,
+    ) -> Result<Vec<Heartbeat>> {
+        let (pipe, sent_at) = (Arc::clone(self), Instant::now());
+        self.call("heartbeat", async move {
+            let answers = pipe.unobserved.heartbeat_many(&leases, pipe.settings.visibility_timeout).await;
+            drop(held);
+            let answers = answers?;
+            pipe.record(&leases, &answers, sent_at);
+            Ok(answers)
+        })
+        .await
+    }
+
+    fn record(&self, leases: &[Lease], answers: &[Heartbeat], sent_at: Instant) {
+        let lost = self.leases.record(leases, answers, sent_at);
         if !lost.is_empty() {
             let tasks = named(lost.iter());
             warn!(leases = lost.len(), %tasks, "leases were lost: their tasks were cancelled or taken back");
@@ -106,7 +114,6 @@ impl Pipe {
             self.metrics.leases_lost(lost.len() as u64);
             self.interrupts.notify_waiters();
         }
-        Ok(answers)
     }
 
     /// Drops every handler that has not returned.

@@ -268,3 +268,85 @@ async fn a_task_that_is_cancelled_while_it_waits_behind_a_long_one_is_counted_as
     assert_eq!((report.completed, report.released, report.leases_lost), (1, 0, 1));
     assert_eq!(spy.calls(Call::Settle), [1], "only the first was left to settle");
 }
+
+async fn ninety_seconds(_: Number) {
+    tokio::time::sleep(90 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_has_gone_silent_costs_no_lease() {
+    // One try of a beat, and all but its last.
+    for silent in [1, 3] {
+        let spy = Spy::on(queue());
+        let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+        let builder = Worker::builder(spy.clone()).handler(ninety_seconds);
+        let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+        spy.silence_heartbeats(silent);
+
+        let task = support::wait_for_status(&spy, id, Status::Completed).await;
+
+        assert_eq!((task.attempts, task.reclaims), (1, 0), "{silent} silent");
+        assert_eq!(running.stop().await.leases_lost, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_without_an_answer_holds_up_those_of_no_other_leases() {
+    let spy = Spy::on(queue());
+    let ids = enqueue_numbers(&spy, 1_500).await;
+    let builder = Worker::builder(spy.clone()).handler(ninety_seconds).concurrency(1_500);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+    wait_until("all run", async || running.active() == 1_500).await;
+    spy.silence_heartbeats(1);
+    let start = Instant::now();
+
+    wait_until("a beat", async || spy.calls(Call::Heartbeat).len() >= 2).await;
+    assert!(start.elapsed() < 11 * SECOND, "{:?}", start.elapsed());
+    assert_eq!(spy.calls(Call::Heartbeat), [1_000, 500], "the second did not wait for the first");
+
+    wait_until("all are done", async || running.report().completed == 1_500).await;
+    for id in ids {
+        assert_eq!(spy.get(id).await.unwrap().attempts, 1);
+    }
+    assert_eq!(running.stop().await.leases_lost, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_four_heartbeats_are_under_way_where_none_is_answered() {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    spy.silence_heartbeats(usize::MAX);
+    spy.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.visibility_timeout(30 * SECOND).concurrency(1).build().unwrap().start();
+    gate.wait_for(1).await;
+
+    tokio::time::sleep(600 * SECOND).await;
+
+    assert_eq!(spy.calls(Call::Heartbeat), [1; 4]);
+    drop(running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_is_told_soon_and_no_beat_waits_for_it_where_a_connection_has_gone_silent() {
+    async fn obedient(_: Number, cx: TaskContext, gate: Data<Gate>) {
+        gate.open_for(1);
+        gate.pass().await;
+        cx.cancelled().cancelled().await;
+    }
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let ids = enqueue_numbers(&spy, 2).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(obedient);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+    gate.wait_for(2).await;
+    tokio::time::sleep(9 * SECOND).await;
+    let start = Instant::now();
+
+    spy.silence_heartbeats(1);
+    spy.cancel(ids[0]).await.unwrap();
+    wait_until("a beat", async || spy.calls(Call::Heartbeat).len() >= 2).await;
+    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
+    wait_until("its handler returns", async || running.active() == 1).await;
+
+    assert!(start.elapsed() < 4 * SECOND, "{:?}", start.elapsed());
+    drop(running);
+}

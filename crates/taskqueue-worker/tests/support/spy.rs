@@ -28,6 +28,7 @@ struct Log {
     calls: Mutex<Vec<(Call, usize)>>,
     failures: [AtomicUsize; 7],
     refusals: [AtomicUsize; 7],
+    silent_heartbeats: AtomicUsize,
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
     locked: Mutex<Option<TaskId>>,
@@ -70,6 +71,11 @@ impl Spy {
     /// A spy whose statistics take so long.
     pub fn with_slow_stats(queue: MemoryQueue, stats_take: Duration) -> Self {
         Self { queue, log: Arc::new(Log { stats_take, ..Log::default() }) }
+    }
+
+    /// Lets the next `times` heartbeats never be answered, as on a connection that died without a word.
+    pub fn silence_heartbeats(&self, times: usize) {
+        self.log.silent_heartbeats.store(times, Ordering::SeqCst);
     }
 
     /// Lets the next `times` calls of this kind fail as a database does that cannot be reached.
@@ -158,6 +164,9 @@ impl Queue for Spy {
     }
     async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
         self.pass(Call::Heartbeat, leases.len())?;
+        if take_one(&self.log.silent_heartbeats) {
+            std::future::pending::<()>().await;
+        }
         let free = leases.iter().filter(|lease| !self.is_locked(lease)).cloned().collect::<Vec<_>>();
         let mut answers = self.queue.heartbeat_many(&free, timeout).await?.into_iter();
         let answer = |lease| if self.is_locked(lease) { Some(Heartbeat::Locked) } else { answers.next() };
