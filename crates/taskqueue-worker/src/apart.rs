@@ -1,21 +1,26 @@
 //! Beside the settler: outcomes that bring follow-up tasks, which may wait for what another session holds, and those that the
-//! store did not take at once. It owns what to do when the store fails; nothing that it waits for holds up other outcomes.
+//! store did not take at once. It owns what to do when the store fails; nothing that it waits for holds up other outcomes: a
+//! call that is late goes on beside the next ones.
 
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use taskqueue_core::{Error, ErrorKind, Lease, Outcome};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::batch::{Answered, Batch, Halves, answered, halves};
 use crate::escaped::Escaped;
 use crate::executor::decide;
 use crate::named::named;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
-use crate::settler::{Finished, give_up, settle};
+use crate::settler::{Call, Finished, LATE_AFTER, Untaken, give_up, settle};
 use crate::timing::{backoff, later};
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);
@@ -29,26 +34,34 @@ const TRIES: u32 = 3;
 /// The most follow-up tasks of one call, unless one outcome brings more.
 const FOLLOW_UPS_MAX: usize = 1_000;
 
+/// The most late calls, those of the settler among them, beside which rows are tried that have failed. Each holds a connection, and
+/// claims and heartbeats need some.
+const LATE_MAX: usize = 2;
+/// In how many parts a batch is tried again that waited for a lock: each try of the one with the locked row takes as long again.
+const LATE_PARTS: usize = 16;
+
 /// So many rows may wait apart; beyond that the settler waits, and handlers' slots with it.
 const ROWS_MAX: usize = 4 * STORE_BATCH_MAX;
 
 /// What arrives.
-enum Arrival {
+enum Arrival<'p> {
     /// These bring follow-up tasks.
     New(Vec<Finished>),
     /// The store did not take these.
-    Failed(Vec<Finished>, Error),
+    Failed(Untaken),
+    /// A call with so many rows is late.
+    Late(usize, Call<'p>),
 }
 
 /// Where the settler sends what goes apart.
-pub(crate) struct Apart {
-    arrivals: mpsc::UnboundedSender<Arrival>,
+pub(crate) struct Apart<'p> {
+    arrivals: mpsc::UnboundedSender<Arrival<'p>>,
     sent: usize,
     /// How many of them are done with.
     done: watch::Receiver<usize>,
 }
 
-impl Apart {
+impl<'p> Apart<'p> {
     /// Sends rows that bring follow-up tasks, once there is room.
     pub(crate) async fn send_new(&mut self, rows: Vec<Finished>) {
         if rows.is_empty() {
@@ -61,28 +74,18 @@ impl Apart {
     }
 
     /// Sends rows that the store did not take, whether there is room or not: nothing else can become of them.
-    pub(crate) fn send_failed(&mut self, rows: Vec<Finished>, failure: Error) {
-        self.send(rows.len(), Arrival::Failed(rows, failure));
+    pub(crate) fn send_failed(&mut self, untaken: Untaken) {
+        self.send(untaken.rows.len(), Arrival::Failed(untaken));
     }
 
-    fn send(&mut self, rows: usize, arrival: Arrival) {
+    /// Sends a call that is under way, with so many rows.
+    pub(crate) fn send_late(&mut self, rows: usize, call: Call<'p>) {
+        self.send(rows, Arrival::Late(rows, call));
+    }
+
+    fn send(&mut self, rows: usize, arrival: Arrival<'p>) {
         self.sent += rows;
         let _ = self.arrivals.send(arrival);
-    }
-}
-
-/// What one call takes.
-struct Batch {
-    rows: Vec<Finished>,
-    /// How often it may be refused as a whole yet.
-    tries: u32,
-    /// Since when it has waited for room.
-    full_since: Option<Instant>,
-}
-
-impl Batch {
-    fn new(rows: Vec<Finished>, tries: u32) -> Self {
-        Self { rows, tries, full_since: None }
     }
 }
 
@@ -91,6 +94,8 @@ struct Lane<'p> {
     pipe: &'p Pipe,
     new: VecDeque<Finished>,
     tried: VecDeque<Batch>,
+    late: FuturesUnordered<BoxFuture<'p, Answered>>,
+    late_rows: usize,
     /// Rows that found no room for what they bring, each alone. They wait apart from all others.
     full: Vec<Batch>,
     /// Rounds of them since one found room.
@@ -106,16 +111,20 @@ struct Lane<'p> {
 }
 
 /// Where to send what goes apart, and what settles it until that is gone.
-pub(crate) fn lane(pipe: &Pipe) -> (Apart, impl Future<Output = ()>) {
+pub(crate) fn lane(pipe: &Pipe) -> (Apart<'_>, impl Future<Output = ()>) {
     let (arrivals, arriving) = mpsc::unbounded_channel();
     let (telling, done) = watch::channel(0);
     (Apart { arrivals, sent: 0, done }, run(pipe, arriving, telling))
 }
 
-async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: watch::Sender<usize>) {
+async fn run<'p>(
+    pipe: &'p Pipe,
+    mut arrivals: mpsc::UnboundedReceiver<Arrival<'p>>,
+    done: watch::Sender<usize>,
+) {
     let mut lane = Lane::new(pipe);
     loop {
-        while lane.new.is_empty() && lane.tried.is_empty() {
+        while lane.new.is_empty() && (lane.tried.is_empty() || lane.is_full_of_late()) {
             // What has arrived may be given up at once, and the settler waits for room.
             done.send_replace(lane.taken - lane.rows());
             if !lane.wait(&mut arrivals).await {
@@ -128,8 +137,8 @@ async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: 
         if lane.full_until <= Instant::now() {
             lane.tried.extend(lane.full.drain(..));
         }
-        let new = lane.next_new();
-        for batch in new.into_iter().chain(lane.tried.pop_front()) {
+        let tried = if lane.is_full_of_late() { None } else { lane.tried.pop_front() };
+        for batch in lane.next_new().into_iter().chain(tried) {
             lane.settle(batch).await;
         }
         done.send_replace(lane.taken - lane.rows());
@@ -138,40 +147,60 @@ async fn run(pipe: &Pipe, mut arrivals: mpsc::UnboundedReceiver<Arrival>, done: 
 
 impl<'p> Lane<'p> {
     fn new(pipe: &'p Pipe) -> Self {
-        let (new, tried, full, now) = (VecDeque::new(), VecDeque::new(), Vec::new(), Instant::now());
-        let (full_rounds, full_until) = (0, now);
-        Self { pipe, new, tried, full, full_rounds, full_until, taken: 0, failures: 0, rests_until: now }
+        let now = Instant::now();
+        Self {
+            pipe,
+            new: VecDeque::new(),
+            tried: VecDeque::new(),
+            late: FuturesUnordered::new(),
+            late_rows: 0,
+            full: Vec::new(),
+            full_rounds: 0,
+            full_until: now,
+            taken: 0,
+            failures: 0,
+            rests_until: now,
+        }
+    }
+
+    fn is_full_of_late(&self) -> bool {
+        self.late.len() >= LATE_MAX
     }
 
     /// Waits for rows to settle. Answers whether there may be any.
-    async fn wait(&mut self, arrivals: &mut mpsc::UnboundedReceiver<Arrival>) -> bool {
+    async fn wait(&mut self, arrivals: &mut mpsc::UnboundedReceiver<Arrival<'p>>) -> bool {
         let rest = pin!(tokio::time::sleep_until(self.full_until));
         // As the others, they are tried for the last time when the worker gives up.
         let rest = self.pipe.tokens.give_up.run_until_cancelled(rest);
         tokio::select! {
             Some(arrival) = arrivals.recv() => self.take(arrival),
+            Some(answered) = self.late.next() => self.late_answered(answered),
             _ = rest, if !self.full.is_empty() => self.tried.extend(self.full.drain(..)),
             else => return false,
         }
         true
     }
 
-    fn take(&mut self, arrival: Arrival) {
+    fn take(&mut self, arrival: Arrival<'p>) {
         match arrival {
             Arrival::New(rows) => {
                 self.taken += rows.len();
                 self.new.extend(rows);
             }
-            Arrival::Failed(rows, failure) => {
+            Arrival::Failed(Untaken { rows, failure, is_late }) => {
                 self.taken += rows.len();
-                self.failed(Batch::new(rows, TRIES), &failure);
+                self.failed(Batch::new(rows, TRIES), &failure, is_late);
+            }
+            Arrival::Late(rows, call) => {
+                self.taken += rows;
+                self.late(rows, answered(rows, Batch::new(Vec::new(), TRIES), call));
             }
         }
     }
 
     fn rows(&self) -> usize {
         let tried = self.tried.iter().chain(&self.full);
-        self.new.len() + tried.map(|batch| batch.rows.len()).sum::<usize>()
+        self.new.len() + self.late_rows + tried.map(|batch| batch.rows.len()).sum::<usize>()
     }
 
     /// As many of the new ones as one call takes.
@@ -187,31 +216,60 @@ impl<'p> Lane<'p> {
         (rows > 0).then(|| Batch::new(self.new.drain(..rows).collect(), TRIES))
     }
 
-    async fn settle(&mut self, batch: Batch) {
+    /// Settles a batch, or sees that it is late, and others can be settled meanwhile.
+    async fn settle(&mut self, mut batch: Batch) {
         // What has failed is tried at once, for the last time, when the worker gives up.
         let rest = tokio::time::sleep_until(self.rests_until);
         let _ = self.pipe.tokens.give_up.run_until_cancelled(rest).await;
-        match settle(self.pipe, batch.rows).await {
-            Ok(()) => {
+        let (rows, late_at) = (batch.rows.len(), later(Instant::now(), LATE_AFTER));
+        let call = Box::pin(settle(self.pipe, std::mem::take(&mut batch.rows)));
+        let mut call = answered(rows, batch, call);
+        loop {
+            let is_full = self.is_full_of_late();
+            tokio::select! {
+                biased;
+                answered = &mut call => return self.answered(answered),
+                Some(answered) = self.late.next() => self.late_answered(answered),
+                () = tokio::time::sleep_until(late_at), if !is_full => return self.late(rows, call),
+            }
+        }
+    }
+
+    fn late(&mut self, rows: usize, call: BoxFuture<'p, Answered>) {
+        self.late_rows += rows;
+        self.late.push(call);
+    }
+
+    fn late_answered(&mut self, answered: Answered) {
+        self.late_rows -= answered.rows;
+        self.answered(answered);
+    }
+
+    fn answered(&mut self, Answered { had_waited_for_room, untaken, .. }: Answered) {
+        match untaken {
+            None => {
                 self.failures = 0;
-                if batch.full_since.is_some() {
+                if had_waited_for_room {
                     self.full_rounds = 0;
                 }
             }
-            Err((rows, failure)) => self.failed(Batch { rows, ..batch }, &failure),
+            Some((batch, failure, is_late)) => self.failed(batch, &failure, is_late),
         }
     }
 
     /// Decides what to do with a batch that the store did not take.
-    fn failed(&mut self, batch: Batch, failure: &Error) {
+    fn failed(&mut self, batch: Batch, failure: &Error, is_late: bool) {
         if failure.kind() == ErrorKind::QueueClosed || self.pipe.tokens.give_up.is_cancelled() {
             give_up(self.pipe, &batch.rows, failure);
-            self.give_up_tried(failure);
+            // What waited for a lock says nothing of the others.
+            if !is_late {
+                self.give_up_tried(failure);
+            }
         } else if failure.kind() == ErrorKind::QueueFull {
             self.full(batch, failure);
         } else if failure.is_transient() {
             self.rest(&batch, failure);
-            self.split_or_put_back(self.live(batch, failure));
+            self.split_and_put_back(self.live(batch, failure), is_late);
         } else if failure.kind() == ErrorKind::Backend && batch.tries > 1 {
             self.rest(&batch, failure);
             let batch = self.live(batch, failure);
@@ -236,13 +294,15 @@ impl<'p> Lane<'p> {
         self.rests_until = later(Instant::now(), rest);
     }
 
-    /// It may have failed for one row, which another session has locked, say, or for its size. A half that succeeds is out of the
-    /// way; a row that fails alone goes behind all others.
-    fn split_or_put_back(&mut self, batch: Batch) {
-        match halves(batch.rows) {
-            Halves::Two(halves) => self.put_first(halves, batch.tries),
-            Halves::One(rows) => self.tried.push_back(Batch { rows, ..batch }),
-        }
+    /// It may have failed for one row, which another session has locked, say, or for its size. What stands with such a row goes
+    /// behind all others. Where the worker stops there is no time to look for it in several steps.
+    fn split_and_put_back(&mut self, batch: Batch, is_late: bool) {
+        let number = match is_late {
+            true if self.pipe.tokens.stop.is_cancelled() => batch.rows.len().max(1),
+            true => LATE_PARTS,
+            false => 2,
+        };
+        self.tried.extend(batch.split(number));
     }
 
     /// The queue has no room for all that a batch brings. What there is room for goes at once; a row for which there is none
@@ -294,20 +354,6 @@ impl<'p> Lane<'p> {
         give_up(pipe, &ended, failure);
         Batch { rows: live, ..batch }
     }
-}
-
-enum Halves {
-    Two([Vec<Finished>; 2]),
-    /// There is no more than one row.
-    One(Vec<Finished>),
-}
-
-fn halves(mut rows: Vec<Finished>) -> Halves {
-    if rows.len() < 2 {
-        return Halves::One(rows);
-    }
-    let second = rows.split_off(rows.len() / 2);
-    Halves::Two([rows, second])
 }
 
 /// A row that the store refuses for what it carries becomes a failed attempt that says so. One that is refused

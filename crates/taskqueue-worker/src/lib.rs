@@ -43,6 +43,7 @@
 //! here is never claimed; stopping hands unstarted tasks back at once.
 
 mod apart;
+mod batch;
 mod builder;
 mod context;
 mod data;

@@ -3,10 +3,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::join;
+use futures::future::{BoxFuture, join};
 use taskqueue_core::{Error, Lease, Outcome, Settled, Settlement};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -18,6 +19,21 @@ use crate::pipe::Pipe;
 use crate::report::Kind;
 use crate::settings::SETTLE_BATCH_MAX;
 use crate::timing::later;
+
+/// A settle that takes longer is late: it may wait for what another session has locked.
+pub(crate) const LATE_AFTER: Duration = Duration::from_secs(1);
+/// The most late settles beside which the settler begins another one.
+const LATE_MAX: usize = 2;
+
+/// A settle that is under way.
+pub(crate) type Call<'p> = BoxFuture<'p, Result<(), Untaken>>;
+
+/// What the store did not take.
+pub(crate) struct Untaken {
+    pub(crate) rows: Vec<Finished>,
+    pub(crate) failure: Error,
+    pub(crate) is_late: bool,
+}
 
 /// A task that is done with, on its way to its settle.
 pub(crate) struct Finished {
@@ -38,23 +54,50 @@ impl Finished {
 }
 
 /// Settles what arrives until every sender is gone, or until it is told to give up. One batch at a time: what returns
-/// meanwhile makes the next one larger. Beside it goes what may take longer.
+/// meanwhile makes the next one larger. Beside it goes what may take longer, and a batch that does.
 pub(crate) async fn run(pipe: Arc<Pipe>, outcomes: mpsc::Receiver<Finished>) {
     let (sending, lane) = apart::lane(&pipe);
     join(settle_all(&pipe, outcomes, sending), lane).await;
 }
 
-async fn settle_all(pipe: &Pipe, mut outcomes: mpsc::Receiver<Finished>, mut apart: Apart) {
+async fn settle_all<'p>(pipe: &'p Pipe, mut outcomes: mpsc::Receiver<Finished>, mut apart: Apart<'p>) {
+    let late = Arc::new(Semaphore::new(LATE_MAX));
     loop {
         let mut batch = collect(pipe, &mut outcomes).await;
         if batch.is_empty() {
             return;
         }
         let with_follow_ups = batch.extract_if(.., |row| row.follow_ups() > 0).collect();
-        let (settled, ()) = join(settle(pipe, batch), apart.send_new(with_follow_ups)).await;
-        if let Err((batch, failure)) = settled {
-            apart.send_failed(batch, failure);
+        let rows = batch.len();
+        let settled = quick(Box::pin(settle(pipe, batch)), &late);
+        match join(settled, apart.send_new(with_follow_ups)).await.0 {
+            Progress::Done(Ok(())) => {}
+            Progress::Done(Err(untaken)) => apart.send_failed(untaken),
+            Progress::Late(call) => apart.send_late(rows, call),
         }
+    }
+}
+
+/// What became of a call.
+enum Progress<'p> {
+    Done(Result<(), Untaken>),
+    /// It goes on.
+    Late(Call<'p>),
+}
+
+/// Waits for a call until it is late and another one may begin beside it.
+async fn quick<'p>(mut call: Call<'p>, late: &Arc<Semaphore>) -> Progress<'p> {
+    let turn = async {
+        tokio::time::sleep(LATE_AFTER).await;
+        Arc::clone(late).acquire_owned().await
+    };
+    tokio::select! {
+        biased;
+        settled = &mut call => Progress::Done(settled),
+        permit = turn => Progress::Late(Box::pin(async move {
+            let _permit = permit;
+            call.await
+        })),
     }
 }
 
@@ -83,11 +126,11 @@ async fn collect(pipe: &Pipe, outcomes: &mut mpsc::Receiver<Finished>) -> Vec<Fi
 }
 
 /// Settles a batch in one call. Gives it back where the call failed.
-pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), (Vec<Finished>, Error)> {
+pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), Untaken> {
     if batch.is_empty() {
         return Ok(());
     }
-    let queue = Arc::clone(&pipe.queue);
+    let (queue, began) = (Arc::clone(&pipe.queue), Instant::now());
     let rows = batch.iter().map(Finished::settlement).collect();
     batch.iter().for_each(|row| row.held.settling());
     match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
@@ -95,7 +138,7 @@ pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), (Vec
             record(pipe, &batch, &answers);
             Ok(())
         }
-        Err(failure) => Err((batch, failure)),
+        Err(failure) => Err(Untaken { rows: batch, failure, is_late: began.elapsed() >= LATE_AFTER }),
     }
 }
 

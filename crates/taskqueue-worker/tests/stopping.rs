@@ -196,6 +196,26 @@ async fn a_store_that_does_not_answer_is_waited_for_no_longer_than_ten_seconds()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_while_a_settle_waits_for_a_lock_loses_no_other_outcome() {
+    let spy = Spy::with_lock_waits(queue(), 5 * SECOND);
+    let gate = Gate::closed();
+    let ids = enqueue_numbers(&spy, 100).await;
+    spy.lock(Some(ids[42]));
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
+    let running = builder.concurrency(100).build().unwrap().start();
+    gate.wait_for(100).await;
+    gate.open_for(100);
+    wait_until("the settle is under way", async || spy.calls(Call::Settle) == [100]).await;
+    let start = Instant::now();
+
+    let report = running.stop().await;
+
+    assert_eq!(report.completed, 99);
+    assert_eq!(count(&spy, Status::Running).await, 1, "the locked one is handled again when its lease ends");
+    assert!(start.elapsed() < 11 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_can_be_stopped_while_a_claim_is_under_way() {
     let spy = Spy::slow(queue(), 5 * SECOND);
     let gate = Gate::closed();

@@ -32,6 +32,8 @@ struct Log {
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
     locked: Mutex<Option<TaskId>>,
+    /// How long a settle waits for a lock.
+    lock_waits: Duration,
     wake_up: WakeUp,
     is_deaf: bool,
     takes_extra_claims: bool,
@@ -71,6 +73,11 @@ impl Spy {
     /// A spy whose statistics take so long.
     pub fn with_slow_stats(queue: MemoryQueue, stats_take: Duration) -> Self {
         Self { queue, log: Arc::new(Log { stats_take, ..Log::default() }) }
+    }
+
+    /// A spy whose settles wait so long for a lock before they fail.
+    pub fn with_lock_waits(queue: MemoryQueue, lock_waits: Duration) -> Self {
+        Self { queue, log: Arc::new(Log { lock_waits, ..Log::default() }) }
     }
 
     /// Lets the next `times` heartbeats never be answered, as on a connection that died without a word.
@@ -158,6 +165,7 @@ impl Queue for Spy {
             self.log.follow_ups_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
         }
         if settlements.iter().any(|settlement| self.is_locked(&settlement.lease)) {
+            self.wait_for_the_store(self.log.lock_waits).await;
             return Err(Error::new(ErrorKind::Unavailable, "spy", "a task is locked"));
         }
         self.queue.settle_many(settlements).await
