@@ -30,7 +30,7 @@ pub struct MysqlConfig {
     /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); unused when the queue is given a pool. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long a statement waits for a row lock before its transaction is rolled back and repeated, in whole seconds,
-    /// at least 1; unused when the queue is given a pool. Default 5 s (the server's own default is 50 s). Before Vitess 21
+    /// at least 1; a settle is not repeated, but fails as `Unavailable`. Unused when the queue is given a pool. Default 5 s (the server's own default is 50 s). Before Vitess 21
     /// vtgate silently ignores it, and the server's own setting holds.
     pub lock_wait_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is given up and the call fails as
@@ -46,7 +46,7 @@ pub struct MysqlConfig {
     /// What the server is. Default none: what it says of itself tells. To be set for one behind a proxy that answers
     /// otherwise.
     pub engine: Option<Engine>,
-    /// How often a transaction is repeated after a deadlock or a lock timeout. Default 10.
+    /// How often a transaction is repeated after a deadlock or a lock timeout (a settle after a deadlock only). Default 10.
     pub contention_retries_max: u32,
     /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
     #[doc(hidden)]

@@ -10,9 +10,10 @@ use taskqueue_sql::{Attempt, Failure};
 
 use crate::engine::Engine;
 
-/// Deadlock, lock wait timeout, a row that changed since it was read (MariaDB), a conflict seen at the commit (Group
-/// Replication). The numbers, because the driver's code is the SQLSTATE, which is too coarse.
-const CONTENTION: [u16; 4] = [1213, 1205, 1020, 3101];
+/// Deadlock, a row that changed since it was read (MariaDB), a conflict seen at the commit (Group Replication). The numbers,
+/// because the driver's code is the SQLSTATE, which is too coarse.
+const CONTENTION: [u16; 3] = [1213, 1020, 3101];
+const LOCK_WAIT_TIMEOUT: u16 = 1205;
 /// Of a server that cannot serve for now: too many connections (of all, of the user, of the user in an hour), too many
 /// transactions, a statement that was killed or took too long (MySQL, MariaDB); out of prepared statements, of room on its
 /// disk (two), of memory (three) or of room for locks; a statement that must be prepared anew.
@@ -160,6 +161,9 @@ fn of_database(error: sqlx::Error) -> Failure {
     let number = number(&error);
     if CONTENTION.contains(&number) {
         return Failure::Contention { source: Some(error.into()) };
+    }
+    if number == LOCK_WAIT_TIMEOUT {
+        return Failure::LockWait { source: error.into() };
     }
     let said = error.as_database_error().map_or_else(String::new, |error| error.message().to_owned());
     let (kind, message) = match number {

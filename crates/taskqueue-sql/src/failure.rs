@@ -7,6 +7,9 @@ use taskqueue_core::{Claim, Error, ErrorKind};
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
+/// What a call says that others were in the way of.
+const LOCKED: &str = "the database is locked by others; trying again later can help";
+
 /// The result of one attempt at a transaction.
 pub type Attempt<T> = Result<T, Failure>;
 
@@ -18,6 +21,11 @@ pub enum Failure {
     Contention {
         /// What the driver said, if it was the driver.
         source: Option<Source>,
+    },
+    /// The same, of a lock that others hold for longer than a statement waits: to repeat it may take as long again.
+    LockWait {
+        /// What the driver said.
+        source: Source,
     },
     /// The database failed.
     Database {
@@ -42,13 +50,22 @@ impl Failure {
 
     /// Whether repeating the transaction at once can help.
     pub fn is_contention(&self) -> bool {
-        matches!(self, Self::Contention { .. })
+        matches!(self, Self::Contention { .. } | Self::LockWait { .. })
+    }
+
+    /// Whether it has waited for a lock as long as a statement may.
+    pub(crate) fn is_lock_wait(&self) -> bool {
+        matches!(self, Self::LockWait { .. })
     }
 
     /// The same in a transaction of the caller's, which nobody can repeat but the caller.
     #[must_use]
     pub(crate) fn of_callers(self) -> Self {
-        let Self::Contention { source } = self else { return self };
+        let source = match self {
+            Self::Contention { source } => source,
+            Self::LockWait { source } => Some(source),
+            other => return other,
+        };
         let message = "others were in the way: roll back, and repeat it all in a new transaction";
         Self::Database { kind: ErrorKind::Unavailable, message: message.into(), source }
     }
@@ -58,10 +75,8 @@ impl Failure {
         let (kind, message, source) = match self {
             Self::Refused(error) => return error,
             Self::Partly(_) => (ErrorKind::Unavailable, "the claim was cut short".into(), None),
-            Self::Contention { source } => {
-                let message = "the database is locked by others; trying again later can help";
-                (ErrorKind::Unavailable, message.into(), source)
-            }
+            Self::Contention { source } => (ErrorKind::Unavailable, LOCKED.into(), source),
+            Self::LockWait { source } => (ErrorKind::Unavailable, LOCKED.into(), Some(source)),
             Self::Database { kind, message, source } => (kind, message, source),
         };
         let error = Error::new(kind, operation, message);

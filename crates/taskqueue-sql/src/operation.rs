@@ -16,6 +16,10 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
     /// Whether it needs the queue's tables.
     const ASKS_FOR_TASKS: bool = true;
 
+    /// Whether it is repeated after it has waited for a lock as long as a statement may. One that is not leaves to its caller what
+    /// to do meanwhile.
+    const REPEATS_LOCK_WAITS: bool = true;
+
     /// What its transaction is for.
     fn access(&self, _shards: Shards) -> Access {
         Access::Write

@@ -59,7 +59,8 @@ impl<D: Dialect> Runner<D> {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            if !failure.is_contention() || repeats == self.dialect.contention_retries_max() {
+            let is_of_use = failure.is_contention() && (O::REPEATS_LOCK_WAITS || !failure.is_lock_wait());
+            if !is_of_use || repeats == self.dialect.contention_retries_max() {
                 return Err(failure.into_error(O::NAME));
             }
             repeats += 1;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use taskqueue_mysql::{
-    Claim, ClaimRequest, Cleanup, Enqueued, ErrorKind, Heartbeat, MysqlQueue, NewTask, Priority, Queue,
-    Reclaimed, TaskId, TaskType, WorkerId,
+    Claim, ClaimRequest, Cleanup, Enqueued, ErrorKind, Heartbeat, MysqlQueue, NewTask, Outcome, Priority,
+    Queue, Reclaimed, TaskId, TaskType, WorkerId,
 };
 
 use crate::cases::on;
@@ -79,6 +79,35 @@ async fn a_locked_task_keeps_no_other_from_being_taken_back(server: Server) {
     assert_eq!(queue.stats().await.unwrap().running, 1);
     locked.close().await.unwrap();
     reclaims(&queue, 1).await;
+}
+
+/// One that is locked, and one whose follow-up's key an open transaction holds. Each would wait as long again.
+async fn a_settle_that_has_waited_for_a_lock_is_not_repeated(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    config.lock_wait_timeout = Duration::from_secs(1);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    queue.enqueue_many(tasks(3)).await.unwrap();
+    let [locked, held, other] = claim(&queue, 3).await.try_into().unwrap();
+    let session = locks_task(&database, locked.task.id).await;
+    let mut holder = database.connect().await;
+    let mut transaction = holder.begin().await.unwrap();
+    queue.enqueue_in(&mut transaction, task().unique_key("k")).await.unwrap();
+
+    let settle = |claim: &Claim, outcome| queue.settle(claim.lease.clone(), outcome);
+    let goes_on = || Outcome::done().then(task().unique_key("k"));
+    for failed in [settle(&locked, Outcome::done()).await, settle(&held, goes_on()).await] {
+        let error = failed.unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
+    }
+    assert_eq!(queue.contention_retries(), 0);
+
+    settle(&other, Outcome::done()).await.unwrap();
+    session.close().await.unwrap();
+    transaction.rollback().await.unwrap();
+    settle(&locked, Outcome::done()).await.unwrap();
+    settle(&held, goes_on()).await.unwrap();
 }
 
 async fn a_locked_task_keeps_no_other_from_becoming_ready(server: Server) {
@@ -247,6 +276,7 @@ async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease(se
 }
 
 on! {
+    a_settle_that_has_waited_for_a_lock_is_not_repeated
     a_task_that_a_callers_transaction_completes_costs_no_other_its_lease
     a_locked_task_keeps_no_other_from_being_taken_back
     a_locked_task_keeps_no_other_from_becoming_ready
