@@ -96,7 +96,7 @@ fn split(limit: usize, is_extra_of_use: bool) -> (usize, usize) {
 
 /// Hands a task back that was not started, unless its lease was lost meanwhile: that is told already.
 pub(crate) async fn release(pipe: &Pipe, settle: &mpsc::Sender<Finished>, held: Arc<Held>) {
-    if !pipe.leases.holds(held.lease()) {
+    if !pipe.leases.settling(&held) {
         return;
     }
     // The settler ends after its senders, unless it has given up.

@@ -37,6 +37,8 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, fi
         // the slot and the lease would be kept for ever.
         let worked = AssertUnwindSafe(work(&pipe, claimed, interrupted.as_mut())).catch_unwind().await;
         if let Some(finished) = worked.unwrap_or_else(|panic| fail(&pipe, handler, held, &*panic))
+            // A heartbeat that finds it lost while it waits for the settler leaves that to the settle.
+            && pipe.leases.settling(&finished.held)
             && let Err(unsent) = settle.send(finished).await
         {
             pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);

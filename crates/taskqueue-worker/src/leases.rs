@@ -45,7 +45,7 @@ impl Held {
         &self.claim.lease
     }
 
-    /// Its outcome is sent to the store, or its handler may send it.
+    /// Its outcome is on its way to the store, or its handler may send it.
     pub(crate) fn settling(&self) {
         self.is_being_settled.store(true, Ordering::Release);
     }
@@ -92,6 +92,17 @@ impl Leases {
     /// Whether the lease is held still.
     pub(crate) fn holds(&self, lease: &Lease) -> bool {
         self.lock().contains_key(&LeaseKey::from(lease))
+    }
+
+    /// Marks the lease as one whose outcome is on its way to the store, which says what became of it; unless it was lost.
+    /// Answers whether it is held still.
+    pub(crate) fn settling(&self, held: &Held) -> bool {
+        let kept = self.lock();
+        let is_held = kept.contains_key(&LeaseKey::from(held.lease()));
+        if is_held {
+            held.settling();
+        }
+        is_held
     }
 
     /// How many are held.

@@ -132,7 +132,6 @@ pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), Unta
     }
     let (queue, began) = (Arc::clone(&pipe.queue), Instant::now());
     let rows = batch.iter().map(Finished::settlement).collect();
-    batch.iter().for_each(|row| row.held.settling());
     match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
         Ok(answers) => {
             record(pipe, &batch, &answers);

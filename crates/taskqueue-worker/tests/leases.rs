@@ -350,3 +350,32 @@ async fn a_cancel_is_told_soon_and_no_beat_waits_for_it_where_a_connection_has_g
     assert!(start.elapsed() < 4 * SECOND, "{:?}", start.elapsed());
     drop(running);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_lost_while_its_outcome_waits_for_the_settler_is_counted_once() {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let ids = enqueue_numbers(&spy, 4).await;
+    spy.hold_settles(true);
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).concurrency(4);
+    let running = builder.visibility_timeout(30 * SECOND).build().unwrap().start();
+    gate.wait_for(4).await;
+    // As many settles as may be under way at once are late.
+    for calls in 1..=3 {
+        gate.open_for(1);
+        wait_until("a settle is on its way", async || spy.calls(Call::Settle).len() == calls).await;
+    }
+    gate.open_for(1);
+    wait_until("the last has returned", async || running.active() == 0).await;
+    let settling = spy.calls(Call::Settle);
+    for id in ids {
+        spy.cancel(id).await.unwrap();
+    }
+    let beats = spy.calls(Call::Heartbeat).len();
+    wait_until("a heartbeat finds them lost", async || spy.calls(Call::Heartbeat).len() > beats + 1).await;
+    assert_eq!(spy.calls(Call::Settle), settling, "its outcome waits still");
+
+    spy.hold_settles(false);
+    wait_until("the settles find them lost", async || running.report().leases_lost >= 4).await;
+
+    assert_eq!(running.stop().await.leases_lost, 4);
+}
