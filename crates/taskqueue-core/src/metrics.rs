@@ -111,7 +111,7 @@ impl Metrics {
         ActiveWorker(gauge)
     }
 
-    /// A sample of what the queue holds, taken `now`.
+    /// A sample of what the queue holds, taken `now` by the queue's clock.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     pub fn depth(&self, stats: &QueueStats, now: crate::Timestamp) {
         for (status, depth) in

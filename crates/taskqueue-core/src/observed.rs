@@ -1,7 +1,6 @@
 //! `Observed<Q>`: any queue, with metrics and spans. Backends carry none themselves.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,9 +9,9 @@ use tracing::{Instrument, Span, debug_span};
 
 use crate::metrics::{Metrics, Processed};
 use crate::{
-    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Clock, Enqueued, Heartbeat, Lease, NewTask, Outcome,
-    Queue, QueueStats, Reclaimed, Redrive, Result, Retry, Settled, Settlement, SystemClock, Task, TaskFilter,
-    TaskId, TaskPage, TaskType, Timestamp, WakeUp,
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Heartbeat, Lease, NewTask, Outcome, Queue,
+    QueueStats, Reclaimed, Redrive, Result, Retry, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage,
+    TaskType, Timestamp, WakeUp,
 };
 
 /// A queue whose calls are counted by the metrics of the reference: tasks enqueued, processed and retried, claims
@@ -26,7 +25,6 @@ use crate::{
 pub struct Observed<Q> {
     queue: Q,
     metrics: Metrics,
-    clock: Arc<dyn Clock>,
 }
 
 impl<Q: Queue> Observed<Q> {
@@ -37,7 +35,7 @@ impl<Q: Queue> Observed<Q> {
 
     /// Watches `queue` with these metrics.
     pub fn with_metrics(queue: Q, metrics: Metrics) -> Self {
-        Self { queue, metrics, clock: Arc::new(SystemClock) }
+        Self { queue, metrics }
     }
 
     /// The metrics that are recorded.
@@ -199,7 +197,12 @@ impl<Q: Queue> Queue for Observed<Q> {
 
     async fn stats(&self) -> Result<QueueStats> {
         let stats = self.watch(span!("stats"), self.queue.stats()).await?;
-        self.metrics.depth(&stats, self.clock.now());
+        // By the queue's clock, as what it is counted from.
+        let now = match stats.oldest_pending {
+            Some(_) => self.queue.now().await?,
+            None => Timestamp::UNIX_EPOCH,
+        };
+        self.metrics.depth(&stats, now);
         // The series is there from the first sample on.
         self.metrics.contention_retries(0);
         Ok(stats)

@@ -24,6 +24,7 @@ struct Scripted {
     settled: Mutex<Vec<Settled>>,
     heartbeats: Mutex<Vec<Heartbeat>>,
     stats: QueueStats,
+    now: Option<Timestamp>,
     /// Transactions that were repeated and not asked for yet.
     repeated: AtomicU64,
 }
@@ -87,7 +88,7 @@ impl Queue for Scripted {
         Err(unavailable())
     }
     async fn now(&self) -> Result<Timestamp> {
-        Err(unavailable())
+        self.now.ok_or_else(unavailable)
     }
     async fn close(&self) {}
     fn visibility_timeout(&self) -> Duration {
@@ -215,6 +216,19 @@ fn a_type_whose_dead_letters_have_gone_shows_none() {
         metrics.depth(&stats, now);
     });
     assert_recorded(&recorded, &[("gauge zapfs_taskqueue_dead_letters{type=event}", 2.0)]);
+}
+
+#[test]
+fn the_age_of_the_oldest_task_is_by_the_queues_clock() {
+    let recorded = recorded(|| async {
+        let now = ManualClock::default().now();
+        let oldest_pending = Some(now - chrono::TimeDelta::seconds(10));
+        let stats = QueueStats { pending: 1, oldest_pending, ..QueueStats::default() };
+        let queue = Observed::new(Scripted { stats, now: Some(now), ..Scripted::default() });
+        queue.stats().await.unwrap();
+    });
+    let depth = ("gauge zapfs_taskqueue_queue_depth{status=pending}", 1.0);
+    assert_recorded(&recorded, &[depth, ("gauge zapfs_taskqueue_oldest_pending_age_seconds{}", 10.0)]);
 }
 
 #[test]
