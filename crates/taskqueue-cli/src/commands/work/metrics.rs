@@ -16,8 +16,8 @@ use super::health::Health;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
-/// How many tasks one settle call carries, by powers of two.
-const BATCH_BUCKETS: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+/// How many tasks one settle call carries, by powers of two. A worker sends 2,000 at most.
+const BATCH_BUCKETS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0];
 /// How often what was recorded is folded together, so that it does not pile up while nobody reads the page.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -79,6 +79,12 @@ async fn upkeep(handle: PrometheusHandle) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_settle_has_a_bucket() {
+        assert!(BATCH_BUCKETS.is_sorted());
+        assert!(BATCH_BUCKETS.iter().any(|bucket| *bucket >= 2_000.0));
+    }
 
     #[test]
     fn a_namespace_is_what_prometheus_takes() {
