@@ -58,10 +58,6 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("hold", literal.leases.hold(2)),
         ("forget", literal.leases.forget(Engine::Mysql, Shard::FIRST, &[7, 8])),
         ("forget_on_vitess", literal.leases.forget(Engine::Vitess, Shard::FIRST, &[7, 8])),
-        ("free_claims", literal.leases.free(2)),
-        ("held_claims", literal.leases.held(2)),
-        ("check_sooner", literal.leases.check_sooner(2)),
-        ("check_later", literal.leases.check_later(2)),
         ("running_page", leases::page(&table, &TaskFilter::default())),
         ("due_claims", literal.leases.due.clone()),
         ("ended", literal.leases.ended.clone()),
@@ -84,9 +80,21 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("holders_now", literal.keys.holders_now(2)),
         ("keys_without_task", literal.keys.without_task(2)),
     ]);
+    texts.extend(claims(&literal.leases));
     texts.extend(undoes(&table));
     texts.extend(pages(&table));
     texts
+}
+
+/// The texts that look at claims and change when they are checked.
+fn claims(leases: &leases::Leases) -> [(&'static str, String); 5] {
+    [
+        ("free_claims", leases.free(2)),
+        ("held_claims", leases.held(2)),
+        ("first_end", leases.first_end(2)),
+        ("check_sooner", leases.check_sooner(2)),
+        ("check_later", leases.check_later(2)),
+    ]
 }
 
 /// The texts that take an insert back.

@@ -80,13 +80,26 @@ impl Leases {
         )
     }
 
+    /// The shard, the tokens, the shard. The first end of a lease of a task that runs under one of these claims, or NULL, and now.
+    pub(crate) fn first_end(&self, tokens: usize) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "SELECT MIN(t.lease_until), {now} FROM {table}_leases AS l FORCE INDEX (PRIMARY) STRAIGHT_JOIN {} \
+             WHERE l.token IN ({}) AND l.shard = ?",
+            running(table),
+            marks(tokens)
+        )
+    }
+
     /// The visibility timeout in us, the tokens, the shard, the visibility timeout again. A heartbeat may shorten a lease: then
-    /// its claim is checked sooner. A usual one finds nothing to bring forward.
+    /// its claim is checked sooner. A usual one finds nothing to bring forward. One that is due is left as it is, but locked, so
+    /// that no check puts it off by what the heartbeat is about to change.
     pub(crate) fn check_sooner(&self, tokens: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
-            "UPDATE {table}_leases FORCE INDEX (PRIMARY) SET check_at = {now} + INTERVAL ? MICROSECOND \
-             WHERE token IN ({}) AND shard = ? AND check_at > {now} + INTERVAL ? MICROSECOND",
+            "UPDATE {table}_leases FORCE INDEX (PRIMARY) \
+             SET check_at = CASE WHEN check_at > {now} THEN {now} + INTERVAL ? MICROSECOND ELSE check_at END \
+             WHERE token IN ({}) AND shard = ? AND (check_at <= {now} OR check_at > {now} + INTERVAL ? MICROSECOND)",
             marks(tokens)
         )
     }

@@ -4,3 +4,4 @@
 mod locks;
 mod oldest;
 mod plans;
+mod reclaims;

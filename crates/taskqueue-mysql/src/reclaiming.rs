@@ -23,15 +23,13 @@ const CHECKS_MAX: usize = 20;
 
 /// What a check makes of the claims that were due.
 #[derive(Debug, Default)]
-struct Checked {
+pub(crate) struct Checked {
     /// Whether more may be due than it looked at.
     is_full: bool,
     /// None of their tasks runs under them.
     over: Vec<i64>,
     /// All leases of these last.
     live: Vec<i64>,
-    /// When the first of those leases ends.
-    until: Option<i64>,
     /// Whether a lease has ended.
     has_ended: bool,
 }
@@ -47,8 +45,7 @@ pub(crate) async fn ended(
 ) -> Attempt<Vec<Row>> {
     for _ in 0..CHECKS_MAX {
         let mut checked = check(dialect, &mut *connection, shard).await?;
-        lock(dialect, &mut *connection, shard, &mut checked).await?;
-        put_off(dialect, &mut *connection, shard, &checked).await?;
+        change(dialect, &mut *connection, shard, &mut checked).await?;
         if checked.has_ended {
             return free(dialect, connection, shard, limit).await;
         }
@@ -77,7 +74,11 @@ pub(crate) async fn reclaim(
 }
 
 /// Looks at the claims that are due, without a lock.
-async fn check(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Checked> {
+pub(crate) async fn check(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+) -> Attempt<Checked> {
     let due = dialect.query(&dialect.literal().leases.due).bind(shard.number()).bind(shard.number());
     let mut checked = Checked::default();
     let rows = dialect.rows(due, connection).await?;
@@ -87,16 +88,37 @@ async fn check(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: 
         let (token, until, now) = (row.integer(0)?, row.integer_opt(1)?, row.integer(2)?);
         match until {
             None => checked.over.push(token),
-            Some(until) if until > now => {
-                checked.live.push(token);
-                checked.until = Some(checked.until.map_or(until, |first| first.min(until)));
-            }
+            Some(until) if until > now => checked.live.push(token),
             Some(_) => checked.has_ended = true,
         }
     }
     checked.over.sort_unstable();
     checked.live.sort_unstable();
     Ok(checked)
+}
+
+/// Forgets the claims that are over, and has the live ones checked later.
+pub(crate) async fn change(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    checked: &mut Checked,
+) -> Attempt<()> {
+    lock(dialect, &mut *connection, shard, checked).await?;
+    for tokens in checked.over.chunks(LIST_MAX) {
+        let forget = dialect.literal().leases.forget(dialect.engine(), shard, tokens);
+        dialect.text(&forget, &mut *connection).await?;
+    }
+    // Anew: a heartbeat may have shortened a lease before the claims were locked. From then on those wait.
+    match first_end(dialect, &mut *connection, shard, &checked.live).await? {
+        Some((until, now)) if until > now => {
+            put_off(dialect, connection, shard, &checked.live, until).await?;
+        }
+        Some(_) => checked.has_ended = true,
+        // They are over by now, as the next check will find.
+        None => {}
+    }
+    Ok(())
 }
 
 /// Locks the claims that are to be changed, and leaves out those that others have locked.
@@ -122,21 +144,39 @@ async fn lock(
     Ok(())
 }
 
-/// Forgets the claims that are over, and has the live ones checked later.
+/// When the first lease of these claims ends, if there is one, and the time.
+async fn first_end(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    tokens: &[i64],
+) -> Attempt<Option<(i64, i64)>> {
+    let mut first = None;
+    for tokens in tokens.chunks(LIST_MAX) {
+        let tokens = padded(tokens);
+        let sql = dialect.literal().leases.first_end(tokens.len());
+        let query = bind_tokens(dialect.query(&sql).bind(shard.number()), tokens).bind(shard.number());
+        for row in dialect.rows(query, &mut *connection).await? {
+            let mut row = wire::row(&row)?;
+            let (until, now) = (row.integer_opt(0)?, row.integer(1)?);
+            let ends = [first, until.map(|until| (until, now))].into_iter().flatten();
+            first = ends.min_by_key(|(until, _)| *until);
+        }
+    }
+    Ok(first)
+}
+
+/// Has claims checked again at this time.
 async fn put_off(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
-    checked: &Checked,
+    tokens: &[i64],
+    until: i64,
 ) -> Attempt<()> {
-    let leases = &dialect.literal().leases;
-    for tokens in checked.over.chunks(LIST_MAX) {
-        dialect.text(&leases.forget(dialect.engine(), shard, tokens), &mut *connection).await?;
-    }
-    let Some(until) = checked.until else { return Ok(()) };
-    for tokens in checked.live.chunks(LIST_MAX) {
+    for tokens in tokens.chunks(LIST_MAX) {
         let tokens = padded(tokens);
-        let sql = leases.check_later(tokens.len());
+        let sql = dialect.literal().leases.check_later(tokens.len());
         let query = bind_tokens(dialect.query(&sql).bind(wire::time(until)?), tokens);
         dialect.run(query.bind(shard.number()), &mut *connection).await.map_err(failure)?;
     }

@@ -40,7 +40,7 @@ impl Bed {
     }
 
     /// A session inside a transaction.
-    async fn session(&self) -> MySqlConnection {
+    pub(super) async fn session(&self) -> MySqlConnection {
         let mut session = MySqlConnection::connect(&self.url).await.unwrap();
         session.execute(BEGIN).await.unwrap();
         session
