@@ -21,7 +21,8 @@ pub(crate) const NOW: &str = "UTC_TIMESTAMP(6)";
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct MysqlConfig {
-    /// What every SQL backend shares: table name, visibility timeout, retry policy, limits.
+    /// What every SQL backend shares: table name, visibility timeout, retry policy, limits. Payloads are no larger than the server's
+    /// `max_allowed_packet` when the queue connects, less 128 KiB, whatever the limit.
     pub options: Options,
     /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
     /// claim and settle at the same time.

@@ -23,7 +23,7 @@ use crate::answers::Answers;
 use crate::batch::Batch;
 use crate::claim::{Literal, Order, Standing, padded};
 use crate::config::Source;
-use crate::engine::{Engine, QUESTION, Server};
+use crate::engine::{Engine, PACKET_QUESTION, QUESTION, Server};
 use crate::error::{changed, failure};
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
@@ -363,4 +363,19 @@ pub(crate) async fn server(
         within(statement_timeout, sqlx::query(QUESTION).fetch_one(connection)).await.map_err(failure)?;
     let mut row = wire::row(&row)?;
     Ok(Server::new(&row.text(0)?, &row.text_opt(1)?.unwrap_or_default(), engine))
+}
+
+/// What the server is that the queue connects to, and how much it takes at once.
+pub(crate) async fn connected(
+    connection: &mut MySqlConnection,
+    engine: Option<Engine>,
+    statement_timeout: Duration,
+) -> Attempt<Server> {
+    let mut server = server(connection, engine, statement_timeout).await?;
+    if server.engine != Engine::Vitess {
+        let asked = within(statement_timeout, sqlx::query(PACKET_QUESTION).fetch_one(connection)).await;
+        let bytes = wire::row(&asked.map_err(failure)?)?.integer(0)?;
+        server.packet_bytes_max = usize::try_from(bytes).ok();
+    }
+    Ok(server)
 }

@@ -12,6 +12,11 @@ use crate::MysqlConfig;
 /// What asks a server for what [`Server::new`] takes.
 pub(crate) const QUESTION: &str = "SELECT VERSION(), @@version_comment";
 
+/// What asks MySQL and MariaDB for the largest statement that they take, in bytes.
+pub(crate) const PACKET_QUESTION: &str = "SELECT CAST(@@max_allowed_packet AS SIGNED)";
+/// What a statement with one task has beside its payload, at most: metadata above all, as JSON.
+const BESIDE_PAYLOAD_BYTES: usize = 128 * 1024;
+
 /// The first releases with all that the statements use. MySQL: a parenthesized SELECT with a LIMIT inside and another
 /// one behind it; MariaDB: SKIP LOCKED and JSON_TABLE; Vitess: SKIP LOCKED.
 const MYSQL_MIN: Release = [8, 0, 22];
@@ -127,6 +132,8 @@ pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) version: String,
     release: Option<Release>,
+    /// The largest statement that it takes, if it says so.
+    pub(crate) packet_bytes_max: Option<usize>,
 }
 
 impl Server {
@@ -140,7 +147,14 @@ impl Server {
             (Engine::Vitess, None) => (version, None),
             _ => (version, release(version)),
         };
-        Self { engine, version: version.to_owned(), release }
+        Self { engine, version: version.to_owned(), release, packet_bytes_max: None }
+    }
+
+    /// The largest payload, given what the settings allow: one that the server does not take is better refused than sent. It may
+    /// close the connection while that is being sent, which looks like one that broke.
+    pub(crate) fn payload_bytes_max(&self, allowed: usize) -> usize {
+        let fits = |packet: usize| packet - BESIDE_PAYLOAD_BYTES.min(packet / 2);
+        self.packet_bytes_max.map_or(allowed, |packet| fits(packet).min(allowed))
     }
 
     /// Refuses what is too old. A version that cannot be read passes: proxies make such.

@@ -39,6 +39,8 @@ const INSIDE_TRANSACTION: u16 = 1568;
 const NOT_MIGRATED: [u16; 2] = [1146, 1054];
 const NO_SUCH_DATABASE: u16 = 1049;
 const DUPLICATE_KEY: u16 = 1062;
+/// A statement is larger than `max_allowed_packet`. The server closes the connection.
+const PACKET_TOO_LARGE: u16 = 1153;
 /// A statement that this server, or its mode, does not have (MariaDB's Galera, Percona XtraDB Cluster).
 const NOT_SUPPORTED: [u16; 2] = [1235, 1105];
 /// What a file is that cannot be opened.
@@ -140,7 +142,8 @@ pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(_) => {
             let number = number(error);
-            GONE.contains(&number) || number == INSIDE_TRANSACTION || number == READ_ONLY_TRANSACTION
+            let ends = [INSIDE_TRANSACTION, READ_ONLY_TRANSACTION, PACKET_TOO_LARGE];
+            GONE.contains(&number) || ends.contains(&number)
         }
         sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => true,
         _ => false,
@@ -170,6 +173,9 @@ fn of_database(error: sqlx::Error) -> Failure {
         NO_SUCH_DATABASE => (ErrorKind::DatabaseNotFound, said),
         number if NOT_MIGRATED.contains(&number) => {
             (ErrorKind::NotMigrated, format!("the queue's tables are not there: migrate first ({said})"))
+        }
+        PACKET_TOO_LARGE => {
+            (ErrorKind::InvalidPayload, format!("the task is larger than the server takes ({said})"))
         }
         number if is_passing(number, &said) => {
             (ErrorKind::Unavailable, format!("the database cannot serve this now ({number}): {said}"))

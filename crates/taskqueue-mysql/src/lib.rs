@@ -81,7 +81,7 @@ impl MysqlQueue {
     ///
     /// # Errors
     /// As [`connect`](Self::connect), and `InvalidInput` naming a setting.
-    pub async fn with_config(config: MysqlConfig) -> Result<Self> {
+    pub async fn with_config(mut config: MysqlConfig) -> Result<Self> {
         config.validate()?;
         let unsettled = Arc::<Unsettled>::default();
         let (connections, server) = match &config.source {
@@ -92,6 +92,7 @@ impl MysqlQueue {
             }
             Source::Url(url) => open(&config, url, Arc::clone(&unsettled)).await?,
         };
+        config.options.payload_bytes_max = server.payload_bytes_max(config.options.payload_bytes_max);
         let sharding = Sharding::new(config.shards()?);
         let dialect = MysqlDialect::new(connections, server.engine, &config, sharding, unsettled);
         Ok(Self { sql: SqlQueue::new(dialect) })
@@ -220,7 +221,7 @@ async fn open(
 async fn ask(pool: &MySqlPool, config: &MysqlConfig) -> Result<Server> {
     let connection = pool.acquire().await;
     let mut connection = connection.map_err(|error| unreachable(error, &pool.connect_options()))?;
-    let server = match dialect::server(&mut connection, config.engine, config.statement_timeout).await {
+    let server = match dialect::connected(&mut connection, config.engine, config.statement_timeout).await {
         Ok(server) => server,
         // Its answer may still be to come, for which the pool would wait.
         Err(failure) => {

@@ -1,11 +1,11 @@
-//! What a server says when it cannot serve for now: the caller hears that it passes.
+//! What a server says when it cannot serve for now: the caller hears that it passes. And what it never takes, which does not.
 
 use sqlx::{AssertSqlSafe, Executor, MySqlConnection};
-use taskqueue_mysql::{Engine, Error, ErrorKind, MysqlQueue, Queue};
+use taskqueue_mysql::{Engine, Error, ErrorKind, MysqlQueue, NewTask, Outcome, Queue};
 
 use crate::cases::on;
 use crate::support::Server;
-use crate::{fresh, task};
+use crate::{claim, fresh, task};
 
 /// What an enqueue answers that the server refuses so.
 async fn refused(queue: &MysqlQueue, connection: &mut MySqlConnection, number: u16, text: &str) -> Error {
@@ -68,7 +68,34 @@ async fn a_shard_of_vitess_without_a_primary_is_an_error_that_passes(server: Ser
     assert_eq!(vitess.stats().await.unwrap().pending, 1);
 }
 
+/// The server may close the connection while it is sent. That looks like one that broke, and would be tried again for ever.
+async fn a_payload_that_is_larger_than_the_server_takes_is_refused_before_it_is_sent(server: Server) {
+    let (plain, database) = fresh(server).await;
+    let mut config = database.config();
+    config.options.payload_bytes_max = 1 << 30;
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    let mut connection = database.connect().await;
+    let packet = sqlx::query_scalar("SELECT CAST(@@max_allowed_packet AS SIGNED)");
+    let packet: i64 = packet.fetch_one(&mut connection).await.unwrap();
+    let text = format!("\"{}\"", "x".repeat(usize::try_from(packet).unwrap()));
+    let large = || NewTask::raw("mail", text.clone()).unwrap();
+    plain.enqueue(task()).await.unwrap();
+    let lease = claim(&plain, 1).await.remove(0).lease;
+
+    let enqueued = queue.enqueue(large()).await.unwrap_err();
+    let settled = queue.settle(lease.clone(), Outcome::done().then(large())).await.unwrap_err();
+    let said =
+        refused(&plain, &mut connection, 1153, "Got a packet bigger than 'max_allowed_packet' bytes").await;
+
+    for error in [enqueued, settled, said] {
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::InvalidPayload, false), "{error}");
+    }
+    queue.settle(lease, Outcome::done()).await.unwrap();
+    plain.enqueue(task()).await.unwrap();
+}
+
 on! {
+    a_payload_that_is_larger_than_the_server_takes_is_refused_before_it_is_sent
     a_shard_of_vitess_without_a_primary_is_an_error_that_passes
     a_server_that_cannot_serve_now_is_an_error_that_passes
     of_what_the_storage_engine_says_a_full_disk_passes
