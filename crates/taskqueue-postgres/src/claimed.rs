@@ -5,10 +5,11 @@ use sqlx::postgres::{PgRow, PgTypeInfo};
 use sqlx::{Column as _, Decode, Postgres, Row as _, Type, TypeInfo as _};
 use taskqueue_core::{Claim, Lease, Priority, RawPayload, Status, Task, TaskId, TaskType, Timestamp, clock};
 use taskqueue_sql::cursor::Places;
-use taskqueue_sql::{Attempt, Claiming, Failure, read_metadata};
+use taskqueue_sql::{Attempt, Claiming, Failure, count_of, read_metadata};
 use uuid::Uuid;
 
 use crate::error::failure;
+use crate::moment::Moment;
 
 /// What a claim answers with of each task: what it has not set itself, and the times of this claim.
 pub(crate) const CLAIMED: &str = "t.id, t.type, t.priority, t.payload, t.scheduled_at, t.started_at, t.attempts, t.max_retries, \
@@ -39,7 +40,8 @@ impl<'c> Reader<'c> {
         Self { claiming, times: None }
     }
 
-    /// Reads one row. What the claim itself has set is not sent back.
+    /// Reads one row. What the claim itself has set is not sent back. Whatever the table takes for a value must be read here: the
+    /// claim is committed by now, and a row that fails would cost all others of it an attempt.
     pub(crate) fn read(&mut self, row: &PgRow) -> Attempt<Claim> {
         let (claimed_at, until) = self.times(row)?;
         let id = TaskId::from(get::<Uuid>(row, 0)?);
@@ -49,20 +51,20 @@ impl<'c> Reader<'c> {
             status: Status::Running,
             priority: Priority(get(row, 2)?),
             payload: RawPayload::from_stored(get::<&str>(row, 3)?),
-            scheduled_at: get(row, 4)?,
+            scheduled_at: time(row, 4)?,
             started_at: Some(claimed_at),
             completed_at: None,
             attempts: count(row, 6)?,
             max_retries: count(row, 7)?,
             retry_after: None,
             last_error: get(row, 8)?,
-            created_at: get(row, 9)?,
+            created_at: time(row, 9)?,
             updated_at: claimed_at,
             region: get(row, 10)?,
             worker_id: Some(self.claiming.worker_id.clone()),
             unique_key: get(row, 11)?,
             reclaims: count(row, 12)?,
-            metadata: read_metadata(get(row, 13)?)?,
+            metadata: read_metadata(id, get(row, 13)?),
         };
         let lease = Lease {
             task_id: id,
@@ -74,7 +76,7 @@ impl<'c> Reader<'c> {
             claimed_at,
             until,
         };
-        Ok(Claim { task, lease, ready_at: get(row, 15)? })
+        Ok(Claim { task, lease, ready_at: time(row, 15)? })
     }
 
     fn times(&mut self, row: &PgRow) -> Attempt<(Timestamp, Timestamp)> {
@@ -82,7 +84,7 @@ impl<'c> Reader<'c> {
             return Ok(times);
         }
         check_types(row)?;
-        let claimed_at = get(row, CLAIMED_AT)?;
+        let claimed_at = time(row, CLAIMED_AT)?;
         let times = (claimed_at, clock::add(claimed_at, self.claiming.visibility_timeout));
         Ok(*self.times.insert(times))
     }
@@ -134,8 +136,11 @@ fn get<'r, T: Decode<'r, Postgres>>(row: &'r PgRow, place: usize) -> Attempt<T> 
 
 fn count(row: &PgRow, place: usize) -> Attempt<u32> {
     let number: i32 = get(row, place)?;
-    u32::try_from(number)
-        .map_err(|_| Failure::malformed(format!("a task was claimed with the count {number}")))
+    Ok(count_of(number.into()))
+}
+
+fn time(row: &PgRow, place: usize) -> Attempt<Timestamp> {
+    get(row, place).map(|Moment(time)| time)
 }
 
 fn is<T: Type<Postgres> + ?Sized>(found: &PgTypeInfo) -> bool {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use taskqueue_core::{Claim, LeaseToken, Shard, TaskType, Timestamp};
+use taskqueue_core::{Claim, LeaseToken, Shard, TaskType};
 use taskqueue_sql::{Attempt, Claiming, Failure};
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::arguments::{integer, micros};
 use crate::claim::Ahead;
 use crate::claimed::{Reader, places_of, sort};
 use crate::dialect::PostgresDialect;
+use crate::moment::Moment;
 use crate::query::Query;
 use taskqueue_sql::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 
@@ -208,7 +209,7 @@ async fn from(
     };
     let query = bind(dialect, query, shard, claiming)
         .bind(places.keys().map(|(rank, _)| *rank).collect::<Vec<i64>>())
-        .bind(places.values().copied().collect::<Vec<Timestamp>>())
+        .bind(places.values().copied().map(Moment).collect::<Vec<Moment>>())
         .bind(micros(back));
     fetch(dialect, connection, shard, claiming, query).await
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::arguments::{integer, micros};
 use crate::cleanup::{Edge, Slice};
-use crate::dialect::{PostgresDialect, ids};
+use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::wire;
 
@@ -73,5 +73,5 @@ async fn remove(
         .bind(integer(cleanup.limit))
         .bind(shard.number())
         .bind(cleanup.statuses.states().map(State::code).collect::<Vec<i16>>());
-    ids(query.fetch_all(connection).await.map_err(failure)?)
+    wire::ids(query.fetch_all(connection).await.map_err(failure)?)
 }

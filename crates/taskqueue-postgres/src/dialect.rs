@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr as _};
 use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, WakeUp,
@@ -392,8 +391,4 @@ impl Dialect for PostgresDialect {
             self.connections().pool().0.close().await;
         }
     }
-}
-
-pub(crate) fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {
-    rows.iter().map(|row| wire::row(row)?.id(0)).collect()
 }

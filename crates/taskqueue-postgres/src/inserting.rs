@@ -9,9 +9,10 @@ use taskqueue_sql::{Attempt, stored_metadata};
 use uuid::Uuid;
 
 use crate::arguments::{at, delay, integer, number};
-use crate::dialect::{PostgresDialect, ids};
+use crate::dialect::PostgresDialect;
 use crate::error::{failure, is_duplicate};
 use crate::query::Query;
+use crate::wire;
 
 /// Inserts all of these, by a statement of its own, or none and answers false.
 pub(crate) async fn insert_all(dialect: &PostgresDialect, shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
@@ -112,7 +113,7 @@ pub(crate) async fn insert(
         .bind(tasks.iter().map(|task| stored_metadata(&task.metadata)).collect::<Vec<Option<String>>>())
         .bind(integer(place))
         .bind(shard.number());
-    ids(query.fetch_all(connection).await.map_err(failure)?)
+    wire::ids(query.fetch_all(connection).await.map_err(failure)?)
 }
 
 /// Whether a task is ready now, and can collide by its id only.

@@ -23,6 +23,7 @@ mod golden;
 mod inserting;
 mod listen;
 mod migrate;
+mod moment;
 #[cfg(all(test, feature = "server-tests"))]
 mod on_server;
 mod pool;

@@ -9,6 +9,7 @@ use crate::arguments::integer;
 use crate::dialect::PostgresDialect;
 use crate::due::Place;
 use crate::error::failure;
+use crate::moment::Moment;
 use crate::wire;
 
 /// Makes ready what is due and nobody else has locked, earliest first; answers how many.
@@ -21,7 +22,7 @@ pub(crate) async fn promote(
     let (places, began, limit) = (&dialect.due.promotions, Instant::now(), integer(limit));
     let from = places.start(shard, began);
     let query = dialect.query(&dialect.literal().promote).bind(limit).bind(shard.number());
-    let query = query.bind(from.due_at).bind(from.queue_at).bind(from.id);
+    let query = query.bind(Moment(from.due_at)).bind(Moment(from.queue_at)).bind(from.id);
     let row = wire::row(&query.fetch_one(connection).await.map_err(failure)?)?;
     let (promoted, to) = answered(row, limit)?;
     places.looked(shard, (from, to), began, Instant::now());

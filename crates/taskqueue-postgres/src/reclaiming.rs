@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::arguments::integer;
-use crate::dialect::{PostgresDialect, ids};
+use crate::dialect::PostgresDialect;
 use crate::due::Place;
 use crate::error::{failure, is_duplicate};
+use crate::moment::Moment;
 use crate::wire;
 
 /// How many claims one look checks at most.
@@ -33,7 +34,7 @@ pub(crate) async fn ended(
     let from = places.start(shard, began);
     let over = check(dialect, &mut *connection, shard, from.due_at).await?;
     let query = dialect.query(&dialect.literal().ended).bind(integer(limit));
-    let ended = dialect.rows(connection, query.bind(shard.number()).bind(from.due_at)).await?;
+    let ended = dialect.rows(connection, query.bind(shard.number()).bind(Moment(from.due_at))).await?;
     // The claims of what has ended stay until it is taken back.
     let to = over.filter(|_| ended.is_empty()).map_or(from, Place::after_all);
     places.looked(shard, (from, to), began, Instant::now());
@@ -71,7 +72,7 @@ async fn look(
     shard: Shard,
     from: Timestamp,
 ) -> Attempt<Row> {
-    let query = |tidy| dialect.query(tidy).bind(shard.number()).bind(from);
+    let query = |tidy| dialect.query(tidy).bind(shard.number()).bind(Moment(from));
     let (first, others) = dialect.literal().tidy_leases.split_first().expect("there is a statement");
     let looked = wire::row(&query(first).fetch_one(&mut *connection).await.map_err(failure)?)?;
     for tidy in others {
@@ -101,7 +102,7 @@ pub(crate) async fn reclaim(
         .bind(ended.iter().map(|ended| ended.error.as_str()).collect::<Vec<&str>>())
         .bind(places.collect::<Vec<i64>>())
         .bind(shard.number());
-    ids(query.fetch_all(connection).await.map_err(failure)?)
+    wire::ids(query.fetch_all(connection).await.map_err(failure)?)
 }
 
 /// Makes dead letters ready again, in this order; answers those.
@@ -118,5 +119,5 @@ pub(crate) async fn redrive(
         true => Failure::Contention { source: Some(error.into()) },
         false => failure(error),
     });
-    ids(redriven?)
+    wire::ids(redriven?)
 }

@@ -1,12 +1,15 @@
 //! Between neutral values and rows and the driver's. It owns which column types are read; it knows no statement.
 
+use std::collections::HashSet;
+
 use sea_query::Value;
 use sqlx::postgres::PgRow;
 use sqlx::{Column, Row as _, TypeInfo, ValueRef};
-use taskqueue_core::Timestamp;
+use taskqueue_core::TaskId;
 use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
+use crate::moment::Moment;
 use crate::query::Query;
 
 /// Binds neutral values.
@@ -30,6 +33,11 @@ pub(crate) fn row(row: &PgRow) -> Attempt<Row> {
     (0..row.len()).map(|place| field(row, place)).collect::<Attempt<Vec<_>>>().map(Row::new)
 }
 
+/// The ids of rows of one.
+pub(crate) fn ids(rows: Vec<PgRow>) -> Attempt<HashSet<TaskId>> {
+    rows.iter().map(|fields| row(fields)?.id(0)).collect()
+}
+
 fn field(row: &PgRow, place: usize) -> Attempt<Field> {
     let raw = row.try_get_raw(place).map_err(crate::error::failure)?;
     if raw.is_null() {
@@ -42,7 +50,7 @@ fn field(row: &PgRow, place: usize) -> Attempt<Field> {
         "TEXT" | "VARCHAR" => row.try_get::<String, _>(place).map(Field::Text),
         "UUID" => row.try_get::<Uuid, _>(place).map(Field::Id),
         "TIMESTAMPTZ" => {
-            row.try_get::<Timestamp, _>(place).map(|time| Field::Integer(time.timestamp_micros()))
+            row.try_get::<Moment, _>(place).map(|Moment(time)| Field::Integer(time.timestamp_micros()))
         }
         other => {
             let name = row.column(place).name();

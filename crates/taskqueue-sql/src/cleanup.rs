@@ -108,7 +108,7 @@ async fn finished<D: Dialect>(
     let until = (now, cleanup.older_than);
     let mut kinds = BTreeSet::new();
     for mut row in dialect.totals(connection).await? {
-        let (task_type, state) = kind_of(&mut row)?;
+        let (Some(task_type), state) = kind_of(&mut row)? else { continue };
         if row.integer(2)? != 0 && cleanup.statuses.contains(state.status()) {
             kinds.insert((task_type, state.code()));
         }

@@ -46,7 +46,7 @@ pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement, is_one_of};
 pub use options::{Options, WakeUpMode};
 pub use queue::SqlQueue;
-pub use row::{Field, Row, TASK_COLUMNS, read_metadata, stored_metadata};
+pub use row::{Field, Row, TASK_COLUMNS, count_of, read_metadata, stored_metadata};
 pub use samples::samples;
 pub use shard::Sharding;
 pub use statements::{Delta, Statements};

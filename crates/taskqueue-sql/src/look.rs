@@ -6,7 +6,7 @@ use taskqueue_core::{
     Timestamp,
 };
 
-use crate::operation::{Operation, kind_of, statements};
+use crate::operation::{Operation, kind_of, statements, type_of};
 use crate::{Access, Attempt, Dialect, Failure, Row};
 
 /// Reads one task.
@@ -45,22 +45,45 @@ impl<D: Dialect> Operation<D> for List {
     async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<TaskPage> {
         let Self(filter) = self;
         if shards == Shards::ONE {
-            let tasks = page(dialect, connection, Shard::FIRST, filter).await?;
-            return Ok(TaskPage::new(tasks, filter.limit));
+            return page(dialect, connection, Shard::FIRST, filter)
+                .await
+                .map(|listed| finish(listed, filter.limit));
         }
         // What a shard's own offset would pass over may be on the merged page: it is passed over page by page.
         let mut rest = TaskFilter { offset: 0, ..filter.clone() };
         let mut offset = filter.offset;
         loop {
-            let tasks = merged(dialect, connection, shards, &rest).await?;
-            let passed = offset.min(tasks.len());
+            let listed = merged(dialect, connection, shards, &rest).await?;
+            let passed = offset.min(listed.len());
             if passed == 0 {
-                return Ok(TaskPage::new(tasks, filter.limit));
+                return Ok(finish(listed, filter.limit));
             }
             offset -= passed;
-            rest.after = Some(tasks[passed - 1].id);
+            rest.after = Some(listed[passed - 1].id);
         }
     }
+}
+
+/// A row of a list.
+struct Listed {
+    id: TaskId,
+    /// None where it cannot be read. It is left out of its page, and counts all the same: else the list would end there.
+    task: Option<Task>,
+}
+
+impl Listed {
+    fn of(row: Row) -> Option<Self> {
+        let id = row.id_of_task();
+        let unreadable = |failure| tracing::warn!(?id, ?failure, "a task cannot be read: lists leave it out");
+        let task = row.task().map_err(unreadable).ok();
+        Some(Self { id: id?, task })
+    }
+}
+
+/// The page that these rows are.
+fn finish(listed: Vec<Listed>, limit: usize) -> TaskPage {
+    let next = if listed.len() < limit { None } else { listed.last().map(|last| last.id) };
+    TaskPage { tasks: listed.into_iter().filter_map(|listed| listed.task).collect(), next }
 }
 
 /// A page of all shards, without its offset.
@@ -69,14 +92,14 @@ async fn merged<D: Dialect>(
     connection: &mut D::Connection,
     shards: Shards,
     filter: &TaskFilter,
-) -> Attempt<Vec<Task>> {
-    let mut tasks = Vec::new();
+) -> Attempt<Vec<Listed>> {
+    let mut listed = Vec::new();
     for shard in shards.all() {
-        tasks.extend(page(dialect, connection, shard, filter).await?);
-        tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.id));
-        tasks.truncate(filter.limit);
+        listed.extend(page(dialect, connection, shard, filter).await?);
+        listed.sort_unstable_by_key(|listed| std::cmp::Reverse(listed.id));
+        listed.truncate(filter.limit);
     }
-    Ok(tasks)
+    Ok(listed)
 }
 
 /// A page of one shard.
@@ -85,12 +108,12 @@ async fn page<D: Dialect>(
     connection: &mut D::Connection,
     shard: Shard,
     filter: &TaskFilter,
-) -> Attempt<Vec<Task>> {
+) -> Attempt<Vec<Listed>> {
     let rows = match filter.status {
         Some(Status::Running) => dialect.running(connection, shard, filter).await?,
         _ => dialect.list(connection, shard, filter).await?,
     };
-    rows.into_iter().map(Row::task).collect()
+    Ok(rows.into_iter().filter_map(Listed::of).collect())
 }
 
 /// Reads what the queue holds: unfinished tasks from indexes, finished ones from their sums.
@@ -131,7 +154,7 @@ impl<D: Dialect> Operation<D> for Stats {
 }
 
 fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
-    let (state, task_type) = (row.state(0)?, row.task_type(1)?);
+    let (state, task_type) = (row.state(0)?, type_of(&mut row, 1));
     let tasks = u64::try_from(row.integer(2)?).unwrap_or_default();
     match state {
         State::Ready | State::Delayed => stats.pending += tasks,
@@ -139,7 +162,9 @@ fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
         State::Failed => stats.failed += tasks,
         State::Completed | State::DeadLetter | State::Cancelled => return Ok(()),
     }
-    *stats.by_type.entry(task_type).or_default() += tasks;
+    if let Some(task_type) = task_type {
+        *stats.by_type.entry(task_type).or_default() += tasks;
+    }
     Ok(())
 }
 
@@ -147,7 +172,7 @@ fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
 fn count_finished(stats: &mut QueueStats, mut row: Row) -> Attempt<i64> {
     let (task_type, state) = kind_of(&mut row)?;
     let (tasks, busy_us) = (row.integer(2)?, row.integer(3)?);
-    if state == State::DeadLetter {
+    if let (State::DeadLetter, Some(task_type)) = (state, task_type) {
         let of_type = stats.dead_letter_by_type.entry(task_type).or_default();
         *of_type = of_type.wrapping_add_signed(tasks);
     }
@@ -180,7 +205,7 @@ impl<D: Dialect> Operation<D> for Paused {
         _shards: Shards,
     ) -> Attempt<Vec<TaskType>> {
         let rows = dialect.fetch(connection, statements(dialect, Shard::FIRST).paused()).await?;
-        rows.into_iter().map(|mut row| row.task_type(0)).collect()
+        Ok(rows.into_iter().filter_map(|mut row| type_of(&mut row, 0)).collect())
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Field {
     Text(String),
     /// An id.
     Id(Uuid),
+    /// None of these, but what this says. Who asks for it fails, and who does not is not disturbed.
+    Malformed(String),
 }
 
 /// One row of an answer. Fields are read by place, each once.
@@ -81,13 +83,12 @@ impl Row {
         }
     }
 
-    /// The number at `place`, which is never negative.
+    /// The number at `place` as a count.
     ///
     /// # Errors
     /// As [`Row::integer`].
     pub fn count(&mut self, place: usize) -> Attempt<u32> {
-        let number = self.integer(place)?;
-        u32::try_from(number).map_err(|_| malformed(place, &format!("the count {number}")))
+        self.integer(place).map(count_of)
     }
 
     /// The text at `place`.
@@ -160,6 +161,11 @@ impl Row {
         TaskType::new(&name).map_err(|_| malformed(place, &format!("the task type {name:?}")))
     }
 
+    /// The id of the task in a row of [`TASK_COLUMNS`] that is not yet read.
+    pub(crate) fn id_of_task(&self) -> Option<TaskId> {
+        if let Some(Field::Id(id)) = self.0.first() { Some(TaskId::from(*id)) } else { None }
+    }
+
     /// The task in a row of [`TASK_COLUMNS`].
     ///
     /// # Errors
@@ -188,10 +194,10 @@ impl Row {
     }
 
     fn read_task(&mut self) -> Attempt<Task> {
-        let state = self.state(2)?;
+        let (id, state) = (self.id(0)?, self.state(2)?);
         let due_at = self.time_opt(8)?;
         Ok(Task {
-            id: self.id(0)?,
+            id,
             task_type: self.task_type(1)?,
             status: state.status(),
             priority: self.priority(3)?,
@@ -209,7 +215,7 @@ impl Row {
             worker_id: self.worker_id(15)?,
             unique_key: self.text_opt(16)?,
             reclaims: self.count(17)?,
-            metadata: self.metadata(18)?,
+            metadata: read_metadata(id, self.text_opt(18)?.as_deref()),
         })
     }
 
@@ -227,23 +233,23 @@ impl Row {
         WorkerId::new(&id).map(Some).map_err(|_| malformed(place, &format!("the worker id {id:?}")))
     }
 
-    fn metadata(&mut self, place: usize) -> Attempt<Metadata> {
-        read_metadata(self.text_opt(place)?.as_deref())
-    }
-
     fn take(&mut self, place: usize) -> Field {
         self.0.get_mut(place).map_or(Field::Null, |field| std::mem::replace(field, Field::Null))
     }
 }
 
-/// The metadata in its stored form.
-///
-/// # Errors
-/// `Backend` when it is not one.
-pub fn read_metadata(stored: Option<&str>) -> Attempt<Metadata> {
-    let Some(json) = stored else { return Ok(Metadata::new()) };
-    serde_json::from_str(json).map_err(|error| {
-        Failure::malformed(format!("a stored row is malformed: its metadata is not JSON: {error}"))
+/// A stored number as a count. One below zero, which a producer's own INSERT may have brought, is none.
+pub fn count_of(number: i64) -> u32 {
+    u32::try_from(number.max(0)).unwrap_or(u32::MAX)
+}
+
+/// The metadata of a task in its stored form; none where that is no map of texts, and an error is logged: the task is handled
+/// all the same.
+pub fn read_metadata(id: TaskId, stored: Option<&str>) -> Metadata {
+    let Some(json) = stored else { return Metadata::new() };
+    serde_json::from_str(json).unwrap_or_else(|error| {
+        tracing::error!(task = %id, %error, "the metadata of a task is no map of texts, and is passed over");
+        Metadata::new()
     })
 }
 
@@ -263,6 +269,7 @@ fn unexpected(place: usize, expected: &str, found: &Field) -> Failure {
         Field::Integer(_) => "a number",
         Field::Text(_) => "a text",
         Field::Id(_) => "an id",
+        Field::Malformed(what) => what,
     };
     malformed(place, &format!("{found} instead of {expected}"))
 }
@@ -305,6 +312,15 @@ mod tests {
         fields[2] = Field::Integer(9);
         let error = Row::new(fields).task().expect_err("9 is no state").into_error("get");
         assert!(error.to_string().contains("status code 9"), "{error}");
+    }
+
+    #[test]
+    fn what_a_foreign_producer_got_wrong_does_not_cost_the_task() {
+        let mut fields = completed();
+        fields[10] = Field::Integer(-1);
+        fields[18] = Field::Text(r#"{"n":1}"#.to_owned());
+        let task = Row::new(fields).task().unwrap();
+        assert_eq!((task.max_retries, task.metadata.len()), (0, 0));
     }
 
     #[test]

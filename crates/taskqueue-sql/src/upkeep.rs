@@ -9,7 +9,7 @@ use taskqueue_core::{
 };
 
 use crate::finish::Deltas;
-use crate::operation::{Operation, changed, kind_of, statements};
+use crate::operation::{Operation, changed, kind_of, statements, type_of};
 use crate::round::{Round, Turns};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
@@ -37,7 +37,9 @@ impl<D: Dialect> Operation<D> for Cancel {
         let cancel = statements.cancel(dialect.now(), id, from);
         changed(dialect.execute(connection, cancel).await?, 1)?;
         let mut deltas = Deltas::default();
-        deltas.add(&task_type, State::Cancelled, 0);
+        if let Some(task_type) = &task_type {
+            deltas.add(task_type, State::Cancelled, 0);
+        }
         deltas.apply(dialect, connection, Owner::Queue).await?;
         Ok(Cancelled::From(from.status()))
     }
@@ -57,12 +59,12 @@ impl<D: Dialect> Operation<D> for Reclaim {
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Reclaimed> {
         let now = dialect.now();
         let rows = dialect.ended(connection, now, self.shard, self.limit).await?;
-        if rows.is_empty() {
-            return Ok(Reclaimed::default());
-        }
         let max_reclaims = dialect.options().max_reclaims;
         let ended: Vec<Reclaiming> =
-            rows.into_iter().map(|row| after_end(row, max_reclaims)).collect::<Attempt<_>>()?;
+            rows.into_iter().filter_map(|row| readable(after_end(row, max_reclaims))).collect();
+        if ended.is_empty() {
+            return Ok(Reclaimed::default());
+        }
         dialect.doubt();
         let taken = dialect.reclaim(connection, now, self.shard, &ended).await?;
         let mut reclaimed = Reclaimed::default();
@@ -91,9 +93,16 @@ impl<D: Dialect> Round<D> for Reclaim {
     }
 }
 
+/// What could be read. A task that cannot be is passed over, for the sake of all the others.
+fn readable(ended: Attempt<Reclaiming>) -> Option<Reclaiming> {
+    ended
+        .map_err(|failure| tracing::error!(?failure, "a task whose lease has ended cannot be read and stays"))
+        .ok()
+}
+
 /// Where the end of its lease puts a task.
 fn after_end(mut row: Row, max_reclaims: u32) -> Attempt<Reclaiming> {
-    let worker_id = row.worker_id(3)?;
+    let worker_id = row.worker_id(3).ok().flatten();
     let ended = EndedLease {
         worker_id: worker_id.as_ref(),
         attempts: row.count(4)?,
@@ -242,9 +251,10 @@ async fn dead_letters_of<D: Dialect>(
 
 fn read_dead_letters(rows: Vec<Row>) -> Attempt<Vec<DeadLetter>> {
     let read = |mut row: Row| {
-        Ok(DeadLetter { id: row.id(0)?, task_type: row.task_type(1)?, unique_key: row.text_opt(2)? })
+        let Some(task_type) = type_of(&mut row, 1) else { return Ok(None) };
+        Ok(Some(DeadLetter { id: row.id(0)?, task_type, unique_key: row.text_opt(2)? }))
     };
-    rows.into_iter().map(read).collect()
+    rows.into_iter().filter_map(|row| read(row).transpose()).collect()
 }
 
 /// Stops claims of a type.

@@ -24,6 +24,7 @@ pub(crate) struct Sql {
     inserts: Vec<Arc<str>>,
     table: TableName,
     pub(crate) take: Arc<str>,
+    pub(crate) bury: Arc<str>,
     pub(crate) complete: Arc<str>,
     pub(crate) settle: Arc<str>,
     pub(crate) heartbeat: Arc<str>,
@@ -40,6 +41,7 @@ impl Sql {
             inserts: (0..=INSERT_ROWS_MAX.ilog2()).map(|power| insert(table, 1 << power).into()).collect(),
             table: table.clone(),
             take: take(table).into(),
+            bury: bury(table).into(),
             complete: complete(table).into(),
             settle: settle(table).into(),
             heartbeat: heartbeat(table).into(),
@@ -100,6 +102,14 @@ fn take(table: &TableName) -> String {
          updated_at = ?1 \
          WHERE seq IN (SELECT value FROM json_each(?5)) AND status = 0 RETURNING {}, seq",
         columns.join(", ")
+    )
+}
+
+/// ?1 now, ?2 the seq of a running task, ?3 error. Answers the type.
+fn bury(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} SET status = 5, queue_at = ?1, completed_at = ?1, lease_until = NULL, unique_held = NULL, \
+         last_error = ?3, updated_at = ?1 WHERE seq = ?2 AND status = 2 RETURNING type"
     )
 }
 

@@ -1,7 +1,7 @@
 //! SQLite as a [`Dialect`]: its connections and transactions, and the operations that `claim.rs` has the text of.
 //! It decides nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,7 +18,8 @@ use taskqueue_sql::{
     Statements,
 };
 
-use crate::claim::{Sql, TYPES_MAX};
+use crate::claim::Sql;
+use crate::claiming;
 use crate::config::{Place, SqliteConfig};
 use crate::encode::{NewRow, ids_json, leases_json, reclaims_json, settles_json};
 use crate::error::failure;
@@ -142,7 +143,7 @@ impl Dialect for SqliteDialect {
     async fn sees_none(&self, _shard: Shard, claiming: &Claiming) -> Attempt<bool> {
         let mut connection = self.readers.acquire().await.map_err(failure)?;
         let one = Claiming { limit: 1, ..claiming.clone() };
-        Ok(self.candidates(&mut connection, &one).await?.is_empty())
+        Ok(claiming::candidates(self, &mut connection, &one).await?.is_empty())
     }
 
     async fn insert(
@@ -176,21 +177,7 @@ impl Dialect for SqliteDialect {
         _shard: Shard,
         claiming: &Claiming,
     ) -> Attempt<Vec<Claim>> {
-        let candidates = self.candidates(connection, claiming).await?;
-        if candidates.is_empty() {
-            return Ok(Vec::new());
-        }
-        let seqs: Vec<i64> = candidates.iter().map(|candidate| candidate.seq).collect();
-        let rows = Query::constant(&self.sql.take)
-            .bind(now.timestamp_micros())
-            .bind(claiming.token.get())
-            .bind(add(now, claiming.visibility_timeout).timestamp_micros())
-            .bind(claiming.worker_id.as_str())
-            .bind(serde_json::json!(seqs).to_string())
-            .fetch_all(connection)
-            .await
-            .map_err(failure)?;
-        claims(&rows, &candidates)
+        claiming::claim(self, connection, now, claiming).await
     }
 
     async fn settle(
@@ -336,39 +323,6 @@ impl SqliteDialect {
         Ok(filter.status.is_some()
             && self.fetch(connection, statements.more_than(FEW, filter)).await?.is_empty())
     }
-
-    /// The rows to claim, in claim order. More types than one query takes are asked for in several, whose answers
-    /// are merged.
-    async fn candidates(
-        &self,
-        connection: &mut SqliteConnection,
-        claiming: &Claiming,
-    ) -> Attempt<Vec<Candidate>> {
-        let mut found = Vec::new();
-        for types in claiming.types.chunks(TYPES_MAX) {
-            let sql = self.sql.candidates(types.len());
-            let mut query = Query::rendered(&sql).bind(claiming.limit as i64);
-            for task_type in types {
-                query = query.bind(task_type.as_str());
-            }
-            for row in query.fetch_all(&mut *connection).await.map_err(failure)? {
-                let mut row = fields(&row)?;
-                let (seq, rank, ready_at) = (row.integer(0)?, row.integer(1)?, row.time(2)?);
-                found.push(Candidate { rank, ready_at, seq });
-            }
-        }
-        found.sort_unstable();
-        found.truncate(claiming.limit);
-        Ok(found)
-    }
-}
-
-/// A ready task, in claim order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    rank: i64,
-    ready_at: Timestamp,
-    seq: i64,
 }
 
 /// A page that is found by status and then sorted. SQLite keeps no statistics: left to itself it walks over all tasks by id, for
@@ -376,15 +330,4 @@ struct Candidate {
 /// payloads took ten times as long.
 pub(crate) fn list_of_few(statements: &Statements<'_, SqliteFlavour>, filter: &TaskFilter) -> Statement {
     statements.list_by("seq", filter, &Expr::cust("+\"id\""))
-}
-
-/// The claimed rows, whose last field is the seq, in the order of the candidates: RETURNING has no order.
-fn claims(rows: &[SqliteRow], candidates: &[Candidate]) -> Attempt<Vec<Claim>> {
-    let mut claimed = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let mut row = fields(row)?;
-        claimed.insert(row.integer(taskqueue_sql::TASK_COLUMNS.len())?, row);
-    }
-    let claim = |candidate: &Candidate| Some(claimed.remove(&candidate.seq)?.claim(candidate.ready_at));
-    candidates.iter().filter_map(claim).collect()
 }

@@ -24,6 +24,7 @@
 //! ```
 
 mod claim;
+mod claiming;
 mod config;
 mod dialect;
 mod encode;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sea_query::Value;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{AssertSqlSafe, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
-use taskqueue_sql::{Attempt, Failure, Field, Row};
+use sqlx::{AssertSqlSafe, Column as _, Row as _, Sqlite, TypeInfo as _, ValueRef as _};
+use taskqueue_sql::{Attempt, Column, Failure, Field, Row};
 use uuid::Uuid;
 
 use crate::error::failure;
@@ -51,7 +51,19 @@ pub(crate) fn bind_values(mut query: Bound, values: Vec<Value>) -> Attempt<Bound
     Ok(query)
 }
 
-/// The fields of a row.
+/// The columns of texts.
+const TEXTS: [Column; 7] = [
+    Column::Type,
+    Column::Payload,
+    Column::LastError,
+    Column::Region,
+    Column::WorkerId,
+    Column::UniqueKey,
+    Column::Metadata,
+];
+
+/// The fields of a row. SQLite keeps in a column whatever a producer's own INSERT put there: what no version of this crate
+/// writes is malformed in its field, and costs nobody the row's other fields.
 pub(crate) fn fields(row: &SqliteRow) -> Attempt<Row> {
     (0..row.len()).map(|place| field(row, place)).collect::<Attempt<Vec<Field>>>().map(Row::new)
 }
@@ -64,14 +76,24 @@ fn field(row: &SqliteRow, place: usize) -> Attempt<Field> {
     let kind = value.type_info().name().to_owned();
     match kind.as_str() {
         "INTEGER" => row.try_get(place).map(Field::Integer).map_err(failure),
-        "TEXT" => row.try_get(place).map(Field::Text).map_err(failure),
-        "BLOB" => id(row.try_get(place).map_err(failure)?).map(Field::Id),
-        other => Err(Failure::malformed(format!("a stored row is malformed: field {place} is {other}"))),
+        // Of times, where it was not cast: less than a microsecond.
+        "REAL" => row.try_get::<f64, _>(place).map(|number| Field::Integer(number as i64)).map_err(failure),
+        "TEXT" => text(row, place),
+        "BLOB" if TEXTS.iter().any(|column| column.name() == row.column(place).name()) => text(row, place),
+        "BLOB" => id(row, place),
+        other => Ok(Field::Malformed(other.to_lowercase())),
     }
 }
 
-fn id(bytes: &[u8]) -> Attempt<Uuid> {
-    let malformed =
-        |_| Failure::malformed(format!("a stored row is malformed: an id of {} bytes", bytes.len()));
-    Uuid::from_slice(bytes).map_err(malformed)
+/// A text, also where it was stored as bytes.
+fn text(row: &SqliteRow, place: usize) -> Attempt<Field> {
+    let bytes: &[u8] = row.try_get_unchecked(place).map_err(failure)?;
+    let text = str::from_utf8(bytes).map(|text| Field::Text(text.to_owned()));
+    Ok(text.unwrap_or_else(|_| Field::Malformed("text that is not UTF-8".to_owned())))
+}
+
+fn id(row: &SqliteRow, place: usize) -> Attempt<Field> {
+    let bytes: &[u8] = row.try_get(place).map_err(failure)?;
+    let id = Uuid::from_slice(bytes).map(Field::Id);
+    Ok(id.unwrap_or_else(|_| Field::Malformed(format!("an id of {} bytes", bytes.len()))))
 }

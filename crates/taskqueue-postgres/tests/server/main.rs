@@ -9,6 +9,7 @@ mod deleting;
 mod dropping;
 mod failover;
 mod fencing;
+mod foreign;
 mod leases;
 mod losses;
 mod migrating;

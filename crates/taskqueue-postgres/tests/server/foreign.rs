@@ -1,0 +1,85 @@
+//! Rows that a producer's own INSERT brought, and that no version of this crate writes: they cost the other tasks nothing.
+
+use std::time::Duration;
+
+use taskqueue_postgres::{
+    Cancelled, NewTask, PostgresQueue, Priority, Queue, Scanning, Status, TaskFilter, TaskId,
+};
+
+use crate::scratch::{Scratch, request, task, tasks};
+use crate::support::say;
+
+/// Enqueues a task that is the first in line, and makes something else of it.
+async fn enqueue_and_spoil(scratch: &Scratch, queue: &PostgresQueue, change: &str) -> TaskId {
+    let id = queue.enqueue(NewTask::raw("mail", "{}").unwrap().priority(Priority(20))).await.unwrap();
+    let spoil = format!("UPDATE tasks SET {change} WHERE id = '{id}'");
+    say(&mut scratch.connect().await, spoil).await.unwrap();
+    id
+}
+
+async fn end_leases(scratch: &Scratch) {
+    let end = "UPDATE tasks SET lease_until = now() - interval '1 second' WHERE status = 2; \
+         UPDATE tasks_leases SET check_at = now() - interval '1 second'";
+    say(&mut scratch.connect().await, end.to_owned()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn values_that_no_version_writes_are_read_as_far_as_they_make_sense() {
+    let (scratch, _) = Scratch::with_queue().await;
+    // Claims go by cursors, but for the first, and hand the server's times back to it.
+    let no_scans = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+    let queue = scratch.queue_with(|config| config.scanning = no_scans).await;
+    for change in [
+        "max_retries = -1",
+        "attempts = -9",
+        "reclaims = -1",
+        r#"metadata = '{"n":1}'"#,
+        "scheduled_at = '-infinity'",
+        "created_at = 'infinity'",
+        "queue_at = '-infinity'",
+    ] {
+        enqueue_and_spoil(&scratch, &queue, change).await;
+    }
+    queue.enqueue_many(tasks(2)).await.unwrap();
+
+    assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1);
+    assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 8);
+    assert_eq!(queue.list(&TaskFilter::default()).await.unwrap().tasks.len(), 9);
+    end_leases(&scratch).await;
+    let reclaimed = queue.reclaim_stale(100).await.unwrap();
+
+    assert_eq!((reclaimed.released, reclaimed.dead_lettered), (8, 1), "the one without attempts is dead");
+    assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_go_on_behind_a_task_that_cannot_be_read() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue_many(tasks(1)).await.unwrap();
+    enqueue_and_spoil(&scratch, &queue, "type = 'Send Email'").await;
+    queue.enqueue_many(tasks(1)).await.unwrap();
+
+    let (mut listed, mut filter) = (0, TaskFilter { limit: 1, ..TaskFilter::default() });
+    loop {
+        let page = queue.list(&filter).await.unwrap();
+        listed += page.tasks.len();
+        let Some(next) = page.next else { break };
+        filter.after = Some(next);
+    }
+
+    assert_eq!(listed, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_of_no_task_type_is_counted_and_can_be_cancelled() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let spoiled = enqueue_and_spoil(&scratch, &queue, "type = 'Send Email'").await;
+    let good = queue.enqueue(task()).await.unwrap();
+
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.pending, stats.by_type.len()), (2, 1));
+    let listed = queue.list(&TaskFilter::default()).await.unwrap().tasks;
+    assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [good]);
+    assert_eq!(queue.cancel(spoiled).await.unwrap(), Cancelled::From(Status::Pending));
+    assert_eq!(queue.stats().await.unwrap().pending, 1);
+}

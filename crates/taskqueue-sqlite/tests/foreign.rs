@@ -1,0 +1,123 @@
+//! Rows that a producer's own INSERT brought, and that no version of this crate writes. SQLite keeps in a column whatever it is
+//! given: it costs the other tasks nothing.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail them as the tests do")]
+
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use taskqueue_sqlite::{
+    Cancelled, Claim, ClaimRequest, NewTask, Priority, Queue, Redrive, SqliteQueue, Status, TaskFilter,
+    TaskId, TaskType, WorkerId,
+};
+use tempfile::TempDir;
+
+struct File {
+    folder: TempDir,
+    queue: SqliteQueue,
+}
+
+impl File {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = SqliteQueue::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
+        queue.migrate().await.unwrap();
+        Self { folder, queue }
+    }
+
+    async fn say(&self, sql: String) {
+        let path = self.folder.path().join("q.db");
+        let mut connection = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+    }
+
+    async fn enqueue(&self, priority: i32) -> TaskId {
+        self.queue.enqueue(NewTask::raw("mail", "{}").unwrap().priority(Priority(priority))).await.unwrap()
+    }
+
+    /// Enqueues a task that is the first in line, and makes something else of it.
+    async fn enqueue_and_spoil(&self, change: &str) -> TaskId {
+        let id = self.enqueue(20).await;
+        let hex = id.as_uuid().simple();
+        self.say(format!("UPDATE tasks SET {change} WHERE id = x'{hex}'")).await;
+        id
+    }
+
+    async fn claim(&self, limit: usize) -> Vec<Claim> {
+        let types = [TaskType::new("mail").unwrap()];
+        let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), types, limit);
+        self.queue.dequeue_many(&request).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_becomes_a_dead_letter_and_stops_no_claim() {
+    for change in [
+        "payload = CAST(x'22ff22' AS TEXT)",
+        "payload = x'ff'",
+        "scheduled_at = 'soon'",
+        "scheduled_at = 9223372036854775807",
+        "priority = 3000000000, queue_rank = -3000000000",
+    ] {
+        let file = File::new().await;
+        file.enqueue_and_spoil(change).await;
+        let good = file.enqueue(5).await;
+
+        let claims = file.claim(2).await;
+
+        assert_eq!(claims.iter().map(|claim| claim.task.id).collect::<Vec<_>>(), [good], "{change}");
+        let stats = file.queue.stats().await.unwrap();
+        assert_eq!((stats.running, stats.dead_letter), (1, 1), "{change}");
+        assert_eq!(file.queue.list(&TaskFilter::default()).await.unwrap().tasks.len(), 1, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_could_not_be_read_says_why_and_can_be_mended_and_redriven() {
+    let file = File::new().await;
+    let id = file.enqueue_and_spoil("payload = x'ff'").await;
+    assert!(file.claim(1).await.is_empty());
+    file.say("UPDATE tasks SET payload = '1'".to_owned()).await;
+
+    let dead = file.queue.get(id).await.unwrap();
+    assert_eq!(dead.status, Status::DeadLetter);
+    assert!(dead.last_error.as_deref().is_some_and(|error| error.contains("UTF-8")), "{dead:?}");
+    assert_eq!(file.queue.redrive(&Redrive::Tasks(vec![id])).await.unwrap(), 1);
+
+    assert_eq!(file.claim(1).await.len(), 1);
+    assert_eq!(file.queue.stats().await.unwrap().dead_letter, 0);
+}
+
+#[tokio::test]
+async fn values_of_other_types_are_read_as_far_as_they_make_sense() {
+    let file = File::new().await;
+    for change in [
+        "payload = CAST('{}' AS BLOB)",
+        "payload = x'31323334353637383132333435363738'",
+        "scheduled_at = scheduled_at + 0.5",
+        "queue_at = queue_at + 0.5",
+        "queue_at = 'soon'",
+        r#"metadata = '{"n":1}'"#,
+        "region = x'6575'",
+    ] {
+        file.enqueue_and_spoil(change).await;
+    }
+
+    let claims = file.claim(10).await;
+
+    assert_eq!(claims.len(), 7);
+    assert_eq!(claims[0].task.payload.as_str(), "{}");
+    assert_eq!(claims[1].task.payload.as_str(), "1234567812345678", "as long as an id");
+}
+
+#[tokio::test]
+async fn a_row_of_no_task_type_is_counted_and_can_be_cancelled() {
+    let file = File::new().await;
+    let spoiled = file.enqueue_and_spoil("type = 'Send Email'").await;
+    let good = file.enqueue(5).await;
+
+    let stats = file.queue.stats().await.unwrap();
+    assert_eq!((stats.pending, stats.by_type.len()), (2, 1));
+    let listed = file.queue.list(&TaskFilter::default()).await.unwrap().tasks;
+    assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [good]);
+    assert_eq!(file.queue.cancel(spoiled).await.unwrap(), Cancelled::From(Status::Pending));
+    assert_eq!(file.queue.stats().await.unwrap().pending, 1);
+}
