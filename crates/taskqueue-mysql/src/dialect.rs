@@ -141,6 +141,10 @@ impl Dialect for MysqlDialect {
         self.contention_retries_max
     }
 
+    fn keyed_enqueues_max(&self) -> usize {
+        self.connections.pool().0.options().get_max_connections() as usize / 2
+    }
+
     async fn begin(&self, access: Access) -> Attempt<Transaction> {
         Transaction::begin(&self.connections, self.answers, access).await
     }

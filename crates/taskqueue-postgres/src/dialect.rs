@@ -182,6 +182,10 @@ impl Dialect for PostgresDialect {
         self.contention_retries_max
     }
 
+    fn keyed_enqueues_max(&self) -> usize {
+        self.connections().pool().0.options().get_max_connections() as usize / 2
+    }
+
     /// A server whose default is stricter would turn skipped rows into serialization failures. Writes do not say
     /// READ WRITE: that would override a server that was set to take none, and a standby refuses it with a code that
     /// says nothing.

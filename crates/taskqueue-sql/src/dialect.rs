@@ -139,6 +139,12 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// How often a transaction is repeated when others are in the way.
     fn contention_retries_max(&self) -> u32;
 
+    /// How many enqueues of unique keys run at once, each of which may wait on a connection for a transaction that holds its
+    /// key: so few that they leave connections for all else.
+    fn keyed_enqueues_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// Begins a transaction.
     async fn begin(&self, access: Access) -> Attempt<Self::Transaction>;
 

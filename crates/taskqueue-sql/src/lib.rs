@@ -16,6 +16,7 @@ mod finish;
 mod flavour;
 mod flush;
 mod kept;
+mod keyed;
 mod look;
 mod operation;
 mod options;

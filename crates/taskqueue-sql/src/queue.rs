@@ -102,6 +102,12 @@ impl<D: Dialect> SqlQueue<D> {
         to_its_end(O::NAME, async move { runner.repeat(&operation).await }).await
     }
 
+    /// Enqueues in a transaction of its own.
+    async fn enqueue_alone(&self, tasks: Enqueue) -> Result<Vec<Enqueued>> {
+        let runner = Arc::clone(&self.0);
+        to_its_end("enqueue", async move { runner.enqueue_in_turn(tasks).await }).await
+    }
+
     /// Settles, and tells the dialect of the tokens of what was applied: before the caller, who may be slow to hear of it.
     async fn settle_all(&self, settle: Settle, tokens: Vec<LeaseToken>) -> Result<Vec<Settled>> {
         let runner = Arc::clone(&self.0);
@@ -186,7 +192,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         }
         let answers = match Coalescer::takes(&tasks) {
             true => self.enqueue_joined(tasks).await?,
-            false => self.run(Enqueue(tasks)).await?,
+            false => self.enqueue_alone(Enqueue(tasks)).await?,
         };
         // Whoever enqueued a repeated one may not have come to waking anybody.
         self.wake_if(answers.iter().any(|answer| !matches!(answer, Enqueued::Duplicate(_))));

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::coalesce::Coalescer;
 use crate::enqueue::Enqueue;
 use crate::flush::Sink;
+use crate::keyed::Keyed;
 use crate::look::Version;
 use crate::operation::Operation;
 use crate::round::{Round, Share, TURNS};
@@ -25,6 +26,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Runner<D> {
     pub(crate) dialect: D,
     pub(crate) coalescer: Arc<Coalescer>,
+    keyed: Keyed,
     pub(crate) wake_up: WakeUp,
     pub(crate) is_closed: AtomicBool,
     pub(crate) retries: AtomicU64,
@@ -40,6 +42,7 @@ pub(crate) struct Runner<D> {
 impl<D: Dialect> Runner<D> {
     pub(crate) fn new(dialect: D) -> Self {
         Self {
+            keyed: Keyed::new(dialect.keyed_enqueues_max()),
             dialect,
             coalescer: Arc::default(),
             wake_up: WakeUp::new(),
@@ -67,6 +70,12 @@ impl<D: Dialect> Runner<D> {
             self.retries.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(backoff(repeats, rand::random())).await;
         }
+    }
+
+    /// Enqueues, once there are not too many others that do so and may wait for a unique key.
+    pub(crate) async fn enqueue_in_turn(&self, tasks: Enqueue) -> Result<Vec<Enqueued>> {
+        let _turn = self.keyed.turn(&tasks.0).await?;
+        self.repeat(&tasks).await
     }
 
     /// Runs an operation on one shard after another until its limit is reached. Rounds begin with another shard each

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use taskqueue_postgres::{
     Cancelled, NewTask, PostgresQueue, Priority, Queue, Scanning, Status, TaskFilter, TaskId,
 };
 
-use crate::scratch::{Scratch, request, task, tasks};
+use crate::scratch::{Scratch, request, task, tasks, wait_until};
 use crate::support::say;
 
 /// Enqueues a task that is the first in line, and makes something else of it.
@@ -82,4 +83,50 @@ async fn a_row_of_no_task_type_is_counted_and_can_be_cancelled() {
     assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [good]);
     assert_eq!(queue.cancel(spoiled).await.unwrap(), Cancelled::From(Status::Pending));
     assert_eq!(queue.stats().await.unwrap().pending, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_cannot_be_taken_back_keeps_no_other_from_it() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue_many(tasks(3)).await.unwrap();
+    assert_eq!(queue.dequeue_many(&request(3)).await.unwrap().len(), 3);
+    let spoil = "UPDATE tasks SET type = 'Send Email' WHERE id = (SELECT min(id::text)::uuid FROM tasks)";
+    say(&mut scratch.connect().await, spoil.to_owned()).await.unwrap();
+    end_leases(&scratch).await;
+
+    assert_eq!(queue.reclaim_stale(10).await.unwrap().released, 2);
+    assert_eq!(queue.reclaim_stale(10).await.unwrap().total(), 0);
+    assert_eq!(queue.stats().await.unwrap().running, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn enqueues_that_wait_for_a_unique_key_leave_connections_for_everything_else() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let queue = scratch.queue_with(|config| config.connections_max = 4).await;
+    queue.enqueue(task()).await.unwrap();
+    let lease = queue.dequeue_many(&request(1)).await.unwrap().pop().unwrap().lease;
+    let (mut service, mut beside) = (scratch.connect().await, scratch.connect().await);
+    let mut transaction = service.begin().await.unwrap();
+    queue.enqueue_in(&mut transaction, task().unique_key("held")).await.unwrap();
+
+    let enqueue =
+        |queue: PostgresQueue| async move { queue.enqueue(task().unique_key("held")).await.is_ok() };
+    let enqueues: Vec<_> = (0..20).map(|_| tokio::spawn(enqueue(queue.clone()))).collect();
+    let waiting = "SELECT count(*) FROM pg_stat_activity \
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_until("two enqueues wait", async || {
+        sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut beside).await.unwrap() >= 2
+    })
+    .await;
+    for _ in 0..50 {
+        queue.heartbeat_many(std::slice::from_ref(&lease), None).await.unwrap();
+    }
+    queue.complete(lease).await.unwrap();
+
+    transaction.rollback().await.unwrap();
+    let mut enqueued = 0;
+    for enqueue in enqueues {
+        enqueued += usize::from(enqueue.await.unwrap());
+    }
+    assert_eq!(enqueued, 1, "the others find the key taken");
 }
