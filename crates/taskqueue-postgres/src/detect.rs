@@ -1,9 +1,13 @@
 //! What is at the other end: which server, which version, and whether a pooler stands in between. It owns the
 //! questions and what their answers mean; it knows no queue.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::{PgPool, Row};
+use sqlx::{Connection as _, PgPool, Row};
 use taskqueue_core::{Error, ErrorKind, Result};
+use tokio::time::timeout;
 
 use crate::config::{Engine, Pooler, PostgresConfig};
 use crate::error::connect_failure;
@@ -17,6 +21,8 @@ const COCKROACH_MIN: (u32, u32, u32) = (24, 1, 5);
 const COCKROACH_24_2_MIN: (u32, u32, u32) = (24, 2, 3);
 /// How often the pooler is given the chance to show itself. Once is enough on an idle one.
 const ROUNDS: usize = 3;
+/// How long a server of one's own may take to say which process it is.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,25 +41,32 @@ pub(crate) async fn detect(config: &PostgresConfig) -> Result<Found> {
     let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(config.acquire_timeout);
     let options = PgConnectOptions::clone(&config.connect_options());
     let pool = pool.test_before_acquire(false).connect_lazy_with(options);
-    let found = ask(&pool, config).await;
+    let found = timeout(config.acquire_timeout, ask(&pool, config)).await;
     pool.close().await;
-    found
+    found.unwrap_or_else(|_| {
+        let message = "nobody at the host and port of the database URL says in time what it is";
+        Err(Error::new(ErrorKind::Unavailable, "connect", message).transient(true))
+    })
 }
 
 async fn ask(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
     let failed = |error| connect_failure(error).into_error("connect");
-    let mut connection = pool.acquire().await.map_err(failed)?;
+    // Not the pool's any more: it would wait for the answer to a question that was given up.
+    let mut connection = pool.acquire().await.map_err(failed)?.detach();
     let engine = match config.dialect {
         Some(engine) => engine,
         None => engine_of(&text(&mut connection, "SELECT version()").await.map_err(failed)?)?,
     };
     let pooler = match config.pooler {
         Pooler::Detect => {
-            let mut other = pool.acquire().await.map_err(failed)?;
-            seek_pooler(&mut connection, &mut other).await.map_err(failed)?
+            let mut other = pool.acquire().await.map_err(failed)?.detach();
+            let found = seek_pooler(&mut connection, &mut other).await.map_err(failed)?;
+            let _ = other.close().await;
+            found
         }
         known => known,
     };
+    let _ = connection.close().await;
     Ok(Found { engine, pooler })
 }
 
@@ -61,21 +74,32 @@ async fn ask(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
 /// session asks for its process, a second one begins a transaction, most likely on the process that just became free,
 /// and the first one asks again: without such a pooler, each has its own process throughout. One that takes the process that has been
 /// free for longest shows itself to a session that asks twice.
+///
+/// A pooler whose processes are all with second sessions, as when several queues are opened at once, lets the first ones wait,
+/// each for another's transaction: these end when an answer is late. One that is late in each round is taken for a pooler's.
 async fn seek_pooler(first: &mut PgConnection, second: &mut PgConnection) -> sqlx::Result<Pooler> {
     const PROCESS: &str = "SELECT pg_backend_pid()::text";
+    let mut late = 0;
     for _ in 0..ROUNDS {
         let before = text(first, PROCESS).await?;
         if text(first, PROCESS).await? != before {
             return Ok(Pooler::Transaction);
         }
         sqlx::raw_sql("BEGIN").execute(&mut *second).await?;
-        let is_shared = text(second, PROCESS).await? == before || text(first, PROCESS).await? != before;
+        let others = text(second, PROCESS).await?;
+        let mut again = pin!(text(first, PROCESS));
+        let in_time = timeout(ANSWER_TIME_MAX, &mut again).await;
         sqlx::raw_sql("ROLLBACK").execute(&mut *second).await?;
-        if is_shared {
+        late += usize::from(in_time.is_err());
+        let after = match in_time {
+            Ok(after) => after?,
+            Err(_) => again.await?,
+        };
+        if others == before || after != before {
             return Ok(Pooler::Transaction);
         }
     }
-    Ok(Pooler::Direct)
+    Ok(if late == ROUNDS { Pooler::Transaction } else { Pooler::Direct })
 }
 
 /// The simple protocol: nothing is prepared.

@@ -24,7 +24,7 @@ use taskqueue_sql::within;
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
 /// How long sending one may take; then it is given up.
 const SEND_TIME_MAX: Duration = Duration::from_secs(5);
-/// How long a notification may take to be heard in a self-test.
+/// How long the server may take to listen, and a notification to be heard in a self-test.
 const HEAR_TIME_MAX: Duration = Duration::from_secs(5);
 /// After how much silence the listener tests itself, give or take.
 const TEST_INTERVAL: Duration = Duration::from_secs(30);
@@ -195,7 +195,7 @@ impl Listener {
         let pool = pool.test_before_acquire(false).connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
-        listener.listen(&self.channel.name).await?;
+        within(HEAR_TIME_MAX, listener.listen(&self.channel.name)).await?;
         if !self.hears(&mut listener).await? {
             return Ok(End::Deaf);
         }

@@ -6,6 +6,7 @@
 
 mod claiming;
 mod deleting;
+mod detecting;
 mod dropping;
 mod failover;
 mod fencing;
