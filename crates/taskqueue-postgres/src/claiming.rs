@@ -25,7 +25,8 @@ pub(crate) async fn claim(
 ) -> Attempt<Vec<Claim>> {
     // An extra claim is made beside another one.
     let _turn = if claiming.is_extra { None } else { dialect.turns().take().await };
-    let claimed = find(dialect, connection, shard, claiming).await?;
+    let claimed = find(dialect, &mut *connection, shard, claiming).await?;
+    let claimed = find_hidden(dialect, connection, shard, claiming, claimed).await?;
     if is_turned_away(claiming, &claimed) {
         dialect.turns().turned_away();
     } else if !claiming.is_extra && claimed.len() < claiming.limit {
@@ -75,6 +76,31 @@ async fn find(
     }
     let late = late(dialect, connection, shard, &rest(claiming, &claimed), start(back)).await;
     join(dialect, claimed, late)
+}
+
+/// Looks for what is behind tasks that others have locked, for as long as they like: a claim of one type walks over these.
+async fn find_hidden(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+    mut claimed: Vec<Claim>,
+) -> Attempt<Vec<Claim>> {
+    let (types, began) = (&claiming.types, Instant::now());
+    let may_be_more = claimed.len() < claiming.limit && types.len() > 1 && !claiming.is_extra;
+    if !may_be_more || !dialect.hidden.may_look(began) {
+        return Ok(claimed);
+    }
+    for task_type in types {
+        let of_type = Claiming { types: vec![task_type.clone()], ..rest(claiming, &claimed) };
+        let more = everywhere(dialect, &mut *connection, shard, &of_type).await;
+        claimed = join(dialect, claimed, more)?;
+        if claimed.len() == claiming.limit {
+            break;
+        }
+    }
+    dialect.hidden.looked(began, Instant::now());
+    Ok(claimed)
 }
 
 /// Looks for what is not ahead of the cursors.

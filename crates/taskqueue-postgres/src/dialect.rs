@@ -24,6 +24,7 @@ use crate::config::{Engine, Source};
 use crate::due::Due;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
+use crate::hidden::Hidden;
 use crate::inserting;
 use crate::listen::Wakes;
 use crate::promoting;
@@ -57,10 +58,11 @@ pub(crate) struct PostgresDialect {
     options: Options,
     literal: Literal,
     sharding: Sharding,
-    places: Places,
+    pub(crate) places: Places,
     cursors: Cursors,
     pub(crate) due: Due,
     turns: Turns,
+    pub(crate) hidden: Hidden,
     contention_retries_max: u32,
     prepared_statements: bool,
     statement_timeout: Duration,
@@ -87,6 +89,7 @@ impl PostgresDialect {
             cursors: Cursors::new(config.scanning),
             due: Due::new(config.scanning),
             turns: Turns::default(),
+            hidden: Hidden::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -105,10 +108,6 @@ impl PostgresDialect {
 
     pub(crate) fn literal(&self) -> &Literal {
         &self.literal
-    }
-
-    pub(crate) fn places(&self) -> &Places {
-        &self.places
     }
 
     pub(crate) fn cursors(&self) -> &Cursors {

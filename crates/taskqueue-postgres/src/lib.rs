@@ -20,6 +20,7 @@ mod error;
 mod flavour;
 #[cfg(test)]
 mod golden;
+mod hidden;
 mod inserting;
 mod listen;
 mod migrate;

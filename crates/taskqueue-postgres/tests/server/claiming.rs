@@ -185,7 +185,7 @@ async fn what_others_have_locked_is_not_taken_for_all_there_is() {
     let mut claim = other.begin().await.unwrap();
     sqlx::query(LOCKED).bind(520_i64).execute(&mut *claim).await.unwrap();
     let mut claimed = queue.dequeue_many(&of_types(&TYPES, 10)).await.unwrap().len();
-    assert_eq!(claimed, 2, "of the first 522");
+    assert_eq!(claimed, 10, "two of the first 522, and of mail by itself what is behind them");
     claim.rollback().await.unwrap();
 
     while let claims @ [_, ..] = queue.dequeue_many(&of_types(&TYPES, 1_000)).await.unwrap().as_slice() {
@@ -193,6 +193,22 @@ async fn what_others_have_locked_is_not_taken_for_all_there_is() {
     }
 
     assert_eq!(claimed, 605);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_behind_more_locked_tasks_than_a_claim_reads_is_found() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let kinds = [("mail", 9, 1_100), ("image", 1, 5)];
+    let kinds = kinds.into_iter().flat_map(|(name, priority, count)| vec![(name, priority); count]);
+    queue.enqueue_many(kinds.map(|kind| of_kind(&kind)).collect()).await.unwrap();
+    let mut other = scratch.connect().await;
+    let mut transaction = other.begin().await.unwrap();
+    sqlx::query(LOCKED).bind(1_100_i64).execute(&mut *transaction).await.unwrap();
+
+    let claims = queue.dequeue_many(&of_types(&TYPES, 10)).await.unwrap();
+
+    assert_eq!(claims.len(), 5);
+    assert!(claims.iter().all(|claim| claim.task.task_type.as_str() == "image"));
 }
 
 /// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.

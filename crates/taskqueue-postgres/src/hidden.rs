@@ -1,0 +1,56 @@
+//! When a claim of several types looks for what locked tasks hide from it. Such a claim reads the first tasks of all types together and
+//! locks them after; where others hold all that it read, it finds nothing, whatever lies behind. It owns how often that is looked
+//! for; it knows no statement.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A look rests so long at least, and so many times as long as it took. Idle queues and steady flows find less than they ask for in every
+/// claim.
+const REST_MIN: Duration = Duration::from_secs(1);
+const RESTS: u32 = 19;
+
+/// The looks of one instance.
+#[derive(Debug, Default)]
+pub(crate) struct Hidden {
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl Hidden {
+    /// Whether to look now. Of claims at once one does.
+    pub(crate) fn may_look(&self, now: Instant) -> bool {
+        let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = rests_until.is_none_or(|until| now >= until);
+        if may {
+            *rests_until = Some(now + REST_MIN);
+        }
+        may
+    }
+
+    /// A look is done.
+    pub(crate) fn looked(&self, began: Instant, ended: Instant) {
+        let rest = REST_MIN.max(ended.saturating_duration_since(began).saturating_mul(RESTS));
+        *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended + rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_rest_for_a_second_and_slow_ones_in_proportion() {
+        let (hidden, now) = (Hidden::default(), Instant::now());
+        assert!(hidden.may_look(now), "the first time");
+        assert!(!hidden.may_look(now), "another one is under way");
+        hidden.looked(now, now);
+        assert!(!hidden.may_look(now + REST_MIN - Duration::from_millis(1)));
+        assert!(hidden.may_look(now + REST_MIN));
+        let ended = now + Duration::from_secs(1);
+        hidden.looked(now, ended);
+        assert!(!hidden.may_look(ended + Duration::from_secs(18)));
+        assert!(hidden.may_look(ended + Duration::from_secs(19)));
+    }
+}
