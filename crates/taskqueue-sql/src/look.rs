@@ -9,6 +9,9 @@ use taskqueue_core::{
 use crate::operation::{Operation, kind_of, statements, type_of};
 use crate::{Access, Attempt, Dialect, Failure, Row};
 
+/// How many tasks a list of several shards passes over at a time.
+const PASSED_MAX: usize = 1_000;
+
 /// Reads one task.
 pub(crate) struct Get(pub(crate) TaskId);
 
@@ -53,6 +56,7 @@ impl<D: Dialect> Operation<D> for List {
         let mut rest = TaskFilter { offset: 0, ..filter.clone() };
         let mut offset = filter.offset;
         loop {
+            rest.limit = step(offset, filter.limit);
             let listed = merged(dialect, connection, shards, &rest).await?;
             let passed = offset.min(listed.len());
             if passed == 0 {
@@ -62,6 +66,12 @@ impl<D: Dialect> Operation<D> for List {
             rest.after = Some(listed[passed - 1].id);
         }
     }
+}
+
+/// How many tasks are read at a time where so many are to be passed over: each time costs a statement a shard, and each task
+/// may have a large payload.
+fn step(offset: usize, limit: usize) -> usize {
+    offset.min(PASSED_MAX).max(limit)
 }
 
 /// A row of a list.
@@ -245,5 +255,16 @@ impl<D: Dialect> Operation<D> for Now {
         let mut rows = dialect.fetch(connection, statement).await?;
         let row = rows.first_mut().ok_or_else(|| Failure::malformed("the clock gave no row".to_owned()))?;
         row.time(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_list_passes_over_is_read_in_large_pages_and_the_page_itself_in_its_own_size() {
+        assert_eq!([0, 10, 1_000, 100_000].map(|offset| step(offset, 1)), [1, 10, 1_000, 1_000]);
+        assert_eq!([0, 10, 100_000].map(|offset| step(offset, 5_000)), [5_000; 3]);
     }
 }
