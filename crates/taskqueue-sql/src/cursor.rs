@@ -245,7 +245,9 @@ impl Cursors {
             let kind = (task.priority, &task.task_type);
             match task.schedule {
                 Schedule::At(_) => self.doubt(),
-                Schedule::Now if last != Some(kind) => {
+                // Less than a microsecond is no delay.
+                Schedule::After(delay) if delay.as_micros() > 0 => {}
+                Schedule::Now | Schedule::After(_) if last != Some(kind) => {
                     self.expect(shard, -i64::from(task.priority.0), &task.task_type);
                     last = Some(kind);
                 }

@@ -234,6 +234,18 @@ fn with_more_kinds_than_a_look_names_every_claim_goes_everywhere_and_no_more_are
 }
 
 #[test]
+fn a_delay_of_nothing_is_expected_as_what_has_none() {
+    for (delay, is_ready) in [(Duration::ZERO, true), (Duration::from_nanos(999), true), (MILLISECOND, false)]
+    {
+        let (cursors, now) = scanned(&[(0, 9)]);
+        let task = NewTask::raw("t", "1").expect("a valid task").priority(Priority(7)).delay(delay);
+        cursors.expect_tasks(Shard::FIRST, [&task]);
+        cursors.forget_doubtful();
+        assert_eq!(look(&cursors, now) == Look::Everywhere, is_ready, "{delay:?}");
+    }
+}
+
+#[test]
 fn with_more_kinds_than_a_look_names_a_new_one_costs_the_other_lists_of_types_nothing() {
     let (cursors, _) = scanned(&(0..1_000).map(|rank| (rank, 1)).collect::<Vec<_>>());
     let task = NewTask::raw("t", "1").expect("a valid task").priority(Priority(7));
