@@ -73,8 +73,6 @@ async fn locked<D: Dialect>(
     let mut wide = *cleanup;
     loop {
         let mut found = finished(dialect, connection, now, shard, &wide).await?;
-        found.sort_by_key(|finished| (finished.completed_at, finished.id));
-        found.truncate(wide.limit);
         let ids: Vec<TaskId> = found.iter().map(|finished| finished.id).collect();
         let free = dialect.lock_finished(connection, shard, &ids, cleanup.limit).await?;
         let missing = cleanup.limit.saturating_sub(free.len());
@@ -88,6 +86,7 @@ async fn locked<D: Dialect>(
 }
 
 /// A finished task that is old enough to go.
+#[derive(Debug)]
 struct Finished {
     id: TaskId,
     task_type: TaskType,
@@ -96,8 +95,8 @@ struct Finished {
     busy_us: i64,
 }
 
-/// The first finished tasks of each of the statuses and of each type. Each is a prefix of the index in its order, so that
-/// those of another status are not looked at; which statuses and types there are, the sums say.
+/// The first finished tasks of the statuses, of all types, in the order in which they finished. Those of each kind are a prefix of the
+/// index in its order, so that those of another status are not looked at; which statuses and types there are, the sums say.
 async fn finished<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
@@ -120,12 +119,42 @@ async fn finished<D: Dialect>(
         for row in dialect.fetch(connection, oldest).await? {
             found.push(read_finished(row, state, &task_type)?);
         }
+        keep_oldest(&mut found, cleanup.limit);
     }
     Ok(found)
+}
+
+/// Keeps those that finished first, in this order. After each kind: of many kinds there would be many times the limit.
+fn keep_oldest(found: &mut Vec<Finished>, limit: usize) {
+    found.sort_by_key(|finished| (finished.completed_at, finished.id));
+    found.truncate(limit);
 }
 
 fn read_finished(mut row: Row, state: State, task_type: &TaskType) -> Attempt<Finished> {
     let (id, started_at, completed_at) = (row.id(0)?, row.time_opt(1)?, row.time(2)?);
     let busy = started_at.map_or(0, |started_at| (completed_at - started_at).num_microseconds().unwrap_or(0));
     Ok(Finished { id, task_type: task_type.clone(), state, completed_at, busy_us: busy.max(0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_all_kinds_together_no_more_are_kept_than_may_go_and_those_that_finished_first() {
+        let task_type = TaskType::new("mail").expect("a valid type");
+        let of_second = |second| Finished {
+            id: TaskId::generate(),
+            task_type: task_type.clone(),
+            state: State::Completed,
+            completed_at: Timestamp::from_timestamp_secs(second).expect("it is in range"),
+            busy_us: 0,
+        };
+        let mut found = Vec::new();
+        for kind in [[5, 2], [9, 1], [3, 4]] {
+            found.extend(kind.map(of_second));
+            keep_oldest(&mut found, 3);
+        }
+        assert_eq!(found.iter().map(|one| one.completed_at.timestamp()).collect::<Vec<_>>(), [1, 2, 3]);
+    }
 }
