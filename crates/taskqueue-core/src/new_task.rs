@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use chrono::Datelike as _;
 use serde::Serialize;
 
 use crate::clock::truncate;
@@ -17,6 +18,8 @@ pub const UNIQUE_KEY_BYTES_MAX: usize = 200;
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// The most attempts a task may ask for.
 pub const MAX_RETRIES_MAX: u32 = 1_000_000;
+/// The years in which a task may be scheduled: what every engine keeps, and what is read as a time of RFC 3339.
+pub const SCHEDULED_YEARS: std::ops::RangeInclusive<i32> = 1..=9_999;
 /// The largest payload unless configured otherwise: 1 MiB.
 pub const PAYLOAD_BYTES_MAX_DEFAULT: usize = 1024 * 1024;
 /// The most rows that one call may enqueue, claim, settle or list.
@@ -193,6 +196,11 @@ impl NewTask {
         if self.max_retries == 0 || self.max_retries > MAX_RETRIES_MAX {
             let given = self.max_retries;
             return Err(self.invalid(format!("max_retries {given} is not in 1..={MAX_RETRIES_MAX}")));
+        }
+        if let Schedule::At(at) = self.schedule
+            && !SCHEDULED_YEARS.contains(&at.year())
+        {
+            return Err(self.invalid(format!("scheduled_at {at} is outside the years 1 to 9999")));
         }
         if let Some(key) = &self.unique_key
             && (key.is_empty() || key.len() > UNIQUE_KEY_BYTES_MAX || key.contains('\0'))

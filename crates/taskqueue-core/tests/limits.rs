@@ -9,7 +9,7 @@ use taskqueue_core::new_task::{
 use taskqueue_core::{
     BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, ErrorKind, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload,
     Priority, REGION_CHARS_MAX, RawPayload, Result, Schedule, TASK_TYPE_CHARS_MAX, TaskId, TaskType,
-    WORKER_ID_CHARS_MAX, WorkerId,
+    Timestamp, WORKER_ID_CHARS_MAX, WorkerId,
 };
 
 fn task() -> NewTask {
@@ -68,6 +68,19 @@ fn max_retries_is_within_its_range() {
     }
     for attempts in [0, MAX_RETRIES_MAX + 1] {
         assert_eq!(refused(&task().max_retries(attempts)), ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn a_task_is_scheduled_within_the_years_1_to_9999() {
+    let [first, last] = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"]
+        .map(|time| time.parse::<Timestamp>().unwrap());
+    let microsecond = std::time::Duration::from_micros(1);
+    for good in [first, last] {
+        validate(&task().scheduled_at(good)).unwrap();
+    }
+    for bad in [Timestamp::MIN_UTC, first - microsecond, last + microsecond, Timestamp::MAX_UTC] {
+        assert_eq!(refused(&task().scheduled_at(bad)), ErrorKind::InvalidInput, "{bad}");
     }
 }
 

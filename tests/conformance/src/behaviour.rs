@@ -358,6 +358,7 @@ macro_rules! __behaviours {
             limits {
                 a_payload_over_a_mebibyte_is_invalid
                 attempts_are_between_one_and_a_million
+                a_task_is_scheduled_in_the_years_1_to_9999
                 a_unique_key_is_one_to_two_hundred_bytes
                 a_region_is_one_to_fifty_characters
                 metadata_is_at_most_sixteen_kibibytes

@@ -1,11 +1,10 @@
 //! Limits and bad input: a clear refusal before anything is stored, and exactly at the limit no refusal.
 
 use std::time::Duration;
-
 use taskqueue_core::new_task::{MAX_RETRIES_MAX, METADATA_BYTES_MAX, UNIQUE_KEY_BYTES_MAX};
 use taskqueue_core::{
     BATCH_MAX, ClaimRequest, Cleanup, ErrorKind, NewTask, Outcome, Priority, Redrive, Settlement, TaskFilter,
-    TaskId, WorkerId,
+    TaskId, Timestamp, WorkerId,
 };
 
 use crate::bed::{Bed, HOUR, assert_kind, of, request, task, task_type, tasks};
@@ -35,6 +34,17 @@ pub(crate) async fn attempts_are_between_one_and_a_million(harness: &dyn Harness
     let id = bed.enqueue(task().max_retries(MAX_RETRIES_MAX)).await?;
     assert_eq!(bed.get(id).await?.max_retries, MAX_RETRIES_MAX);
     bed.enqueue(task().max_retries(1)).await?;
+    Ok(())
+}
+
+pub(crate) async fn a_task_is_scheduled_in_the_years_1_to_9999(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let last: Timestamp = "9999-12-31T23:59:59.999999Z".parse().expect("it is a time");
+    for bad in [Timestamp::MIN_UTC, last + Duration::from_micros(1), Timestamp::MAX_UTC] {
+        assert_refused(&bed, task().scheduled_at(bad), ErrorKind::InvalidInput).await?;
+    }
+    let id = bed.enqueue(task().scheduled_at(last)).await?;
+    assert_eq!(bed.get(id).await?.scheduled_at, last);
     Ok(())
 }
 
