@@ -37,6 +37,9 @@ const FOLLOW_UPS_MAX: usize = 1_000;
 /// The most late calls, those of the settler among them, beside which rows are tried that have failed. Each holds a connection, and
 /// claims and heartbeats need some.
 const LATE_MAX: usize = 2;
+/// The same while the worker stops: nothing is claimed then. A call is late sooner, as there is little time.
+const LATE_MAX_STOPPING: usize = 8;
+const LATE_AFTER_STOPPING: Duration = Duration::from_millis(200);
 /// In how many parts a batch is tried again that waited for a lock: each try of the one with the locked row takes as long again.
 const LATE_PARTS: usize = 16;
 
@@ -163,8 +166,17 @@ impl<'p> Lane<'p> {
         }
     }
 
+    /// How many calls may be late, and from when on one is.
+    fn lateness(&self) -> (usize, Duration) {
+        if self.pipe.tokens.stop.is_cancelled() {
+            (LATE_MAX_STOPPING, LATE_AFTER_STOPPING)
+        } else {
+            (LATE_MAX, LATE_AFTER)
+        }
+    }
+
     fn is_full_of_late(&self) -> bool {
-        self.late.len() >= LATE_MAX
+        self.late.len() >= self.lateness().0
     }
 
     /// Waits for rows to settle. Answers whether there may be any.
@@ -221,7 +233,7 @@ impl<'p> Lane<'p> {
         // What has failed is tried at once, for the last time, when the worker gives up.
         let rest = tokio::time::sleep_until(self.rests_until);
         let _ = self.pipe.tokens.give_up.run_until_cancelled(rest).await;
-        let (rows, late_at) = (batch.rows.len(), later(Instant::now(), LATE_AFTER));
+        let (rows, late_at) = (batch.rows.len(), later(Instant::now(), self.lateness().1));
         let call = Box::pin(settle(self.pipe, std::mem::take(&mut batch.rows)));
         let mut call = answered(rows, batch, call);
         loop {

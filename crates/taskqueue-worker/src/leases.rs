@@ -95,14 +95,11 @@ impl Leases {
     }
 
     /// Marks the lease as one whose outcome is on its way to the store, which says what became of it; unless it was lost.
-    /// Answers whether it is held still.
+    /// Answers whether it is held still. Without the lock, which all handlers would wait for: a heartbeat that finds it lost in
+    /// this very moment counts it, and the settle does so again.
     pub(crate) fn settling(&self, held: &Held) -> bool {
-        let kept = self.lock();
-        let is_held = kept.contains_key(&LeaseKey::from(held.lease()));
-        if is_held {
-            held.settling();
-        }
-        is_held
+        held.settling();
+        !held.stop.is_stopped() || self.holds(held.lease())
     }
 
     /// How many are held.

@@ -31,7 +31,7 @@ struct Log {
     silent_heartbeats: AtomicUsize,
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
-    locked: Mutex<Option<TaskId>>,
+    locked: Mutex<Vec<TaskId>>,
     /// How long a settle waits for a lock.
     lock_waits: Duration,
     wake_up: WakeUp,
@@ -111,13 +111,13 @@ impl Spy {
         self.log.follow_ups_are_held.send_replace(are_held);
     }
 
-    /// Lets settles of this task fail as those of a task do that another session has locked, and its heartbeats find that.
-    pub fn lock(&self, id: Option<TaskId>) {
-        *self.log.locked.lock().unwrap() = id;
+    /// Lets settles of these tasks fail as those of a task do that another session has locked, and its heartbeats find that.
+    pub fn lock(&self, ids: impl IntoIterator<Item = TaskId>) {
+        *self.log.locked.lock().unwrap() = ids.into_iter().collect();
     }
 
     fn is_locked(&self, lease: &Lease) -> bool {
-        *self.log.locked.lock().unwrap() == Some(lease.task_id)
+        self.log.locked.lock().unwrap().contains(&lease.task_id)
     }
 
     /// In paused time.
