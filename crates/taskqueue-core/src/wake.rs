@@ -3,6 +3,7 @@
 //! remain what correctness rests on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
@@ -20,14 +21,32 @@ pub struct WakeUp(Arc<Signals>);
 struct Signals {
     /// Its value: whether others are heard.
     ready: watch::Sender<bool>,
+    /// How many listeners wait right now.
+    waiting: Arc<AtomicUsize>,
     cancelled: broadcast::Sender<TaskId>,
+}
+
+/// A listener while it waits.
+struct Waiting<'s>(&'s AtomicUsize);
+
+impl<'s> Waiting<'s> {
+    fn new(waiting: &'s AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl WakeUp {
     /// A signal that nobody listens to yet, and that comes from this process only.
     pub fn new() -> Self {
         let (ready, cancelled) = (watch::Sender::new(false), broadcast::Sender::new(CANCELS_MAX));
-        Self(Arc::new(Signals { ready, cancelled }))
+        Self(Arc::new(Signals { ready, waiting: Arc::default(), cancelled }))
     }
 
     /// Rouses every listener; one that is busy finds out at its next wait.
@@ -52,7 +71,12 @@ impl WakeUp {
 
     /// A listener that is roused by notifications from now on.
     pub fn listen(&self) -> WakeListener {
-        WakeListener(self.0.ready.subscribe())
+        WakeListener { ready: self.0.ready.subscribe(), waiting: Arc::clone(&self.0.waiting) }
+    }
+
+    /// Whether somebody waits for a notification right now: a worker of this process that would look at once.
+    pub fn is_awaited(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// A listener to running tasks that are cancelled from now on.
@@ -69,7 +93,10 @@ impl Default for WakeUp {
 
 /// The listening side.
 #[derive(Debug)]
-pub struct WakeListener(watch::Receiver<bool>);
+pub struct WakeListener {
+    ready: watch::Receiver<bool>,
+    waiting: Arc<AtomicUsize>,
+}
 
 impl WakeListener {
     /// Waits for a notification since the last wait. Waits for ever when the queue is gone.
@@ -77,14 +104,15 @@ impl WakeListener {
     /// # Cancel safety
     /// A notification is not lost when the wait is dropped.
     pub async fn notified(&mut self) {
-        if self.0.changed().await.is_err() {
+        let _waiting = Waiting::new(&self.waiting);
+        if self.ready.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Whether what other processes make ready comes by this signal too, as a rule: then there is less need to poll.
     pub fn hears_others(&self) -> bool {
-        *self.0.borrow()
+        *self.ready.borrow()
     }
 }
 
@@ -124,6 +152,21 @@ mod tests {
         assert!(listener.notified().now_or_never().is_none());
         wake_up.notify();
         assert!(listener.notified().now_or_never().is_some());
+    }
+
+    #[test]
+    fn who_waits_right_now_is_known() {
+        let wake_up = WakeUp::new();
+        let mut listeners = [(); 2].map(|()| wake_up.listen());
+        assert!(!wake_up.is_awaited(), "listening is not waiting");
+        let [mut first, mut second] = listeners.each_mut().map(|listener| Box::pin(listener.notified()));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(wake_up.is_awaited());
+        wake_up.notify();
+        assert!(second.as_mut().now_or_never().is_some());
+        drop(second);
+        assert!(!wake_up.is_awaited());
     }
 
     #[test]

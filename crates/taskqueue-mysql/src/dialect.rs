@@ -340,7 +340,7 @@ impl Dialect for MysqlDialect {
         self.cursors.doubt();
     }
 
-    fn announce(&self) {
+    fn announce(&self, _is_awaited: bool) {
         self.cursors.forget_doubtful();
     }
 

@@ -24,13 +24,13 @@ pub(crate) async fn claim(
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
     // An extra claim is made beside another one.
-    let _turn = if claiming.is_extra { None } else { dialect.turns().take().await };
+    let _turn = if claiming.is_extra { None } else { dialect.turns.take().await };
     let claimed = find(dialect, &mut *connection, shard, claiming).await?;
     let claimed = find_hidden(dialect, connection, shard, claiming, claimed).await?;
     if is_turned_away(claiming, &claimed) {
-        dialect.turns().turned_away();
+        dialect.turns.turned_away();
     } else if !claiming.is_extra && claimed.len() < claiming.limit {
-        dialect.turns().reached_the_end();
+        dialect.turns.reached_the_end();
     }
     Ok(claimed)
 }

@@ -61,7 +61,7 @@ pub(crate) struct PostgresDialect {
     pub(crate) places: Places,
     cursors: Cursors,
     pub(crate) due: Due,
-    turns: Turns,
+    pub(crate) turns: Turns,
     pub(crate) hidden: Hidden,
     contention_retries_max: u32,
     prepared_statements: bool,
@@ -116,10 +116,6 @@ impl PostgresDialect {
 
     pub(crate) fn unsettled(&self) -> &Unsettled {
         &self.opened.unsettled
-    }
-
-    pub(crate) fn turns(&self) -> &Turns {
-        &self.turns
     }
 
     /// A connection for one statement, which is a transaction by itself.
@@ -368,10 +364,10 @@ impl Dialect for PostgresDialect {
         self.cursors.doubt();
     }
 
-    fn announce(&self) {
+    fn announce(&self, is_awaited: bool) {
         self.cursors.forget_doubtful();
         if let Some(wakes) = &self.wakes {
-            wakes.announce();
+            wakes.announce(is_awaited);
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A look rests so long at least, and so many times as long as it took. Idle queues and steady flows find less than they ask for in every
-/// claim.
-const REST_MIN: Duration = Duration::from_secs(1);
+/// claim, and a look is a statement a type.
+const REST_MIN: Duration = Duration::from_secs(10);
 const RESTS: u32 = 19;
 
 /// The looks of one instance.
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_rest_for_a_second_and_slow_ones_in_proportion() {
+    fn looks_rest_for_ten_seconds_and_slow_ones_in_proportion() {
         let (hidden, now) = (Hidden::default(), Instant::now());
         assert!(hidden.may_look(now), "the first time");
         assert!(!hidden.may_look(now), "another one is under way");

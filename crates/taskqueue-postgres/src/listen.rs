@@ -4,6 +4,7 @@
 //! NOTIFY takes a lock of the whole server at commit, so it is never part of a queue's transaction: a task of its own
 //! sends one for all that became ready since the last one.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ use taskqueue_sql::within;
 
 /// The shortest time between two notifications of one queue. The first after a quiet time is sent at once.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);
+/// How long others are told later where a worker of this process waits: it has most likely claimed the tasks by then, without
+/// the notification's work of both sides beside its claim.
+const LOCAL_FIRST: Duration = Duration::from_millis(2);
 /// How long sending one may take; then it is given up.
 const SEND_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long the server may take to listen, and a notification to be heard in a self-test.
@@ -43,7 +47,7 @@ const CHANNEL_BYTES_MAX: usize = 63;
 pub(crate) struct Wakes {
     channel: Channel,
     listens: bool,
-    ready: Arc<Notify>,
+    news: Arc<News>,
     announcer: OnceLock<()>,
     listener: OnceLock<()>,
     /// The runtime that the queue was opened on: wake-ups may be asked for outside of any.
@@ -51,6 +55,14 @@ pub(crate) struct Wakes {
     tracker: TaskTracker,
     stop: CancellationToken,
     _stops_when_dropped: DropGuard,
+}
+
+/// What is to be announced.
+#[derive(Debug, Default)]
+struct News {
+    is_there: Notify,
+    /// Whether nobody here waits for it.
+    is_urgent: AtomicBool,
 }
 
 /// Where notifications go, and in whose name.
@@ -70,7 +82,7 @@ impl Wakes {
         Self {
             channel: Channel { connections, name: channel_of(table), sender },
             listens,
-            ready: Arc::default(),
+            news: Arc::default(),
             announcer: OnceLock::new(),
             listener: OnceLock::new(),
             runtime: Handle::current(),
@@ -80,13 +92,16 @@ impl Wakes {
         }
     }
 
-    /// Lets the other queues know, soon.
-    pub(crate) fn announce(&self) {
+    /// Lets the other queues know, soon; a worker of this process that waits comes first.
+    pub(crate) fn announce(&self, is_awaited: bool) {
         self.announcer.get_or_init(|| {
-            let announcing = announce(self.channel.clone(), Arc::clone(&self.ready), self.stop.clone());
+            let announcing = announce(self.channel.clone(), Arc::clone(&self.news), self.stop.clone());
             self.tracker.spawn_on(announcing, &self.runtime);
         });
-        self.ready.notify_one();
+        if !is_awaited {
+            self.news.is_urgent.store(true, Ordering::Relaxed);
+        }
+        self.news.is_there.notify_one();
     }
 
     /// Rouses `wake_up` from now on when others announce.
@@ -116,20 +131,26 @@ impl Wakes {
 }
 
 /// Sends one notification for all announcements since the last one, the last time when stopped.
-async fn announce(channel: Channel, ready: Arc<Notify>, stop: CancellationToken) {
+async fn announce(channel: Channel, news: Arc<News>, stop: CancellationToken) {
+    let rest = async |time| {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sleep(time) => {}
+        }
+    };
     loop {
         tokio::select! {
             biased;
-            () = ready.notified() => {}
+            () = news.is_there.notified() => {}
             () = stop.cancelled() => return,
+        }
+        if !news.is_urgent.swap(false, Ordering::Relaxed) {
+            rest(LOCAL_FIRST).await;
         }
         if let Err(error) = channel.send(&channel.sender).await {
             tracing::debug!(%error, "no notification could be sent; others find the tasks by polling");
         }
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sleep(NOTIFY_INTERVAL) => {}
-        }
+        rest(NOTIFY_INTERVAL).await;
     }
 }
 

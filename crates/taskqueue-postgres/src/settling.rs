@@ -39,7 +39,7 @@ pub(crate) async fn settle(
     owner: Owner,
 ) -> Attempt<Vec<Applied>> {
     // A caller's transaction waits for nobody: others may wait for it.
-    let _turn = if owner == Owner::Queue { dialect.turns().take().await } else { None };
+    let _turn = if owner == Owner::Queue { dialect.turns.take().await } else { None };
     let (mut completed, others): (Vec<&Decision>, Vec<&Decision>) =
         decisions.iter().partition(|decision| decision.transition == Transition::Complete);
     let mut applied = Vec::with_capacity(decisions.len());

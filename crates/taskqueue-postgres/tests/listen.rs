@@ -159,6 +159,18 @@ async fn a_worker_elsewhere_hears_of_an_enqueue_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn workers_elsewhere_hear_of_a_task_for_which_one_here_waits_too() {
+    let database = Database::create().await;
+    let (here, elsewhere) = (database.queue().await, database.queue().await);
+    let (mut own, mut others) = (connected(&here).await, connected(&elsewhere).await);
+
+    let (enqueued, (), ()) =
+        tokio::join!(here.enqueue(task()), soon(own.notified()), soon(others.notified()));
+
+    enqueued.expect("the server takes it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_enqueues_cause_few_notifications() {
     let database = Database::create().await;
     let queue = database.queue().await;

@@ -372,8 +372,8 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     fn doubt(&self) {}
 
     /// Tells the queues of other processes on the same table that tasks may be ready. A hint, given after the commit;
-    /// returns at once.
-    fn announce(&self) {}
+    /// returns at once. `is_awaited`: a worker of this process waits for tasks, and looks for these first.
+    fn announce(&self, _is_awaited: bool) {}
 
     /// Somebody is about to wait for this signal, as a worker does: it is to be roused by what other processes announce as
     /// well.

@@ -80,7 +80,7 @@ impl<D: Dialect> SqlQueue<D> {
     /// Rouses the workers that wait for this queue, here and in other processes where the engine can.
     pub fn wake(&self) {
         // First what is forgotten for it: who is roused looks at once.
-        self.0.dialect.announce();
+        self.0.dialect.announce(self.0.wake_up.is_awaited());
         self.0.wake_up.notify();
     }
 

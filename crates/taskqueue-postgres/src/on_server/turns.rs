@@ -19,7 +19,7 @@ async fn claims_and_settles_wait_for_their_turn_while_others_claim() {
     }
     let request = ClaimRequest::new(WorkerId::new("ada").unwrap(), [TaskType::new("mail").unwrap()], 1);
     let lease = queue.dequeue_many(&request).await.unwrap().remove(0).lease;
-    let turns = queue.sql.dialect().turns();
+    let turns = &queue.sql.dialect().turns;
 
     turns.turned_away();
     let turn = turns.take().await;
