@@ -71,6 +71,8 @@ pub(crate) const HANDLERS: &str = "taskqueue-handlers";
 const PEER: Backend = Backend { package: HANDLERS, ..BACKEND };
 /// The handlers' documents in a database, which has a module for each engine as a suite has.
 const DOCUMENTS: &[&str] = &["documents_server"];
+/// What a backend has on its server after it was killed.
+const CRASH: &[&str] = &["crash"];
 
 /// All of them, in the order of the table. The embedded ones are first, what handlers speak to is last.
 pub(crate) static BACKENDS: [Backend; 12] = [
@@ -81,6 +83,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         package: "taskqueue-postgres",
         module: "postgres",
         also: DOCUMENTS,
+        faults: CRASH,
         server: Some(Needs {
             variable: "TASKQUEUE_POSTGRES_URL",
             tests_read: "TASKQUEUE_POSTGRES_URL",
@@ -110,6 +113,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         package: "taskqueue-mysql",
         module: "mysql",
         also: DOCUMENTS,
+        faults: CRASH,
         server: Some(Needs {
             variable: "TASKQUEUE_MYSQL_URL",
             tests_read: "TASKQUEUE_MYSQL_URL",
@@ -124,6 +128,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         package: "taskqueue-mysql",
         module: "mariadb",
         also: DOCUMENTS,
+        faults: CRASH,
         server: Some(Needs {
             variable: "TASKQUEUE_MARIADB_URL",
             tests_read: "TASKQUEUE_MARIADB_URL",

@@ -29,6 +29,8 @@ const PROGRAM: &str = "taskqueue-cli";
 const PROGRAM_TARGET: &str = "servers";
 /// The variable in which tests that start servers of their own look for the program that does.
 const SERVERS_VARIABLE: &str = "TASKQUEUE_SERVERS";
+/// And that which says what they are to ask it for.
+const DURABLE_VARIABLE: &str = "TASKQUEUE_DURABLE_SERVER";
 /// Tests mostly wait for their server: this many at once keep two cores busy.
 const THREADS_ON_SERVERS: &str = "6";
 
@@ -198,6 +200,7 @@ impl Run<'_> {
         let tell = |command: &mut Command| {
             command.env("RUST_TEST_THREADS", THREADS_ON_SERVERS);
             command.envs(starts_others.map(|program| (SERVERS_VARIABLE, program)));
+            command.envs(up.durable().map(|wanted| (DURABLE_VARIABLE, wanted)));
             up.tell(command);
         };
         self.suite(backend, &up.name, tell)?;
@@ -211,8 +214,8 @@ impl Run<'_> {
                 }
                 self.add_other(ran, (package, target), &up.name);
             }
-            for target in backend.faults.iter().filter(|_| up.started.is_none()) {
-                let reason = format!("{} is not a server that is started for it", up.name);
+            for target in backend.faults.iter().filter(|_| !up.is_container()) {
+                let reason = format!("{} is not a container that is started for it", up.name);
                 self.add_not_run((backend.package, *target), &reason);
             }
         }
@@ -229,16 +232,18 @@ impl Run<'_> {
             let has = |package: &&str| workspace.server_tests(package).any(|target| target == *also);
             ([HANDLERS, PROGRAM].into_iter().find(has).unwrap_or(backend.package), *also)
         });
+        let faults = backend.faults.iter().filter(|_| up.is_container());
+        let also = also.chain(faults.map(|target| (backend.package, *target)));
         if !backend.conforms() {
-            let faults = backend.faults.iter().filter(|_| up.started.is_some());
-            return also.chain(faults.map(|target| (backend.package, *target))).collect();
+            return also.collect();
         }
         let is_pooler = backend.server.as_ref().is_some_and(|needs| needs.behind.is_some());
         let own = targets(backend.package);
         if is_pooler {
             return own.filter(|(_, target)| *target == POOLER_TARGET).chain(also).collect();
         }
-        let own = own.filter(|(_, target)| ![CONFORMANCE, POOLER_TARGET].contains(target));
+        let apart = [&[CONFORMANCE, POOLER_TARGET], backend.faults].concat();
+        let own = own.filter(move |(_, target)| !apart.contains(target));
         let on_top = targets(PROGRAM).filter(|(_, target)| *target == PROGRAM_TARGET);
         own.chain([(backend.package, LIBRARY)]).chain(also).chain(on_top).collect()
     }
@@ -319,5 +324,15 @@ impl Up {
     fn tell(&self, command: &mut Command) {
         let needs = self.backend.server.as_ref().expect("it has a server");
         servers::tell(command, needs, self.started.as_ref());
+    }
+
+    /// Whether it is a container that was started for this run.
+    fn is_container(&self) -> bool {
+        self.durable().is_some()
+    }
+
+    /// How another one of the same image is asked for, that syncs its disk as in production.
+    fn durable(&self) -> Option<String> {
+        self.started.as_ref().and_then(Started::durable)
     }
 }

@@ -11,6 +11,9 @@ use serde::Deserialize;
 use crate::backends::{ADMIN_VARIABLE, Backend, Needs, UNPREPARED_VARIABLE};
 use crate::sources::Source;
 
+/// What stands before the folder of installed programs where a server is asked for.
+const PROGRAMS: &str = "programs:";
+
 /// What became of a server.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Started {
@@ -20,6 +23,14 @@ pub(crate) struct Started {
     admin_url: Option<String>,
     /// Why it could not be started.
     pub(crate) error: Option<String>,
+}
+
+impl Started {
+    /// How another one of the same image is asked for, that syncs its disk as in production. None: it is no container.
+    pub(crate) fn durable(&self) -> Option<String> {
+        let (name, image) = self.wanted.split_once('=')?;
+        (!image.starts_with(PROGRAMS)).then(|| format!("{name}-durable={image}"))
+    }
 }
 
 /// The process; the servers go with it.
@@ -64,7 +75,7 @@ pub(crate) fn wanted(backend: &Backend, needs: &Needs, source: &Source) -> Optio
         (Source::Variable, _) => None,
         (Source::Image(image), None) => Some(format!("{name}={image}")),
         (Source::Image(image), Some(behind)) => Some(format!("{name}={image}@{behind}")),
-        (Source::Programs(folder), _) => Some(format!("{name}=programs:{}", folder.display())),
+        (Source::Programs(folder), _) => Some(format!("{name}={PROGRAMS}{}", folder.display())),
     }
 }
 
@@ -104,6 +115,16 @@ mod tests {
         assert_eq!(asked("mysql", Source::Variable), None);
         let programs = asked("postgres", Source::Programs("/opt/bin".into()));
         assert_eq!(programs.as_deref(), Some("postgres=programs:/opt/bin"));
+    }
+
+    #[test]
+    fn a_server_that_a_test_may_kill_is_another_container_of_the_same_image() {
+        let durable = |wanted: &str| {
+            let started = Started { wanted: wanted.to_owned(), url: None, admin_url: None, error: None };
+            started.durable()
+        };
+        assert_eq!(durable("mysql=mysql:9.7").as_deref(), Some("mysql-durable=mysql:9.7"));
+        assert_eq!(durable("postgres=programs:/opt/bin"), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod bed;
 mod behaviour;
+mod crash;
 mod deletion;
 mod from_sql;
 mod golden;
@@ -18,6 +19,7 @@ mod replay;
 mod run;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
+pub use crash::assert_what_was_answered_outlasts_a_crash;
 pub use deletion::assert_completed_tasks_are_deleted;
 pub use from_sql::assert_inserted_tasks_are_like_any_other;
 pub use golden::assert_golden;

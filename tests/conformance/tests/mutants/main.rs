@@ -131,4 +131,31 @@ caught! {
     stale_statistics_are_caught: StatisticsAreStale
         by counts_follow_every_change
         random_histories_agree_with_the_model;
+    priorities_that_are_ignored_are_caught: PrioritiesAreIgnored
+        by a_higher_priority_is_claimed_first priority_goes_before_time any_priority_is_stored
+        random_histories_agree_with_the_model;
+    metadata_that_is_lost_is_caught: MetadataIsLost
+        by every_field_that_was_given_comes_back metadata_is_at_most_sixteen_kibibytes;
+    errors_that_are_lost_are_caught: ErrorsAreLost
+        by fail_with_attempts_left_makes_it_failed the_last_error_stays_when_a_later_attempt_completes
+        random_histories_agree_with_the_model;
+    claims_that_ignore_their_timeout_are_caught: ClaimsIgnoreTheirTimeout
+        by a_claim_may_say_how_long_its_lease_lasts;
+    a_visibility_timeout_that_is_ignored_is_caught: TheVisibilityTimeoutIsIgnored
+        by the_visibility_timeout_can_be_configured;
+    a_token_that_settles_any_task_is_caught: ATokenSettlesAnyTask
+        by the_token_of_one_task_settles_no_other;
+    lost_leases_that_are_extended_are_caught: LostLeasesAreExtended
+        by each_way_of_ending_a_run_loses_the_lease a_cancelled_run_loses_its_lease;
+    reclaims_over_their_limit_are_caught: ReclaimsIgnoreTheirLimit
+        by a_reclaim_takes_the_earliest_lease_ends_first_up_to_its_limit
+        random_histories_agree_with_the_model;
+    promotions_over_their_limit_are_caught: PromotionsIgnoreTheirLimit
+        by promotion_takes_the_earliest_due_first_up_to_its_limit
+        random_histories_agree_with_the_model;
+    a_resume_that_does_nothing_is_caught: ResumeDoesNothing
+        by a_paused_type_is_not_claimed_until_it_is_resumed resume_once_undoes_any_number_of_pauses;
+    tasks_that_end_with_their_instance_are_caught: NothingOutlivesItsInstance
+        by a_task_survives_the_instance_that_enqueued_it another_instance_settles_a_claim_of_this_one
+        another_instance_extends_a_claim_of_this_one a_key_is_held_across_instances;
 }

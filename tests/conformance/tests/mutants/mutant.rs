@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_conformance::{Fixture, Harness, ModelHarness, Options};
 use taskqueue_core::{
-    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, FinishedStatuses, Heartbeat, Lease, NewTask,
-    Outcome, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result, RetryPolicy, Schedule, Settled,
-    Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
+    BATCH_MAX, Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, FinishedStatuses, Heartbeat,
+    Lease, NewTask, Outcome, Priority, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result,
+    RetryPolicy, Schedule, Settled, Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType,
+    Timestamp, VISIBILITY_TIMEOUT_DEFAULT, WakeUp,
 };
 
 use crate::fault::Fault;
@@ -47,6 +48,12 @@ impl Mutant {
         self.memory().leases.get(&lease.task_id).unwrap_or(lease).clone()
     }
 
+    /// The lease that is live now of whatever task, if the token of this one is live.
+    fn of_token(&self, lease: &Lease) -> Lease {
+        let is_live = self.memory().leases.values().any(|live| live.token == lease.token);
+        if is_live { self.live(lease) } else { lease.clone() }
+    }
+
     /// The task as this mutant shows it.
     fn show(&self, mut task: Task) -> Task {
         if self.has(Fault::CancelSetsNoCompletedAt) && task.status == Status::Cancelled {
@@ -55,15 +62,21 @@ impl Mutant {
         if self.has(Fault::SnoozeCostsAnAttempt) {
             task.attempts += self.memory().snoozes.get(&task.id).unwrap_or(&0);
         }
+        if self.has(Fault::ErrorsAreLost) {
+            task.last_error = None;
+        }
         task
     }
 
     fn spoil_task(&self, mut task: NewTask) -> NewTask {
-        if self.has(Fault::DelaysAreIgnored) {
-            task.schedule = Schedule::Now;
-        }
-        if self.has(Fault::SpacesInPayloadsAreLost) {
-            task.payload = RawPayload::from_stored(task.payload.as_str().replace(' ', ""));
+        match self.fault {
+            Fault::DelaysAreIgnored => task.schedule = Schedule::Now,
+            Fault::SpacesInPayloadsAreLost => {
+                task.payload = RawPayload::from_stored(task.payload.as_str().replace(' ', ""));
+            }
+            Fault::PrioritiesAreIgnored => task.priority = Priority::default(),
+            Fault::MetadataIsLost => task.metadata.clear(),
+            _ => {}
         }
         task
     }
@@ -101,6 +114,7 @@ impl Mutant {
         for Settlement { lease, outcome } in &mut settlements {
             match (self.fault, &mut *outcome) {
                 (Fault::SettleIsNotFenced, _) => *lease = self.live(lease),
+                (Fault::ATokenSettlesAnyTask, _) => *lease = self.of_token(lease),
                 (Fault::SnoozeCostsAnAttempt, Outcome::Snooze { .. }) => {
                     *self.memory().snoozes.entry(lease.task_id).or_default() += 1;
                 }
@@ -159,6 +173,9 @@ impl Queue for Mutant {
         if self.has(Fault::ClaimsExceedTheirLimit) {
             request.limit += 1;
         }
+        if self.has(Fault::ClaimsIgnoreTheirTimeout) {
+            request.visibility_timeout = None;
+        }
         let mut claims = match self.fault {
             Fault::ClaimsIgnoreTheOrderAcrossTypes => {
                 let mut claims = Vec::new();
@@ -213,6 +230,10 @@ impl Queue for Mutant {
     async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
         let leases: Vec<Lease> = match self.fault {
             Fault::HeartbeatIsNotFenced => leases.iter().map(|lease| self.live(lease)).collect(),
+            Fault::LostLeasesAreExtended => {
+                self.queue.heartbeat_many(leases, timeout).await?;
+                return Ok(vec![Heartbeat::Extended; leases.len()]);
+            }
             Fault::HeartbeatsDoNotExtend => return Ok(vec![Heartbeat::Extended; leases.len()]),
             _ => leases.to_vec(),
         };
@@ -250,7 +271,7 @@ impl Queue for Mutant {
 
     async fn cleanup(&self, mut cleanup: Cleanup) -> Result<u64> {
         if self.has(Fault::CleanupIgnoresItsLimit) {
-            cleanup.limit = taskqueue_core::BATCH_MAX;
+            cleanup.limit = BATCH_MAX;
         }
         if self.has(Fault::CleanupIgnoresItsStatuses) {
             cleanup.statuses = FinishedStatuses::ALL;
@@ -259,11 +280,13 @@ impl Queue for Mutant {
     }
 
     async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
-        self.queue.reclaim_stale(limit).await
+        let is_limited = !self.has(Fault::ReclaimsIgnoreTheirLimit);
+        self.queue.reclaim_stale(if is_limited { limit } else { BATCH_MAX }).await
     }
 
     async fn promote_due(&self, limit: usize) -> Result<u64> {
-        self.queue.promote_due(limit).await
+        let is_limited = !self.has(Fault::PromotionsIgnoreTheirLimit);
+        self.queue.promote_due(if is_limited { limit } else { BATCH_MAX }).await
     }
 
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
@@ -280,7 +303,7 @@ impl Queue for Mutant {
     }
 
     async fn resume(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.resume(task_type).await
+        if self.has(Fault::ResumeDoesNothing) { Ok(()) } else { self.queue.resume(task_type).await }
     }
 
     async fn paused(&self) -> Result<Vec<TaskType>> {
@@ -334,6 +357,7 @@ impl Harness for MutantHarness {
             Fault::ReclaimIsNotCapped => options.max_reclaims = u32::MAX,
             Fault::TheLargestPayloadIsRefused => options.payload_bytes_max -= 1,
             Fault::CapacityIsIgnored => options.capacity = None,
+            Fault::TheVisibilityTimeoutIsIgnored => options.visibility_timeout = VISIBILITY_TIMEOUT_DEFAULT,
             Fault::TheRetryPolicyIsIgnored => options.retry = RetryPolicy::fixed(Duration::from_secs(1)),
             _ => {}
         }
@@ -353,6 +377,9 @@ impl Fixture for MutantFixture {
     }
 
     async fn reopen(&self) -> Option<Arc<dyn Queue>> {
+        if self.fault == Fault::NothingOutlivesItsInstance {
+            return Some(ModelHarness.fresh(Options::default()).await.queue());
+        }
         Some(self.spoil(self.fixture.reopen().await?))
     }
 
