@@ -37,9 +37,10 @@ const FOLLOW_UPS_MAX: usize = 1_000;
 /// The most late calls, those of the settler among them, beside which rows are tried that have failed. Each holds a connection, and
 /// claims and heartbeats need some.
 const LATE_MAX: usize = 2;
-/// The same while the worker stops: nothing is claimed then. A call is late sooner, as there is little time.
+/// The same while the worker stops: nothing is claimed then. A call is late that is not answered at once, so that as many go on
+/// beside each other: there is little time.
 const LATE_MAX_STOPPING: usize = 8;
-const LATE_AFTER_STOPPING: Duration = Duration::from_millis(200);
+const LATE_AFTER_STOPPING: Duration = Duration::from_millis(1);
 /// In how many parts a batch is tried again that waited for a lock: each try of the one with the locked row takes as long again.
 const LATE_PARTS: usize = 16;
 
@@ -98,7 +99,6 @@ struct Lane<'p> {
     new: VecDeque<Finished>,
     tried: VecDeque<Batch>,
     late: FuturesUnordered<BoxFuture<'p, Answered>>,
-    late_rows: usize,
     /// Rows that found no room for what they bring, each alone. They wait apart from all others.
     full: Vec<Batch>,
     /// Rounds of them since one found room.
@@ -156,7 +156,6 @@ impl<'p> Lane<'p> {
             new: VecDeque::new(),
             tried: VecDeque::new(),
             late: FuturesUnordered::new(),
-            late_rows: 0,
             full: Vec::new(),
             full_rounds: 0,
             full_until: now,
@@ -184,10 +183,14 @@ impl<'p> Lane<'p> {
         let rest = pin!(tokio::time::sleep_until(self.full_until));
         // As the others, they are tried for the last time when the worker gives up.
         let rest = self.pipe.tokens.give_up.run_until_cancelled(rest);
+        // From then on more calls may be late.
+        let (pipe, tried) = (self.pipe, !self.tried.is_empty());
+        let stop = &pipe.tokens.stop;
         tokio::select! {
             Some(arrival) = arrivals.recv() => self.take(arrival),
-            Some(answered) = self.late.next() => self.late_answered(answered),
+            Some(answered) = self.late.next() => self.answered(answered),
             _ = rest, if !self.full.is_empty() => self.tried.extend(self.full.drain(..)),
+            () = stop.cancelled(), if tried && !stop.is_cancelled() => {}
             else => return false,
         }
         true
@@ -205,14 +208,15 @@ impl<'p> Lane<'p> {
             }
             Arrival::Late(rows, call) => {
                 self.taken += rows;
-                self.late(rows, answered(rows, Batch::new(Vec::new(), TRIES), call));
+                self.late.push(answered(Batch::new(Vec::new(), TRIES), call));
             }
         }
     }
 
+    /// How many rows take up room. Those of late calls do not: there are few such calls, and what is new would wait for them.
     fn rows(&self) -> usize {
         let tried = self.tried.iter().chain(&self.full);
-        self.new.len() + self.late_rows + tried.map(|batch| batch.rows.len()).sum::<usize>()
+        self.new.len() + tried.map(|batch| batch.rows.len()).sum::<usize>()
     }
 
     /// As many of the new ones as one call takes.
@@ -233,28 +237,20 @@ impl<'p> Lane<'p> {
         // What has failed is tried at once, for the last time, when the worker gives up.
         let rest = tokio::time::sleep_until(self.rests_until);
         let _ = self.pipe.tokens.give_up.run_until_cancelled(rest).await;
-        let (rows, late_at) = (batch.rows.len(), later(Instant::now(), self.lateness().1));
-        let call = Box::pin(settle(self.pipe, std::mem::take(&mut batch.rows)));
-        let mut call = answered(rows, batch, call);
+        let (pipe, began) = (self.pipe, Instant::now());
+        let stop = &pipe.tokens.stop;
+        let call = Box::pin(settle(pipe, std::mem::take(&mut batch.rows)));
+        let mut call = answered(batch, call);
         loop {
-            let is_full = self.is_full_of_late();
+            let (late_at, is_full) = (later(began, self.lateness().1), self.is_full_of_late());
             tokio::select! {
                 biased;
                 answered = &mut call => return self.answered(answered),
-                Some(answered) = self.late.next() => self.late_answered(answered),
-                () = tokio::time::sleep_until(late_at), if !is_full => return self.late(rows, call),
+                Some(answered) = self.late.next() => self.answered(answered),
+                () = tokio::time::sleep_until(late_at), if !is_full => return self.late.push(call),
+                () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
         }
-    }
-
-    fn late(&mut self, rows: usize, call: BoxFuture<'p, Answered>) {
-        self.late_rows += rows;
-        self.late.push(call);
-    }
-
-    fn late_answered(&mut self, answered: Answered) {
-        self.late_rows -= answered.rows;
-        self.answered(answered);
     }
 
     fn answered(&mut self, Answered { had_waited_for_room, untaken, .. }: Answered) {
@@ -281,7 +277,10 @@ impl<'p> Lane<'p> {
             self.full(batch, failure);
         } else if failure.is_transient() {
             self.rest(&batch, failure);
-            self.split_and_put_back(self.live(batch, failure), is_late);
+            // What stood beside a locked row was locked itself, and its lease could not be extended: whether it is lost the store says.
+            let is_beside = is_late && batch.rows.len() > 1;
+            let batch = if is_beside { batch } else { self.live(batch, failure) };
+            self.split_and_put_back(batch, is_late);
         } else if failure.kind() == ErrorKind::Backend && batch.tries > 1 {
             self.rest(&batch, failure);
             let batch = self.live(batch, failure);

@@ -33,22 +33,20 @@ impl Batch {
 
 /// What became of a call.
 pub(crate) struct Answered {
-    /// How many rows it had.
-    pub(crate) rows: usize,
     pub(crate) had_waited_for_room: bool,
     /// What the store did not take, and whether it was late to say so.
     pub(crate) untaken: Option<(Batch, Error, bool)>,
 }
 
 /// What becomes of a call of a batch, whose rows the call has.
-pub(crate) fn answered<'p>(rows: usize, batch: Batch, call: Call<'p>) -> BoxFuture<'p, Answered> {
+pub(crate) fn answered<'p>(batch: Batch, call: Call<'p>) -> BoxFuture<'p, Answered> {
     Box::pin(async move {
         let settled = call.await;
         let had_waited_for_room = batch.full_since.is_some();
         let untaken = settled
             .err()
             .map(|Untaken { rows, failure, is_late }| (Batch { rows, ..batch }, failure, is_late));
-        Answered { rows, had_waited_for_room, untaken }
+        Answered { had_waited_for_room, untaken }
     })
 }
 

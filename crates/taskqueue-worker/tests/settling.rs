@@ -145,46 +145,6 @@ async fn a_task_that_another_session_has_locked_holds_up_the_settle_of_no_other(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_settle_that_waits_for_a_lock_holds_up_no_other_for_longer_than_a_second() {
-    let spy = Spy::with_lock_waits(queue(), 50 * SECOND);
-    let ids = enqueue_numbers(&spy, 32).await;
-    spy.lock(Some(ids[7]));
-    let builder = Worker::builder(spy.clone()).handler(async |_: Number| {}).concurrency(32);
-    let running = builder.build().unwrap().start();
-    wait_until("the settle is under way", async || spy.calls(Call::Settle) == [32]).await;
-    let start = Instant::now();
-
-    enqueue_numbers(&spy, 100).await;
-    wait_until("later ones are settled", async || running.report().completed == 100).await;
-    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
-    wait_until("so are those beside it", async || running.report().completed == 131).await;
-
-    // In parts, of which only one waits again, until it stands alone.
-    assert!(start.elapsed() < 3 * 50 * SECOND, "{:?}", start.elapsed());
-    assert_eq!(spy.calls(Call::Settle).iter().filter(|rows| **rows == 2).count(), 16);
-    drop(running);
-}
-
-#[tokio::test(start_paused = true)]
-async fn follow_ups_that_wait_for_a_lock_hold_up_no_others_for_longer_than_a_second() {
-    async fn goes_on(_: Number) -> Outcome {
-        Outcome::done().then(NewTask::raw("next", "1").expect("the constant is JSON"))
-    }
-    let spy = Spy::with_lock_waits(queue(), 50 * SECOND);
-    let ids = enqueue_numbers(&spy, 32).await;
-    spy.lock(Some(ids[7]));
-    let running = Worker::builder(spy.clone()).handler(goes_on).concurrency(32).build().unwrap().start();
-    wait_until("the settle is under way", async || spy.calls(Call::Settle) == [32]).await;
-    let start = Instant::now();
-
-    enqueue_numbers(&spy, 100).await;
-    wait_until("later ones are settled", async || running.report().completed == 100).await;
-
-    assert!(start.elapsed() < 2 * SECOND, "{:?}", start.elapsed());
-    drop(running);
-}
-
-#[tokio::test(start_paused = true)]
 async fn follow_ups_that_wait_hold_up_the_settle_of_no_task_without_any() {
     async fn even_ones_go_on(number: Number) -> Outcome {
         let next = NewTask::raw("next", "1").expect("the constant is JSON");

@@ -196,30 +196,6 @@ async fn a_store_that_does_not_answer_is_waited_for_no_longer_than_ten_seconds()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_while_a_settle_waits_for_a_lock_loses_no_other_outcome() {
-    let spy = Spy::with_lock_waits(queue(), 5 * SECOND);
-    let gate = Gate::closed();
-    let ids = enqueue_numbers(&spy, 100).await;
-    spy.lock([ids[3], ids[41], ids[42], ids[43], ids[97]]);
-    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate);
-    let running = builder.concurrency(100).build().unwrap().start();
-    gate.wait_for(100).await;
-    gate.open_for(100);
-    wait_until("the settle is under way", async || spy.calls(Call::Settle) == [100]).await;
-    let start = Instant::now();
-
-    let report = running.stop().await;
-
-    assert_eq!(report.completed, 95);
-    assert_eq!(
-        count(&spy, Status::Running).await,
-        5,
-        "the locked ones are handled again when their leases end"
-    );
-    assert!(start.elapsed() < 11 * SECOND, "{:?}", start.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_drain_can_be_stopped_while_a_claim_is_under_way() {
     let spy = Spy::slow(queue(), 5 * SECOND);
     let gate = Gate::closed();

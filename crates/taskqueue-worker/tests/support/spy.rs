@@ -32,8 +32,13 @@ struct Log {
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
     locked: Mutex<Vec<TaskId>>,
+    /// What settles that wait for a lock have locked themselves.
+    locked_by_settles: Mutex<Vec<TaskId>>,
     /// How long a settle waits for a lock.
     lock_waits: Duration,
+    /// How long the others take.
+    settles_take: Duration,
+    slow_failures: AtomicUsize,
     wake_up: WakeUp,
     is_deaf: bool,
     takes_extra_claims: bool,
@@ -80,6 +85,16 @@ impl Spy {
         Self { queue, log: Arc::new(Log { lock_waits, ..Log::default() }) }
     }
 
+    /// A spy whose settles take so long.
+    pub fn with_slow_settles(queue: MemoryQueue, settles_take: Duration) -> Self {
+        Self { queue, log: Arc::new(Log { settles_take, ..Log::default() }) }
+    }
+
+    /// Lets the next settle fail after a second and a half, as on a server that another one takes over from.
+    pub fn fail_a_settle_slowly(&self) {
+        self.log.slow_failures.store(1, Ordering::SeqCst);
+    }
+
     /// Lets the next `times` heartbeats never be answered, as on a connection that died without a word.
     pub fn silence_heartbeats(&self, times: usize) {
         self.log.silent_heartbeats.store(times, Ordering::SeqCst);
@@ -118,6 +133,19 @@ impl Spy {
 
     fn is_locked(&self, lease: &Lease) -> bool {
         self.log.locked.lock().unwrap().contains(&lease.task_id)
+    }
+
+    /// Whether a heartbeat finds it locked.
+    fn is_passed_over(&self, lease: &Lease) -> bool {
+        self.is_locked(lease) || self.log.locked_by_settles.lock().unwrap().contains(&lease.task_id)
+    }
+
+    /// A settle that waits for a lock has locked the others that it is for.
+    async fn wait_for_a_lock(&self, settlements: &[Settlement]) {
+        let ids: Vec<TaskId> = settlements.iter().map(|settlement| settlement.lease.task_id).collect();
+        self.log.locked_by_settles.lock().unwrap().extend(&ids);
+        self.wait_for_the_store(self.log.lock_waits).await;
+        self.log.locked_by_settles.lock().unwrap().retain(|id| !ids.contains(id));
     }
 
     /// In paused time.
@@ -161,13 +189,18 @@ impl Queue for Spy {
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.pass(Call::Settle, settlements.len())?;
         self.log.settles_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
+        if take_one(&self.log.slow_failures) {
+            self.wait_for_the_store(Duration::from_millis(1_500)).await;
+            return Err(Error::new(ErrorKind::Unavailable, "spy", "the database is away"));
+        }
         if settlements.iter().any(brings_follow_ups) {
             self.log.follow_ups_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
         }
         if settlements.iter().any(|settlement| self.is_locked(&settlement.lease)) {
-            self.wait_for_the_store(self.log.lock_waits).await;
+            self.wait_for_a_lock(&settlements).await;
             return Err(Error::new(ErrorKind::Unavailable, "spy", "a task is locked"));
         }
+        self.wait_for_the_store(self.log.settles_take).await;
         self.queue.settle_many(settlements).await
     }
     async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
@@ -175,9 +208,10 @@ impl Queue for Spy {
         if take_one(&self.log.silent_heartbeats) {
             std::future::pending::<()>().await;
         }
-        let free = leases.iter().filter(|lease| !self.is_locked(lease)).cloned().collect::<Vec<_>>();
+        let free = leases.iter().filter(|lease| !self.is_passed_over(lease)).cloned().collect::<Vec<_>>();
         let mut answers = self.queue.heartbeat_many(&free, timeout).await?.into_iter();
-        let answer = |lease| if self.is_locked(lease) { Some(Heartbeat::Locked) } else { answers.next() };
+        let answer =
+            |lease| if self.is_passed_over(lease) { Some(Heartbeat::Locked) } else { answers.next() };
         Ok(leases.iter().filter_map(answer).collect())
     }
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
