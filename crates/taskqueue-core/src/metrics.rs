@@ -111,17 +111,22 @@ impl Metrics {
         ActiveWorker(gauge)
     }
 
-    /// A sample of what the queue holds, taken `now` by the queue's clock.
+    /// A sample of what the queue holds.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    pub fn depth(&self, stats: &QueueStats, now: crate::Timestamp) {
+    pub fn depth(&self, stats: &QueueStats) {
         for (status, depth) in
             [("pending", stats.pending), ("running", stats.running), ("failed", stats.failed)]
         {
             gauge!(self.name("queue_depth"), "status" => status).set(depth as f64);
         }
-        let age = stats.oldest_pending.and_then(|oldest| (now - oldest).to_std().ok()).unwrap_or_default();
-        self.gauge("oldest_pending_age_seconds").set(age.as_secs_f64());
         self.dead_letters(&stats.dead_letter_by_type);
+    }
+
+    /// How long the ready task that has waited longest has been ready; `None` where that is not known at the moment.
+    pub fn oldest_pending_age(&self, age: Option<Duration>) {
+        if let Some(age) = age {
+            self.gauge("oldest_pending_age_seconds").set(age.as_secs_f64());
+        }
     }
 
     /// A type whose last dead letter has gone shows 0, not what it had.

@@ -48,6 +48,13 @@ impl<Q: Queue> Observed<Q> {
         &self.queue
     }
 
+    /// How long ago that was by the queue's clock, which it was counted from. Statistics are answered without it.
+    async fn age_of(&self, oldest: Option<Timestamp>) -> Option<Duration> {
+        let Some(oldest) = oldest else { return Some(Duration::ZERO) };
+        let now = self.queue.now().await.ok()?;
+        Some((now - oldest).to_std().unwrap_or_default())
+    }
+
     /// Runs a call in its span, and records what the queue has repeated since the last one.
     async fn watch<T>(&self, span: Span, call: impl Future<Output = Result<T>>) -> Result<T> {
         let result = call.instrument(span.clone()).await;
@@ -197,12 +204,8 @@ impl<Q: Queue> Queue for Observed<Q> {
 
     async fn stats(&self) -> Result<QueueStats> {
         let stats = self.watch(span!("stats"), self.queue.stats()).await?;
-        // By the queue's clock, as what it is counted from.
-        let now = match stats.oldest_pending {
-            Some(_) => self.queue.now().await?,
-            None => Timestamp::UNIX_EPOCH,
-        };
-        self.metrics.depth(&stats, now);
+        self.metrics.depth(&stats);
+        self.metrics.oldest_pending_age(self.age_of(stats.oldest_pending).await);
         // The series is there from the first sample on.
         self.metrics.contention_retries(0);
         Ok(stats)

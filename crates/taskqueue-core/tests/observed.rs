@@ -155,7 +155,6 @@ fn the_metrics_have_exactly_these_names_and_labels() {
     let recorded = recorded(|| async {
         let metrics = Metrics::default();
         let mail = TaskType::new("mail").unwrap();
-        let now = ManualClock::default().now();
         metrics.of_type(&mail).enqueued(2);
         metrics.of_type(&mail).processed(Processed::Completed, 1);
         metrics.of_type(&mail).processed(Processed::Failed, 1);
@@ -170,10 +169,10 @@ fn the_metrics_have_exactly_these_names_and_labels() {
         metrics.settle_batch(10);
         std::mem::forget([(); 4].map(|()| metrics.worker_active()));
         drop(metrics.worker_active());
-        let oldest_pending = Some(now - chrono::TimeDelta::seconds(9));
         let dead_letter_by_type = [(mail, 8)].into();
-        let stats = QueueStats { pending: 5, running: 6, failed: 7, oldest_pending, ..QueueStats::default() };
-        metrics.depth(&QueueStats { dead_letter_by_type, ..stats }, now);
+        let stats = QueueStats { pending: 5, running: 6, failed: 7, ..QueueStats::default() };
+        metrics.depth(&QueueStats { dead_letter_by_type, ..stats });
+        metrics.oldest_pending_age(Some(Duration::from_secs(9)));
     });
     assert_recorded(
         &recorded,
@@ -206,14 +205,13 @@ fn the_metrics_have_exactly_these_names_and_labels() {
 fn a_type_whose_dead_letters_have_gone_shows_none() {
     let recorded = recorded(|| async {
         let metrics = Metrics::default();
-        let now = ManualClock::default().now();
         let mut stats = QueueStats::default();
         for (name, tasks) in [("mail", 3), ("event", 2)] {
             stats.dead_letter_by_type.insert(TaskType::new(name).unwrap(), tasks);
         }
-        metrics.depth(&stats, now);
+        metrics.depth(&stats);
         stats.dead_letter_by_type.remove(&TaskType::new("mail").unwrap());
-        metrics.depth(&stats, now);
+        metrics.depth(&stats);
     });
     assert_recorded(&recorded, &[("gauge zapfs_taskqueue_dead_letters{type=event}", 2.0)]);
 }
@@ -229,6 +227,17 @@ fn the_age_of_the_oldest_task_is_by_the_queues_clock() {
     });
     let depth = ("gauge zapfs_taskqueue_queue_depth{status=pending}", 1.0);
     assert_recorded(&recorded, &[depth, ("gauge zapfs_taskqueue_oldest_pending_age_seconds{}", 10.0)]);
+}
+
+#[test]
+fn statistics_are_answered_where_the_queue_does_not_say_its_time() {
+    let recorded = recorded(|| async {
+        let oldest_pending = Some(ManualClock::default().now());
+        let stats = QueueStats { pending: 1, oldest_pending, ..QueueStats::default() };
+        let queue = Observed::new(Scripted { stats: stats.clone(), now: None, ..Scripted::default() });
+        assert_eq!(queue.stats().await.unwrap(), stats);
+    });
+    assert_recorded(&recorded, &[("gauge zapfs_taskqueue_queue_depth{status=pending}", 1.0)]);
 }
 
 #[test]
