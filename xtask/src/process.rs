@@ -116,16 +116,22 @@ fn watched_for(
 fn kill(child: &mut Child) -> io::Result<()> {
     let started = descendants(child.id());
     child.kill()?;
-    if !started.is_empty() {
+    for pid in started {
         // One that has ended meanwhile is no failure.
-        Command::new("kill")
-            .arg("-KILL")
-            .args(started.iter().map(u32::to_string))
-            .stderr(Stdio::null())
-            .status()?;
+        kill_process(pid);
     }
     Ok(())
 }
+
+#[cfg(unix)]
+fn kill_process(pid: u32) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let _has_ended = pid.map(|pid| kill_process(pid, Signal::KILL));
+}
+
+#[cfg(not(unix))]
+fn kill_process(_: u32) {}
 
 /// The processes below one, on Linux; none elsewhere.
 fn descendants(root: u32) -> Vec<u32> {

@@ -65,7 +65,7 @@ TASKQUEUE_LEASE_NUMBER, which rises with each claim of the task: what outlives a
 Any number of workers may be given the same --cron and --every: each time becomes one task, which is enqueued ahead, \
 and is worked by whoever handles its type. Times that pass while no worker runs are left out, but for the one that was ahead.
 
-On SIGTERM, Ctrl-C or the end of its terminal a worker stops claiming, finishes what it runs and ends; a second signal \
+On SIGTERM, Ctrl-C or, on Linux, the end of its terminal a worker stops claiming, finishes what it runs and ends; a second signal \
 ends it and its commands at once.
 
 Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file \
