@@ -1,5 +1,5 @@
 //! The statements whose form decides PostgreSQL's plan, written out: insert, claim, settle, heartbeat, reclaim,
-//! promote. It knows no connection; `docs/engines.md` says what was measured.
+//! promote. It knows no connection; `docs/storage.md` says why they are so.
 
 use taskqueue_sql::TableName;
 

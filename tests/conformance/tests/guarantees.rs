@@ -1,14 +1,21 @@
-//! docs/guarantees.md names only tests that exist.
+//! docs/guarantees.md and docs/storage.md name only tests that exist. It knows no more of what these say.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The names in the last column of the page's tables.
-fn named(page: &str) -> BTreeSet<&str> {
+/// The names in the last column of a page's tables.
+fn named_in_tables(page: &str) -> BTreeSet<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
     let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | ")).map(|(_, tests)| tests);
     cells.flat_map(|tests| tests.split(", ")).map(|name| name.trim_matches('`')).collect()
+}
+
+/// The names that follow `Test: ` or `Tests: ` in a page's lists, each up to the end of its item.
+fn named_in_lists(page: &str) -> BTreeSet<&str> {
+    let items = page.split("\n\n").flat_map(|paragraph| paragraph.split("\n- "));
+    let tests = items.filter_map(|item| item.split_once("Test: `").or_else(|| item.split_once("Tests: `")));
+    tests.flat_map(|(_, names)| names.split('`').step_by(2)).collect()
 }
 
 fn sources_under(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -54,18 +61,25 @@ fn a_function_that_is_no_test_keeps_no_guarantee() {
 }
 
 #[test]
-fn every_test_that_the_guarantees_name_exists() {
+fn the_names_of_a_list_end_with_their_item() {
+    let page = "- One of `them`.\n  Tests: `one`,\n  `two`.\n- `Two`. Test: `three`.\n\n`After`.\n";
+    assert_eq!(Vec::from_iter(named_in_lists(page)), ["one", "three", "two"]);
+}
+
+#[test]
+fn every_test_that_the_guarantees_and_the_page_of_storage_name_exists() {
     let root =
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the crate is two folders deep");
-    let page = fs::read_to_string(root.join("docs/guarantees.md")).expect("the page is there");
+    let read = |page: &str| fs::read_to_string(root.join(page)).expect("the page is there");
+    let (guarantees, storage) = (read("docs/guarantees.md"), read("docs/storage.md"));
     let mut paths = Vec::new();
     sources_under(&root.join("crates"), &mut paths);
     sources_under(&root.join("tests"), &mut paths);
     let sources: Vec<String> =
         paths.iter().map(|path| fs::read_to_string(path).expect("it is text")).collect();
     let written: BTreeSet<&str> = sources.iter().flat_map(|source| written(source)).collect();
-    let named = named(&page);
-    assert!(named.len() > 100, "the page's tables were found");
-    let missing: Vec<_> = named.iter().filter(|name| !written.contains(**name)).collect();
-    assert!(missing.is_empty(), "docs/guarantees.md names tests that do not exist: {missing:#?}");
+    let (promised, stored) = (named_in_tables(&guarantees), named_in_lists(&storage));
+    assert!(promised.len() > 100 && stored.len() > 80, "the names were found");
+    let missing: Vec<_> = promised.union(&stored).filter(|name| !written.contains(**name)).collect();
+    assert!(missing.is_empty(), "the pages name tests that do not exist: {missing:#?}");
 }
