@@ -175,6 +175,7 @@ fn tests(workspace: &Workspace, extent: Extent) -> Result<Counts> {
     kinds.extend(features.iter().map(String::as_str));
     if extent == Extent::Whole {
         kinds.extend(workspace.test_targets(CONFORMANCE).iter().flat_map(|name| ["--test", name]));
+        kinds.extend(workspace.tested_examples().flat_map(|name| ["--example", name]));
     }
     if process::cargo_has("nextest") { by_nextest(workspace, &kinds) } else { by_cargo(&kinds) }
 }

@@ -61,6 +61,9 @@ pub(crate) struct Target {
     /// The features without which cargo does not build it.
     #[serde(default, rename = "required-features")]
     pub(crate) required_features: Vec<String>,
+    /// Whether its manifest says that it holds tests; of an example cargo takes that it holds none.
+    #[serde(default, rename = "test")]
+    pub(crate) is_tested: bool,
 }
 
 /// A text file of the workspace.
@@ -96,6 +99,11 @@ impl Workspace {
     pub(crate) fn test_targets(&self, excepted: &str) -> BTreeSet<&str> {
         let tests = self.metadata.packages.iter().flat_map(Package::serverless_tests);
         tests.map(|target| target.name.as_str()).filter(|name| *name != excepted).collect()
+    }
+
+    /// The names of the examples that hold tests.
+    pub(crate) fn tested_examples(&self) -> impl Iterator<Item = &str> {
+        self.metadata.packages.iter().flat_map(Package::tested_examples)
     }
 
     /// The integration tests of a member that need a server, by name.
@@ -136,6 +144,12 @@ impl Package {
     /// Its folder.
     pub(crate) fn folder(&self) -> &Path {
         self.manifest_path.parent().expect("a manifest is in a folder")
+    }
+
+    /// Its examples that hold tests, by name.
+    fn tested_examples(&self) -> impl Iterator<Item = &str> {
+        let is_example = |target: &&Target| target.kind.iter().any(|kind| kind == "example");
+        self.targets.iter().filter(is_example).filter(|it| it.is_tested).map(|target| target.name.as_str())
     }
 
     /// Its integration tests that need no server, of those that are built with its default features, with those of traces
@@ -227,5 +241,15 @@ mod tests {
         let package: Package = serde_json::from_value(package).expect("it has the form of cargo's");
         let names: Vec<_> = package.serverless_tests().map(|target| target.name.as_str()).collect();
         assert_eq!(names, ["plain", "by_default", "with_servers", "of_traces"]);
+    }
+
+    #[test]
+    fn of_the_examples_those_with_tests_are_run() {
+        let target = |name: &str, kind: &str, test: bool| serde_json::json!({"name": name, "kind": [kind], "test": test});
+        let targets =
+            [target("shown", "example", false), target("tried", "example", true), target("a", "lib", true)];
+        let package = serde_json::json!({"name": "a", "manifest_path": "/a/Cargo.toml", "targets": targets, "features": {}});
+        let package: Package = serde_json::from_value(package).expect("it has the form of cargo's");
+        assert_eq!(package.tested_examples().collect::<Vec<_>>(), ["tried"]);
     }
 }
