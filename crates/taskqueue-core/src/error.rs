@@ -23,7 +23,7 @@ pub enum ErrorKind {
     QueueClosed,
     /// The payload is not JSON, is too large, or is not what its type expects.
     InvalidPayload,
-    /// The task has used up its attempts, or its workers died too often.
+    /// The task has used up its attempts, or its workers died too often. Part of the vocabulary; no call returns it.
     MaxRetriesExceeded,
     /// The lease is no longer the live one: the task was reclaimed, cancelled or settled otherwise.
     LeaseLost,
@@ -43,6 +43,20 @@ pub enum ErrorKind {
 
 /// A failed call. It left the queue as it was (or, when a commit's reply was lost, in a state in which
 /// repeating the call is safe), and [`is_transient`](Error::is_transient) says whether trying again can help.
+///
+/// ```
+/// use taskqueue_core::{ErrorKind, NewTask, Queue, Result, TaskId};
+///
+/// /// The id of the task that does this, whoever has enqueued it; `None`: not now.
+/// async fn enqueue_once(queue: &impl Queue, task: NewTask) -> Result<Option<TaskId>> {
+///     match queue.enqueue(task).await {
+///         Ok(id) => Ok(Some(id)),
+///         Err(error) if error.kind() == ErrorKind::DuplicateUnique => Ok(error.task_id()),
+///         Err(error) if error.is_transient() => Ok(None),
+///         Err(error) => Err(error),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{operation}: {message}")]
 pub struct Error {

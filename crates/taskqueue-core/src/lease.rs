@@ -94,7 +94,7 @@ pub struct ClaimRequest {
     pub types: Vec<TaskType>,
     /// The most tasks to claim, in `1..=BATCH_MAX`.
     pub limit: usize,
-    /// How long the leases last; `None`: the queue's visibility timeout. Not zero.
+    /// How long the leases last, a millisecond at least; `None`: the queue's visibility timeout.
     pub visibility_timeout: Option<Duration>,
     /// Whether the same worker makes another claim at the same time, so that the store is busy with one while the other
     /// waits for its commit. A store answers such a claim with nothing where it would gain nothing: where other
@@ -125,7 +125,8 @@ impl ClaimRequest {
     /// Checks the request; every backend calls this first.
     ///
     /// # Errors
-    /// `InvalidInput` for no types, a limit outside `1..=BATCH_MAX`, or a visibility timeout of zero.
+    /// `InvalidInput` for no types, a limit outside `1..=BATCH_MAX`, or a visibility timeout shorter than a
+    /// millisecond.
     pub fn validate(&self) -> Result<()> {
         if self.types.is_empty() {
             return Err(Error::invalid_input("dequeue", "no task types: name at least one"));

@@ -12,6 +12,23 @@ use crate::{Result, State, Status, Task, TaskId, TaskType, Timestamp};
 pub const LIST_LIMIT_DEFAULT: usize = 100;
 
 /// Which tasks to list. Fields that are `None` let every task through.
+///
+/// ```
+/// use taskqueue_core::{Queue, Result, Status, Task, TaskFilter};
+///
+/// async fn dead_letters(queue: &impl Queue) -> Result<Vec<Task>> {
+///     let mut filter = TaskFilter { status: Some(Status::DeadLetter), ..TaskFilter::default() };
+///     let mut tasks = Vec::new();
+///     loop {
+///         let page = queue.list(&filter).await?;
+///         tasks.extend(page.tasks);
+///         filter.after = page.next;
+///         if filter.after.is_none() {
+///             return Ok(tasks);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskFilter {
     /// Only this type.
@@ -106,6 +123,17 @@ pub struct QueueStats {
 pub const CLEANUP_LOOK: usize = 100_000;
 
 /// What to clean up: finished tasks whose `completed_at` is older than an age.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskqueue_core::{Cleanup, FinishedStatuses, Queue, Result};
+///
+/// /// Removes up to a thousand dead letters of more than 90 days, and answers how many.
+/// async fn forget(queue: &impl Queue) -> Result<u64> {
+///     let age = Duration::from_secs(90 * 24 * 60 * 60);
+///     queue.cleanup(Cleanup::new(age, 1_000).only(FinishedStatuses::DEAD_LETTER)).await
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cleanup {
     /// The least age.
@@ -197,6 +225,15 @@ impl Reclaimed {
 }
 
 /// Which dead letters to make pending again.
+///
+/// ```
+/// use taskqueue_core::{Queue, Redrive, Result, TaskType};
+///
+/// /// The handler of this type is mended: its dead letters have all their attempts again.
+/// async fn again(queue: &impl Queue, task_type: TaskType) -> Result<u64> {
+///     queue.redrive(&Redrive::Any { task_type: Some(task_type), limit: 1_000 }).await
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Redrive {
     /// These, at most `BATCH_MAX`; those that are not dead letters are passed over.

@@ -53,6 +53,20 @@ pub struct Backend {
 /// # Cancel safety
 /// Dropping a call's future never corrupts the queue and never leaks a transaction: the call either happened or
 /// did not, and enqueue and settle can be repeated safely.
+///
+/// ```
+/// use taskqueue_core::{Outcome, Queue, Result, TaskType, WorkerId};
+///
+/// /// Works what is ready, one task after the other, as a worker does that also sends heartbeats.
+/// async fn work(queue: &impl Queue, mail: TaskType) -> Result<()> {
+///     let worker = WorkerId::unique("shell")?;
+///     while let Some(claim) = queue.dequeue(&worker, std::slice::from_ref(&mail)).await? {
+///         println!("attempt {} at {}", claim.lease.attempt, claim.task.payload.as_str());
+///         queue.settle(claim.lease, Outcome::done()).await?; // or `Outcome::fail("no such address")`
+///     }
+///     Ok(())
+/// }
+/// ```
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
     /// Enqueues all tasks or, on an error, none. Answers one a task, in order. After an error of the database, where its
@@ -87,7 +101,7 @@ pub trait Queue: Send + Sync + 'static {
     /// A lease that has ended but was not yet reclaimed is live again.
     ///
     /// # Errors
-    /// `InvalidInput` for a zero timeout or too many leases, `QueueClosed`, and what the database says.
+    /// `InvalidInput` for a timeout shorter than a millisecond or too many leases, `QueueClosed`, and what the database says.
     async fn heartbeat_many(
         &self,
         leases: &[Lease],

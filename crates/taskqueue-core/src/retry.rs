@@ -16,6 +16,15 @@ type CustomFn = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
 /// How long a task waits after its failed attempt number n. The delay is never over the cap, nor over [`DURATION_MAX`];
 /// without jitter it never falls from one attempt to the next (custom functions excepted). Jitter shortens a delay by a
 /// random part of up to `jitter`, so that tasks that failed together do not come back together.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskqueue_core::RetryPolicy;
+///
+/// let policy = RetryPolicy::exponential_from(Duration::from_millis(500)).cap(Duration::from_secs(30)).jitter(0.0);
+/// let delays = [1, 2, 3, 10].map(|attempt| policy.delay(attempt, 0.5).as_secs());
+/// assert_eq!(delays, [1, 2, 4, 30]);
+/// ```
 #[derive(Clone)]
 pub struct RetryPolicy {
     curve: Curve,
@@ -57,7 +66,7 @@ impl RetryPolicy {
         Self { curve: Curve::Custom(Arc::new(delay)), cap: BACKOFF_CAP_DEFAULT, jitter: 0.0 }
     }
 
-    /// Sets the longest delay.
+    /// Sets the longest delay. Default: five minutes ([`BACKOFF_CAP_DEFAULT`]); of [`fixed`](Self::fixed) the delay itself.
     #[must_use]
     pub fn cap(mut self, cap: Duration) -> Self {
         self.cap = cap;

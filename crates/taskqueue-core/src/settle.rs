@@ -63,6 +63,16 @@ impl Outcome {
     /// an outcome that is no completion it changes nothing, as nothing then follows. A payload that has no JSON
     /// form turns the outcome into a permanent failure that says so; so does a follow-up of [`settled`](Self::settled),
     /// which would come too late: enqueue it in the transaction.
+    ///
+    /// ```
+    /// use taskqueue_core::{NewTask, Outcome};
+    ///
+    /// # fn main() -> taskqueue_core::Result<()> {
+    /// let outcome = Outcome::done().then(NewTask::raw("import", r#"{"page":2}"#)?);
+    /// assert!(matches!(outcome, Outcome::Complete { follow_ups } if follow_ups.len() == 1));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn then(mut self, task: impl IntoTask) -> Self {
         match &mut self {

@@ -73,6 +73,9 @@ impl MysqlQueue {
     /// # Errors
     /// `InvalidInput` for a URL that is not one; `Unavailable` when the server cannot be reached; `Backend` when it is
     /// too old, or its certificate is refused.
+    ///
+    /// # Cancel safety
+    /// As [`with_config`](Self::with_config).
     pub async fn connect(url: &str) -> Result<Self> {
         Self::with_config(MysqlConfig::url(url)?).await
     }
@@ -81,6 +84,9 @@ impl MysqlQueue {
     ///
     /// # Errors
     /// As [`connect`](Self::connect), and `InvalidInput` naming a setting.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has changed nothing; the connections that it opened are closed.
     pub async fn with_config(mut config: MysqlConfig) -> Result<Self> {
         config.validate()?;
         let unsettled = Arc::<Unsettled>::default();
@@ -105,6 +111,10 @@ impl MysqlQueue {
     /// What the database says, `Backend` when a newer program has migrated it already, and `InvalidInput` when the
     /// settings say another number of shards than the table has. DDL commits by itself in these engines: a migration that was cut short is taken up
     /// again by the next call.
+    ///
+    /// # Cancel safety
+    /// Dropped, it ends at once; the server may go on with the statements that it was sent. A version may then be applied in part,
+    /// which the next call applies again.
     pub async fn migrate(&self) -> Result<()> {
         let dialect = self.sql.dialect();
         let (table, sharding) = (&dialect.options().table, dialect.sharding());

@@ -72,6 +72,9 @@ impl PostgresQueue {
     ///
     /// # Errors
     /// `InvalidInput` for a URL that is not one; `Unavailable` when the server cannot be reached.
+    ///
+    /// # Cancel safety
+    /// As [`with_config`](Self::with_config).
     pub async fn connect(url: &str) -> Result<Self> {
         Self::with_config(PostgresConfig::url(url)?).await
     }
@@ -80,6 +83,9 @@ impl PostgresQueue {
     ///
     /// # Errors
     /// As [`connect`](Self::connect), `InvalidInput` naming a setting, and `Backend` for a server that is too old.
+    ///
+    /// # Cancel safety
+    /// Dropped, it has changed nothing; the connections that it opened are closed.
     pub async fn with_config(mut config: PostgresConfig) -> Result<Self> {
         config.validate()?;
         config.options.table = config.table()?;

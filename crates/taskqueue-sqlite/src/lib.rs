@@ -71,6 +71,9 @@ impl SqliteQueue {
     /// # Errors
     /// `InvalidInput` for what names no SQLite file; `Unavailable` or `Backend`, with the path, when it cannot be
     /// opened.
+    ///
+    /// # Cancel safety
+    /// As [`with_config`](Self::with_config).
     pub async fn connect(database: &str) -> Result<Self> {
         Self::with_config(SqliteConfig::new(database)?).await
     }
@@ -79,6 +82,9 @@ impl SqliteQueue {
     ///
     /// # Errors
     /// `InvalidInput` for a setting; else as [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// Dropped, it may leave an empty file; its connections are closed.
     pub async fn with_config(config: SqliteConfig) -> Result<Self> {
         config.validate()?;
         let writer = open(&config, config.writer(), 1).await?;

@@ -25,6 +25,33 @@ struct Given {
 }
 
 /// Builds a [`Worker`]. Nothing but a handler is needed; each method says what its setting costs.
+///
+/// ```
+/// use std::time::Duration;
+/// use taskqueue_memory::MemoryQueue;
+/// use taskqueue_worker::{Configure as _, MaintenanceConfig, Payload, RetryPolicy, Worker};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Import {}
+/// impl Payload for Import {
+///     const TYPE: &'static str = "import";
+/// }
+///
+/// async fn import(_: Import) -> std::io::Result<()> {
+///     Ok(())
+/// }
+///
+/// # fn main() -> taskqueue_worker::Result<()> {
+/// let week = Duration::from_secs(7 * 24 * 60 * 60);
+/// let worker = Worker::builder(MemoryQueue::new())
+///     .handler(import.concurrency(4).timeout(Duration::from_secs(600)).retry(RetryPolicy::exponential()))
+///     .concurrency(100)
+///     .maintenance(MaintenanceConfig::default().retention(week))
+///     .build()?;
+/// assert_eq!(worker.handler_types().count(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until it is built"]
 pub struct WorkerBuilder {
     queue: Arc<dyn Queue>,

@@ -18,6 +18,30 @@ const LOCKED_WAITS: [Duration; 3] =
     [Duration::from_millis(10), Duration::from_millis(50), Duration::from_millis(250)];
 
 /// One attempt at a task, as its handler sees it. Cheap to clone.
+///
+/// ```
+/// use taskqueue_worker::{Outcome, Payload, Result, TaskContext};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Copy {
+///     files: Vec<String>,
+/// }
+/// impl Payload for Copy {
+///     const TYPE: &'static str = "copy";
+/// }
+///
+/// async fn copy(task: Copy, cx: TaskContext) -> Result<Outcome> {
+///     for file in task.files {
+///         if cx.cancelled().is_cancelled() {
+///             return Ok(Outcome::Release); // the worker stops: somebody else begins anew
+///         }
+///         println!("attempt {} at {file}, fenced by {}", cx.attempt(), cx.lease_number());
+///     }
+///     cx.heartbeat().await?; // right before what must not be done for a task that was cancelled
+///     Ok(Outcome::done())
+/// }
+/// # let _ = taskqueue_worker::Worker::builder(taskqueue_memory::MemoryQueue::new()).handler(copy);
+/// ```
 #[derive(Clone)]
 pub struct TaskContext {
     pub(crate) held: Arc<Held>,
@@ -114,15 +138,16 @@ impl TaskContext {
         &self.pipe.data
     }
 
-    /// Extends the lease now. The worker does so by itself, often enough; call it right before a step that must
-    /// not be taken by a worker that has lost the task.
+    /// Extends the lease now, to a visibility timeout (the worker's, else the queue's) from now. The worker does so by
+    /// itself, often enough; call it right before a step that must not be taken by a worker that has lost the task. While
+    /// another session keeps the task locked it tries three times more, within a third of a second.
     ///
     /// # Errors
     /// `LeaseLost` when the task is no longer this worker's (the token is cancelled then), `Unavailable` when another session
     /// keeps the task locked, `QueueClosed`, and what the database says.
     ///
     /// # Cancel safety
-    /// The call runs to completion when its future is dropped.
+    /// Dropped, a call to the queue that is under way runs to completion; no further try follows it.
     pub async fn heartbeat(&self) -> Result<()> {
         let lease = self.held.lease();
         let mut waits = LOCKED_WAITS.into_iter();

@@ -10,6 +10,28 @@ use crate::{FromContext, TaskContext, TaskError};
 /// Shared state that handlers are given: `mailer: Data<Mailer>`. One value a type, given to the builder with
 /// [`data`](crate::WorkerBuilder::data); a handler that asks for a type that was not given is refused at
 /// [`build`](crate::WorkerBuilder::build).
+///
+/// ```
+/// use taskqueue_memory::MemoryQueue;
+/// use taskqueue_worker::{Data, Payload, Worker};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Greet {
+///     user: String,
+/// }
+/// impl Payload for Greet {
+///     const TYPE: &'static str = "greet";
+/// }
+/// struct Greeting(&'static str);
+///
+/// async fn greet(task: Greet, greeting: Data<Greeting>) {
+///     println!("{}, {}", greeting.0.0, task.user);
+/// }
+///
+/// let builder = Worker::builder(MemoryQueue::new()).handler(greet);
+/// assert!(builder.build().is_err(), "the greeting was not given");
+/// assert!(Worker::builder(MemoryQueue::new()).handler(greet).data(Greeting("hello")).build().is_ok());
+/// ```
 #[derive(Debug)]
 pub struct Data<T>(pub Arc<T>);
 

@@ -33,6 +33,10 @@ use crate::{TaskContext, TaskError};
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Handles one task.
+    ///
+    /// # Errors
+    /// Why the attempt failed. While attempts remain the task is tried again: by its type's policy, after a delay, or never,
+    /// as the error says ([`TaskError`]). A panic counts as such an error.
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError>;
 
     /// How this handler is run; what [`Configure`] sets goes over it.

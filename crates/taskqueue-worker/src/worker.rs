@@ -89,6 +89,18 @@ impl Worker {
     ///
     /// # Cancel safety
     /// When this future is dropped, the worker stops in the background.
+    ///
+    /// ```
+    /// use taskqueue_worker::{Result, Worker};
+    /// use tokio::sync::oneshot;
+    ///
+    /// /// `shutdown` may be any future, as one that waits for a signal.
+    /// async fn serve(worker: Worker, shutdown: oneshot::Receiver<()>) -> Result<()> {
+    ///     let report = worker.run_until(async { drop(shutdown.await) }).await?;
+    ///     println!("{} completed", report.completed);
+    ///     Ok(())
+    /// }
+    /// ```
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Report> {
         let mut running = self.start();
         tokio::select! {
@@ -104,6 +116,9 @@ impl Worker {
     /// nothing is left; then stops. For tests and one-off runs: what waits for a later time (a delay, a retry, the end of a
     /// lease) stays in the queue. A database that refuses ends it
     /// early, which is logged; [`start_draining`](Self::start_draining) answers why.
+    ///
+    /// # Cancel safety
+    /// When this future is dropped, the worker stops in the background, as [`RunningWorker::stop`] does.
     pub async fn drain(self) -> Report {
         let mut running = self.start_draining();
         if let Err(failure) = running.ended().await {
