@@ -4,11 +4,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{Datelike, NaiveDateTime};
+use chrono::NaiveDateTime;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult};
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
-use taskqueue_core::{Enqueued, Error, NewTask, Schedule, Shard, TaskId, TaskType};
+use taskqueue_core::{Enqueued, NewTask, Schedule, Shard, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Dialect, Statements, stored_metadata};
 
 use crate::batch::micros;
@@ -42,7 +42,7 @@ pub(crate) async fn insert_all(dialect: &MysqlDialect, shard: Shard, tasks: &[&N
     dialect.cursors().expect_tasks(shard, tasks.iter().copied());
     let order = order(&placed);
     let sql = text(dialect, shard, &placed, order);
-    let query = bind_all(dialect.query(&sql), &placed, order)?;
+    let query = bind_all(dialect.query(&sql), &placed, order);
     let mut connection = dialect.connections().acquire().await.map_err(failure)?;
     let answer = dialect.run(query, &mut connection).await;
     match &answer {
@@ -147,7 +147,7 @@ pub(crate) async fn insert_without_keys(
     order: Order,
 ) -> Attempt<Inserting> {
     let sql = text(dialect, shard, rows, order);
-    let query = bind_all(dialect.query(&sql), rows, order)?;
+    let query = bind_all(dialect.query(&sql), rows, order);
     inserting(dialect.run(query, connection).await)
 }
 
@@ -160,12 +160,11 @@ fn text(dialect: &MysqlDialect, shard: Shard, rows: &[Placed<'_>], order: Order)
 }
 
 /// What it is given.
-fn bind_all<'q>(mut query: Inserts<'q>, rows: &'q [Placed<'q>], order: Order) -> Attempt<Inserts<'q>> {
-    let are_plain = are_plain(rows);
-    for row in rows {
-        query = if are_plain { bind_plain(query, row, order) } else { bind(query, row)? };
+fn bind_all<'q>(query: Inserts<'q>, rows: &'q [Placed<'q>], order: Order) -> Inserts<'q> {
+    match are_plain(rows) {
+        true => rows.iter().fold(query, |query, row| bind_plain(query, row, order)),
+        false => rows.iter().fold(query, bind),
     }
-    Ok(query)
 }
 
 /// What a task wants to be the only one to have.
@@ -201,9 +200,9 @@ fn bind_plain<'q>(query: Inserts<'q>, (place, task): &Placed<'q>, order: Order) 
     query.bind(i64::from(task.max_retries)).bind(task.payload.as_str())
 }
 
-fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Attempt<Inserts<'q>> {
-    let (at, delay) = times(task)?;
-    Ok(query
+fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Inserts<'q> {
+    let (at, delay) = times(task);
+    query
         .bind(bytes(task.id))
         .bind(task.task_type.as_str())
         .bind(task.priority.0)
@@ -214,7 +213,7 @@ fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Attempt<Inserts<'
         .bind(task.unique_key.as_deref().map(str::as_bytes))
         .bind(task.region.as_deref().map(str::as_bytes))
         .bind(stored_metadata(&task.metadata))
-        .bind(task.payload.as_str()))
+        .bind(task.payload.as_str())
 }
 
 /// The tasks of a piece that neither are stored nor want a key that is held.
@@ -274,16 +273,12 @@ fn row_bytes((_, task): &Placed<'_>) -> usize {
     ROW_BYTES + payload.as_str().len() + texts + pairs
 }
 
-/// The time asked for, if any, and the delay.
-fn times(task: &NewTask) -> Attempt<(Option<NaiveDateTime>, i64)> {
+/// The time asked for, if any, and the delay. Core takes no year that a DATETIME cannot keep.
+fn times(task: &NewTask) -> (Option<NaiveDateTime>, i64) {
     match task.schedule {
-        Schedule::Now => Ok((None, 0)),
-        Schedule::After(delay) => Ok((None, micros(delay))),
-        Schedule::At(at) if (1..=9_999).contains(&at.year()) => Ok((Some(at.naive_utc()), 0)),
-        Schedule::At(at) => {
-            let message = format!("scheduled_at {at} is outside the years 1 to 9999 that the database keeps");
-            Err(Error::invalid_input("enqueue", message).task(task.id).into())
-        }
+        Schedule::Now => (None, 0),
+        Schedule::After(delay) => (None, micros(delay)),
+        Schedule::At(at) => (Some(at.naive_utc()), 0),
     }
 }
 
@@ -338,13 +333,5 @@ mod tests {
         assert_eq!(order(&placed[1..]), Order::Place, "others of the call stand before them");
         let later = task(0).delay(std::time::Duration::from_secs(1));
         assert_eq!(order(&[placed[0], (1, &later)]), Order::Place, "one is for later");
-    }
-
-    #[test]
-    fn a_time_that_the_database_cannot_keep_is_refused() {
-        let far = chrono::DateTime::<chrono::Utc>::MAX_UTC;
-        let refused =
-            times(&task(0).scheduled_at(far)).expect_err("no datetime is that late").into_error("enqueue");
-        assert_eq!(refused.kind(), taskqueue_core::ErrorKind::InvalidInput);
     }
 }
