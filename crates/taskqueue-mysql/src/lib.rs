@@ -22,6 +22,7 @@ mod free;
 #[cfg(test)]
 mod golden;
 mod insert;
+mod join;
 mod keys;
 mod leases;
 mod listing;
@@ -134,52 +135,6 @@ impl MysqlQueue {
     /// the queue closes its own pool, and leaves one open that it was given.
     pub fn pool(&self) -> &MySqlPool {
         &self.sql.dialect().connections().lend().0
-    }
-
-    /// Enqueues inside the caller's own transaction: the task commits or rolls back with the caller's rows. Workers
-    /// find it at their next poll after the commit.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue`]. A unique key that is taken (`DuplicateUnique`, which names the task that has it) leaves the
-    /// transaction as it was: it can go on and commit. After any other error roll it back, at least to a savepoint. `Unavailable`
-    /// also where others were in its way: then it has to be repeated from its beginning, in a new transaction. MariaDB from 11.6.2
-    /// on says so where a task of the same id or unique key was committed after the transaction's first read, unless it is
-    /// READ COMMITTED.
-    pub async fn enqueue_in(&self, connection: &mut MySqlConnection, task: impl IntoTask) -> Result<TaskId> {
-        match self.enqueue_many_in(connection, vec![task.into_task()?]).await?.first() {
-            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", *existing)),
-            Some(answer) => Ok(answer.id()),
-            None => Err(Error::new(ErrorKind::Backend, "enqueue", "the database did not answer one for one")),
-        }
-    }
-
-    /// Enqueues tasks inside the caller's own transaction, as [`enqueue_in`](Self::enqueue_in) does one. Answers one a task,
-    /// in order. A unique key that is taken is no error here but [`Enqueued::Duplicate`]; one that another open
-    /// transaction has is waited for. Under REPEATABLE READ on MySQL other enqueues may wait until the transaction ends, when a task of
-    /// the same id or unique key was committed after its first read: `docs/engines.md`.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue_many`]. The transaction may then hold a part of them: roll it back, at least to a savepoint.
-    pub async fn enqueue_many_in(
-        &self,
-        connection: &mut MySqlConnection,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<Enqueued>> {
-        self.sql.enqueue_in(connection, tasks).await
-    }
-
-    /// Completes a claim inside the caller's own transaction. A worker's handler takes the lease from its `TaskContext` and
-    /// returns `Outcome::settled()` after the commit.
-    ///
-    /// # Errors
-    /// As [`Queue::complete`]. The caller's transaction should then be rolled back.
-    pub async fn complete_in(&self, connection: &mut MySqlConnection, lease: Lease) -> Result<()> {
-        let id = lease.task_id;
-        let answers = self.sql.settle_in(connection, vec![Settlement::new(lease, Outcome::done())]).await?;
-        match answers.as_slice() {
-            [Settled::Applied | Settled::Repeated] => Ok(()),
-            _ => Err(Error::lease_lost("settle", id)),
-        }
     }
 }
 

@@ -24,6 +24,8 @@ mod sessions;
 #[path = "server/stored.rs"]
 mod stored;
 mod support;
+#[path = "server/transactions.rs"]
+mod transactions;
 #[path = "server/unable.rs"]
 mod unable;
 #[path = "support/waiting.rs"]
@@ -36,8 +38,8 @@ use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use support::{Database, Server};
 use taskqueue_mysql::{
-    Claim, ClaimRequest, Engine, Enqueued, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status,
-    TaskId, TaskType, WorkerId,
+    Claim, ClaimRequest, Engine, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status, TaskId,
+    TaskType, WorkerId,
 };
 use waiting::wait_until;
 
@@ -55,59 +57,6 @@ fn task() -> NewTask {
 async fn claim(queue: &MysqlQueue, limit: usize) -> Vec<Claim> {
     let worker = WorkerId::new("ada").unwrap();
     queue.dequeue_many(&ClaimRequest::new(worker, [TaskType::new("mail").unwrap()], limit)).await.unwrap()
-}
-
-async fn a_task_commits_or_rolls_back_with_the_callers_transaction(server: Server) {
-    let (queue, database) = fresh(server).await;
-    let mut connection = database.connect().await;
-
-    let mut dropped = connection.begin().await.unwrap();
-    let lost = queue.enqueue_in(&mut dropped, task()).await.unwrap();
-    dropped.rollback().await.unwrap();
-    let mut kept = connection.begin().await.unwrap();
-    let id = queue.enqueue_in(&mut kept, task().unique_key("k")).await.unwrap();
-    assert_eq!(queue.get(id).await.unwrap_err().kind(), ErrorKind::TaskNotFound, "it is not committed yet");
-    let taken = queue.enqueue_in(&mut kept, task().unique_key("k")).await.unwrap_err();
-    kept.commit().await.unwrap();
-
-    assert_eq!(taken.kind(), ErrorKind::DuplicateUnique);
-    assert_eq!(queue.get(lost).await.unwrap_err().kind(), ErrorKind::TaskNotFound);
-    assert_eq!(queue.get(id).await.unwrap().status, Status::Pending);
-}
-
-async fn many_tasks_commit_together_and_one_whose_key_is_taken_stops_no_other(server: Server) {
-    let (queue, database) = fresh(server).await;
-    let mut connection = database.connect().await;
-    let holder = queue.enqueue(task().unique_key("k")).await.unwrap();
-    let tasks = vec![task(), task().unique_key("k"), task().unique_key("l")];
-    let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
-
-    let mut transaction = connection.begin().await.unwrap();
-    let answers = queue.enqueue_many_in(&mut transaction, tasks).await.unwrap();
-    assert_eq!(queue.stats().await.unwrap().pending, 1, "it is not committed yet");
-    transaction.commit().await.unwrap();
-
-    let expected = [Enqueued::Created(ids[0]), Enqueued::Duplicate(holder), Enqueued::Created(ids[2])];
-    assert_eq!(answers, expected);
-    assert_eq!(queue.stats().await.unwrap().pending, 3);
-}
-
-async fn a_completion_commits_or_rolls_back_with_the_callers_transaction(server: Server) {
-    let (queue, database) = fresh(server).await;
-    let mut connection = database.connect().await;
-    let id = queue.enqueue(task()).await.unwrap();
-    let lease = claim(&queue, 1).await.pop().unwrap().lease;
-
-    let mut dropped = connection.begin().await.unwrap();
-    queue.complete_in(&mut dropped, lease.clone()).await.unwrap();
-    dropped.rollback().await.unwrap();
-    assert_eq!(queue.get(id).await.unwrap().status, Status::Running);
-    let mut kept = connection.begin().await.unwrap();
-    queue.complete_in(&mut kept, lease).await.unwrap();
-    kept.commit().await.unwrap();
-
-    assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
-    assert_eq!(queue.stats().await.unwrap().completed, 1);
 }
 
 /// Under REPEATABLE READ, the default, empty polls lock the gaps into which enqueues insert.
@@ -364,9 +313,6 @@ async fn a_pool_of_the_callers_may_have_any_isolation_level(server: Server) {
 }
 
 on! {
-    a_task_commits_or_rolls_back_with_the_callers_transaction
-    many_tasks_commit_together_and_one_whose_key_is_taken_stops_no_other
-    a_completion_commits_or_rolls_back_with_the_callers_transaction
     empty_polls_and_enqueues_never_stand_in_each_others_way
     migrators_at_once_agree
     a_migration_that_was_cut_short_is_taken_up_again

@@ -22,6 +22,7 @@ mod flavour;
 mod golden;
 mod hidden;
 mod inserting;
+mod join;
 mod listen;
 mod migrate;
 mod moment;
@@ -43,8 +44,8 @@ mod wire;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool};
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
@@ -161,64 +162,6 @@ impl PostgresQueue {
     /// [`enqueue_in`](Self::enqueue_in), after their commit. A hint; returns at once.
     pub fn wake(&self) {
         self.sql.wake();
-    }
-
-    /// Enqueues inside the caller's own transaction: the task commits or rolls back with the caller's rows. Workers
-    /// find it at their next poll after the commit, or at once when [`wake`](Self::wake) is called after it. Nothing is
-    /// announced in the transaction itself: a NOTIFY would make its commit wait for all others that have one.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue`]. A unique key that is taken (`DuplicateUnique`, which names the task that has it) leaves the
-    /// transaction as it was: it can go on and commit. After any other error roll it back, at least to a savepoint.
-    pub async fn enqueue_in(&self, connection: &mut PgConnection, task: impl IntoTask) -> Result<TaskId> {
-        match self.enqueue_many_in(connection, vec![task.into_task()?]).await?.first() {
-            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", *existing)),
-            Some(answer) => Ok(answer.id()),
-            None => Err(Error::new(ErrorKind::Backend, "enqueue", "the database did not answer one for one")),
-        }
-    }
-
-    /// Enqueues tasks inside the caller's own transaction, as [`enqueue_in`](Self::enqueue_in) does one. Answers one a task,
-    /// in order. A unique key that is taken is no error here but [`Enqueued::Duplicate`]; one that another open
-    /// transaction has is waited for.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue_many`]. The transaction may then hold a part of them: roll it back, at least to a savepoint.
-    pub async fn enqueue_many_in(
-        &self,
-        connection: &mut PgConnection,
-        tasks: Vec<NewTask>,
-    ) -> Result<Vec<Enqueued>> {
-        self.sql.enqueue_in(connection, tasks).await
-    }
-
-    /// Completes a claim inside the caller's own transaction. A worker's handler takes the lease from its `TaskContext` and
-    /// returns `Outcome::settled()` after the commit. `Ok` also where this very completion was committed before:
-    /// who repeats a transaction because the reply to its commit was lost asks [`settle_in`](Self::settle_in), which answers
-    /// [`Settled::Repeated`].
-    ///
-    /// # Errors
-    /// As [`Queue::complete`]. The caller's transaction should then be rolled back.
-    pub async fn complete_in(&self, connection: &mut PgConnection, lease: Lease) -> Result<()> {
-        let id = lease.task_id;
-        let answers = self.sql.settle_in(connection, vec![Settlement::new(lease, Outcome::done())]).await?;
-        match answers.as_slice() {
-            [Settled::Applied | Settled::Repeated] => Ok(()),
-            _ => Err(Error::lease_lost("settle", id)),
-        }
-    }
-
-    /// Settles claims inside the caller's own transaction, with whatever outcomes; a completion's follow-up tasks
-    /// commit or roll back with it. After a rollback the claims are as they were, and can be settled again.
-    ///
-    /// # Errors
-    /// As [`Queue::settle_many`]. The caller's transaction should then be rolled back.
-    pub async fn settle_in(
-        &self,
-        connection: &mut PgConnection,
-        settlements: Vec<Settlement>,
-    ) -> Result<Vec<Settled>> {
-        self.sql.settle_in(connection, settlements).await
     }
 }
 

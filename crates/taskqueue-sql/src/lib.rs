@@ -4,6 +4,7 @@
 //! A backend crate supplies a [`Dialect`] (connections, transactions, the literal claims and settles), maps its
 //! driver's errors to [`Failure`], and wraps the queue with [`delegate_queue!`].
 
+mod callers;
 mod cleanup;
 mod coalesce;
 mod connections;

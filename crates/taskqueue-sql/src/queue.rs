@@ -25,7 +25,7 @@ use crate::round::Round;
 use crate::runner::Runner;
 use crate::settle::{Dequeue, Extend, Settle};
 use crate::upkeep::{Cancel, FoldTotals, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
-use crate::{Claiming, Dialect, Options, Owner, flush, shard};
+use crate::{Claiming, Dialect, Options, Owner, flush};
 
 /// A queue in a SQL database. Cheap to clone; clones share their connections.
 #[derive(Debug)]
@@ -48,53 +48,11 @@ impl<D: Dialect> SqlQueue<D> {
         &self.0.dialect
     }
 
-    /// Enqueues inside the caller's own transaction. Workers find the tasks at their next poll after its commit.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue_many`]. The caller's transaction may then hold a part of the batch: roll it back, at
-    /// least to a savepoint.
-    pub async fn enqueue_in(
-        &self,
-        connection: &mut D::Connection,
-        mut tasks: Vec<NewTask>,
-    ) -> Result<Vec<Enqueued>> {
-        self.check_open("enqueue")?;
-        prepare_batch(&mut tasks, self.options().payload_bytes_max)?;
-        self.run_in(connection, Enqueue(tasks)).await
-    }
-
-    /// Settles inside the caller's own transaction.
-    ///
-    /// # Errors
-    /// As [`Queue::settle_many`]; for the caller's transaction as [`enqueue_in`](Self::enqueue_in).
-    pub async fn settle_in(
-        &self,
-        connection: &mut D::Connection,
-        settlements: Vec<Settlement>,
-    ) -> Result<Vec<Settled>> {
-        self.check_open("settle")?;
-        let decisions = decide_batch(settlements, &self.options().retry, self.options().payload_bytes_max)?;
-        self.run_in(connection, Settle::new(decisions, self.dialect(), Owner::Caller)).await
-    }
-
     /// Rouses the workers that wait for this queue, here and in other processes where the engine can.
     pub fn wake(&self) {
         // First what is forgotten for it: who is roused looks at once.
         self.0.dialect.announce(self.0.wake_up.is_awaited());
         self.0.wake_up.notify();
-    }
-
-    async fn run_in<O: Operation<D>>(
-        &self,
-        connection: &mut D::Connection,
-        operation: O,
-    ) -> Result<O::Answer> {
-        let dialect = &self.0.dialect;
-        let run = async {
-            let shards = shard::learn(dialect, connection).await?;
-            operation.run(dialect, connection, shards).await
-        };
-        run.await.map_err(|failure| failure.of_callers().into_error(O::NAME))
     }
 
     async fn run<O: Operation<D>>(&self, operation: O) -> Result<O::Answer> {
@@ -149,11 +107,11 @@ impl<D: Dialect> SqlQueue<D> {
         })
     }
 
-    fn options(&self) -> &Options {
+    pub(crate) fn options(&self) -> &Options {
         self.0.dialect.options()
     }
 
-    fn check_open(&self, operation: &'static str) -> Result<()> {
+    pub(crate) fn check_open(&self, operation: &'static str) -> Result<()> {
         if self.0.is_closed.load(Ordering::Acquire) { Err(Error::closed(operation)) } else { Ok(()) }
     }
 

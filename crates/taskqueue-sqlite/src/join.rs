@@ -6,8 +6,7 @@ use taskqueue_sql::Failure;
 use crate::error::failure;
 use crate::query::Query;
 use crate::{
-    Enqueued, Error, ErrorKind, IntoTask, Lease, NewTask, Outcome, Result, Settled, Settlement, SqliteQueue,
-    TaskId,
+    Enqueued, Error, ErrorKind, IntoTask, Lease, NewTask, Result, Settled, Settlement, SqliteQueue, TaskId,
 };
 
 const SAVEPOINT: &str = "taskqueue_call";
@@ -21,9 +20,6 @@ const UNDONE: &str = "SQLite has undone the whole transaction: begin anew, on an
 /// says so, and calls in that transaction are refused, where it was begun through the driver: they would commit by themselves.
 /// The driver cannot roll back what is gone and takes the connection to be in a transaction for ever: close it (in a pool, a
 /// `before_acquire` that answers `!connection.is_in_transaction()` does so).
-///
-/// # Cancel safety
-/// A call whose future was dropped may have done a part: roll the transaction back.
 impl SqliteQueue {
     /// Enqueues one task in the caller's transaction.
     ///
@@ -50,51 +46,62 @@ impl SqliteQueue {
     /// ```
     ///
     /// # Errors
-    /// As [`Queue::enqueue`](crate::Queue::enqueue). The transaction is as it was before the call, also where the unique key
-    /// is taken (`DuplicateUnique`): it can go on and commit.
+    /// As [`Queue::enqueue`](crate::Queue::enqueue). A unique key that is taken (`DuplicateUnique`, which names the task that
+    /// has it) leaves the transaction as it was: it can go on and commit.
+    ///
+    /// # Cancel safety
+    /// A call whose future was dropped may have done a part: roll the transaction back.
     pub async fn enqueue_in(&self, connection: &mut SqliteConnection, task: impl IntoTask) -> Result<TaskId> {
         let task = task.into_task()?;
-        match self.enqueue_many_in(connection, vec![task]).await?.first() {
-            Some(Enqueued::Duplicate(existing)) => Err(Error::duplicate_unique("enqueue", *existing)),
-            Some(answer) => Ok(answer.id()),
-            None => unreachable!("enqueue answers one a task"),
-        }
+        begin(connection, "enqueue").await?;
+        let done = self.sql.enqueue_in(connection, task).await;
+        end(connection, "enqueue", done).await
     }
 
-    /// Enqueues tasks in the caller's transaction. Answers one a task, in order; a unique key that is taken is no error here
-    /// but [`Enqueued::Duplicate`].
+    /// Enqueues tasks in the caller's transaction. Answers one a task, in order. A unique key that is taken is no error here but
+    /// [`Enqueued::Duplicate`]; one that another open transaction has is waited for.
     ///
     /// # Errors
     /// As [`Queue::enqueue_many`](crate::Queue::enqueue_many).
+    ///
+    /// # Cancel safety
+    /// A call whose future was dropped may have done a part: roll the transaction back.
     pub async fn enqueue_many_in(
         &self,
         connection: &mut SqliteConnection,
         tasks: Vec<NewTask>,
     ) -> Result<Vec<Enqueued>> {
         begin(connection, "enqueue").await?;
-        let done = self.sql.enqueue_in(connection, tasks).await;
+        let done = self.sql.enqueue_many_in(connection, tasks).await;
         end(connection, "enqueue", done).await
     }
 
     /// Settles a claim as finished in the caller's transaction. A worker's handler takes the lease from its `TaskContext` and
-    /// returns `Outcome::settled()` after the commit.
+    /// returns `Outcome::settled()` after the commit. `Ok` also where this very completion was committed before: who repeats a
+    /// transaction because the reply to its commit was lost asks [`settle_in`](Self::settle_in), which answers
+    /// [`Settled::Repeated`].
     ///
     /// # Errors
-    /// As [`Queue::complete`](crate::Queue::complete).
+    /// As [`Queue::complete`](crate::Queue::complete). With a lease that is lost nothing was settled: roll back what belongs
+    /// to the task.
+    ///
+    /// # Cancel safety
+    /// A call whose future was dropped may have done a part: roll the transaction back.
     pub async fn complete_in(&self, connection: &mut SqliteConnection, lease: Lease) -> Result<()> {
-        let id = lease.task_id;
-        let settlement = Settlement::new(lease, Outcome::done());
-        match self.settle_many_in(connection, vec![settlement]).await?.first() {
-            Some(Settled::LeaseLost) => Err(Error::lease_lost("settle", id)),
-            _ => Ok(()),
-        }
+        begin(connection, "settle").await?;
+        let done = self.sql.complete_in(connection, lease).await;
+        end(connection, "settle", done).await
     }
 
-    /// Settles claims in the caller's transaction.
+    /// Settles claims in the caller's transaction, with whatever outcomes; a completion's follow-up tasks commit or roll back
+    /// with it. After a rollback the claims are as they were, and can be settled again.
     ///
     /// # Errors
     /// As [`Queue::settle_many`](crate::Queue::settle_many).
-    pub async fn settle_many_in(
+    ///
+    /// # Cancel safety
+    /// A call whose future was dropped may have done a part: roll the transaction back.
+    pub async fn settle_in(
         &self,
         connection: &mut SqliteConnection,
         settlements: Vec<Settlement>,

@@ -59,7 +59,7 @@ async fn every_way_of_enqueueing_gives_tasks_the_current_trace_context() {
     let settling = enter(4);
     queue.settle_many(done(&follow_ups[0], leases.next().unwrap())).await.unwrap();
     let mut tx = connection.begin().await.unwrap();
-    queue.settle_many_in(&mut tx, done(&follow_ups[1], leases.next().unwrap())).await.unwrap();
+    queue.settle_in(&mut tx, done(&follow_ups[1], leases.next().unwrap())).await.unwrap();
     tx.commit().await.unwrap();
     drop(settling);
     given.extend(follow_ups.iter().map(|task| (task.id, 4)));
