@@ -4,6 +4,8 @@
 //! A service depends on one backend crate, which re-exports all of this.
 
 pub mod clock;
+#[doc(hidden)]
+pub mod delegate;
 mod error;
 mod id;
 mod lease;

@@ -206,6 +206,8 @@ pub trait Queue: Send + Sync + 'static {
     /// redrive through this instance, and by a listener where the engine has one.
     fn wake_up(&self) -> WakeUp;
 
+    // Here the methods with a default begin. `delegate_queue!` forwards them by name, as it does those above.
+
     /// How often this instance repeated a transaction after a deadlock, a serialization failure or a lock
     /// timeout.
     fn contention_retries(&self) -> u64 {
@@ -313,76 +315,4 @@ fn only<T>(operation: &'static str, mut answers: Vec<T>) -> Result<T> {
     })
 }
 
-#[async_trait]
-impl<Q: Queue + ?Sized> Queue for Arc<Q> {
-    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
-        (**self).enqueue_many(tasks).await
-    }
-    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        (**self).dequeue_many(request).await
-    }
-    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
-        (**self).settle_many(settlements).await
-    }
-    async fn heartbeat_many(
-        &self,
-        leases: &[Lease],
-        visibility_timeout: Option<Duration>,
-    ) -> Result<Vec<Heartbeat>> {
-        (**self).heartbeat_many(leases, visibility_timeout).await
-    }
-    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
-        (**self).cancel(id).await
-    }
-    async fn get(&self, id: TaskId) -> Result<Task> {
-        (**self).get(id).await
-    }
-    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
-        (**self).list(filter).await
-    }
-    async fn stats(&self) -> Result<QueueStats> {
-        (**self).stats().await
-    }
-    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
-        (**self).cleanup(cleanup).await
-    }
-    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
-        (**self).reclaim_stale(limit).await
-    }
-    async fn promote_due(&self, limit: usize) -> Result<u64> {
-        (**self).promote_due(limit).await
-    }
-    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
-        (**self).redrive(redrive).await
-    }
-    async fn pause(&self, task_type: &TaskType) -> Result<()> {
-        (**self).pause(task_type).await
-    }
-    async fn resume(&self, task_type: &TaskType) -> Result<()> {
-        (**self).resume(task_type).await
-    }
-    async fn paused(&self) -> Result<Vec<TaskType>> {
-        (**self).paused().await
-    }
-    async fn backend(&self) -> Result<Backend> {
-        (**self).backend().await
-    }
-    async fn now(&self) -> Result<Timestamp> {
-        (**self).now().await
-    }
-    async fn close(&self) {
-        (**self).close().await;
-    }
-    fn visibility_timeout(&self) -> Duration {
-        (**self).visibility_timeout()
-    }
-    fn wake_up(&self) -> WakeUp {
-        (**self).wake_up()
-    }
-    fn contention_retries(&self) -> u64 {
-        (**self).contention_retries()
-    }
-    fn take_contention_retries(&self) -> u64 {
-        (**self).take_contention_retries()
-    }
-}
+crate::delegate_queue!(Arc<Q>, |queue| **queue, generic [Q: Queue + ?Sized]);

@@ -52,7 +52,7 @@ pub use taskqueue_core::*;
 #[doc(hidden)]
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName};
-use taskqueue_sql::{Dialect, Sharding, SqlQueue, Unsettled, comes_from_queue, delegate_queue, kept_of};
+use taskqueue_sql::{Dialect, Sharding, SqlQueue, Unsettled, comes_from_queue, kept_of};
 
 pub use config::MysqlConfig;
 use config::Source;
@@ -138,7 +138,7 @@ impl MysqlQueue {
     }
 }
 
-delegate_queue!(MysqlQueue);
+delegate_queue!(MysqlQueue, |queue| queue.sql);
 
 /// Asks the server what it is, by a connection that asks nothing of it that one of the engines refuses; then opens the
 /// pool. A connection that the service may have left inside a transaction, or without autocommit, is reset before it is lent

@@ -49,7 +49,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use taskqueue_core::*;
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
-use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, Unsettled, comes_from_queue, delegate_queue, kept_of};
+use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, Unsettled, comes_from_queue, kept_of};
 
 use claim::{Literal, Memory};
 use config::Source;
@@ -165,7 +165,7 @@ impl PostgresQueue {
     }
 }
 
-delegate_queue!(PostgresQueue);
+delegate_queue!(PostgresQueue, |queue| queue.sql);
 
 /// The queue's own calls run to their ends in tasks of their own, so that they leave no transaction behind: looking for
 /// one costs a third of the rate of single enqueues, and is done only once the service can have left one.

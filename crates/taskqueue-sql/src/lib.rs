@@ -2,14 +2,14 @@
 //! the whole [`Queue`](taskqueue_core::Queue) contract over a [`Dialect`]. It knows no driver and no engine.
 //!
 //! A backend crate supplies a [`Dialect`] (connections, transactions, the literal claims and settles), maps its
-//! driver's errors to [`Failure`], and wraps the queue with [`delegate_queue!`].
+//! driver's errors to [`Failure`], and wraps the queue in a type of its own: inherent methods (`connect`, `enqueue_in`) cannot be
+//! added to another crate's.
 
 mod callers;
 mod cleanup;
 mod coalesce;
 mod connections;
 pub mod cursor;
-mod delegate;
 mod dialect;
 mod enqueue;
 mod failure;
@@ -36,10 +36,6 @@ mod upkeep;
 mod wider;
 mod within;
 
-#[doc(hidden)]
-pub use async_trait::async_trait;
-#[doc(hidden)]
-pub use taskqueue_core as core;
 pub use taskqueue_core::Completed;
 
 pub use connections::{Connections, InUse, Pool, comes_from_queue, kept_of};

@@ -115,7 +115,7 @@ impl SqliteQueue {
     }
 }
 
-taskqueue_sql::delegate_queue!(SqliteQueue);
+delegate_queue!(SqliteQueue, |queue| queue.sql);
 
 /// Opens a pool and its first connection.
 async fn open(config: &SqliteConfig, options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool> {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use taskqueue_memory::MemoryQueue;
-use taskqueue_worker::async_trait;
 use taskqueue_worker::core::*;
 use tokio::sync::watch;
 
@@ -174,18 +173,25 @@ fn brings_follow_ups(settlement: &Settlement) -> bool {
     matches!(&settlement.outcome, Outcome::Complete { follow_ups } if !follow_ups.is_empty())
 }
 
-#[async_trait]
-impl Queue for Spy {
+delegate_queue!(
+    Spy,
+    |spy| spy.queue,
+    except enqueue_many, dequeue_many, settle_many, heartbeat_many, stats, now, wake_up
+);
+
+impl Spy {
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         self.pass(Call::Enqueue, tasks.len())?;
         self.queue.enqueue_many(tasks).await
     }
+
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         self.pass(if request.is_extra { Call::ExtraDequeue } else { Call::Dequeue }, request.limit)?;
         self.wait_for_the_store(self.log.claims_take).await;
         let is_extra = request.is_extra && !self.log.takes_extra_claims;
         self.queue.dequeue_many(&ClaimRequest { is_extra, ..request.clone() }).await
     }
+
     async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
         self.pass(Call::Settle, settlements.len())?;
         self.log.settles_are_held.subscribe().wait_for(|are_held| !are_held).await.unwrap();
@@ -203,6 +209,7 @@ impl Queue for Spy {
         self.wait_for_the_store(self.log.settles_take).await;
         self.queue.settle_many(settlements).await
     }
+
     async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
         self.pass(Call::Heartbeat, leases.len())?;
         if take_one(&self.log.silent_heartbeats) {
@@ -214,54 +221,18 @@ impl Queue for Spy {
             |lease| if self.is_passed_over(lease) { Some(Heartbeat::Locked) } else { answers.next() };
         Ok(leases.iter().filter_map(answer).collect())
     }
-    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
-        self.queue.cancel(id).await
-    }
-    async fn get(&self, id: TaskId) -> Result<Task> {
-        self.queue.get(id).await
-    }
-    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
-        self.queue.list(filter).await
-    }
+
     async fn stats(&self) -> Result<QueueStats> {
         self.pass(Call::Stats, 0)?;
         self.wait_for_the_store(self.log.stats_take).await;
         self.queue.stats().await
     }
-    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
-        self.queue.cleanup(cleanup).await
-    }
-    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
-        self.queue.reclaim_stale(limit).await
-    }
-    async fn promote_due(&self, limit: usize) -> Result<u64> {
-        self.queue.promote_due(limit).await
-    }
-    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
-        self.queue.redrive(redrive).await
-    }
-    async fn pause(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.pause(task_type).await
-    }
-    async fn resume(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.resume(task_type).await
-    }
-    async fn paused(&self) -> Result<Vec<TaskType>> {
-        self.queue.paused().await
-    }
-    async fn backend(&self) -> Result<Backend> {
-        self.queue.backend().await
-    }
+
     async fn now(&self) -> Result<Timestamp> {
         self.pass(Call::Now, 1)?;
         self.queue.now().await
     }
-    async fn close(&self) {
-        self.queue.close().await;
-    }
-    fn visibility_timeout(&self) -> Duration {
-        self.queue.visibility_timeout()
-    }
+
     fn wake_up(&self) -> WakeUp {
         if self.log.is_deaf { self.log.wake_up.clone() } else { self.queue.wake_up() }
     }

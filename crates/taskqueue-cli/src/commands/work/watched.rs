@@ -1,14 +1,8 @@
 //! A queue whose claims are told to [`Health`]. It changes no call and no answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
-use taskqueue_core::{
-    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Heartbeat, Lease, NewTask, Queue, QueueStats,
-    Reclaimed, Redrive, Result, Settled, Settlement, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp,
-    WakeUp,
-};
+use taskqueue_core::{Claim, ClaimRequest, Queue, Result, delegate_queue};
 
 use super::health::Health;
 
@@ -18,87 +12,23 @@ pub(super) struct Watched {
     pub(super) health: Arc<Health>,
 }
 
-#[async_trait]
-impl Queue for Watched {
+delegate_queue!(Watched, |watched| watched.queue, except dequeue_many);
+
+impl Watched {
     async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
         let claim = self.health.begins();
         let answer = self.queue.dequeue_many(request).await;
         claim.ended(&answer);
         answer
     }
-
-    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
-        self.queue.enqueue_many(tasks).await
-    }
-    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
-        self.queue.settle_many(settlements).await
-    }
-    async fn heartbeat_many(
-        &self,
-        leases: &[Lease],
-        visibility_timeout: Option<Duration>,
-    ) -> Result<Vec<Heartbeat>> {
-        self.queue.heartbeat_many(leases, visibility_timeout).await
-    }
-    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
-        self.queue.cancel(id).await
-    }
-    async fn get(&self, id: TaskId) -> Result<Task> {
-        self.queue.get(id).await
-    }
-    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
-        self.queue.list(filter).await
-    }
-    async fn stats(&self) -> Result<QueueStats> {
-        self.queue.stats().await
-    }
-    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
-        self.queue.cleanup(cleanup).await
-    }
-    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
-        self.queue.reclaim_stale(limit).await
-    }
-    async fn promote_due(&self, limit: usize) -> Result<u64> {
-        self.queue.promote_due(limit).await
-    }
-    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
-        self.queue.redrive(redrive).await
-    }
-    async fn pause(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.pause(task_type).await
-    }
-    async fn resume(&self, task_type: &TaskType) -> Result<()> {
-        self.queue.resume(task_type).await
-    }
-    async fn paused(&self) -> Result<Vec<TaskType>> {
-        self.queue.paused().await
-    }
-    async fn backend(&self) -> Result<Backend> {
-        self.queue.backend().await
-    }
-    async fn now(&self) -> Result<Timestamp> {
-        self.queue.now().await
-    }
-    async fn close(&self) {
-        self.queue.close().await;
-    }
-    fn visibility_timeout(&self) -> Duration {
-        self.queue.visibility_timeout()
-    }
-    fn wake_up(&self) -> WakeUp {
-        self.queue.wake_up()
-    }
-    fn contention_retries(&self) -> u64 {
-        self.queue.contention_retries()
-    }
-    fn take_contention_retries(&self) -> u64 {
-        self.queue.take_contention_retries()
-    }
 }
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
+    use std::time::Duration;
+
     use sqlx::{Connection, SqliteConnection};
+    use taskqueue_core::NewTask;
     use taskqueue_sqlite::{SqliteConfig, SqliteQueue};
 
     use super::*;
