@@ -8,7 +8,6 @@ use taskqueue_core::{Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp}
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements};
-use crate::round::{Round, Turns};
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Now, Owner, Row, wider};
 
@@ -25,19 +24,6 @@ impl<D: Dialect> Operation<D> for CleanUp {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
         dialect.cleanup(connection, dialect.now(), self.shard, &self.cleanup).await
-    }
-}
-
-impl<D: Dialect> Round<D> for CleanUp {
-    const TURNS: Turns = Turns::Cleanup;
-
-    fn limit(&self) -> usize {
-        self.cleanup.limit
-    }
-
-    fn turn_to(&mut self, shard: Shard, limit: usize) {
-        self.shard = shard;
-        self.cleanup.limit = limit;
     }
 }
 

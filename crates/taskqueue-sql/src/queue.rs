@@ -21,7 +21,7 @@ use crate::coalesce::{Call, Coalescer};
 use crate::enqueue::Enqueue;
 use crate::look::{Get, List, Now, Paused, Stats, Version};
 use crate::operation::Operation;
-use crate::round::Round;
+use crate::round::{Share, Turns};
 use crate::runner::Runner;
 use crate::settle::{Dequeue, Extend, Settle};
 use crate::upkeep::{Cancel, FoldTotals, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
@@ -80,10 +80,15 @@ impl<D: Dialect> SqlQueue<D> {
         .await
     }
 
-    /// Runs it on one shard after another, as far as its limit goes.
-    async fn round<O: Round<D>>(&self, operation: O) -> Result<O::Answer> {
+    /// Runs a call's parts on one shard after another, as far as its limit goes.
+    async fn round<O: Operation<D, Answer: Share>>(
+        &self,
+        turns: Turns,
+        limit: usize,
+        part: impl Fn(Shard, usize) -> O + Send + Sync + 'static,
+    ) -> Result<O::Answer> {
         let runner = Arc::clone(&self.0);
-        to_its_end(O::NAME, async move { runner.round(operation).await }).await
+        to_its_end(O::NAME, async move { runner.round(turns, limit, part).await }).await
     }
 
     /// Folds the sums over finished tasks where they grow. Apart from what it follows: bookkeeping that fails must stop nothing.
@@ -166,16 +171,16 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         let mut types = request.types.clone();
         types.sort_unstable();
         types.dedup();
-        let claiming = Claiming {
-            types,
-            limit: request.limit,
-            token: LeaseToken::generate(),
-            worker_id: request.worker_id.clone(),
-            visibility_timeout: request.visibility_timeout.unwrap_or(self.options().visibility_timeout),
-            is_extra: request.is_extra,
-        };
+        let visibility_timeout = request.visibility_timeout.unwrap_or(self.options().visibility_timeout);
+        let (worker_id, is_extra) = (request.worker_id.clone(), request.is_extra);
         let looks_first = self.0.was_empty.load(Ordering::Relaxed);
-        let claims = self.round(Dequeue { claiming, shard: Shard::FIRST, looks_first }).await?;
+        let part = move |shard, limit| {
+            // A token is of one claim in one shard: a dialect may keep by it what was claimed.
+            let (types, token, worker_id) = (types.clone(), LeaseToken::generate(), worker_id.clone());
+            let claiming = Claiming { types, limit, token, worker_id, visibility_timeout, is_extra };
+            Dequeue { claiming, shard, looks_first }
+        };
+        let claims = self.round(Turns::Dequeue, request.limit, part).await?;
         self.0.was_empty.store(claims.is_empty(), Ordering::Relaxed);
         Ok(claims)
     }
@@ -239,13 +244,14 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
         self.check_open("cleanup")?;
         check_limit("cleanup", cleanup.limit)?;
-        self.round(CleanUp { cleanup, shard: Shard::FIRST }).await
+        let part = move |shard, limit| CleanUp { cleanup: Cleanup { limit, ..cleanup }, shard };
+        self.round(Turns::Cleanup, cleanup.limit, part).await
     }
 
     async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
         self.check_open("reclaim")?;
         check_limit("reclaim", limit)?;
-        let reclaimed = self.round(Reclaim { limit, shard: Shard::FIRST }).await?;
+        let reclaimed = self.round(Turns::Reclaim, limit, |shard, limit| Reclaim { limit, shard }).await?;
         self.wake_if(reclaimed.released > 0);
         self.fold_totals().await;
         Ok(reclaimed)
@@ -254,7 +260,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn promote_due(&self, limit: usize) -> Result<u64> {
         self.check_open("promote")?;
         check_limit("promote", limit)?;
-        let promoted = self.round(Promote { limit, shard: Shard::FIRST }).await?;
+        let promoted = self.round(Turns::Promote, limit, |shard, limit| Promote { limit, shard }).await?;
         self.wake_if(promoted > 0);
         Ok(promoted)
     }
@@ -265,7 +271,8 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         let redriven = match redrive.clone() {
             Redrive::Tasks(ids) => self.run(RedriveTasks(ids)).await?,
             Redrive::Any { task_type, limit } => {
-                self.round(RedriveAny { task_type, limit, shard: Shard::FIRST }).await?
+                let part = move |shard, limit| RedriveAny { task_type: task_type.clone(), limit, shard };
+                self.round(Turns::Redrive, limit, part).await?
             }
         };
         self.wake_if(redriven > 0);

@@ -2,21 +2,7 @@
 //! transaction by itself, so that no lock of one shard is held while another is worked on, and what a part did counts
 //! whatever becomes of the next.
 
-use taskqueue_core::{Claim, Reclaimed, Shard};
-
-use crate::{Dialect, operation::Operation};
-
-/// An operation on one shard, up to a limit.
-pub(crate) trait Round<D: Dialect>: Operation<D, Answer: Share> {
-    /// Whose turns these are.
-    const TURNS: Turns;
-
-    /// The limit of the whole call.
-    fn limit(&self) -> usize;
-
-    /// The next run is on this shard, up to this limit.
-    fn turn_to(&mut self, shard: Shard, limit: usize);
-}
+use taskqueue_core::{Claim, Reclaimed};
 
 /// Verbs begin their rounds each in its own turn: with one for all, a worker that claims and promotes by turns would
 /// begin every claim with the same one of two shards.

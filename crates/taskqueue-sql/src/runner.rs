@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use taskqueue_core::{Enqueued, Result, SHARDS_MAX, Shards, WakeUp};
+use taskqueue_core::{Enqueued, Result, SHARDS_MAX, Shard, Shards, WakeUp};
 use tokio::time::timeout;
 
 use crate::coalesce::Coalescer;
@@ -14,7 +14,7 @@ use crate::flush::Sink;
 use crate::keyed::Keyed;
 use crate::look::Version;
 use crate::operation::Operation;
-use crate::round::{Round, Share, TURNS};
+use crate::round::{Share, TURNS, Turns};
 use crate::{Access, Attempt, Dialect, shard};
 
 /// The wait before a transaction is repeated for the first time; it doubles each time.
@@ -78,21 +78,24 @@ impl<D: Dialect> Runner<D> {
         self.repeat(&tasks).await
     }
 
-    /// Runs an operation on one shard after another until its limit is reached. Rounds begin with another shard each
+    /// Runs one shard's part of a call after another, each up to what is left of the limit. Rounds begin with another shard each
     /// time, so that none waits for ever behind one that always has enough. What was done before a failure is answered:
     /// it is committed, and a claim that nobody heard of would be held until its lease ends.
-    pub(crate) async fn round<O: Round<D>>(&self, mut operation: O) -> Result<O::Answer> {
+    pub(crate) async fn round<O: Operation<D, Answer: Share>>(
+        &self,
+        turns: Turns,
+        limit: usize,
+        part: impl Fn(Shard, usize) -> O,
+    ) -> Result<O::Answer> {
         let shards = self.shards().await.map_err(|failure| failure.into_error(O::NAME))?;
-        let turn = self.turns[O::TURNS as usize].fetch_add(1, Ordering::Relaxed);
-        let limit = operation.limit();
+        let turn = self.turns[turns as usize].fetch_add(1, Ordering::Relaxed);
         let mut done: Option<O::Answer> = None;
         for shard in shards.from_turn(turn) {
             let used = done.as_ref().map_or(0, Share::used);
             if used >= limit {
                 break;
             }
-            operation.turn_to(shard, limit - used);
-            match (self.repeat(&operation).await, &mut done) {
+            match (self.repeat(&part(shard, limit - used)).await, &mut done) {
                 (Ok(more), Some(done)) => done.add(more),
                 (Ok(first), none) => *none = Some(first),
                 (Err(_), Some(done)) if done.used() > 0 => break,

@@ -12,7 +12,6 @@ use taskqueue_core::{
 use crate::enqueue::{check, enqueue};
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, statements};
-use crate::round::{Round, Turns};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
 use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Owner};
@@ -48,21 +47,6 @@ impl<D: Dialect> Operation<D> for Dequeue {
             Failure::Partly(claims) => Ok(claims),
             failure => Err(failure),
         }
-    }
-}
-
-impl<D: Dialect> Round<D> for Dequeue {
-    const TURNS: Turns = Turns::Dequeue;
-
-    fn limit(&self) -> usize {
-        self.claiming.limit
-    }
-
-    /// A token is of one claim in one shard: a dialect may keep by it what was claimed.
-    fn turn_to(&mut self, shard: Shard, limit: usize) {
-        self.shard = shard;
-        self.claiming.limit = limit;
-        self.claiming.token = LeaseToken::generate();
     }
 }
 

@@ -10,7 +10,6 @@ use taskqueue_core::{
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, statements, type_of};
-use crate::round::{Round, Turns};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Owner, Reclaiming, Row};
@@ -81,18 +80,6 @@ impl<D: Dialect> Operation<D> for Reclaim {
     }
 }
 
-impl<D: Dialect> Round<D> for Reclaim {
-    const TURNS: Turns = Turns::Reclaim;
-
-    fn limit(&self) -> usize {
-        self.limit
-    }
-
-    fn turn_to(&mut self, shard: Shard, limit: usize) {
-        (self.shard, self.limit) = (shard, limit);
-    }
-}
-
 /// What could be read. A task that cannot be is passed over, for the sake of all the others.
 fn readable(ended: Attempt<Reclaiming>) -> Option<Reclaiming> {
     ended
@@ -144,18 +131,6 @@ impl<D: Dialect> Operation<D> for Promote {
     }
 }
 
-impl<D: Dialect> Round<D> for Promote {
-    const TURNS: Turns = Turns::Promote;
-
-    fn limit(&self) -> usize {
-        self.limit
-    }
-
-    fn turn_to(&mut self, shard: Shard, limit: usize) {
-        (self.shard, self.limit) = (shard, limit);
-    }
-}
-
 /// Redrives these tasks, as far as they are dead letters.
 pub(crate) struct RedriveTasks(pub(crate) Vec<TaskId>);
 
@@ -190,18 +165,6 @@ impl<D: Dialect> Operation<D> for RedriveAny {
         let any = statements(dialect, self.shard).dead_letters(self.task_type.as_ref(), self.limit);
         let chosen = read_dead_letters(dialect.fetch(connection, any).await?)?;
         redrive(dialect, connection, self.shard, chosen).await
-    }
-}
-
-impl<D: Dialect> Round<D> for RedriveAny {
-    const TURNS: Turns = Turns::Redrive;
-
-    fn limit(&self) -> usize {
-        self.limit
-    }
-
-    fn turn_to(&mut self, shard: Shard, limit: usize) {
-        (self.shard, self.limit) = (shard, limit);
     }
 }
 
