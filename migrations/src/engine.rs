@@ -27,6 +27,15 @@ pub enum Engine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownEngine;
 
+/// A database that a newer program has migrated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewerDatabase {
+    /// The newest version that was applied to it.
+    pub applied: i64,
+    /// The newest one that this program has.
+    pub known: i64,
+}
+
 impl Engine {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Sqlite, Self::Postgres, Self::Cockroach, Self::Mysql];
@@ -54,6 +63,16 @@ impl Engine {
     /// The version of the newest migration.
     pub fn newest(self) -> i64 {
         self.migrations().last().map_or(0, |migration| migration.version)
+    }
+
+    /// Refuses a database that has had the version `applied` if that is a newer one: this program would not know what its schema
+    /// means.
+    ///
+    /// # Errors
+    /// [`NewerDatabase`].
+    pub fn check(self, applied: i64) -> Result<(), NewerDatabase> {
+        let known = self.newest();
+        if applied > known { Err(NewerDatabase { applied, known }) } else { Ok(()) }
     }
 
     /// The migrations after version `after` as one script, for a task table of this name, with the statements that
@@ -149,6 +168,15 @@ impl fmt::Display for UnknownEngine {
 
 impl std::error::Error for UnknownEngine {}
 
+impl fmt::Display for NewerDatabase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { applied, known } = self;
+        write!(f, "the database is at version {applied}, this program knows only {known}: update it")
+    }
+}
+
+impl std::error::Error for NewerDatabase {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +231,16 @@ mod tests {
         assert_eq!("oracle".parse::<Engine>(), Err(UnknownEngine));
         for engine in Engine::ALL {
             assert_eq!(engine.name().parse(), Ok(engine));
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_ahead_of_the_program_is_refused() {
+        for engine in Engine::ALL {
+            let known = engine.newest();
+            assert_eq!(engine.check(known), Ok(()));
+            let newer = engine.check(known + 1).expect_err("it is newer");
+            assert!(newer.to_string().contains(&format!("this program knows only {known}")), "{newer}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod engine;
 
-pub use engine::{Engine, UnknownEngine};
+pub use engine::{Engine, NewerDatabase, UnknownEngine};
 
 /// One step of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

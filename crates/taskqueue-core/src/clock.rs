@@ -74,9 +74,12 @@ pub fn subtract(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_sub_signed(delta(by)).unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
+/// `duration` in microseconds, taken as at most [`DURATION_MAX`].
+pub fn micros(duration: Duration) -> i64 {
+    let micros = duration.min(DURATION_MAX).as_micros();
+    i64::try_from(micros).expect("DURATION_MAX is within the range of i64 microseconds")
+}
+
 fn delta(by: Duration) -> TimeDelta {
-    let micros = by.min(DURATION_MAX).as_micros();
-    TimeDelta::microseconds(
-        i64::try_from(micros).expect("DURATION_MAX is within the range of i64 microseconds"),
-    )
+    TimeDelta::microseconds(micros(by))
 }

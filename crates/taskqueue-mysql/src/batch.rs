@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Decision, State, TaskId, Transition};
 use taskqueue_sql::Reclaiming;
 
@@ -104,12 +105,6 @@ fn settle(decision: &Decision, ready: &mut Places) -> (TaskId, Value) {
         error.map_or("", String::as_str),
     ]);
     (lease.task_id, row)
-}
-
-/// A duration in microseconds, at most the longest one that the queue takes.
-pub(crate) fn micros(duration: Duration) -> i64 {
-    let micros = duration.min(taskqueue_core::clock::DURATION_MAX).as_micros();
-    i64::try_from(micros).expect("the longest duration is within the range of i64 microseconds")
 }
 
 fn hex(id: TaskId) -> String {

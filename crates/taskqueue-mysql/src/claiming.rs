@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Claim, Shard, State, TaskId, TaskType, Timestamp};
-use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS};
+use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS, changed};
 
-use crate::batch::micros;
 use crate::claim::{LIST_MAX, claim_sets, padded};
 use crate::dialect::MysqlDialect;
-use crate::error::{changed, failure};
+use crate::error::failure;
 use crate::search::search;
 use crate::width;
 use crate::wire::{self, bind_ids};

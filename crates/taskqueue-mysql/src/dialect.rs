@@ -15,7 +15,7 @@ use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
-    Statement, Statements, Unsettled,
+    Statement, Unsettled, changed,
 };
 
 use crate::MysqlConfig;
@@ -24,7 +24,7 @@ use crate::batch::Batch;
 use crate::claim::{Literal, Order, Standing, padded};
 use crate::config::Source;
 use crate::engine::{Engine, PACKET_QUESTION, QUESTION, Server};
-use crate::error::{changed, failure};
+use crate::error::failure;
 use crate::flavour::MysqlFlavour;
 use crate::transaction::{Connections, Transaction};
 use crate::wire::bind_ids;
@@ -323,8 +323,7 @@ impl Dialect for MysqlDialect {
     /// Vitess does not take a deletion with a hint.
     async fn remove(&self, connection: &mut MySqlConnection, shard: Shard, ids: &[TaskId]) -> Attempt<u64> {
         if self.engine() == Engine::Vitess {
-            let statements = Statements::new(&self.flavour, &self.options.table, shard);
-            return self.execute(connection, statements.remove(ids)).await;
+            return self.execute(connection, self.statements(shard).remove(ids)).await;
         }
         let ids = padded(ids);
         let sql = self.literal.remove(ids.len());

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sqlx::mysql::MySqlDatabaseError;
 use taskqueue_core::ErrorKind;
-use taskqueue_sql::{Attempt, Failure};
+use taskqueue_sql::Failure;
 
 use crate::engine::Engine;
 
@@ -153,11 +153,6 @@ pub(crate) fn is_unfit(error: &sqlx::Error) -> bool {
 /// Whether the answer was not there in time.
 pub(crate) fn is_late(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
-}
-
-/// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
-pub(crate) fn changed(rows: u64, expected: usize) -> Attempt<()> {
-    if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }
 
 fn of_database(error: sqlx::Error) -> Failure {

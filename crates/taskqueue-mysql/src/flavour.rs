@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use sea_query::{Expr, ExprTrait, MysqlQueryBuilder, Value};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{State, TaskId};
 use taskqueue_sql::{Column, Flavour, is_one_of};
 
-use crate::batch::micros;
 use crate::width::NEVER;
 use crate::wire::bytes;
 

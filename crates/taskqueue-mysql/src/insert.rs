@@ -8,17 +8,17 @@ use chrono::NaiveDateTime;
 use sqlx::mysql::{MySqlArguments, MySqlQueryResult};
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Enqueued, NewTask, Schedule, Shard, TaskId, TaskType};
-use taskqueue_sql::{Attempt, Dialect, Statements, stored_metadata};
+use taskqueue_sql::{Attempt, Dialect, integer, stored_metadata};
 
-use crate::batch::micros;
 use crate::claim::{Order, insert_rows};
 use crate::collision;
 use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate, is_late, is_unfit};
 use crate::keys::{self, Key};
 use crate::packet::fitting;
-use crate::wire::{bytes, number};
+use crate::wire::bytes;
 
 /// How often a piece is inserted whole because another transaction put something in the way meanwhile.
 const TRIES_MAX: usize = 4;
@@ -196,7 +196,7 @@ fn is_plain(task: &NewTask) -> bool {
 
 fn bind_plain<'q>(query: Inserts<'q>, (place, task): &Placed<'q>, order: Order) -> Inserts<'q> {
     let query = query.bind(bytes(task.id)).bind(task.task_type.as_str()).bind(task.priority.0);
-    let query = if order == Order::Place { query.bind(number(*place)) } else { query };
+    let query = if order == Order::Place { query.bind(integer(*place)) } else { query };
     query.bind(i64::from(task.max_retries)).bind(task.payload.as_str())
 }
 
@@ -208,7 +208,7 @@ fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Inserts<'q> {
         .bind(task.priority.0)
         .bind(at)
         .bind(delay)
-        .bind(number(*place))
+        .bind(integer(*place))
         .bind(i64::from(task.max_retries))
         .bind(task.unique_key.as_deref().map(str::as_bytes))
         .bind(task.region.as_deref().map(str::as_bytes))
@@ -223,7 +223,7 @@ async fn without_collisions<'t>(
     shard: Shard,
     piece: &[Placed<'t>],
 ) -> Attempt<Vec<Placed<'t>>> {
-    let statements = Statements::new(dialect.flavour(), &dialect.options().table, shard);
+    let statements = dialect.statements(shard);
     let ids: Vec<TaskId> = piece.iter().map(|(_, task)| task.id).collect();
     let mut stored = HashSet::new();
     for mut row in dialect.fetch(connection, statements.standings(&ids)).await? {

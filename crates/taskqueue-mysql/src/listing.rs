@@ -5,11 +5,11 @@ use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
 use taskqueue_core::{Shard, State, Status, TaskFilter, TaskType};
-use taskqueue_sql::{Attempt, Dialect as _, Row, Statements, TASK_COLUMNS, TableName};
+use taskqueue_sql::{Attempt, Dialect as _, Row, TASK_COLUMNS, TableName, integer};
 
 use crate::dialect::MysqlDialect;
 use crate::leases;
-use crate::wire::{self, bind_ids, number};
+use crate::wire::{self, bind_ids};
 
 /// A page of a status that no more tasks have than this is found by its ids, which takes 1 ms for each 1,000 of them, and as long
 /// to count as far; else the server chooses: of a longer backlog it finds the page among the newest tasks.
@@ -26,8 +26,7 @@ pub(crate) async fn list(
     let states = match filter.status.and_then(of_index) {
         Some(states) if !has_more_than_few(dialect, connection, shard, states, filter).await? => states,
         _ => {
-            let chosen = Statements::new(dialect.flavour(), table, shard).list(filter);
-            return dialect.fetch(connection, chosen).await;
+            return dialect.fetch(connection, dialect.statements(shard).list(filter)).await;
         }
     };
     let sql = page(table, states, filter);
@@ -43,7 +42,7 @@ async fn has_more_than_few(
     filter: &TaskFilter,
 ) -> Attempt<bool> {
     let sql = more_than(&dialect.options().table, states, filter);
-    let query = bind_type(dialect.query(&sql).bind(shard.number()), filter).bind(number(FEW));
+    let query = bind_type(dialect.query(&sql).bind(shard.number()), filter).bind(integer(FEW));
     Ok(!dialect.rows(query, connection).await?.is_empty())
 }
 
@@ -105,5 +104,5 @@ fn bind_page<'q>(query: Listing<'q>, filter: &TaskFilter) -> Listing<'q> {
         Some(region) => query.bind(region.clone()),
         None => query,
     };
-    bind_ids(query, filter.after.as_slice()).bind(number(filter.limit)).bind(number(filter.offset))
+    bind_ids(query, filter.after.as_slice()).bind(integer(filter.limit)).bind(integer(filter.offset))
 }

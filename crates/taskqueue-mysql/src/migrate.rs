@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, MySqlPool};
-use taskqueue_core::{ErrorKind, Result, Shards};
+use taskqueue_core::{Error, ErrorKind, Result, Shards};
 use taskqueue_migrations::{MYSQL, Migration};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
@@ -11,6 +11,8 @@ use crate::answers::Answers;
 use crate::engine::Engine;
 use crate::error::{failure, is_duplicate, is_not_supported};
 
+/// Whose versions are counted.
+const SCHEMA: taskqueue_migrations::Engine = taskqueue_migrations::Engine::Mysql;
 /// How long one migrator waits for another. DDL waits for those who use the tables.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 characters.
@@ -50,7 +52,6 @@ pub(crate) async fn migrate(
             lock(answers, &mut connection, table).await?;
         }
         let applied = applied_version(answers, &mut connection, table).await?;
-        check(applied)?;
         for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
             apply(answers, &mut connection, table, migration).await?;
         }
@@ -75,8 +76,7 @@ async fn finished(
         return Ok(None);
     }
     let newest = newest_version(answers, &mut *connection, table).await?;
-    check(newest)?;
-    if newest < known() { Ok(None) } else { recorded_shards(answers, connection, table).await }
+    if newest < SCHEMA.newest() { Ok(None) } else { recorded_shards(answers, connection, table).await }
 }
 
 /// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this
@@ -154,22 +154,9 @@ async fn newest_version(
 ) -> Attempt<i64> {
     let newest = format!("SELECT version FROM {} ORDER BY version DESC LIMIT 1", table.migrations());
     let newest = sqlx::query_scalar(AssertSqlSafe(newest)).fetch_optional(connection);
-    Ok(answers.take(newest).await.map_err(failure)?.unwrap_or(0))
-}
-
-/// The newest version that this program knows.
-fn known() -> i64 {
-    MYSQL.last().map_or(0, |migration| migration.version)
-}
-
-/// An older program would write rows that a newer schema does not mean.
-fn check(applied: i64) -> Attempt<()> {
-    let known = known();
-    if applied <= known {
-        return Ok(());
-    }
-    let message = format!("the database is at version {applied}, this program knows only {known}: update it");
-    Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None })
+    let newest = answers.take(newest).await.map_err(failure)?.unwrap_or(0);
+    SCHEMA.check(newest).map_err(|newer| Error::new(ErrorKind::Backend, "migrate", newer.to_string()))?;
+    Ok(newest)
 }
 
 async fn apply(

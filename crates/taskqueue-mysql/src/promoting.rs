@@ -2,13 +2,13 @@
 
 use sqlx::MySqlConnection;
 use taskqueue_core::{Shard, TaskId};
-use taskqueue_sql::{Attempt, wider};
+use taskqueue_sql::{Attempt, integer, wider};
 
 use crate::batch::Batch;
 use crate::claim::Standing;
 use crate::dialect::MysqlDialect;
 use crate::free;
-use crate::wire::{self, number};
+use crate::wire;
 
 /// Statuses and types of tasks that wait for a time.
 type Kinds = Vec<(i64, String)>;
@@ -61,8 +61,8 @@ async fn due(
     let sql = dialect.literal().due(kinds.len());
     let mut query = dialect.query(&sql);
     for (status, task_type) in kinds {
-        query = query.bind(shard.number()).bind(*status).bind(task_type.clone()).bind(number(limit));
+        query = query.bind(shard.number()).bind(*status).bind(task_type.clone()).bind(integer(limit));
     }
-    let query = query.bind(number(limit));
+    let query = query.bind(integer(limit));
     dialect.rows(query, connection).await?.iter().map(|row| wire::row(row)?.id(0)).collect()
 }

@@ -6,16 +6,16 @@ use std::collections::HashSet;
 use sqlx::MySqlConnection;
 use sqlx::mysql::MySqlRow;
 use taskqueue_core::{Shard, State, TaskId};
-use taskqueue_sql::{Attempt, Reclaiming, Row, wider};
+use taskqueue_sql::{Attempt, Reclaiming, Row, changed, integer, wider};
 
 use crate::batch::Batch;
 use crate::claim::{LIST_MAX, Standing, padded};
 use crate::dialect::MysqlDialect;
-use crate::error::{changed, failure};
+use crate::error::failure;
 use crate::free;
 use crate::keys;
 use crate::leases::CHECKED_MAX;
-use crate::wire::{self, bind_tokens, number};
+use crate::wire::{self, bind_tokens};
 
 /// How many checks one call makes. A worker makes such a call every few seconds, and callers who complete tasks in
 /// transactions of their own leave a claim behind for each.
@@ -193,7 +193,7 @@ async fn free(
     let mut width = limit;
     loop {
         let query = dialect.query(&dialect.literal().leases.ended);
-        let query = query.bind(shard.number()).bind(shard.number()).bind(number(width));
+        let query = query.bind(shard.number()).bind(shard.number()).bind(integer(width));
         let rows = dialect.rows(query, &mut *connection).await?;
         let mut ended = rows.iter().map(ended_task).collect::<Attempt<Vec<_>>>()?;
         let ids: Vec<TaskId> = ended.iter().map(|(id, ..)| *id).collect();

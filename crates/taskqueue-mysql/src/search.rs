@@ -11,14 +11,14 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use sqlx::mysql::MySqlArguments;
 use sqlx::query::Query;
 use sqlx::{MySql, MySqlConnection};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Shard, TaskType, Timestamp};
 use taskqueue_sql::cursor::{AheadOf, Cursors, Gap, LOOK_BACK, Look, Places, Scan};
-use taskqueue_sql::{Attempt, Claiming, Field};
+use taskqueue_sql::{Attempt, Claiming, Field, integer};
 use tokio::time::Instant;
 
-use crate::batch::micros;
 use crate::dialect::MysqlDialect;
-use crate::wire::{self, number};
+use crate::wire;
 
 /// The most places of a type that a search starts from, and the most types of one that goes by places; with more it looks
 /// everywhere. Each range has to be planned: 50 types in four ranks took longer by half than without.
@@ -183,7 +183,7 @@ async fn take_heads(
     let takes: Vec<_> = heads.iter().filter_map(start_of).collect();
     let tasks = take(dialect, connection, shard, &takes).await?;
     let heads_in_all = heads.iter().map(|(_, heads)| heads).sum::<i64>();
-    let brought = |name: &str| number(tasks.iter().filter(|fields| type_of(fields) == name).count());
+    let brought = |name: &str| integer(tasks.iter().filter(|fields| type_of(fields) == name).count());
     let short = heads.into_iter().filter(|(task_type, heads)| brought(task_type.as_str()) < *heads);
     let short = short.map(|(task_type, _)| task_type).collect();
     Ok(Taken { tasks, now, heads: usize::try_from(heads_in_all).unwrap_or(0), short })
@@ -199,7 +199,7 @@ async fn heads(
 ) -> Attempt<(Vec<(TaskType, i64)>, i64)> {
     // Of one type alone it only matters whether there is any.
     let is_one = starts.len() == 1;
-    let limit_of_type = if is_one { 1 } else { number(limit) };
+    let limit_of_type = if is_one { 1 } else { integer(limit) };
     let ranges = starts.iter().map(|start| start.ranges()).max().unwrap_or(0);
     let sql = dialect.literal().heads(starts.len(), ranges);
     let mut query = dialect.query(&sql);
@@ -211,7 +211,7 @@ async fn heads(
     let mut now = 0;
     for row in dialect.rows(query.bind(limit_of_type), connection).await? {
         let mut row = wire::row(&row)?;
-        heads.push((row.task_type(0)?, if is_one { number(limit) } else { row.integer(1)? }));
+        heads.push((row.task_type(0)?, if is_one { integer(limit) } else { row.integer(1)? }));
         now = row.integer(2)?;
     }
     Ok((heads, now))

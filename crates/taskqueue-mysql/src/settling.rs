@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::MySqlConnection;
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
-use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure, Owner};
+use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure, Owner, changed};
 
-use crate::batch::{Batch, micros};
+use crate::batch::Batch;
 use crate::claim::{LIST_MAX, OthersLocks, ROLLBACK, padded};
 use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
-use crate::error::{changed, failure};
+use crate::error::failure;
 use crate::keys;
 use crate::wire::{self, bind_ids, bind_tokens};
 

@@ -51,11 +51,6 @@ pub(crate) fn bytes(id: TaskId) -> Vec<u8> {
     id.as_uuid().into_bytes().to_vec()
 }
 
-/// A count as the driver binds it.
-pub(crate) fn number(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
 /// Reads every column of a row.
 pub(crate) fn row(row: &MySqlRow) -> Attempt<Row> {
     fields(row).map(Row::new)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Lease, NewTask, Schedule, State, Timestamp, Transition};
 use uuid::Uuid;
 
@@ -69,14 +70,4 @@ pub(crate) fn delay(task: &NewTask) -> Option<i64> {
 
 pub(crate) fn number(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
-}
-
-/// A count, as the driver binds it.
-pub(crate) fn integer(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn micros(duration: Duration) -> i64 {
-    let micros = duration.min(taskqueue_core::clock::DURATION_MAX).as_micros();
-    i64::try_from(micros).expect("the longest duration is within the range of i64 microseconds")
 }

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use sqlx::PgConnection;
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Claim, LeaseToken, Shard, TaskType};
-use taskqueue_sql::{Attempt, Claiming, Failure};
+use taskqueue_sql::{Attempt, Claiming, Failure, integer};
 use tokio::time::Instant;
 
-use crate::arguments::{integer, micros};
 use crate::claim::Ahead;
 use crate::claimed::{Reader, places_of, sort};
 use crate::dialect::PostgresDialect;

@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 
 use sqlx::PgConnection;
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Cleanup, Shard, State, TaskId};
-use taskqueue_sql::Attempt;
+use taskqueue_sql::{Attempt, integer};
 use uuid::Uuid;
 
-use crate::arguments::{integer, micros};
 use crate::cleanup::{Edge, Slice};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;

@@ -12,10 +12,9 @@ use taskqueue_core::{
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
-    Statement, Total, Unsettled,
+    Statement, Total, Unsettled, integer,
 };
 
-use crate::arguments::integer;
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;

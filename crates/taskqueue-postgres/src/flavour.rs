@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use sea_query::{Expr, ExprTrait, PostgresQueryBuilder, Value};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{State, TaskId};
 use taskqueue_sql::{Column, Flavour, is_one_of};
-
-use crate::arguments::micros;
 
 /// PostgreSQL's way.
 #[derive(Debug, Clone, Copy)]

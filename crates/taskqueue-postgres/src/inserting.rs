@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 use taskqueue_core::{NewTask, Schedule, Shard, TaskId, Timestamp};
-use taskqueue_sql::{Attempt, stored_metadata};
+use taskqueue_sql::{Attempt, integer, stored_metadata};
 use uuid::Uuid;
 
-use crate::arguments::{at, delay, integer, number};
+use crate::arguments::{at, delay, number};
 use crate::dialect::PostgresDialect;
 use crate::error::{failure, is_duplicate};
 use crate::query::Query;

@@ -9,6 +9,8 @@ use crate::cockroach;
 use crate::config::Engine;
 use crate::error::failure;
 
+/// Whose versions are counted; those of CockroachDB are the same.
+const SCHEMA: taskqueue_migrations::Engine = taskqueue_migrations::Engine::Postgres;
 /// Locks out other migrators of this program, whatever their table; released with the transaction.
 const LOCK: i64 = 0x7461_736b_7175_6575;
 /// How long a step may wait for the task table. All that comes meanwhile waits behind it: behind a dump's lock, which lasts as long as
@@ -50,7 +52,8 @@ fn locked(failure: Failure) -> Failure {
 /// more, also where what it creates is there.
 async fn finished(connection: &mut PgConnection, table: &TableName) -> Attempt<Option<i64>> {
     let is_there = format!("SELECT to_regclass('{}') IS NOT NULL", table.migrations());
-    if !value::<bool>(&mut *connection, is_there).await? || newest(&mut *connection, table).await? < known() {
+    let is_there = value::<bool>(&mut *connection, is_there).await?;
+    if !is_there || newest(&mut *connection, table).await? < SCHEMA.newest() {
         return Ok(None);
     }
     let recorded = sqlx::raw_sql(AssertSqlSafe(recorded_shards(table))).fetch_optional(connection).await;
@@ -111,7 +114,7 @@ pub(crate) async fn applied(connection: &mut PgConnection, table: &TableName) ->
 async fn newest(connection: &mut PgConnection, table: &TableName) -> Attempt<i64> {
     let newest = format!("SELECT coalesce(max(version), 0) FROM {}", table.migrations());
     let newest = value(connection, newest).await?;
-    check(newest)?;
+    SCHEMA.check(newest).map_err(|newer| Error::new(ErrorKind::Backend, "migrate", newer.to_string()))?;
     Ok(newest)
 }
 
@@ -123,21 +126,6 @@ pub(crate) async fn create_schema(connection: &mut PgConnection, schema: &str) -
         return Ok(());
     }
     say(connection, format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\"")).await.map(drop)
-}
-
-/// The newest version that this program knows.
-fn known() -> i64 {
-    POSTGRES.last().map_or(0, |migration| migration.version)
-}
-
-/// An older program would not know what a newer schema means.
-fn check(newest: i64) -> Attempt<()> {
-    let known = known();
-    if newest <= known {
-        return Ok(());
-    }
-    let message = format!("the database is at version {newest}, this program knows only {known}: update it");
-    Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None })
 }
 
 async fn apply(connection: &mut PgConnection, table: &TableName, migration: &Migration) -> Attempt<()> {
@@ -183,17 +171,4 @@ where
 async fn say(connection: &mut PgConnection, sql: String) -> Attempt<u64> {
     let said = sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map_err(failure)?;
     Ok(said.rows_affected())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_that_is_ahead_of_the_program_is_refused() {
-        let known = known();
-        check(known).expect("it is as new");
-        let error = check(known + 1).expect_err("it is newer").into_error("migrate");
-        assert!(error.to_string().contains("this program knows only"), "{error}");
-    }
 }

@@ -2,10 +2,9 @@
 
 use sqlx::PgConnection;
 use taskqueue_core::Shard;
-use taskqueue_sql::{Attempt, Row};
+use taskqueue_sql::{Attempt, Row, integer};
 use tokio::time::Instant;
 
-use crate::arguments::integer;
 use crate::dialect::PostgresDialect;
 use crate::due::Place;
 use crate::error::failure;

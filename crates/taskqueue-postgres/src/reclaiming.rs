@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 use taskqueue_core::{Shard, State, TaskId, Timestamp};
-use taskqueue_sql::{Attempt, Failure, Reclaiming, Row};
+use taskqueue_sql::{Attempt, Failure, Reclaiming, Row, integer};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::arguments::integer;
 use crate::dialect::PostgresDialect;
 use crate::due::Place;
 use crate::error::{failure, is_duplicate};

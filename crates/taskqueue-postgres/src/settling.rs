@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
+use taskqueue_core::clock::micros;
 use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
 use taskqueue_sql::{Applied, Attempt, Dialect as _, Owner, Row};
 use uuid::Uuid;
 
-use crate::arguments::{Changes, leases, micros};
+use crate::arguments::{Changes, leases};
 use crate::dialect::PostgresDialect;
 use crate::error::failure;
 use crate::query::Query;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use taskqueue_core::{Cleanup, Shard, Shards, State, TaskId, TaskType, Timestamp};
 
 use crate::finish::Deltas;
-use crate::operation::{Operation, changed, kind_of, statements};
+use crate::operation::{Operation, changed, kind_of};
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Now, Owner, Row, wider};
 
@@ -101,7 +101,7 @@ async fn finished<D: Dialect>(
     let mut found = Vec::new();
     for (task_type, code) in kinds {
         let state = State::from_code(code).expect("the code came from a state");
-        let oldest = statements(dialect, shard).finished(state, &task_type, until, cleanup.limit);
+        let oldest = dialect.statements(shard).finished(state, &task_type, until, cleanup.limit);
         for row in dialect.fetch(connection, oldest).await? {
             found.push(read_finished(row, state, &task_type)?);
         }

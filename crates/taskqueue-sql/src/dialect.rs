@@ -12,8 +12,7 @@ use taskqueue_core::{
     TaskId, TaskType, WakeUp, WorkerId,
 };
 
-use crate::operation::statements;
-use crate::{Attempt, Delta, Flavour, Options, Row, Sharding, Statement, Unsettled};
+use crate::{Attempt, Delta, Flavour, Options, Row, Sharding, Statement, Statements, Unsettled};
 
 /// The current time as a dialect's statements carry it.
 pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
@@ -117,6 +116,11 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// The shared settings.
     fn options(&self) -> &Options;
+
+    /// The portable statements of the table, on one of its shards. Those about other tables have none.
+    fn statements(&self, shard: Shard) -> Statements<'_, Self::Flavour> {
+        Statements::new(self.flavour(), &self.options().table, shard)
+    }
 
     /// How many shards the table has, where that can be set; else all tasks are in the first one.
     fn sharding(&self) -> Option<&Sharding> {
@@ -299,7 +303,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// Removes finished tasks; answers how many.
     async fn remove(&self, connection: &mut Self::Connection, shard: Shard, ids: &[TaskId]) -> Attempt<u64> {
-        self.execute(connection, statements(self, shard).remove(ids)).await
+        self.execute(connection, self.statements(shard).remove(ids)).await
     }
 
     /// Adds to the sums over finished tasks. In the order of type and state, so that two transactions that touch the
@@ -315,7 +319,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
             Owner::Caller => self.flavour().callers_slot(),
         };
         for total in totals {
-            self.execute(connection, statements(self, Shard::FIRST).add_total(total, slot.clone())).await?;
+            self.execute(connection, self.statements(Shard::FIRST).add_total(total, slot.clone())).await?;
         }
         Ok(())
     }
@@ -332,7 +336,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         shard: Shard,
         filter: &TaskFilter,
     ) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self, shard).list(filter)).await
+        self.fetch(connection, self.statements(shard).list(filter)).await
     }
 
     /// A page of running tasks, highest id first, as [`TASK_COLUMNS`](crate::TASK_COLUMNS): by a statement of its own where no
@@ -348,7 +352,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// How many unfinished tasks there are: status, type, tasks; any number of rows for each.
     async fn open_counts(&self, connection: &mut Self::Connection, shard: Shard) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self, shard).open_counts()).await
+        self.fetch(connection, self.statements(shard).open_counts()).await
     }
 
     /// Since when the task that has waited longest is ready, or NULL, in one row at most. Of each type and priority it
@@ -357,7 +361,7 @@ pub trait Dialect: Sized + Send + Sync + 'static {
 
     /// The sums over finished tasks: type, status, tasks, busy microseconds; any number of rows for each.
     async fn totals(&self, connection: &mut Self::Connection) -> Attempt<Vec<Row>> {
-        self.fetch(connection, statements(self, Shard::FIRST).totals()).await
+        self.fetch(connection, self.statements(Shard::FIRST).totals()).await
     }
 
     /// The engine and its version.

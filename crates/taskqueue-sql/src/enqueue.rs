@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use taskqueue_core::{Enqueued, NewTask, Shard, Shards, TaskId, TaskType};
 
-use crate::operation::{Operation, statements};
+use crate::operation::Operation;
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
 use crate::{Access, Attempt, Dialect, Failure, Now};
@@ -163,7 +163,7 @@ async fn stored_ids<D: Dialect>(
     let mut stored = HashSet::new();
     for chunk in tasks.chunks(LIST_MAX) {
         let ids: Vec<TaskId> = chunk.iter().map(|task| task.id).collect();
-        for mut row in dialect.fetch(connection, statements(dialect, shard).standings(&ids)).await? {
+        for mut row in dialect.fetch(connection, dialect.statements(shard).standings(&ids)).await? {
             stored.insert(row.id(0)?);
         }
     }
@@ -185,7 +185,7 @@ async fn holders<D: Dialect>(
     for (task_type, keys) in keys {
         for chunk in keys.chunks(LIST_MAX) {
             for mut row in
-                dialect.fetch(connection, statements(dialect, shard).holders(task_type, chunk)).await?
+                dialect.fetch(connection, dialect.statements(shard).holders(task_type, chunk)).await?
             {
                 holders.insert((task_type.clone(), row.text(0)?), row.id(1)?);
             }

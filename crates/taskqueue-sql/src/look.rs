@@ -6,7 +6,7 @@ use taskqueue_core::{
     Timestamp,
 };
 
-use crate::operation::{Operation, kind_of, statements, type_of};
+use crate::operation::{Operation, kind_of, type_of};
 use crate::{Access, Attempt, Dialect, Failure, Row};
 
 /// How many tasks a list of several shards passes over at a time.
@@ -25,7 +25,7 @@ impl<D: Dialect> Operation<D> for Get {
     }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<Task> {
-        let mut rows = dialect.fetch(connection, statements(dialect, shards.of(self.0)).task(self.0)).await?;
+        let mut rows = dialect.fetch(connection, dialect.statements(shards.of(self.0)).task(self.0)).await?;
         match rows.pop() {
             Some(row) => row.task(),
             None => Err(Error::task_not_found("get", self.0).into()),
@@ -214,7 +214,7 @@ impl<D: Dialect> Operation<D> for Paused {
         connection: &mut D::Connection,
         _shards: Shards,
     ) -> Attempt<Vec<TaskType>> {
-        let rows = dialect.fetch(connection, statements(dialect, Shard::FIRST).paused()).await?;
+        let rows = dialect.fetch(connection, dialect.statements(Shard::FIRST).paused()).await?;
         Ok(rows.into_iter().filter_map(|mut row| type_of(&mut row, 0)).collect())
     }
 }
@@ -251,7 +251,7 @@ impl<D: Dialect> Operation<D> for Now {
     }
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Timestamp> {
-        let statement = statements(dialect, Shard::FIRST).now(dialect.now());
+        let statement = dialect.statements(Shard::FIRST).now(dialect.now());
         let mut rows = dialect.fetch(connection, statement).await?;
         let row = rows.first_mut().ok_or_else(|| Failure::malformed("the clock gave no row".to_owned()))?;
         row.time(0)

@@ -1,9 +1,9 @@
 //! One call on the database: what runs inside its transaction. Running it is the queue's business.
 
 use async_trait::async_trait;
-use taskqueue_core::{Shard, Shards, State, TaskType};
+use taskqueue_core::{Shards, State, TaskType};
 
-use crate::{Access, Attempt, Dialect, Failure, Row, Statements};
+use crate::{Access, Attempt, Dialect, Failure, Row};
 
 /// What runs inside one transaction. It may run again from the start when the transaction is repeated, so it
 /// changes nothing but the database.
@@ -41,13 +41,8 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
     }
 }
 
-/// The portable statements of a dialect's table, on one of its shards. Those about other tables have none.
-pub(crate) fn statements<D: Dialect>(dialect: &D, shard: Shard) -> Statements<'_, D::Flavour> {
-    Statements::new(dialect.flavour(), &dialect.options().table, shard)
-}
-
 /// What was read in this transaction was changed by somebody else if fewer rows matched: repeat it.
-pub(crate) fn changed(rows: u64, expected: usize) -> Attempt<()> {
+pub fn changed(rows: u64, expected: usize) -> Attempt<()> {
     if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }
 

@@ -238,6 +238,11 @@ impl Row {
     }
 }
 
+/// A count as drivers bind it.
+pub fn integer(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// A stored number as a count. One below zero, which a producer's own INSERT may have brought, is none.
 pub fn count_of(number: i64) -> u32 {
     u32::try_from(number.max(0)).unwrap_or(u32::MAX)

@@ -11,7 +11,7 @@ use taskqueue_core::{
 
 use crate::enqueue::{check, enqueue};
 use crate::finish::Deltas;
-use crate::operation::{Operation, changed, statements};
+use crate::operation::{Operation, changed};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
 use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Owner};
@@ -197,7 +197,7 @@ async fn standings<D: Dialect>(
     let mut standings = HashMap::default();
     for (shard, part) in by_shard(shards, ids, |id| *id) {
         for chunk in part.chunks(LIST_MAX) {
-            for mut row in dialect.fetch(connection, statements(dialect, shard).standings(chunk)).await? {
+            for mut row in dialect.fetch(connection, dialect.statements(shard).standings(chunk)).await? {
                 standings.insert(row.id(0)?, (LeaseToken::from_stored(row.integer(1)?), row.state(2)?));
             }
         }

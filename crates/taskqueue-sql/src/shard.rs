@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 
 use taskqueue_core::{ErrorKind, Shard, Shards, TaskId};
 
-use crate::operation::statements;
 use crate::{Access, Attempt, Dialect, Failure, TableName};
 
 /// How many shards a task table has: what the settings ask for, and what the database says, which holds for good. Rows
@@ -76,7 +75,7 @@ pub(crate) async fn learn<D: Dialect>(dialect: &D, connection: &mut D::Connectio
     if let Some(shards) = sharding.known() {
         return Ok(shards);
     }
-    let mut rows = dialect.fetch(connection, statements(dialect, Shard::FIRST).shards()).await?;
+    let mut rows = dialect.fetch(connection, dialect.statements(Shard::FIRST).shards()).await?;
     let recorded = rows.pop().map(|mut row| row.integer(0)).transpose()?;
     sharding.learn(&dialect.options().table, recorded)
 }

@@ -9,7 +9,7 @@ use taskqueue_core::{
 };
 
 use crate::finish::Deltas;
-use crate::operation::{Operation, changed, kind_of, statements, type_of};
+use crate::operation::{Operation, changed, kind_of, type_of};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Owner, Reclaiming, Row};
@@ -25,7 +25,7 @@ impl<D: Dialect> Operation<D> for Cancel {
     async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<Cancelled> {
         let Self(id) = *self;
         let shard = shards.of(id);
-        let statements = statements(dialect, shard);
+        let statements = dialect.statements(shard);
         let mut rows = dialect.fetch(connection, statements.position(id)).await?;
         let mut row = rows.pop().ok_or_else(|| Error::task_not_found("cancel", id))?;
         let (task_type, from) = kind_of(&mut row)?;
@@ -162,7 +162,7 @@ impl<D: Dialect> Operation<D> for RedriveAny {
     const NAME: &'static str = "redrive";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
-        let any = statements(dialect, self.shard).dead_letters(self.task_type.as_ref(), self.limit);
+        let any = dialect.statements(self.shard).dead_letters(self.task_type.as_ref(), self.limit);
         let chosen = read_dead_letters(dialect.fetch(connection, any).await?)?;
         redrive(dialect, connection, self.shard, chosen).await
     }
@@ -206,7 +206,7 @@ async fn dead_letters_of<D: Dialect>(
 ) -> Attempt<Vec<DeadLetter>> {
     let mut found = HashMap::new();
     for chunk in ids.chunks(LIST_MAX) {
-        let rows = dialect.fetch(connection, statements(dialect, shard).dead_letters_of(chunk)).await?;
+        let rows = dialect.fetch(connection, dialect.statements(shard).dead_letters_of(chunk)).await?;
         found.extend(read_dead_letters(rows)?.into_iter().map(|dead| (dead.id, dead)));
     }
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
@@ -229,7 +229,7 @@ impl<D: Dialect> Operation<D> for Pause {
     const NAME: &'static str = "pause";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
-        dialect.execute(connection, statements(dialect, Shard::FIRST).pause(dialect.now(), &self.0)).await?;
+        dialect.execute(connection, dialect.statements(Shard::FIRST).pause(dialect.now(), &self.0)).await?;
         Ok(())
     }
 }
@@ -243,7 +243,7 @@ impl<D: Dialect> Operation<D> for Resume {
     const NAME: &'static str = "resume";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
-        dialect.execute(connection, statements(dialect, Shard::FIRST).resume(&self.0)).await?;
+        dialect.execute(connection, dialect.statements(Shard::FIRST).resume(&self.0)).await?;
         dialect.doubt();
         Ok(())
     }

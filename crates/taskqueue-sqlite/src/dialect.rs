@@ -279,7 +279,7 @@ impl Dialect for SqliteDialect {
         shard: Shard,
         filter: &TaskFilter,
     ) -> Attempt<Vec<Row>> {
-        let statements = Statements::new(self.flavour(), &self.config.options.table, shard);
+        let statements = self.statements(shard);
         let page = match self.are_few(connection, filter).await? {
             true => list_of_few(&statements, filter),
             false => statements.list(filter),
@@ -319,9 +319,8 @@ impl SqliteDialect {
         connection: &mut SqliteConnection,
         filter: &TaskFilter,
     ) -> Attempt<bool> {
-        let statements = Statements::new(self.flavour(), &self.config.options.table, Shard::FIRST);
-        Ok(filter.status.is_some()
-            && self.fetch(connection, statements.more_than(FEW, filter)).await?.is_empty())
+        let more = self.statements(Shard::FIRST).more_than(FEW, filter);
+        Ok(filter.status.is_some() && self.fetch(connection, more).await?.is_empty())
     }
 }
 

@@ -1,9 +1,9 @@
 //! Applies the migrations: each once, recorded in a table of their own, whoever else migrates at the same time.
 
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use taskqueue_core::ErrorKind;
-use taskqueue_migrations::SQLITE;
-use taskqueue_sql::{Access, Attempt, Dialect, Failure, TableName};
+use taskqueue_core::{Error, ErrorKind};
+use taskqueue_migrations::{Engine, SQLITE};
+use taskqueue_sql::{Access, Attempt, Dialect, TableName};
 
 use crate::dialect::SqliteDialect;
 use crate::error::failure;
@@ -25,12 +25,9 @@ pub(crate) async fn migrate(dialect: &SqliteDialect) -> Attempt<()> {
 async fn apply(dialect: &SqliteDialect, connection: &mut SqliteConnection) -> Attempt<()> {
     let table = &dialect.config.options.table;
     let applied = applied_version(connection, table).await?;
-    let known = SQLITE.last().map_or(0, |migration| migration.version);
-    if applied > known {
-        let message =
-            format!("the database is at version {applied}, this program knows only {known}: update it");
-        return Err(Failure::Database { kind: ErrorKind::Backend, message: message.into(), source: None });
-    }
+    Engine::Sqlite
+        .check(applied)
+        .map_err(|newer| Error::new(ErrorKind::Backend, "migrate", newer.to_string()))?;
     for migration in SQLITE.iter().filter(|migration| migration.version > applied) {
         let sql = migration.sql(table.as_str());
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(failure)?;
