@@ -12,6 +12,9 @@ pub type Timestamp = DateTime<Utc>;
 /// ones are taken as this, so that adding them to a time cannot overflow any engine's range.
 pub const DURATION_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
+/// So many times as long as it took rests what is looked at again and again: a twentieth of the time is the most that it takes.
+pub const RESTS: u32 = 19;
+
 /// A source of the current time, shared by all who must agree on it.
 pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
     /// The current time, truncated to microseconds.
@@ -78,6 +81,11 @@ pub fn subtract(time: Timestamp, by: Duration) -> Timestamp {
 pub fn micros(duration: Duration) -> i64 {
     let micros = duration.min(DURATION_MAX).as_micros();
     i64::try_from(micros).expect("DURATION_MAX is within the range of i64 microseconds")
+}
+
+/// How long to rest after what took so long: [`RESTS`] times as long.
+pub fn rest(took: Duration) -> Duration {
+    took.saturating_mul(RESTS)
 }
 
 fn delta(by: Duration) -> TimeDelta {

@@ -7,6 +7,8 @@ pub mod clock;
 #[doc(hidden)]
 pub mod delegate;
 mod error;
+#[doc(hidden)]
+pub mod hash;
 mod id;
 mod lease;
 pub mod metrics;

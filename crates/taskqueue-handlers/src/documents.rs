@@ -14,7 +14,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use self::file::FolderDocuments;
-pub(crate) use self::file::sync_folder;
 pub use self::restore::RestoreDocument;
 #[cfg(feature = "sql")]
 pub use self::sql::{SqlDocuments, TABLE_DEFAULT};

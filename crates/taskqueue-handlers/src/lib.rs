@@ -32,6 +32,7 @@ mod error;
 pub mod event;
 pub mod exec;
 pub mod federation;
+mod folder;
 pub mod lifecycle;
 mod metrics;
 mod percent;

@@ -5,12 +5,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use taskqueue_core::clock;
 use tokio::time::Instant;
 
-/// A look rests so long at least, and so many times as long as it took. Idle queues and steady flows find less than they ask for in every
+/// A look rests so long at least, and longer where it takes long. Idle queues and steady flows find less than they ask for in every
 /// claim, and a look is a statement a type.
 const REST_MIN: Duration = Duration::from_secs(10);
-const RESTS: u32 = 19;
 
 /// The looks of one instance.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Hidden {
 
     /// A look is done.
     pub(crate) fn looked(&self, began: Instant, ended: Instant) {
-        let rest = REST_MIN.max(ended.saturating_duration_since(began).saturating_mul(RESTS));
+        let rest = REST_MIN.max(clock::rest(ended.saturating_duration_since(began)));
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended + rest);
     }
 }

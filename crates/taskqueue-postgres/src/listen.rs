@@ -11,6 +11,7 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use taskqueue_core::WakeUp;
+use taskqueue_core::hash::fnv1a_64;
 use taskqueue_sql::TableName;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -284,14 +285,8 @@ fn wait(failures: u32, random: f64) -> Duration {
 fn channel_of(table: &TableName) -> String {
     let schema = table.schema().map_or_else(String::new, |schema| format!("{schema}."));
     let name = format!("taskqueue:{schema}{}", table.name());
-    if name.len() <= CHANNEL_BYTES_MAX { name } else { format!("taskqueue:{:016x}", fnv1a(name.as_bytes())) }
-}
-
-/// A hash that is the same in every build: processes of different versions share a channel.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    // Processes of different versions share a channel.
+    if name.len() <= CHANNEL_BYTES_MAX { name } else { format!("taskqueue:{:016x}", fnv1a_64(name.bytes())) }
 }
 
 #[cfg(test)]

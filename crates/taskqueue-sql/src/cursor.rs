@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use taskqueue_core::clock::RESTS;
 use taskqueue_core::{NewTask, Schedule, Shard, TaskType, Timestamp};
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ impl Scanning {
 impl Default for Scanning {
     /// Full scans take a twentieth of the time at most, those of up to three seconds.
     fn default() -> Self {
-        Self { slow: Duration::from_millis(2), rests: 19 }
+        Self { slow: Duration::from_millis(2), rests: RESTS }
     }
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskqueue_core::{Cleanup, FinishedStatuses, Queue, Result};
+use taskqueue_core::{Cleanup, FinishedStatuses, Queue, Result, clock};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -16,8 +16,6 @@ use crate::timing::jittered;
 /// The most rows of one maintenance call. A full one is followed by the next at once; after another one, what is left
 /// waits for the next time. A cleanup of a large table goes on then where it stopped.
 const ROWS_MAX: usize = 1000;
-/// So many times as long as a sample took the next one rests: they take a twentieth of one connection's time at most.
-const SAMPLE_RESTS: u32 = 19;
 
 /// Starts the loops that the settings ask for. They end when the worker is stopped.
 pub(crate) fn start(pipe: &Arc<Pipe>) {
@@ -53,7 +51,7 @@ fn sample(pipe: &Arc<Pipe>, interval: Duration) {
         let pipe = pipe_of_loop;
         let mut took = Duration::ZERO;
         loop {
-            let rest = jittered(interval).max(took.saturating_mul(SAMPLE_RESTS));
+            let rest = jittered(interval).max(clock::rest(took));
             tokio::select! {
                 () = pipe.tokens.stop.cancelled() => return,
                 () = tokio::time::sleep(rest) => {}

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::{DocumentId, DocumentStore, ListNames};
 use crate::HandlerError;
+use crate::folder::sync_folder;
 
 /// The longest part of a path, in bytes, which is under what file systems allow.
 const PART_BYTES_MAX: usize = 200;
@@ -149,17 +150,6 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     }
     written?;
     sync_folder(folder)
-}
-
-/// So that the names in it survive a power failure as the files do.
-#[cfg(unix)]
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 fn collect(folder: &Path, before: &str, names: &mut Vec<String>) -> io::Result<()> {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::{EventNotification, EventSink};
 use crate::HandlerError;
-use crate::documents::sync_folder;
+use crate::folder::sync_folder;
 
 /// What has happened to a line when its delivery is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
