@@ -18,7 +18,7 @@ use crate::Engine;
 pub(crate) const NOW: &str = "UTC_TIMESTAMP(6)";
 
 /// The settings of a MySQL or MariaDB queue.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MysqlConfig {
     /// What every SQL backend shares: table name, visibility timeout, retry policy, limits. Payloads are no larger than the server's
@@ -49,13 +49,25 @@ pub struct MysqlConfig {
     pub engine: Option<Engine>,
     /// How often a transaction is repeated after a deadlock or a lock timeout (a settle after a deadlock only). Default 10.
     pub contention_retries_max: u32,
-    /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
+    /// What tests set.
     #[doc(hidden)]
-    pub scanning: Scanning,
-    /// The SQL expression for the current time; conformance tests put a clock here that they move.
-    #[doc(hidden)]
-    pub now_sql: Cow<'static, str>,
+    pub testing: Testing,
     pub(crate) source: Source,
+}
+
+/// What only tests set.
+#[derive(Debug, Clone)]
+pub struct Testing {
+    /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
+    pub scanning: Scanning,
+    /// The SQL expression for the current time, by default the server's clock: tests put one here that they move.
+    pub now_sql: Cow<'static, str>,
+}
+
+impl Default for Testing {
+    fn default() -> Self {
+        Self { scanning: Scanning::default(), now_sql: Cow::Borrowed(NOW) }
+    }
 }
 
 #[derive(Clone)]
@@ -110,8 +122,7 @@ impl MysqlConfig {
             shards: None,
             engine: None,
             contention_retries_max: 10,
-            scanning: Scanning::default(),
-            now_sql: Cow::Borrowed(NOW),
+            testing: Testing::default(),
             source,
         }
     }
@@ -159,27 +170,15 @@ fn invalid_url(message: &'static str) -> Error {
     Error::invalid_input("connect", message)
 }
 
-impl fmt::Debug for MysqlConfig {
+/// The server, without the user and the password.
+impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match &self.source {
-            Source::Url(url) => {
-                format!("{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or(""))
+        match self {
+            Self::Url(url) => {
+                write!(f, "{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or(""))
             }
-            Source::Pool(_) => "the caller's pool".to_owned(),
-        };
-        f.debug_struct("MysqlConfig")
-            .field("source", &source)
-            .field("options", &self.options)
-            .field("connections_max", &self.connections_max)
-            .field("acquire_timeout", &self.acquire_timeout)
-            .field("lock_wait_timeout", &self.lock_wait_timeout)
-            .field("statement_timeout", &self.statement_timeout)
-            .field("shards", &self.shards)
-            .field("engine", &self.engine)
-            .field("contention_retries_max", &self.contention_retries_max)
-            .field("scanning", &self.scanning)
-            .field("now_sql", &self.now_sql)
-            .finish()
+            Self::Pool(_) => f.write_str("the caller's pool"),
+        }
     }
 }
 

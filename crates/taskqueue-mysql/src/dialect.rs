@@ -59,9 +59,9 @@ impl MysqlDialect {
         Self {
             connections,
             options: config.options.clone(),
-            flavour: MysqlFlavour::new(&config.now_sql),
-            literal: Literal::new(&config.options.table, &config.now_sql),
-            cursors: Cursors::new(config.scanning),
+            flavour: MysqlFlavour::new(&config.testing.now_sql),
+            literal: Literal::new(&config.options.table, &config.testing.now_sql),
+            cursors: Cursors::new(config.testing.scanning),
             sharding,
             unsettled,
             answers: Answers { engine, statement_timeout: config.statement_timeout },

@@ -56,6 +56,8 @@ use taskqueue_sql::{Dialect, Sharding, SqlQueue, Unsettled, comes_from_queue, ke
 
 pub use config::MysqlConfig;
 use config::Source;
+#[doc(hidden)]
+pub use config::Testing;
 use dialect::MysqlDialect;
 pub use engine::Engine;
 use engine::Server;

@@ -9,10 +9,10 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
+use taskqueue_sql::cursor::Scanning;
 use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
 
 use crate::claim::Rank;
-use taskqueue_sql::cursor::Scanning;
 
 /// Which server speaks PostgreSQL's protocol at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Pooler {
 }
 
 /// The settings of a PostgreSQL queue.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PostgresConfig {
     /// What every SQL backend shares: table name, visibility timeout, retry policy, limits.
@@ -93,20 +93,30 @@ pub struct PostgresConfig {
     /// 10 ms. Where workers wait, the queue holds one connection more than its pool has, listens on it, and tests every
     /// half minute or so that it hears. Behind a pooler in transaction mode nothing is listened to.
     pub wake_up: WakeUpMode,
-    /// Whether claims name their index, as CockroachDB needs it; without, its statements run on PostgreSQL, for tests.
+    /// What tests set.
     #[doc(hidden)]
+    pub testing: Testing,
+    pub(crate) source: Source,
+}
+
+/// What only tests set.
+#[derive(Debug, Clone)]
+pub struct Testing {
+    /// Whether claims name their index, as CockroachDB needs it; without, its statements run on PostgreSQL. Default true.
     pub index_hints: bool,
     /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
-    #[doc(hidden)]
     pub scanning: Scanning,
-    /// Whether claims leave the rank of a task, and with it its place in the claim index. None: where completed tasks are
-    /// deleted.
-    #[doc(hidden)]
+    /// Whether claims leave the rank of a task, and with it its place in the claim index. Default none: where completed tasks
+    /// are deleted.
     pub leaves_rank: Option<bool>,
-    /// An expression that stands for `now()` in every statement; tests put a clock here that they move.
-    #[doc(hidden)]
+    /// An expression that stands for `now()` in every statement: a clock that tests move. Default none.
     pub now_sql: Option<&'static str>,
-    pub(crate) source: Source,
+}
+
+impl Default for Testing {
+    fn default() -> Self {
+        Self { index_hints: true, scanning: Scanning::default(), leaves_rank: None, now_sql: None }
+    }
 }
 
 #[derive(Clone)]
@@ -159,10 +169,7 @@ impl PostgresConfig {
             dialect: None,
             pooler: Pooler::default(),
             wake_up: WakeUpMode::default(),
-            index_hints: true,
-            scanning: Scanning::default(),
-            leaves_rank: None,
-            now_sql: None,
+            testing: Testing::default(),
             source,
         }
     }
@@ -186,7 +193,7 @@ impl PostgresConfig {
     /// What claims do with a task's rank.
     pub(crate) fn rank(&self) -> Rank {
         let deletes = self.options.completed == Completed::Delete;
-        if self.leaves_rank.unwrap_or(deletes) { Rank::Left } else { Rank::Taken }
+        if self.testing.leaves_rank.unwrap_or(deletes) { Rank::Left } else { Rank::Taken }
     }
 
     /// How many shards were asked for.
@@ -217,32 +224,15 @@ impl PostgresConfig {
     }
 }
 
-impl fmt::Debug for PostgresConfig {
+/// The server, without the user and the password.
+impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match &self.source {
-            Source::Url(url) => {
-                format!("{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or(""))
+        match self {
+            Self::Url(url) => {
+                write!(f, "{}:{}/{}", url.get_host(), url.get_port(), url.get_database().unwrap_or(""))
             }
-            Source::Pool(_) => "the caller's pool".to_owned(),
-        };
-        f.debug_struct("PostgresConfig")
-            .field("source", &source)
-            .field("options", &self.options)
-            .field("connections_max", &self.connections_max)
-            .field("acquire_timeout", &self.acquire_timeout)
-            .field("statement_timeout", &self.statement_timeout)
-            .field("contention_retries_max", &self.contention_retries_max)
-            .field("prepared_statements", &self.prepared_statements)
-            .field("schema", &self.schema)
-            .field("shards", &self.shards)
-            .field("dialect", &self.dialect)
-            .field("pooler", &self.pooler)
-            .field("wake_up", &self.wake_up)
-            .field("index_hints", &self.index_hints)
-            .field("scanning", &self.scanning)
-            .field("leaves_rank", &self.leaves_rank)
-            .field("now_sql", &self.now_sql)
-            .finish()
+            Self::Pool(_) => f.write_str("the caller's pool"),
+        }
     }
 }
 

@@ -85,15 +85,15 @@ impl PostgresDialect {
             literal,
             sharding,
             places: Places::default(),
-            cursors: Cursors::new(config.scanning),
-            due: Due::new(config.scanning),
+            cursors: Cursors::new(config.testing.scanning),
+            due: Due::new(config.testing.scanning),
             turns: Turns::default(),
             hidden: Hidden::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
             statement_timeout: config.statement_timeout,
-            now_sql: config.now_sql,
+            now_sql: config.testing.now_sql,
         }
     }
 

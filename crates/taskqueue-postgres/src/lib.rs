@@ -47,15 +47,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 pub use taskqueue_core::*;
+#[doc(hidden)]
 pub use taskqueue_sql::cursor::Scanning;
 pub use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
 use taskqueue_sql::{Dialect as _, Sharding, SqlQueue, Unsettled, comes_from_queue, kept_of};
 
 use claim::{Literal, Memory};
 use config::Source;
+#[doc(hidden)]
+pub use config::Testing;
 pub use config::{Engine, Pooler, PostgresConfig};
 use detect::Found;
-#[doc(hidden)]
 use dialect::{Opened, PostgresDialect};
 use listen::Wakes;
 use pool::DriverPool;
@@ -125,7 +127,7 @@ impl PostgresQueue {
         }
         let literal = match engine {
             Engine::Postgres => Literal::new(table, config.rank(), memory),
-            Engine::Cockroach => cockroach::literal(table, config.index_hints),
+            Engine::Cockroach => cockroach::literal(table, config.testing.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);
         let opened = Opened { connections, unsettled, is_read_committed: is_single };

@@ -66,12 +66,12 @@ async fn open(
     let mut config = PostgresConfig::pool(pool.await.expect("the server answers"));
     config.prepared_statements = prepares;
     // Every claim goes by cursors, and what they pass over is looked for at once, as the model does.
-    config.scanning = Scanning { slow: Duration::ZERO, rests: 0 };
+    config.testing.scanning = Scanning { slow: Duration::ZERO, rests: 0 };
     // Found out by connections of their own: half of those that a test would make.
     config.dialect = Some(Engine::Postgres);
     config.pooler = if prepares { Pooler::Direct } else { Pooler::Transaction };
     config.shards = shards;
-    config.leaves_rank = Some(leaves_rank);
+    config.testing.leaves_rank = Some(leaves_rank);
     config.options.visibility_timeout = options.visibility_timeout;
     config.options.retry = options.retry.clone();
     config.options.payload_bytes_max = options.payload_bytes_max;

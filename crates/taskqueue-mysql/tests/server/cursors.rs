@@ -18,7 +18,7 @@ const AT_ONCE: Scanning = Scanning { slow: Duration::ZERO, rests: 0 };
 
 async fn scanning(database: &Database, scanning: Scanning) -> MysqlQueue {
     let mut config = database.config();
-    config.scanning = scanning;
+    config.testing.scanning = scanning;
     MysqlQueue::with_config(config).await.unwrap()
 }
 

@@ -128,9 +128,9 @@ impl Harness for Server {
         config.options.retry = options.retry;
         config.options.payload_bytes_max = options.payload_bytes_max;
         config.options.max_reclaims = options.max_reclaims;
-        config.now_sql = Cow::Borrowed("(SELECT at FROM conformance_clock)");
+        config.testing.now_sql = Cow::Borrowed("(SELECT at FROM conformance_clock)");
         // Every claim goes by cursors, and what they pass over is looked for at once, as the model does.
-        config.scanning = Scanning { slow: Duration::ZERO, rests: 0 };
+        config.testing.scanning = Scanning { slow: Duration::ZERO, rests: 0 };
         config.shards = Some(self.shards);
         let queue = open(config.clone()).await;
         // Other instances find out.

@@ -22,7 +22,7 @@ async fn queue() -> (Database, PostgresQueue) {
     let database = Database::create().await;
     let pool = PgPoolOptions::new().connect_with(database.options()).await.unwrap();
     let mut config = PostgresConfig::pool(pool);
-    config.scanning = Scanning { slow: Duration::ZERO, rests: u32::MAX };
+    config.testing.scanning = Scanning { slow: Duration::ZERO, rests: u32::MAX };
     let queue = PostgresQueue::with_config(config).await.unwrap();
     queue.migrate().await.unwrap();
     (database, queue)

@@ -70,8 +70,8 @@ async fn open(server: &PgConnectOptions, options: &Options) -> PostgresQueue {
     let pool = pool.connect_with(server.clone().statement_cache_capacity(100)).await;
     let mut config = PostgresConfig::pool(pool.expect("the server answers"));
     config.dialect = is_postgres().then_some(Engine::Cockroach);
-    config.index_hints = !is_postgres();
-    config.now_sql = Some(NOW);
+    config.testing.index_hints = !is_postgres();
+    config.testing.now_sql = Some(NOW);
     // It is to be off whatever this says.
     config.wake_up = WakeUpMode::Auto;
     config.options.visibility_timeout = options.visibility_timeout;

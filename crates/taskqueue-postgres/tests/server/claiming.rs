@@ -31,7 +31,7 @@ async fn without_scans(scratch: &Scratch) -> PostgresQueue {
 /// The same with other settings.
 async fn without_scans_and(scratch: &Scratch, set: impl FnOnce(&mut PostgresConfig)) -> PostgresQueue {
     let mut config = PostgresConfig::pool(pool(scratch.options(), PATIENCE));
-    config.scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+    config.testing.scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
     set(&mut config);
     PostgresQueue::with_config(config).await.unwrap()
 }
@@ -61,7 +61,7 @@ async fn drain(queue: PostgresQueue, request: ClaimRequest) -> Vec<TaskId> {
 async fn what_a_claim_has_when_its_connection_breaks_is_answered_and_the_connection_is_not_kept() {
     let (scratch, other) = Scratch::with_queue().await;
     let no_scans = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
-    let queue = scratch.queue_with(|config| config.scanning = no_scans).await;
+    let queue = scratch.queue_with(|config| config.testing.scanning = no_scans).await;
     queue.enqueue_many(tasks(5)).await.unwrap();
     assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1, "cut off: there is more to look for");
     say(&mut scratch.connect().await, NO_URGENT_CLAIMS.to_owned()).await.unwrap();
@@ -177,7 +177,7 @@ async fn what_others_have_locked_is_not_taken_for_all_there_is() {
     let (scratch, _) = Scratch::with_queue().await;
     // Claims look back for a second only, and the machine may be busy: the clock stands still.
     let noon = Some("timestamptz '2026-01-01 12:00Z'");
-    let queue = without_scans_and(&scratch, |config| config.now_sql = noon).await;
+    let queue = without_scans_and(&scratch, |config| config.testing.now_sql = noon).await;
     let kinds = [("mail", 9, 600), ("image", 1, 5)];
     let kinds = kinds.into_iter().flat_map(|(name, priority, count)| vec![(name, priority); count]);
     queue.enqueue_many(kinds.map(|kind| of_kind(&kind)).collect()).await.unwrap();

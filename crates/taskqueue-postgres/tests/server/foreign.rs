@@ -29,7 +29,7 @@ async fn values_that_no_version_writes_are_read_as_far_as_they_make_sense() {
     let (scratch, _) = Scratch::with_queue().await;
     // Claims go by cursors, but for the first, and hand the server's times back to it.
     let no_scans = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
-    let queue = scratch.queue_with(|config| config.scanning = no_scans).await;
+    let queue = scratch.queue_with(|config| config.testing.scanning = no_scans).await;
     for change in [
         "max_retries = -1",
         "attempts = -9",
