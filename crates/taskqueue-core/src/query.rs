@@ -170,13 +170,13 @@ impl FinishedStatuses {
     /// Cancelled tasks.
     pub const CANCELLED: Self = Self(4);
     /// Completed and cancelled tasks, which wait for nobody. A dead letter waits for whoever mends its cause.
-    pub const ALL_BUT_DEAD_LETTER: Self = Self::COMPLETED.and(Self::CANCELLED);
+    pub const ALL_BUT_DEAD_LETTER: Self = Self::COMPLETED.with(Self::CANCELLED);
     /// Every finished status.
-    pub const ALL: Self = Self::ALL_BUT_DEAD_LETTER.and(Self::DEAD_LETTER);
+    pub const ALL: Self = Self::ALL_BUT_DEAD_LETTER.with(Self::DEAD_LETTER);
 
     /// The statuses of both sets.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 

@@ -22,13 +22,13 @@ pub(crate) struct Batch {
 impl Batch {
     /// The settles that are no completions.
     pub(crate) fn of_settles(decisions: &[&Decision]) -> Self {
-        let mut ready = Places::default();
+        let mut ready = ReadyPlaces::default();
         Self::in_key_order(decisions.iter().map(|decision| settle(decision, &mut ready)))
     }
 
     /// The tasks to be taken back.
     pub(crate) fn of_reclaims(ended: &[Reclaiming]) -> Self {
-        let mut ready = Places::default();
+        let mut ready = ReadyPlaces::default();
         Self::in_key_order(ended.iter().map(|Reclaiming { id, token, state, error, .. }| {
             (*id, json!([hex(*id), token.get(), state.code(), ready.of(*state), error]))
         }))
@@ -69,9 +69,9 @@ impl Batch {
 
 /// Counts the tasks of a batch that become ready.
 #[derive(Debug, Default)]
-struct Places(usize);
+struct ReadyPlaces(usize);
 
-impl Places {
+impl ReadyPlaces {
     /// What a task that goes to `state` adds to `queue_at`, in microseconds.
     fn of(&mut self, state: State) -> usize {
         let place = self.0;
@@ -83,7 +83,7 @@ impl Places {
     }
 }
 
-fn settle(decision: &Decision, ready: &mut Places) -> (TaskId, Value) {
+fn settle(decision: &Decision, ready: &mut ReadyPlaces) -> (TaskId, Value) {
     let Decision { lease, transition, .. } = decision;
     let (delay, error) = match transition {
         Transition::Complete | Transition::Release => (Duration::ZERO, None),

@@ -12,10 +12,9 @@ use taskqueue_core::{
     Backend, Claim, Decision, Enqueued, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId,
 };
 use taskqueue_sql::cursor::Cursors;
-use taskqueue_sql::within;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
-    Statement, Unsettled, changed,
+    Statement, Unsettled, changed, within,
 };
 
 use crate::MysqlConfig;

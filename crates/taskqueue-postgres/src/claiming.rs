@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use taskqueue_core::clock::micros;
 use taskqueue_core::{Claim, LeaseToken, Shard, TaskType};
+use taskqueue_sql::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 use taskqueue_sql::{Attempt, Claiming, Failure, integer};
 use tokio::time::Instant;
 
@@ -14,7 +15,6 @@ use crate::claimed::{Reader, places_of, sort};
 use crate::dialect::PostgresDialect;
 use crate::moment::Moment;
 use crate::query::Query;
-use taskqueue_sql::cursor::{AheadOf, Gap, LOOK_BACK, Look, Places, Scan};
 
 /// Claims; answers in claim order.
 pub(crate) async fn claim(
@@ -26,7 +26,7 @@ pub(crate) async fn claim(
     // An extra claim is made beside another one.
     let _turn = if claiming.is_extra { None } else { dialect.turns.take().await };
     let claimed = find(dialect, &mut *connection, shard, claiming).await?;
-    let claimed = find_hidden(dialect, connection, shard, claiming, claimed).await?;
+    let claimed = find_behind_locked(dialect, connection, shard, claiming, claimed).await?;
     if is_turned_away(claiming, &claimed) {
         dialect.turns.turned_away();
     } else if !claiming.is_extra && claimed.len() < claiming.limit {
@@ -79,7 +79,7 @@ async fn find(
 }
 
 /// Looks for what is behind tasks that others have locked, for as long as they like: a claim of one type walks over these.
-async fn find_hidden(
+async fn find_behind_locked(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
     shard: Shard,
@@ -88,7 +88,7 @@ async fn find_hidden(
 ) -> Attempt<Vec<Claim>> {
     let (types, began) = (&claiming.types, Instant::now());
     let may_be_more = claimed.len() < claiming.limit && types.len() > 1 && !claiming.is_extra;
-    if !may_be_more || !dialect.hidden.may_look(began) {
+    if !may_be_more || !dialect.behind_locked.may_look(began) {
         return Ok(claimed);
     }
     for task_type in types {
@@ -99,7 +99,7 @@ async fn find_hidden(
             break;
         }
     }
-    dialect.hidden.looked(began, Instant::now());
+    dialect.behind_locked.looked(began, Instant::now());
     Ok(claimed)
 }
 
@@ -164,7 +164,7 @@ fn join(
         Err(failure) => failure,
     };
     // What was claimed ahead is committed by now, unless a transaction is open.
-    if claimed.is_empty() || !dialect.is_read_committed() {
+    if claimed.is_empty() || !dialect.runs_single_statements() {
         return Err(failure);
     }
     tracing::debug!(?failure, "a part of a claim failed");

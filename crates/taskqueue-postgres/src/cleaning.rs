@@ -22,7 +22,7 @@ pub(crate) async fn clean_up(
     cleanup: &Cleanup,
 ) -> Attempt<u64> {
     let slice = dialect.literal().cleaning.of(cleanup.statuses);
-    let mut walk = dialect.places.start(shard, cleanup.statuses);
+    let mut walk = dialect.walk_starts.start(shard, cleanup.statuses);
     let mut removed = 0;
     loop {
         let edge = edge(dialect, connection, slice, shard, walk.first()).await?;
@@ -38,7 +38,7 @@ pub(crate) async fn clean_up(
             break;
         }
     }
-    dialect.places.leave(shard, cleanup.statuses, &walk);
+    dialect.walk_starts.leave(shard, cleanup.statuses, &walk);
     Ok(removed as u64)
 }
 

@@ -98,9 +98,9 @@ fn remove(table: &TableName, way: Way) -> String {
 /// Where the next cleanup of a queue instance starts in each shard. A hint: wherever one starts, it comes round. Those of
 /// other statuses have other places: two that took turns at one would each see the same half of a large table, always.
 #[derive(Debug, Default)]
-pub(crate) struct Places(Mutex<HashMap<(Shard, FinishedStatuses), u128>>);
+pub(crate) struct WalkStarts(Mutex<HashMap<(Shard, FinishedStatuses), u128>>);
 
-impl Places {
+impl WalkStarts {
     pub(crate) fn start(&self, shard: Shard, statuses: FinishedStatuses) -> Walk {
         let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Walk::from(places.get(&(shard, statuses)).copied().unwrap_or_default())
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn left(walk: &Walk) -> u128 {
-        let places = Places::default();
+        let places = WalkStarts::default();
         places.leave(Shard::FIRST, FinishedStatuses::ALL, walk);
         let second = taskqueue_core::Shards::new(2).unwrap().all().last().unwrap();
         assert_eq!(places.start(second, FinishedStatuses::ALL), Walk::from(0), "another shard has its own");
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_walk_from_the_start_ends_with_the_table_and_starts_there_again() {
-        let mut walk = Places::default().start(Shard::FIRST, FinishedStatuses::ALL);
+        let mut walk = WalkStarts::default().start(Shard::FIRST, FinishedStatuses::ALL);
         assert!(walk.go_on(edge(9), AGE));
         assert_eq!(walk.first().as_u128(), 10);
         assert!(!walk.go_on(None, AGE));

@@ -10,20 +10,21 @@ use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr as _};
 use taskqueue_core::{
     Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, WakeUp,
 };
+use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
     Statement, Total, Unsettled, integer,
 };
 
+use crate::behind_locked::BehindLocked;
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;
-use crate::cleanup::Places;
+use crate::cleanup::WalkStarts;
 use crate::config::{Engine, Source};
 use crate::due::Due;
 use crate::error::failure;
 use crate::flavour::PostgresFlavour;
-use crate::hidden::Hidden;
 use crate::inserting;
 use crate::listen::Wakes;
 use crate::promoting;
@@ -35,7 +36,6 @@ use crate::settling;
 use crate::totals;
 use crate::turns::Turns;
 use crate::wire;
-use taskqueue_sql::cursor::Cursors;
 
 /// What a queue's calls have of the server. `unsettled` is told of each connection that the queue's own pool opens.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Opened {
     pub(crate) connections: Connections,
     pub(crate) unsettled: Arc<Unsettled>,
     /// Whether single statements need no transaction of their own.
-    pub(crate) is_read_committed: bool,
+    pub(crate) runs_single_statements: bool,
 }
 
 /// PostgreSQL behind [`SqlQueue`](taskqueue_sql::SqlQueue).
@@ -57,11 +57,11 @@ pub(crate) struct PostgresDialect {
     options: Options,
     literal: Literal,
     sharding: Sharding,
-    pub(crate) places: Places,
+    pub(crate) walk_starts: WalkStarts,
     cursors: Cursors,
     pub(crate) due: Due,
     pub(crate) turns: Turns,
-    pub(crate) hidden: Hidden,
+    pub(crate) behind_locked: BehindLocked,
     contention_retries_max: u32,
     prepared_statements: bool,
     statement_timeout: Duration,
@@ -84,11 +84,11 @@ impl PostgresDialect {
             wakes,
             literal,
             sharding,
-            places: Places::default(),
+            walk_starts: WalkStarts::default(),
             cursors: Cursors::new(config.testing.scanning),
             due: Due::new(config.testing.scanning),
             turns: Turns::default(),
-            hidden: Hidden::default(),
+            behind_locked: BehindLocked::default(),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,
@@ -122,8 +122,8 @@ impl PostgresDialect {
         Session::single(self.connections(), self.of_callers, self.statement_timeout).await.map_err(failure)
     }
 
-    pub(crate) fn is_read_committed(&self) -> bool {
-        self.opened.is_read_committed
+    pub(crate) fn runs_single_statements(&self) -> bool {
+        self.opened.runs_single_statements
     }
 
     /// A literal statement. Its text holds checked identifiers and placeholders only.
@@ -185,7 +185,7 @@ impl Dialect for PostgresDialect {
     /// says nothing.
     async fn begin(&self, access: Access) -> Attempt<Session> {
         let begin = match access {
-            Access::Read | Access::Single if self.is_read_committed() => return self.single().await,
+            Access::Read | Access::Single if self.runs_single_statements() => return self.single().await,
             Access::Snapshot => self.literal.snapshot,
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Single | Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",

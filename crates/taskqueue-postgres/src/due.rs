@@ -40,19 +40,19 @@ impl Place {
 /// The places of promotion and of the check of claims.
 #[derive(Debug)]
 pub(crate) struct Due {
-    pub(crate) promotions: Places,
-    pub(crate) checks: Places,
+    pub(crate) promotions: DueStarts,
+    pub(crate) checks: DueStarts,
 }
 
 impl Due {
     pub(crate) fn new(scanning: Scanning) -> Self {
-        Self { promotions: Places::new(scanning), checks: Places::new(scanning) }
+        Self { promotions: DueStarts::new(scanning), checks: DueStarts::new(scanning) }
     }
 }
 
 /// Where the next look begins in each shard.
 #[derive(Debug)]
-pub(crate) struct Places {
+pub(crate) struct DueStarts {
     known: Mutex<HashMap<Shard, Known>>,
     scanning: Scanning,
 }
@@ -65,7 +65,7 @@ struct Known {
     scan_took: Duration,
 }
 
-impl Places {
+impl DueStarts {
     fn new(scanning: Scanning) -> Self {
         Self { known: Mutex::default(), scanning }
     }
@@ -111,8 +111,8 @@ mod tests {
     }
 
     /// Places after a look from the start that took so long and found nothing more at nine, and when it ended.
-    fn after_a_scan(took: Duration) -> (Places, Instant) {
-        let (places, began) = (Places::new(Scanning::default()), Instant::now());
+    fn after_a_scan(took: Duration) -> (DueStarts, Instant) {
+        let (places, began) = (DueStarts::new(Scanning::default()), Instant::now());
         assert_eq!(places.start(Shard::FIRST, began), Place::START, "nothing is known yet");
         places.looked(Shard::FIRST, (Place::START, Place::after_all(nine())), began, began + took);
         (places, began + took)

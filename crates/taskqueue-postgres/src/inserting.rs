@@ -17,7 +17,7 @@ use crate::wire;
 /// Inserts all of these, by a statement of its own, or none and answers false.
 pub(crate) async fn insert_all(dialect: &PostgresDialect, shard: Shard, tasks: &[&NewTask]) -> Attempt<bool> {
     // Within a transaction a violation would end it.
-    if !dialect.is_read_committed() || !tasks.iter().all(|task| is_plain(task)) {
+    if !dialect.runs_single_statements() || !tasks.iter().all(|task| is_plain(task)) {
         return Ok(false);
     }
     dialect.cursors().expect_tasks(shard, tasks.iter().copied());

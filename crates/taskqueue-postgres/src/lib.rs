@@ -6,6 +6,7 @@
 //! `examples/transactional.rs` shows how.
 
 mod arguments;
+mod behind_locked;
 mod claim;
 mod claimed;
 mod claiming;
@@ -20,7 +21,6 @@ mod error;
 mod flavour;
 #[cfg(test)]
 mod golden;
-mod hidden;
 mod inserting;
 mod join;
 mod listen;
@@ -130,7 +130,7 @@ impl PostgresQueue {
             Engine::Cockroach => cockroach::literal(table, config.testing.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);
-        let opened = Opened { connections, unsettled, is_read_committed: is_single };
+        let opened = Opened { connections, unsettled, runs_single_statements: is_single };
         let dialect = PostgresDialect::new(opened, engine, wakes, &config, literal, sharding);
         Ok(Self { sql: SqlQueue::new(dialect), engine })
     }

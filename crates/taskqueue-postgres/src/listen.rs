@@ -12,7 +12,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use taskqueue_core::WakeUp;
 use taskqueue_core::hash::fnv1a_64;
-use taskqueue_sql::TableName;
+use taskqueue_sql::{TableName, within};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -20,7 +20,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::session::Connections;
-use taskqueue_sql::within;
 
 /// The shortest time between two notifications of one queue. The first after a quiet time is sent at once.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(10);

@@ -13,7 +13,7 @@ use crate::settling::complete;
 /// Opens the connections that may stay at hand, one after the other, and rehearses on each. What is not prepared cannot be
 /// rehearsed.
 pub(crate) async fn rehearse(dialect: &PostgresDialect) {
-    if dialect.is_read_committed() {
+    if dialect.runs_single_statements() {
         dialect.connections().open_ahead(|connection| rehearse_on(dialect, connection)).await;
     }
 }

@@ -12,13 +12,13 @@ use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Now, Owner, Row, wider};
 
 /// Removes finished tasks of one shard.
-pub(crate) struct CleanUp {
+pub(crate) struct RunCleanup {
     pub(crate) cleanup: Cleanup,
     pub(crate) shard: Shard,
 }
 
 #[async_trait]
-impl<D: Dialect> Operation<D> for CleanUp {
+impl<D: Dialect> Operation<D> for RunCleanup {
     type Answer = u64;
     const NAME: &'static str = "cleanup";
 

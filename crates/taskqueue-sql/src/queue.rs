@@ -16,14 +16,16 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::cleanup::CleanUp;
+use crate::cleanup::RunCleanup;
 use crate::coalesce::{Call, Coalescer};
+use crate::dequeue::Dequeue;
 use crate::enqueue::Enqueue;
+use crate::heartbeat::Extend;
 use crate::look::{Get, List, Now, Paused, Stats, Version};
 use crate::operation::Operation;
 use crate::round::{Share, Turns};
 use crate::runner::Runner;
-use crate::settle::{Dequeue, Extend, Settle};
+use crate::settle::Settle;
 use crate::upkeep::{Cancel, FoldTotals, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
 use crate::{Claiming, Dialect, Options, Owner, flush};
 
@@ -244,7 +246,7 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
         self.check_open("cleanup")?;
         check_limit("cleanup", cleanup.limit)?;
-        let part = move |shard, limit| CleanUp { cleanup: Cleanup { limit, ..cleanup }, shard };
+        let part = move |shard, limit| RunCleanup { cleanup: Cleanup { limit, ..cleanup }, shard };
         self.round(Turns::Cleanup, cleanup.limit, part).await
     }
 

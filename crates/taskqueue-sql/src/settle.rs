@@ -1,54 +1,15 @@
-//! Claim, settle and heartbeat: the hot path's transactions, and what their answers mean.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! Settles: the transaction, and what its answers mean. Which decisions there are is core's business.
 
 use async_trait::async_trait;
 use foldhash::HashMap;
-use taskqueue_core::{
-    Claim, Decision, Heartbeat, Lease, LeaseToken, NewTask, Settled, Shard, Shards, State, TaskId, Transition,
-};
+use taskqueue_core::{Decision, LeaseToken, NewTask, Settled, Shards, State, TaskId, Transition};
 
 use crate::enqueue::{check, enqueue};
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
-use crate::{Access, Applied, Attempt, Claiming, Completed, Dialect, Failure, Owner};
-
-/// Claims in one shard.
-pub(crate) struct Dequeue {
-    pub(crate) claiming: Claiming,
-    pub(crate) shard: Shard,
-    /// Nothing was there the last time: whether anything is now is found out before a claim begins.
-    pub(crate) looks_first: bool,
-}
-
-#[async_trait]
-impl<D: Dialect> Operation<D> for Dequeue {
-    type Answer = Vec<Claim>;
-    const NAME: &'static str = "dequeue";
-
-    fn access(&self, _shards: Shards) -> Access {
-        Access::Single
-    }
-
-    async fn at_once(&self, dialect: &D, _shards: Shards) -> Attempt<Option<Vec<Claim>>> {
-        let sees_none = self.looks_first && dialect.sees_none(self.shard, &self.claiming).await?;
-        Ok(sees_none.then(Vec::new))
-    }
-
-    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Vec<Claim>> {
-        dialect.claim(connection, dialect.now(), self.shard, &self.claiming).await
-    }
-
-    fn rescue(&self, failure: Failure) -> Attempt<Vec<Claim>> {
-        match failure {
-            Failure::Partly(claims) => Ok(claims),
-            failure => Err(failure),
-        }
-    }
-}
+use crate::{Access, Applied, Attempt, Completed, Dialect, Owner};
 
 /// Applies decisions, each if its lease is the live one.
 pub(crate) struct Settle {
@@ -188,7 +149,8 @@ impl Settle {
     }
 }
 
-async fn standings<D: Dialect>(
+/// The lease token and the state of each of these tasks that is there.
+pub(crate) async fn standings<D: Dialect>(
     dialect: &D,
     connection: &mut D::Connection,
     shards: Shards,
@@ -203,44 +165,4 @@ async fn standings<D: Dialect>(
         }
     }
     Ok(standings)
-}
-
-/// Extends leases.
-pub(crate) struct Extend {
-    pub(crate) leases: Vec<Lease>,
-    pub(crate) visibility_timeout: Duration,
-}
-
-#[async_trait]
-impl<D: Dialect> Operation<D> for Extend {
-    type Answer = Vec<Heartbeat>;
-    const NAME: &'static str = "heartbeat";
-
-    fn access(&self, shards: Shards) -> Access {
-        access_to(shards, self.leases.iter().map(|lease| lease.task_id))
-    }
-
-    async fn run(
-        &self,
-        dialect: &D,
-        connection: &mut D::Connection,
-        shards: Shards,
-    ) -> Attempt<Vec<Heartbeat>> {
-        let now = dialect.now();
-        let mut live = HashSet::new();
-        for (shard, part) in by_shard(shards, &self.leases, |lease| lease.task_id) {
-            let more = dialect.heartbeat(connection, now, shard, &part, self.visibility_timeout).await?;
-            live = if live.is_empty() { more } else { &live | &more };
-        }
-        let is_extended = |lease: &Lease| live.contains(&(lease.task_id, lease.token));
-        let others = self.leases.iter().filter(|lease| !is_extended(lease));
-        let others: Vec<TaskId> = others.map(|lease| lease.task_id).collect();
-        let standings = standings(dialect, connection, shards, &others).await?;
-        let answer = |lease: &Lease| match standings.get(&lease.task_id) {
-            _ if is_extended(lease) => Heartbeat::Extended,
-            Some((token, State::Running)) if *token == lease.token => Heartbeat::Locked,
-            _ => Heartbeat::Lost,
-        };
-        Ok(self.leases.iter().map(answer).collect())
-    }
 }

@@ -9,7 +9,7 @@ use taskqueue_core::{NewTask, Queue as _, Shard, Timestamp};
 use tokio::time::Instant;
 
 use super::database::{Database, run};
-use crate::due::{Place, Places};
+use crate::due::{DueStarts, Place};
 use crate::{PostgresConfig, PostgresQueue, Scanning};
 
 /// How many tasks, and claims, are dealt with meanwhile.
@@ -50,7 +50,7 @@ async fn blocks(connection: &mut PgConnection, (text, values): (&str, String)) -
 }
 
 /// Where the next look begins.
-fn place(places: &Places) -> Place {
+fn place(places: &DueStarts) -> Place {
     places.start(Shard::FIRST, Instant::now())
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn only_tasks_of_the_statuses_asked_for_are_removed(harness: &d
     for statuses in
         all.map(|status| FinishedStatuses::of(status).expect("it is finished")).into_iter().chain([
             FinishedStatuses::ALL_BUT_DEAD_LETTER,
-            FinishedStatuses::COMPLETED.and(FinishedStatuses::DEAD_LETTER),
+            FinishedStatuses::COMPLETED.with(FinishedStatuses::DEAD_LETTER),
         ])
     {
         let bed = Bed::new(harness).await;

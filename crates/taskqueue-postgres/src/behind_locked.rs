@@ -14,11 +14,11 @@ const REST_MIN: Duration = Duration::from_secs(10);
 
 /// The looks of one instance.
 #[derive(Debug, Default)]
-pub(crate) struct Hidden {
+pub(crate) struct BehindLocked {
     rests_until: Mutex<Option<Instant>>,
 }
 
-impl Hidden {
+impl BehindLocked {
     /// Whether to look now. Of claims at once one does.
     pub(crate) fn may_look(&self, now: Instant) -> bool {
         let mut rests_until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,15 +42,15 @@ mod tests {
 
     #[test]
     fn looks_rest_for_ten_seconds_and_slow_ones_in_proportion() {
-        let (hidden, now) = (Hidden::default(), Instant::now());
-        assert!(hidden.may_look(now), "the first time");
-        assert!(!hidden.may_look(now), "another one is under way");
-        hidden.looked(now, now);
-        assert!(!hidden.may_look(now + REST_MIN - Duration::from_millis(1)));
-        assert!(hidden.may_look(now + REST_MIN));
+        let (behind_locked, now) = (BehindLocked::default(), Instant::now());
+        assert!(behind_locked.may_look(now), "the first time");
+        assert!(!behind_locked.may_look(now), "another one is under way");
+        behind_locked.looked(now, now);
+        assert!(!behind_locked.may_look(now + REST_MIN - Duration::from_millis(1)));
+        assert!(behind_locked.may_look(now + REST_MIN));
         let ended = now + Duration::from_secs(1);
-        hidden.looked(now, ended);
-        assert!(!hidden.may_look(ended + Duration::from_secs(18)));
-        assert!(hidden.may_look(ended + Duration::from_secs(19)));
+        behind_locked.looked(now, ended);
+        assert!(!behind_locked.may_look(ended + Duration::from_secs(18)));
+        assert!(behind_locked.may_look(ended + Duration::from_secs(19)));
     }
 }
