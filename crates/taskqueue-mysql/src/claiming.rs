@@ -3,16 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::mysql::MySqlArguments;
-use sqlx::query::Query;
-use sqlx::{MySql, MySqlConnection};
+use chrono::NaiveDateTime;
+use sqlx::MySqlConnection;
 use taskqueue_core::clock::micros;
 use taskqueue_core::{Claim, Shard, State, TaskId, TaskType, Timestamp};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS, changed};
 
-use crate::claim::{LIST_MAX, claim_sets, padded};
+use crate::claim::claim_sets;
 use crate::dialect::MysqlDialect;
 use crate::error::failure;
+use crate::run::Query;
 use crate::search::search;
 use crate::width;
 use crate::wire::{self, bind_ids};
@@ -40,12 +40,13 @@ pub(crate) async fn claim(
         .collect::<Attempt<Vec<_>>>()?;
     let mut ids: Vec<TaskId> = rows.iter().map(|(place, _)| place.2).collect();
     ids.sort_unstable();
-    for chunk in ids.chunks(LIST_MAX) {
-        let ids = padded(chunk);
-        let sql = dialect.literal().claim(ids.len());
-        let query = bind_ids(claimed.bind(dialect.query(&sql))?.bind(shard.number()), &ids);
-        changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
-    }
+    let times = claimed.times()?;
+    let text = |ids| dialect.literal().claim(ids);
+    let bind = |query: Query<'static>, ids: &[TaskId]| {
+        bind_ids(claimed.bind(query, times).bind(shard.number()), ids)
+    };
+    let matched = dialect.run_of(&mut *connection, &ids, text, bind).await.map_err(failure)?;
+    changed(matched, ids.len())?;
     found.tell(dialect.cursors(), shard);
     rows.sort_unstable_by_key(|(place, _)| *place);
     let claim = |((_, ready_at, _), row): (ClaimPlace, Row)| row.claim(ready_at);
@@ -103,7 +104,7 @@ impl Claimed<'_> {
         if types.is_empty() {
             return Ok(());
         }
-        let (token, now, until) = (self.claiming.token, wire::time(self.now)?, wire::time(self.until)?);
+        let (token, (now, until)) = (self.claiming.token, self.times()?);
         let sql = dialect.literal().leases.hold(types.len());
         let query = types.into_iter().fold(dialect.query(&sql), |query, task_type| {
             let query = query.bind(token.get()).bind(task_type.as_str()).bind(shard.number());
@@ -117,9 +118,13 @@ impl Claimed<'_> {
         Ok(())
     }
 
-    fn bind<'q>(&self, query: Query<'q, MySql, MySqlArguments>) -> Attempt<Query<'q, MySql, MySqlArguments>> {
-        let (now, until) = (wire::time(self.now)?, wire::time(self.until)?);
+    /// When it is, and until when the leases last, as the driver binds them.
+    fn times(&self) -> Attempt<(NaiveDateTime, NaiveDateTime)> {
+        Ok((wire::time(self.now)?, wire::time(self.until)?))
+    }
+
+    fn bind<'q>(&self, query: Query<'q>, (now, until): (NaiveDateTime, NaiveDateTime)) -> Query<'q> {
         let query = query.bind(now).bind(self.claiming.token.get()).bind(until).bind(now);
-        Ok(query.bind(width::filled_up(&self.claiming.worker_id)).bind(now).bind(now))
+        query.bind(width::filled_up(&self.claiming.worker_id)).bind(now).bind(now)
     }
 }

@@ -163,7 +163,7 @@ impl Dialect for MysqlDialect {
 
     async fn fetch(&self, connection: &mut MySqlConnection, statement: Statement) -> Attempt<Vec<Row>> {
         let query = wire::bind(self.query(&statement.sql), statement.values);
-        self.rows(query, connection).await?.iter().map(wire::row).collect()
+        self.rows(query, connection).await
     }
 
     /// Only where no connection can have a transaction open, in which they would be lost, or autocommit off: in a pool of the
@@ -295,7 +295,7 @@ impl Dialect for MysqlDialect {
     async fn open_counts(&self, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Vec<Row>> {
         let query = self.query(&self.literal.leases.open_counts);
         let query = [shard.number(); leases::OPEN_SHARDS].into_iter().fold(query, Query::bind);
-        self.rows(query, connection).await?.iter().map(wire::row).collect()
+        self.rows(query, connection).await
     }
 
     async fn oldest_pending(&self, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Vec<Row>> {

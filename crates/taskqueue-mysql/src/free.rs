@@ -10,9 +10,9 @@ use sqlx::MySqlConnection;
 use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::Attempt;
 
-use crate::claim::{LIST_MAX, Standing, padded};
+use crate::claim::{LIST_MAX, Standing};
 use crate::dialect::MysqlDialect;
-use crate::wire::{self, bind_ids};
+use crate::wire::of_ids;
 
 /// Locks these tasks, as far as they stand so and nobody else has locked them, the first ones first, until there are `limit` or
 /// some more; answers them in no order, each with its lease token.
@@ -25,15 +25,12 @@ pub(crate) async fn lock(
     limit: usize,
 ) -> Attempt<HashMap<TaskId, i64>> {
     let mut free = HashMap::new();
-    for chunk in ids.chunks(LIST_MAX) {
+    let text = |ids| dialect.literal().free(standing, ids);
+    for ids in ids.chunks(LIST_MAX) {
         if free.len() >= limit {
             break;
         }
-        let chunk = padded(chunk);
-        let sql = dialect.literal().free(standing, chunk.len());
-        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        for row in dialect.rows(query, &mut *connection).await? {
-            let mut row = wire::row(&row)?;
+        for mut row in dialect.rows_of(connection, ids, text, of_ids(shard)).await? {
             free.insert(row.id(0)?, row.integer(1)?);
         }
     }

@@ -5,9 +5,8 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::NaiveDateTime;
-use sqlx::mysql::{MySqlArguments, MySqlQueryResult};
-use sqlx::query::Query;
-use sqlx::{MySql, MySqlConnection};
+use sqlx::MySqlConnection;
+use sqlx::mysql::MySqlQueryResult;
 use taskqueue_core::clock::micros;
 use taskqueue_core::{Enqueued, NewTask, Schedule, Shard, TaskId, TaskType};
 use taskqueue_sql::{Attempt, Dialect, integer, stored_metadata};
@@ -18,6 +17,7 @@ use crate::dialect::MysqlDialect;
 use crate::error::{failure, is_duplicate, is_late, is_unfit};
 use crate::keys::{self, Key};
 use crate::packet::fitting;
+use crate::run::Query;
 use crate::wire::bytes;
 
 /// How often a piece is inserted whole because another transaction put something in the way meanwhile.
@@ -27,7 +27,6 @@ const ROW_BYTES: usize = 100;
 /// What JSON adds to a name in the metadata and its value.
 const PAIR_BYTES: usize = 7;
 
-type Inserts<'q> = Query<'q, MySql, MySqlArguments>;
 /// A task and what it adds to `queue_at` when it is ready, in microseconds.
 pub(crate) type Placed<'t> = (usize, &'t NewTask);
 
@@ -160,7 +159,7 @@ fn text(dialect: &MysqlDialect, shard: Shard, rows: &[Placed<'_>], order: Order)
 }
 
 /// What it is given.
-fn bind_all<'q>(query: Inserts<'q>, rows: &'q [Placed<'q>], order: Order) -> Inserts<'q> {
+fn bind_all<'q>(query: Query<'q>, rows: &'q [Placed<'q>], order: Order) -> Query<'q> {
     match are_plain(rows) {
         true => rows.iter().fold(query, |query, row| bind_plain(query, row, order)),
         false => rows.iter().fold(query, bind),
@@ -194,13 +193,13 @@ fn is_plain(task: &NewTask) -> bool {
     *schedule == Schedule::Now && unique_key.is_none() && region.is_none() && metadata.is_empty()
 }
 
-fn bind_plain<'q>(query: Inserts<'q>, (place, task): &Placed<'q>, order: Order) -> Inserts<'q> {
+fn bind_plain<'q>(query: Query<'q>, (place, task): &Placed<'q>, order: Order) -> Query<'q> {
     let query = query.bind(bytes(task.id)).bind(task.task_type.as_str()).bind(task.priority.0);
     let query = if order == Order::Place { query.bind(integer(*place)) } else { query };
     query.bind(i64::from(task.max_retries)).bind(task.payload.as_str())
 }
 
-fn bind<'q>(query: Inserts<'q>, (place, task): &Placed<'q>) -> Inserts<'q> {
+fn bind<'q>(query: Query<'q>, (place, task): &Placed<'q>) -> Query<'q> {
     let (at, delay) = times(task);
     query
         .bind(bytes(task.id))

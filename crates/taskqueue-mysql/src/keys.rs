@@ -7,9 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use sqlx::mysql::MySqlArguments;
-use sqlx::query::Query;
-use sqlx::{MySql, MySqlConnection};
+use sqlx::MySqlConnection;
 use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::{Attempt, Failure, TableName};
 
@@ -19,7 +17,8 @@ use crate::engine::Engine;
 use crate::error::{failure, is_duplicate};
 use crate::insert::{Inserting, inserting};
 use crate::packet::fitting;
-use crate::wire::{self, bind_ids, bytes};
+use crate::run::Query;
+use crate::wire::{bytes, of_ids};
 
 /// What the row of a key takes in a statement beside the key, at most.
 const ROW_BYTES: usize = 90;
@@ -132,8 +131,7 @@ pub(crate) async fn holders_now(
     let mut holders = HashMap::new();
     for list in lists(keys) {
         let sql = dialect.literal().keys.holders_now(list.keys.len());
-        for row in dialect.rows(list.bind(dialect.query(&sql), shard), &mut *connection).await? {
-            let mut row = wire::row(&row)?;
+        for mut row in dialect.rows(list.bind(dialect.query(&sql), shard), &mut *connection).await? {
             holders.insert((list.task_type.clone(), row.text(0)?), row.id(1)?);
         }
     }
@@ -175,7 +173,8 @@ pub(crate) async fn hold_again(
 ) -> Attempt<()> {
     let text = |ids| dialect.literal().keys.hold_again(ids);
     // A key was taken meanwhile: what was read is out of date.
-    run_on(dialect, connection, shard, ids, text).await.map_err(|error| match is_duplicate(&error) {
+    let held = dialect.run_of(connection, ids, text, of_ids(shard)).await;
+    held.map(drop).map_err(|error| match is_duplicate(&error) {
         true => Failure::Contention { source: Some(error.into()) },
         false => failure(error),
     })
@@ -191,7 +190,7 @@ pub(crate) async fn let_go_of(
     let mut ids: Vec<TaskId> = ids.into_iter().collect();
     ids.sort_unstable();
     let text = |ids| dialect.literal().keys.let_go_of(dialect.engine(), ids);
-    run_on(dialect, connection, shard, &ids, text).await.map_err(failure)
+    dialect.run_of(connection, &ids, text, of_ids(shard)).await.map(drop).map_err(failure)
 }
 
 /// Lets the keys go that these tasks hold and nobody else has locked; answers the tasks whose keys others have. The tasks are
@@ -214,40 +213,16 @@ pub(crate) async fn let_free_go_of(
     Ok(blocked)
 }
 
-/// Runs the query for so many ids on all of these, which are in order; answers the ids that it does, in order.
+/// The ids that the query for so many ids answers of these, which are in order; in order.
 async fn ids_on(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     ids: &[TaskId],
-    text: impl Fn(usize) -> String,
+    text: impl Fn(usize) -> String + Send,
 ) -> Attempt<Vec<TaskId>> {
-    let mut found = Vec::new();
-    for chunk in ids.chunks(LIST_MAX) {
-        let chunk = padded(chunk);
-        let sql = text(chunk.len());
-        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        for row in dialect.rows(query, &mut *connection).await? {
-            found.push(wire::row(&row)?.id(0)?);
-        }
-    }
-    Ok(found)
-}
-
-/// Runs the statement for so many ids on all of these.
-async fn run_on(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    ids: &[TaskId],
-    text: impl Fn(usize) -> String,
-) -> sqlx::Result<()> {
-    for chunk in ids.chunks(LIST_MAX) {
-        let chunk = padded(chunk);
-        let sql = text(chunk.len());
-        dialect.run(bind_ids(dialect.query(&sql).bind(shard.number()), &chunk), &mut *connection).await?;
-    }
-    Ok(())
+    let rows = dialect.rows_of(connection, ids, text, of_ids(shard)).await?;
+    rows.into_iter().map(|mut row| row.id(0)).collect()
 }
 
 /// Lets keys go that are held.
@@ -274,8 +249,8 @@ pub(crate) async fn let_go_without_task(
     let mut gone = Vec::new();
     for list in lists(keys) {
         let sql = dialect.literal().keys.without_task(list.keys.len());
-        for row in dialect.rows(list.bind(dialect.query(&sql), shard), &mut *connection).await? {
-            gone.push((list.task_type.clone(), wire::row(&row)?.text(0)?));
+        for mut row in dialect.rows(list.bind(dialect.query(&sql), shard), &mut *connection).await? {
+            gone.push((list.task_type.clone(), row.text(0)?));
         }
     }
     let_go(dialect, connection, shard, gone).await
@@ -289,11 +264,7 @@ struct List {
 
 impl List {
     /// Binds the shard, the type and the keys.
-    fn bind<'q>(
-        &'q self,
-        query: Query<'q, MySql, MySqlArguments>,
-        shard: Shard,
-    ) -> Query<'q, MySql, MySqlArguments> {
+    fn bind<'q>(&'q self, query: Query<'q>, shard: Shard) -> Query<'q> {
         let query = query.bind(shard.number()).bind(&self.task_type);
         self.keys.iter().fold(query, Query::bind)
     }

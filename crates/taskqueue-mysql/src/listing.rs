@@ -1,15 +1,14 @@
 //! Pages of tasks by status. The server would take the primary key from the newest task on once a status has many, for nothing but
 //! the order, and walk over all that is finished. It knows no verb.
 
-use sqlx::mysql::MySqlArguments;
-use sqlx::query::Query;
-use sqlx::{MySql, MySqlConnection};
+use sqlx::MySqlConnection;
 use taskqueue_core::{Shard, State, Status, TaskFilter, TaskType};
 use taskqueue_sql::{Attempt, Dialect as _, Row, TASK_COLUMNS, TableName, integer};
 
 use crate::dialect::MysqlDialect;
 use crate::leases;
-use crate::wire::{self, bind_ids};
+use crate::run::Query;
+use crate::wire::bind_ids;
 
 /// A page of a status that no more tasks have than this is found by its ids, which takes 1 ms for each 1,000 of them, and as long
 /// to count as far; else the server chooses: of a longer backlog it finds the page among the newest tasks.
@@ -31,7 +30,7 @@ pub(crate) async fn list(
     };
     let sql = page(table, states, filter);
     let query = bind_page(dialect.query(&sql).bind(shard.number()), filter).bind(shard.number());
-    dialect.rows(query, connection).await?.iter().map(wire::row).collect()
+    dialect.rows(query, connection).await
 }
 
 async fn has_more_than_few(
@@ -55,7 +54,7 @@ pub(crate) async fn running(
 ) -> Attempt<Vec<Row>> {
     let sql = leases::page(&dialect.options().table, filter);
     let query = bind_page(dialect.query(&sql).bind(shard.number()).bind(shard.number()), filter);
-    dialect.rows(query, connection).await?.iter().map(wire::row).collect()
+    dialect.rows(query, connection).await
 }
 
 /// The states of a status that the index has apart from others: it has what runs and what is completed together.
@@ -89,16 +88,14 @@ fn found(table: &TableName, states: &[State], filter: &TaskFilter) -> String {
     format!("{table} FORCE INDEX ({table}_pos) WHERE shard = ? AND listed IN ({codes}){of_type}")
 }
 
-type Listing<'q> = Query<'q, MySql, MySqlArguments>;
-
-fn bind_type<'q>(query: Listing<'q>, filter: &TaskFilter) -> Listing<'q> {
+fn bind_type<'q>(query: Query<'q>, filter: &TaskFilter) -> Query<'q> {
     match &filter.task_type {
         Some(task_type) => query.bind(TaskType::as_str(task_type).to_owned()),
         None => query,
     }
 }
 
-fn bind_page<'q>(query: Listing<'q>, filter: &TaskFilter) -> Listing<'q> {
+fn bind_page<'q>(query: Query<'q>, filter: &TaskFilter) -> Query<'q> {
     let query = bind_type(query, filter);
     let query = match &filter.region {
         Some(region) => query.bind(region.clone()),

@@ -33,9 +33,8 @@ pub(crate) async fn head(
     shard: Shard,
 ) -> Attempt<Option<Head>> {
     let sql = first(&dialect.options().table);
-    let heads = dialect.rows(dialect.query(&sql).bind(shard.number()), connection).await?;
-    let Some(head) = heads.first() else { return Ok(None) };
-    let mut head = wire::row(head)?;
+    let mut heads = dialect.rows(dialect.query(&sql).bind(shard.number()), connection).await?;
+    let Some(mut head) = heads.pop() else { return Ok(None) };
     Ok(Some(Head { task_type: head.text(0)?, rank: head.integer(1)?, queue_at_micros: head.integer(2)? }))
 }
 
@@ -49,8 +48,8 @@ pub(crate) async fn ready_since(
 ) -> Attempt<Row> {
     let sql = ready_at(&dialect.options().table);
     let query = dialect.query(&sql).bind(shard.number()).bind(task_type).bind(rank);
-    let rows = dialect.rows(query.bind(wire::time(queue_at_micros)?), connection).await?;
-    rows.first().map_or_else(|| Ok(Row::new(vec![Field::Integer(queue_at_micros)])), wire::row)
+    let mut rows = dialect.rows(query.bind(wire::time(queue_at_micros)?), connection).await?;
+    Ok(rows.pop().unwrap_or_else(|| Row::new(vec![Field::Integer(queue_at_micros)])))
 }
 
 /// The shard. Type, rank and queue time of the first of all heads. Grouped by the index's first columns, so that both engines

@@ -2,13 +2,12 @@
 
 use sqlx::MySqlConnection;
 use taskqueue_core::{Shard, TaskId};
-use taskqueue_sql::{Attempt, integer, wider};
+use taskqueue_sql::{Attempt, Row, integer, wider};
 
 use crate::batch::Batch;
 use crate::claim::Standing;
 use crate::dialect::MysqlDialect;
 use crate::free;
-use crate::wire;
 
 /// Statuses and types of tasks that wait for a time.
 type Kinds = Vec<(i64, String)>;
@@ -43,11 +42,8 @@ pub(crate) async fn promote(
 
 async fn waiting(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Kinds> {
     let waiting = dialect.query(&dialect.literal().waiting).bind(shard.number());
-    let kind = |row| {
-        let mut row = wire::row(row)?;
-        Ok((row.integer(0)?, row.text(1)?))
-    };
-    dialect.rows(waiting, connection).await?.iter().map(kind).collect()
+    let kind = |mut row: Row| Ok((row.integer(0)?, row.text(1)?));
+    dialect.rows(waiting, connection).await?.into_iter().map(kind).collect()
 }
 
 /// Due tasks, earliest first.
@@ -64,5 +60,5 @@ async fn due(
         query = query.bind(shard.number()).bind(*status).bind(task_type.clone()).bind(integer(limit));
     }
     let query = query.bind(integer(limit));
-    dialect.rows(query, connection).await?.iter().map(|row| wire::row(row)?.id(0)).collect()
+    dialect.rows(query, connection).await?.into_iter().map(|mut row| row.id(0)).collect()
 }

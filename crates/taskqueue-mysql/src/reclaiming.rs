@@ -4,18 +4,18 @@
 use std::collections::HashSet;
 
 use sqlx::MySqlConnection;
-use sqlx::mysql::MySqlRow;
 use taskqueue_core::{Shard, State, TaskId};
 use taskqueue_sql::{Attempt, Reclaiming, Row, changed, integer, wider};
 
 use crate::batch::Batch;
-use crate::claim::{LIST_MAX, Standing, padded};
+use crate::claim::{LIST_MAX, Standing};
 use crate::dialect::MysqlDialect;
 use crate::error::failure;
 use crate::free;
 use crate::keys;
 use crate::leases::CHECKED_MAX;
-use crate::wire::{self, bind_tokens};
+use crate::run::Query;
+use crate::wire::{self, between_shards, bind_tokens};
 
 /// How many checks one call makes. A worker makes such a call every few seconds, and callers who complete tasks in
 /// transactions of their own leave a claim behind for each.
@@ -83,8 +83,7 @@ pub(crate) async fn check(
     let mut checked = Checked::default();
     let rows = dialect.rows(due, connection).await?;
     checked.is_full = rows.len() == CHECKED_MAX;
-    for row in &rows {
-        let mut row = wire::row(row)?;
+    for mut row in rows {
         let (token, until, now) = (row.integer(0)?, row.integer_opt(1)?, row.integer(2)?);
         match until {
             None => checked.over.push(token),
@@ -130,15 +129,10 @@ async fn lock(
 ) -> Attempt<()> {
     let mut tokens = [&checked.over[..], &checked.live[..]].concat();
     tokens.sort_unstable();
-    let mut free = HashSet::with_capacity(tokens.len());
-    for tokens in tokens.chunks(LIST_MAX) {
-        let tokens = padded(tokens);
-        let sql = dialect.literal().leases.free(tokens.len());
-        let query = bind_tokens(dialect.query(&sql), tokens).bind(shard.number());
-        for row in dialect.rows(query, &mut *connection).await? {
-            free.insert(wire::row(&row)?.integer(0)?);
-        }
-    }
+    let text = |tokens| dialect.literal().leases.free(tokens);
+    let bind = |query, tokens: &[i64]| bind_tokens(query, tokens).bind(shard.number());
+    let rows = dialect.rows_of(connection, &tokens, text, bind).await?;
+    let free = rows.into_iter().map(|mut row| row.integer(0)).collect::<Attempt<HashSet<_>>>()?;
     checked.over.retain(|token| free.contains(token));
     checked.live.retain(|token| free.contains(token));
     Ok(())
@@ -152,16 +146,11 @@ async fn first_end(
     tokens: &[i64],
 ) -> Attempt<Option<(i64, i64)>> {
     let mut first = None;
-    for tokens in tokens.chunks(LIST_MAX) {
-        let tokens = padded(tokens);
-        let sql = dialect.literal().leases.first_end(tokens.len());
-        let query = bind_tokens(dialect.query(&sql).bind(shard.number()), tokens).bind(shard.number());
-        for row in dialect.rows(query, &mut *connection).await? {
-            let mut row = wire::row(&row)?;
-            let (until, now) = (row.integer_opt(0)?, row.integer(1)?);
-            let ends = [first, until.map(|until| (until, now))].into_iter().flatten();
-            first = ends.min_by_key(|(until, _)| *until);
-        }
+    let text = |tokens| dialect.literal().leases.first_end(tokens);
+    for mut row in dialect.rows_of(connection, tokens, text, between_shards(shard)).await? {
+        let (until, now) = (row.integer_opt(0)?, row.integer(1)?);
+        let ends = [first, until.map(|until| (until, now))].into_iter().flatten();
+        first = ends.min_by_key(|(until, _)| *until);
     }
     Ok(first)
 }
@@ -174,13 +163,11 @@ async fn put_off(
     tokens: &[i64],
     until: i64,
 ) -> Attempt<()> {
-    for tokens in tokens.chunks(LIST_MAX) {
-        let tokens = padded(tokens);
-        let sql = dialect.literal().leases.check_later(tokens.len());
-        let query = bind_tokens(dialect.query(&sql).bind(wire::time(until)?), tokens);
-        dialect.run(query.bind(shard.number()), &mut *connection).await.map_err(failure)?;
-    }
-    Ok(())
+    let until = wire::time(until)?;
+    let text = |tokens| dialect.literal().leases.check_later(tokens);
+    let bind =
+        |query: Query<'static>, tokens: &[i64]| bind_tokens(query.bind(until), tokens).bind(shard.number());
+    dialect.run_of(connection, tokens, text, bind).await.map(drop).map_err(failure)
 }
 
 /// Locks tasks whose lease has ended, earliest end first. Looks further where others have locked what comes first.
@@ -195,7 +182,7 @@ async fn free(
         let query = dialect.query(&dialect.literal().leases.ended);
         let query = query.bind(shard.number()).bind(shard.number()).bind(integer(width));
         let rows = dialect.rows(query, &mut *connection).await?;
-        let mut ended = rows.iter().map(ended_task).collect::<Attempt<Vec<_>>>()?;
+        let mut ended = rows.into_iter().map(ended_task).collect::<Attempt<Vec<_>>>()?;
         let ids: Vec<TaskId> = ended.iter().map(|(id, ..)| *id).collect();
         // What it has locked already is found again.
         let free = free::lock(dialect, &mut *connection, shard, Standing::Ended, &ids, limit).await?;
@@ -211,8 +198,7 @@ async fn free(
 }
 
 /// A task whose lease has ended: its id, its lease token, all of its row.
-fn ended_task(row: &MySqlRow) -> Attempt<(TaskId, i64, Row)> {
-    let row = wire::row(row)?;
+fn ended_task(row: Row) -> Attempt<(TaskId, i64, Row)> {
     let mut read = row.clone();
     Ok((read.id(0)?, read.integer(2)?, row))
 }

@@ -8,9 +8,7 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
-use sqlx::mysql::MySqlArguments;
-use sqlx::query::Query;
-use sqlx::{MySql, MySqlConnection};
+use sqlx::MySqlConnection;
 use taskqueue_core::clock::micros;
 use taskqueue_core::{Shard, TaskType, Timestamp};
 use taskqueue_sql::cursor::{AheadOf, Cursors, Gap, LOOK_BACK, Look, Places, Scan};
@@ -18,7 +16,7 @@ use taskqueue_sql::{Attempt, Claiming, Field, integer};
 use tokio::time::Instant;
 
 use crate::dialect::MysqlDialect;
-use crate::wire;
+use crate::run::Query;
 
 /// The most places of a type that a search starts from, and the most types of one that goes by places; with more it looks
 /// everywhere. Each range has to be planned: 50 types in four ranks took longer by half than without.
@@ -209,8 +207,7 @@ async fn heads(
     }
     let mut heads = Vec::new();
     let mut now = 0;
-    for row in dialect.rows(query.bind(limit_of_type), connection).await? {
-        let mut row = wire::row(&row)?;
+    for mut row in dialect.rows(query.bind(limit_of_type), connection).await? {
         heads.push((row.task_type(0)?, if is_one { integer(limit) } else { row.integer(1)? }));
         now = row.integer(2)?;
     }
@@ -233,7 +230,7 @@ async fn take(
     let query = filled_up.fold(dialect.query(&sql), |query, (start, limit)| {
         start.bind(query.bind(shard.number()), ranges).bind(limit)
     });
-    dialect.rows(query, connection).await?.iter().map(wire::fields).collect()
+    dialect.fields(query, connection).await
 }
 
 /// A task's type, which stands in its second field.
@@ -343,11 +340,7 @@ impl<'c> Start<'c> {
     }
 
     /// Binds the type and so many ranges, the last one again and again.
-    fn bind<'q>(
-        &self,
-        query: Query<'q, MySql, MySqlArguments>,
-        ranges: usize,
-    ) -> Query<'q, MySql, MySqlArguments> {
+    fn bind<'q>(&self, query: Query<'q>, ranges: usize) -> Query<'q> {
         let last = self.ranges.last().copied().unwrap_or_else(Range::all);
         let filled_up = self.ranges.iter().copied().chain(repeat(last)).take(ranges);
         let query = query.bind(self.task_type.as_str().to_owned());

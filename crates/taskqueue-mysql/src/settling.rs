@@ -14,7 +14,8 @@ use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
 use crate::error::failure;
 use crate::keys;
-use crate::wire::{self, bind_ids, bind_tokens};
+use crate::run::Query;
+use crate::wire::{self, between_shards, bind_ids, bind_tokens, of_ids};
 
 /// The most claims whose tasks are completed without a look at them first: each takes a statement of its own.
 const CLAIMS_MAX: usize = 8;
@@ -69,15 +70,9 @@ async fn settled(
     if dialect.is_told_of_connections() {
         return Ok(settled);
     }
-    let mut held = HashSet::new();
-    for tokens in settled.chunks(LIST_MAX) {
-        let tokens = padded(tokens);
-        let sql = dialect.literal().leases.held(tokens.len());
-        let query = bind_tokens(dialect.query(&sql).bind(shard.number()), tokens).bind(shard.number());
-        for row in dialect.rows(query, &mut *connection).await? {
-            held.insert(wire::row(&row)?.integer(0)?);
-        }
-    }
+    let text = |tokens| dialect.literal().leases.held(tokens);
+    let rows = dialect.rows_of(connection, &settled, text, between_shards(shard)).await?;
+    let held = rows.into_iter().map(|mut row| row.integer(0)).collect::<Attempt<HashSet<_>>>()?;
     settled.retain(|token| !held.contains(token));
     Ok(settled)
 }
@@ -133,7 +128,7 @@ pub(crate) async fn heartbeat(
         let (ids, tokens) = ids_and_tokens(chunk);
         let sql = dialect.literal().heartbeat(ids.len(), tokens.len());
         let query = dialect.query(&sql).bind(micros(visibility_timeout)).bind(shard.number());
-        let query = bind_tokens(bind_ids(query, &ids), tokens);
+        let query = bind_tokens(bind_ids(query, &ids), &tokens);
         changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
     }
     Ok(live.into_iter().collect())
@@ -148,14 +143,13 @@ async fn check_sooner(
     visibility_timeout: Duration,
 ) -> Attempt<()> {
     let tokens: BTreeSet<i64> = leases.iter().map(|lease| lease.token.get()).collect();
-    for tokens in tokens.into_iter().collect::<Vec<_>>().chunks(LIST_MAX) {
-        let tokens = padded(tokens);
-        let sql = dialect.literal().leases.check_sooner(tokens.len());
-        let query = bind_tokens(dialect.query(&sql).bind(micros(visibility_timeout)), tokens);
-        let query = query.bind(shard.number()).bind(micros(visibility_timeout));
-        dialect.run(query, &mut *connection).await.map_err(failure)?;
-    }
-    Ok(())
+    let tokens: Vec<i64> = tokens.into_iter().collect();
+    let micros = micros(visibility_timeout);
+    let text = |tokens| dialect.literal().leases.check_sooner(tokens);
+    let bind = |query: Query<'static>, tokens: &[i64]| {
+        bind_tokens(query.bind(micros), tokens).bind(shard.number()).bind(micros)
+    };
+    dialect.run_of(connection, &tokens, text, bind).await.map(drop).map_err(failure)
 }
 
 /// Forgets claims whose tasks are all settled, and marks the place to which an unsuccessful settle goes back; answers the
@@ -177,8 +171,8 @@ async fn begin(
             text = format!("{forget}; {text}");
         }
     }
-    match dialect.text(&text, connection).await?.last() {
-        Some(row) => wire::row(row)?.integer(0),
+    match dialect.text(&text, connection).await?.pop() {
+        Some(mut row) => row.integer(0),
         None => Err(Failure::malformed("the server does not know the time".to_owned())),
     }
 }
@@ -245,7 +239,7 @@ async fn complete(
         let time = wire::time(now)?;
         query = query.bind(time).bind(time);
     }
-    let query = bind_tokens(bind_ids(query.bind(shard.number()), &ids), tokens);
+    let query = bind_tokens(bind_ids(query.bind(shard.number()), &ids), &tokens);
     Ok(dialect.run(query, connection).await.map_err(failure)?.rows_affected())
 }
 
@@ -264,16 +258,11 @@ async fn live(
     let mut ids: Vec<TaskId> = held.keys().copied().collect();
     ids.sort_unstable();
     let mut live = HashMap::with_capacity(ids.len());
-    for chunk in ids.chunks(LIST_MAX) {
-        let chunk = padded(chunk);
-        let sql = dialect.literal().running(chunk.len(), others_locks);
-        let query = bind_ids(dialect.query(&sql).bind(shard.number()), &chunk);
-        for row in dialect.rows(query, &mut *connection).await? {
-            let mut row = wire::row(&row)?;
-            let (id, token) = (row.id(0)?, row.integer(1)?);
-            if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
-                live.insert(id, LeaseToken::from_stored(token));
-            }
+    let text = |ids| dialect.literal().running(ids, others_locks);
+    for mut row in dialect.rows_of(connection, &ids, text, of_ids(shard)).await? {
+        let (id, token) = (row.id(0)?, row.integer(1)?);
+        if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
+            live.insert(id, LeaseToken::from_stored(token));
         }
     }
     Ok(live)

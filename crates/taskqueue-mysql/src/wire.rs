@@ -2,20 +2,17 @@
 
 use chrono::NaiveDateTime;
 use sea_query::Value;
-use sqlx::mysql::{MySqlArguments, MySqlRow};
-use sqlx::query::Query;
-use sqlx::{Column, MySql, Row as _, TypeInfo, ValueRef};
-use taskqueue_core::TaskId;
+use sqlx::mysql::MySqlRow;
+use sqlx::{Column, Row as _, TypeInfo, ValueRef};
+use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
+use crate::run::Query;
 use crate::width;
 
 /// Binds neutral values.
-pub(crate) fn bind(
-    mut query: Query<'_, MySql, MySqlArguments>,
-    values: Vec<Value>,
-) -> Query<'_, MySql, MySqlArguments> {
+pub(crate) fn bind(mut query: Query<'_>, values: Vec<Value>) -> Query<'_> {
     for value in values {
         query = match value {
             Value::SmallInt(number) => query.bind(number),
@@ -31,19 +28,23 @@ pub(crate) fn bind(
 }
 
 /// Binds ids, one after the other.
-pub(crate) fn bind_ids<'q>(
-    query: Query<'q, MySql, MySqlArguments>,
-    ids: &[TaskId],
-) -> Query<'q, MySql, MySqlArguments> {
+pub(crate) fn bind_ids<'q>(query: Query<'q>, ids: &[TaskId]) -> Query<'q> {
     ids.iter().fold(query, |query, id| query.bind(bytes(*id)))
 }
 
+/// Binds the shard, then ids.
+pub(crate) fn of_ids(shard: Shard) -> impl Fn(Query<'static>, &[TaskId]) -> Query<'static> {
+    move |query, ids| bind_ids(query.bind(shard.number()), ids)
+}
+
 /// Binds lease tokens, one after the other.
-pub(crate) fn bind_tokens(
-    query: Query<'_, MySql, MySqlArguments>,
-    tokens: Vec<i64>,
-) -> Query<'_, MySql, MySqlArguments> {
-    tokens.into_iter().fold(query, Query::bind)
+pub(crate) fn bind_tokens<'q>(query: Query<'q>, tokens: &[i64]) -> Query<'q> {
+    tokens.iter().copied().fold(query, Query::bind)
+}
+
+/// Binds the shard, then lease tokens, then the shard again.
+pub(crate) fn between_shards(shard: Shard) -> impl Fn(Query<'static>, &[i64]) -> Query<'static> {
+    move |query, tokens| bind_tokens(query.bind(shard.number()), tokens).bind(shard.number())
 }
 
 /// The stored form of an id.
