@@ -215,8 +215,7 @@ impl Dispatcher<'_> {
     }
 
     async fn dequeue(&self, request: ClaimRequest) -> Result<Vec<Claim>> {
-        let queue = Arc::clone(&self.pipe.queue);
-        self.pipe.call("dequeue", async move { queue.dequeue_many(&request).await }).await
+        self.pipe.call("dequeue", |queue| async move { queue.dequeue_many(&request).await }).await
     }
 
     async fn admit(&self, claimed: Vec<Arc<Held>>) {

@@ -56,9 +56,9 @@ fn sample(pipe: &Arc<Pipe>, interval: Duration) {
                 () = pipe.tokens.stop.cancelled() => return,
                 () = tokio::time::sleep(rest) => {}
             }
-            let (queue, began) = (Arc::clone(&pipe.queue), Instant::now());
+            let began = Instant::now();
             // The observed queue takes the sample down.
-            if let Err(error) = pipe.call("stats", async move { queue.stats().await }).await {
+            if let Err(error) = pipe.call("stats", |queue| async move { queue.stats().await }).await {
                 warn!(error = %Escaped(&error), "the depth could not be sampled; it is tried again at its next time");
             }
             took = began.elapsed();
@@ -101,7 +101,7 @@ where
 {
     let mut rows = ROWS_MAX as u64;
     while rows == ROWS_MAX as u64 && !pipe.tokens.stop.is_cancelled() {
-        rows = pipe.call(operation, step(Arc::clone(&pipe.queue))).await?;
+        rows = pipe.call(operation, &step).await?;
     }
     Ok(())
 }
@@ -125,7 +125,7 @@ where
             } else if pipe.tokens.stop.is_cancelled() {
                 return;
             }
-            rows = pipe.call(operation, step(Arc::clone(&pipe.queue))).await.unwrap_or_else(|error| {
+            rows = pipe.call(operation, &step).await.unwrap_or_else(|error| {
                 warn!(error = %Escaped(&error), "maintenance failed; it is repeated at its next time");
                 0
             });

@@ -78,12 +78,16 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// Runs a store call to completion, whatever becomes of the caller: a dropped one can leave an open
     /// transaction in the pool of its backend.
-    pub(crate) async fn call<T, F>(&self, operation: &'static str, call: F) -> Result<T>
+    pub(crate) async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        call: impl FnOnce(Arc<dyn Queue>) -> F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        self.tracker.spawn(call).await.unwrap_or_else(|source| {
+        self.tracker.spawn(call(Arc::clone(&self.queue))).await.unwrap_or_else(|source| {
             Err(Error::new(ErrorKind::Backend, operation, "the backend panicked").with_source(source))
         })
     }
@@ -95,7 +99,7 @@ impl Pipe {
         held: impl Send + 'static,
     ) -> Result<Vec<Heartbeat>> {
         let (pipe, sent_at) = (Arc::clone(self), Instant::now());
-        self.call("heartbeat", async move {
+        self.call("heartbeat", |_| async move {
             let answers = pipe.unobserved.heartbeat_many(&leases, pipe.settings.visibility_timeout).await;
             drop(held);
             let answers = answers?;

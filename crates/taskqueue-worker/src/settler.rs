@@ -130,9 +130,9 @@ pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), Unta
     if batch.is_empty() {
         return Ok(());
     }
-    let (queue, began) = (Arc::clone(&pipe.queue), Instant::now());
+    let began = Instant::now();
     let rows = batch.iter().map(Finished::settlement).collect();
-    match pipe.call("settle", async move { queue.settle_many(rows).await }).await {
+    match pipe.call("settle", |queue| async move { queue.settle_many(rows).await }).await {
         Ok(answers) => {
             record(pipe, &batch, &answers);
             Ok(())

@@ -46,8 +46,7 @@ async fn announce(pipe: Arc<Pipe>) {
 }
 
 async fn now(pipe: &Pipe) -> Result<Timestamp> {
-    let queue = Arc::clone(&pipe.queue);
-    pipe.call("now", async move { queue.now().await }).await
+    pipe.call("now", |queue| async move { queue.now().await }).await
 }
 
 async fn run(pipe: Arc<Pipe>, index: usize) {
@@ -111,8 +110,9 @@ impl<'a> Ahead<'a> {
         if let Some(held) = self.held.filter(|held| *held < fire) {
             self.let_go(held).await?;
         }
-        let (queue, task) = (Arc::clone(&self.pipe.queue), self.periodic.task_at(fire));
-        let answers = self.pipe.call("enqueue", async move { queue.enqueue_many(vec![task]).await }).await?;
+        let tasks = vec![self.periodic.task_at(fire)];
+        let answers =
+            self.pipe.call("enqueue", |queue| async move { queue.enqueue_many(tasks).await }).await?;
         if let Some(Enqueued::Duplicate(_)) = answers.first() {
             self.held = Some(fire);
             self.tries = self.tries.saturating_add(1);
@@ -137,8 +137,8 @@ impl<'a> Ahead<'a> {
     /// The time of a fire has passed whose key was held at each look. It is left out, unless another worker has enqueued it since
     /// the last of them; where finished tasks are removed, it may even be gone by now.
     async fn let_go(&mut self, held: Timestamp) -> Result<()> {
-        let (queue, id) = (Arc::clone(&self.pipe.queue), self.periodic.task_at(held).id);
-        match self.pipe.call("get", async move { queue.get(id).await }).await {
+        let id = self.periodic.task_at(held).id;
+        match self.pipe.call("get", |queue| async move { queue.get(id).await }).await {
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::TaskNotFound => {
                 let (periodic, fire) = (&self.periodic.name, text(held));
