@@ -93,8 +93,7 @@ impl PostgresQueue {
         config.validate()?;
         config.options.table = config.table()?;
         let found = detect::detect(&config).await?;
-        let engine = found.engine;
-        let is_pooled = found.pooler.shares_servers();
+        let (engine, is_pooled) = (found.engine, found.pooler.shares_servers());
         if is_pooled && config.pooler == Pooler::Detect {
             tracing::warn!(
                 "a pooler in transaction mode stands before PostgreSQL: statements are not prepared, and tasks that \
@@ -102,35 +101,18 @@ impl PostgresQueue {
             );
         }
         config.prepared_statements &= found.pooler != Pooler::Transaction;
-        let (is_lent, unsettled) = (Arc::new(AtomicBool::new(false)), Arc::new(Unsettled::default()));
-        let (pool, memory) = match &config.source {
-            Source::Pool(pool) => (pool.clone(), Memory::Doubted),
-            Source::Url(url) => {
-                let pool = open(&config, found, url, Arc::clone(&is_lent), Arc::clone(&unsettled)).await?;
-                (pool, if is_pooled { Memory::Doubted } else { Memory::Trusted })
-            }
-        };
-        let keeps = match &config.source {
-            Source::Url(_) if !is_pooled => kept_of(config.connections_max),
-            _ => 0,
-        };
-        let connections = Connections::new(DriverPool(pool), keeps, is_lent, config.statement_timeout);
+        let unsettled = Arc::<Unsettled>::default();
+        let (connections, memory) = connect(&config, found, &unsettled).await?;
+        let runs_single_statements = learn_habits(&mut config, &connections).await?;
         let table = &config.options.table;
         let wakes = (config.wake_up == WakeUpMode::Auto && engine == Engine::Postgres)
             .then(|| Wakes::new(connections.clone(), table, !is_pooled));
-        // A pooler may part a statement that is not prepared from its execution, unless a transaction holds them.
-        let mut is_single = false;
-        if config.prepared_statements {
-            let habits = session::habits(&connections, config.statement_timeout).await?;
-            config.prepared_statements = habits.keeps_statements;
-            is_single = habits.keeps_statements && habits.is_read_committed;
-        }
         let literal = match engine {
             Engine::Postgres => Literal::new(table, config.rank(), memory),
             Engine::Cockroach => cockroach::literal(table, config.testing.index_hints),
         };
         let sharding = Sharding::new(config.shards()?);
-        let opened = Opened { connections, unsettled, runs_single_statements: is_single };
+        let opened = Opened { connections, unsettled, runs_single_statements };
         let dialect = PostgresDialect::new(opened, engine, wakes, &config, literal, sharding);
         Ok(Self { sql: SqlQueue::new(dialect), engine })
     }
@@ -168,6 +150,38 @@ impl PostgresQueue {
 }
 
 delegate_queue!(PostgresQueue, |queue| queue.sql);
+
+/// The connections, and how far what the queue remembers of its settles can be relied on: nobody tells it of the new connections
+/// of a pool that is not its own, or of those behind a pooler.
+async fn connect(
+    config: &PostgresConfig,
+    found: Found,
+    unsettled: &Arc<Unsettled>,
+) -> Result<(Connections, Memory)> {
+    let is_lent = Arc::<AtomicBool>::default();
+    let (pool, keeps, memory) = match &config.source {
+        Source::Pool(pool) => (pool.clone(), 0, Memory::Doubted),
+        Source::Url(url) => {
+            let pool = open(config, found, url, Arc::clone(&is_lent), Arc::clone(unsettled)).await?;
+            match found.pooler.shares_servers() {
+                true => (pool, 0, Memory::Doubted),
+                false => (pool, kept_of(config.connections_max), Memory::Trusted),
+            }
+        }
+    };
+    Ok((Connections::new(DriverPool(pool), keeps, is_lent, config.statement_timeout), memory))
+}
+
+/// Prepares no statements where the sessions keep none; answers whether single statements need no transaction of their own. A pooler
+/// may part a statement that is not prepared from its execution, unless a transaction holds them.
+async fn learn_habits(config: &mut PostgresConfig, connections: &Connections) -> Result<bool> {
+    if !config.prepared_statements {
+        return Ok(false);
+    }
+    let habits = session::habits(connections, config.statement_timeout).await?;
+    config.prepared_statements = habits.keeps_statements;
+    Ok(habits.keeps_statements && habits.is_read_committed)
+}
 
 /// The queue's own calls run to their ends in tasks of their own, so that they leave no transaction behind: looking for
 /// one costs a third of the rate of single enqueues, and is done only once the service can have left one.

@@ -142,84 +142,61 @@ impl FromStr for TableName {
     }
 }
 
-/// A column of the task table, or of a table beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names are the columns' names; the migrations say what they hold")]
-pub enum Column {
-    Shard,
-    Id,
-    Type,
-    Status,
-    Priority,
-    QueueRank,
-    QueueAt,
-    DueAt,
-    Attempts,
-    MaxRetries,
-    Reclaims,
-    LeaseToken,
-    LeaseNumber,
-    LeaseUntil,
-    ScheduledAt,
-    StartedAt,
-    CompletedAt,
-    DeadAt,
-    Listed,
-    CreatedAt,
-    UpdatedAt,
-    WorkerId,
-    Region,
-    UniqueKey,
-    UniqueHeld,
-    Metadata,
-    LastError,
-    Payload,
-    Shards,
-    Slot,
-    Tasks,
-    BusyUs,
-    PausedAt,
+/// Writes each column and its name once.
+macro_rules! columns {
+    ($($column:ident = $name:literal,)*) => {
+        /// A column of the task table, or of a table beside it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "the names are the columns' names; the migrations say what they hold")]
+        pub enum Column {
+            $($column,)*
+        }
+
+        impl Column {
+            /// The name in every engine.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$column => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl Column {
-    /// The name in every engine.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Shard => "shard",
-            Self::Id => "id",
-            Self::Type => "type",
-            Self::Status => "status",
-            Self::Priority => "priority",
-            Self::QueueRank => "queue_rank",
-            Self::QueueAt => "queue_at",
-            Self::DueAt => "due_at",
-            Self::Attempts => "attempts",
-            Self::MaxRetries => "max_retries",
-            Self::Reclaims => "reclaims",
-            Self::LeaseToken => "lease_token",
-            Self::LeaseNumber => "lease_number",
-            Self::LeaseUntil => "lease_until",
-            Self::ScheduledAt => "scheduled_at",
-            Self::StartedAt => "started_at",
-            Self::CompletedAt => "completed_at",
-            Self::DeadAt => "dead_at",
-            Self::Listed => "listed",
-            Self::CreatedAt => "created_at",
-            Self::UpdatedAt => "updated_at",
-            Self::WorkerId => "worker_id",
-            Self::Region => "region",
-            Self::UniqueKey => "unique_key",
-            Self::UniqueHeld => "unique_held",
-            Self::Metadata => "metadata",
-            Self::LastError => "last_error",
-            Self::Payload => "payload",
-            Self::Shards => "shards",
-            Self::Slot => "slot",
-            Self::Tasks => "tasks",
-            Self::BusyUs => "busy_us",
-            Self::PausedAt => "paused_at",
-        }
-    }
+columns! {
+    Shard = "shard",
+    Id = "id",
+    Type = "type",
+    Status = "status",
+    Priority = "priority",
+    QueueRank = "queue_rank",
+    QueueAt = "queue_at",
+    DueAt = "due_at",
+    Attempts = "attempts",
+    MaxRetries = "max_retries",
+    Reclaims = "reclaims",
+    LeaseToken = "lease_token",
+    LeaseNumber = "lease_number",
+    LeaseUntil = "lease_until",
+    ScheduledAt = "scheduled_at",
+    StartedAt = "started_at",
+    CompletedAt = "completed_at",
+    DeadAt = "dead_at",
+    Listed = "listed",
+    CreatedAt = "created_at",
+    UpdatedAt = "updated_at",
+    WorkerId = "worker_id",
+    Region = "region",
+    UniqueKey = "unique_key",
+    UniqueHeld = "unique_held",
+    Metadata = "metadata",
+    LastError = "last_error",
+    Payload = "payload",
+    Shards = "shards",
+    Slot = "slot",
+    Tasks = "tasks",
+    BusyUs = "busy_us",
+    PausedAt = "paused_at",
 }
 
 impl Iden for Column {
