@@ -24,7 +24,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
     let flavour = MysqlFlavour::new(NOW);
     let statements = Statements::new(&flavour, &table, Shard::FIRST);
     let shards = statements.shards().sql;
-    let total = Total { task_type: welcome(), state: State::Completed, delta: Delta::default() };
+    let total = Total { task_type: welcome().to_string(), state: State::Completed, delta: Delta::default() };
     let add_callers_total = statements.add_total(&total, flavour.callers_slot()).sql;
     let portable = samples(statements, ());
     let sent = portable.into_iter().filter(|(name, _)| !NOT_SENT.contains(name));

@@ -84,8 +84,8 @@ pub struct Reclaiming {
 /// What the sum over the finished tasks of one type and state changes by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Total {
-    /// The type.
-    pub task_type: TaskType,
+    /// The type as it is stored: also one that no task can have, which a producer's own INSERT named.
+    pub task_type: String,
     /// The finished state.
     pub state: State,
     /// The change.

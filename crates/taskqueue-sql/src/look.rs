@@ -6,7 +6,7 @@ use taskqueue_core::{
     Timestamp,
 };
 
-use crate::operation::{Operation, kind_of, type_of};
+use crate::operation::{Operation, type_of};
 use crate::{Access, Attempt, Dialect, Failure, Row};
 
 /// How many tasks a list of several shards passes over at a time.
@@ -180,9 +180,11 @@ fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
 
 /// Counts one sum; answers its busy microseconds. A slot of its own can be negative, their sum is not.
 fn count_finished(stats: &mut QueueStats, mut row: Row) -> Attempt<i64> {
-    let (task_type, state) = kind_of(&mut row)?;
+    let state = row.state(1)?;
     let (tasks, busy_us) = (row.integer(2)?, row.integer(3)?);
-    if let (State::DeadLetter, Some(task_type)) = (state, task_type) {
+    if state == State::DeadLetter
+        && let Some(task_type) = type_of(&mut row, 0)
+    {
         let of_type = stats.dead_letter_by_type.entry(task_type).or_default();
         *of_type = of_type.wrapping_add_signed(tasks);
     }

@@ -29,8 +29,11 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         offset: 5,
         after: Some(id),
     };
-    let total =
-        Total { task_type: welcome.clone(), state: State::Completed, delta: Delta { tasks: 2, busy_us: 30 } };
+    let total = Total {
+        task_type: welcome.to_string(),
+        state: State::Completed,
+        delta: Delta { tasks: 2, busy_us: 30 },
+    };
     let day = Duration::from_secs(86_400);
     vec![
         ("task", statements.task(id)),
@@ -40,7 +43,7 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         ("holders", statements.holders(&welcome, &["a", "b"])),
         ("position", statements.position(id)),
         ("cancel", statements.cancel(now, id, State::Running)),
-        ("finished", statements.finished(State::Completed, &welcome, (now, day), 10)),
+        ("finished", statements.finished(State::Completed, welcome.as_str(), (now, day), 10)),
         ("remove", statements.remove(&ids)),
         ("dead_letters_of", statements.dead_letters_of(&ids)),
         ("dead_letters", statements.dead_letters(None, 10)),

@@ -103,7 +103,7 @@ impl Settle {
         let mut deltas = Deltas::default();
         for Decision { lease, transition, .. } in &self.decisions {
             if let Some(busy_us) = applied.get(&lease.task_id) {
-                deltas.add(&lease.task_type, transition.state(), *busy_us);
+                deltas.add(lease.task_type.as_str(), transition.state(), *busy_us);
             }
         }
         deltas

@@ -128,14 +128,14 @@ impl<'a, F: Flavour> Statements<'a, F> {
     pub fn finished(
         &self,
         status: State,
-        task_type: &TaskType,
+        task_type: &str,
         until: (F::Now, Duration),
         limit: usize,
     ) -> Statement {
         let mut select = self.select(&[Id, StartedAt, CompletedAt]);
         select
             .and_where(self.flavour.is_in(&[status], &|column| Expr::col(column)))
-            .and_where(Expr::col(Type).eq(task_type.as_str()))
+            .and_where(Expr::col(Type).eq(task_type))
             .and_where(Expr::col(QueueRank).eq(self.flavour.rank_off_queue()))
             .and_where(Expr::col(QueueAt).lte(self.flavour.ago(until.0, until.1)))
             .and_where(Expr::col(CompletedAt).lte(self.flavour.ago(until.0, until.1)))

@@ -36,9 +36,7 @@ impl<D: Dialect> Operation<D> for Cancel {
         let cancel = statements.cancel(dialect.now(), id, from);
         changed(dialect.execute(connection, cancel).await?, 1)?;
         let mut deltas = Deltas::default();
-        if let Some(task_type) = &task_type {
-            deltas.add(task_type, State::Cancelled, 0);
-        }
+        deltas.add(&task_type, State::Cancelled, 0);
         deltas.apply(dialect, connection, Owner::Queue).await?;
         Ok(Cancelled::From(from.status()))
     }
@@ -73,7 +71,7 @@ impl<D: Dialect> Operation<D> for Reclaim {
                 State::DeadLetter => reclaimed.dead_lettered += 1,
                 _ => reclaimed.released += 1,
             }
-            deltas.add(task_type, *state, 0);
+            deltas.add(task_type.as_str(), *state, 0);
         }
         deltas.apply(dialect, connection, Owner::Queue).await?;
         Ok(reclaimed)
@@ -184,7 +182,7 @@ async fn redrive<D: Dialect>(
     let redriven = dialect.redrive(connection, dialect.now(), shard, &ids).await?;
     let mut deltas = Deltas::default();
     for dead in chosen.iter().filter(|dead| redriven.contains(&dead.id)) {
-        deltas.subtract(&dead.task_type, State::DeadLetter, 0);
+        deltas.subtract(dead.task_type.as_str(), State::DeadLetter, 0);
     }
     deltas.apply(dialect, connection, Owner::Queue).await?;
     Ok(redriven.len() as u64)

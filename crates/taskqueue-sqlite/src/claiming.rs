@@ -104,7 +104,7 @@ async fn bury(
     let bury =
         Query::constant(&dialect.sql.bury).bind(now.timestamp_micros()).bind(seq).bind(error.to_string());
     let row = bury.fetch_one(&mut *connection).await.map_err(failure)?;
-    let task_type = fields(&row)?.task_type(0)?;
+    let task_type = fields(&row)?.text(0)?;
     let total = Total { task_type, state: State::DeadLetter, delta: Delta { tasks: 1, busy_us: 0 } };
     dialect.add_totals(connection, &[total], Owner::Queue).await
 }

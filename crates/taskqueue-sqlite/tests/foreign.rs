@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail them as the tests do")]
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use taskqueue_sqlite::{
-    Cancelled, Claim, ClaimRequest, NewTask, Priority, Queue, Redrive, SqliteQueue, Status, TaskFilter,
-    TaskId, TaskType, WorkerId,
+    Cancelled, Claim, ClaimRequest, Cleanup, NewTask, Priority, Queue, Redrive, SqliteQueue, Status,
+    TaskFilter, TaskId, TaskType, WorkerId,
 };
 use tempfile::TempDir;
 
@@ -119,5 +121,30 @@ async fn a_row_of_no_task_type_is_counted_and_can_be_cancelled() {
     let listed = file.queue.list(&TaskFilter::default()).await.unwrap().tasks;
     assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [good]);
     assert_eq!(file.queue.cancel(spoiled).await.unwrap(), Cancelled::From(Status::Pending));
-    assert_eq!(file.queue.stats().await.unwrap().pending, 1);
+    let stats = file.queue.stats().await.unwrap();
+    assert_eq!((stats.pending, stats.cancelled), (1, 1));
+}
+
+#[tokio::test]
+async fn a_row_of_no_task_type_that_was_cancelled_is_cleaned_up() {
+    let file = File::new().await;
+    let spoiled = file.enqueue_and_spoil("type = 'Send Email'").await;
+    file.queue.cancel(spoiled).await.unwrap();
+
+    assert_eq!(file.queue.cleanup(Cleanup::new(Duration::ZERO, 10)).await.unwrap(), 1);
+
+    assert_eq!(file.queue.stats().await.unwrap().cancelled, 0);
+}
+
+#[tokio::test]
+async fn a_row_whose_type_is_no_text_can_be_cancelled() {
+    for change in ["type = x'ff'", "type = CAST(x'ff' AS TEXT)"] {
+        let file = File::new().await;
+        let spoiled = file.enqueue_and_spoil(change).await;
+
+        let cancelled = file.queue.cancel(spoiled).await.unwrap();
+
+        assert_eq!(cancelled, Cancelled::From(Status::Pending), "{change}");
+        assert_eq!(file.queue.stats().await.unwrap().cancelled, 1, "{change}");
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use taskqueue_postgres::{
-    Cancelled, NewTask, PostgresQueue, Priority, Queue, Scanning, Status, TaskFilter, TaskId,
+    Cancelled, Cleanup, NewTask, PostgresQueue, Priority, Queue, Scanning, Status, TaskFilter, TaskId,
 };
 
 use crate::scratch::{Scratch, request, task, tasks, wait_until};
@@ -82,7 +82,19 @@ async fn a_row_of_no_task_type_is_counted_and_can_be_cancelled() {
     let listed = queue.list(&TaskFilter::default()).await.unwrap().tasks;
     assert_eq!(listed.iter().map(|task| task.id).collect::<Vec<_>>(), [good]);
     assert_eq!(queue.cancel(spoiled).await.unwrap(), Cancelled::From(Status::Pending));
-    assert_eq!(queue.stats().await.unwrap().pending, 1);
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.pending, stats.cancelled), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_of_no_task_type_that_was_cancelled_is_cleaned_up() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let spoiled = enqueue_and_spoil(&scratch, &queue, "type = 'Send Email'").await;
+    queue.cancel(spoiled).await.unwrap();
+
+    assert_eq!(queue.cleanup(Cleanup::new(Duration::ZERO, 10)).await.unwrap(), 1);
+
+    assert_eq!(queue.stats().await.unwrap().cancelled, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
