@@ -66,7 +66,9 @@ pub struct PostgresConfig {
     /// `Unavailable`, also when the queue is given a pool. It includes waiting for others' locks, as an enqueue does for
     /// an open transaction that holds its unique key. Above zero. Default 60 s. A migration may take longer.
     pub statement_timeout: Duration,
-    /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10.
+    /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10. The queue sets
+    /// no `lock_timeout`; where the role or the database has one, a settle that has waited so long is not repeated: a worker
+    /// settles what else it has, and tries again.
     pub contention_retries_max: u32,
     /// Whether statements are prepared once for each connection. Default true; about a third slower without. Behind
     /// a pooler in transaction mode, which hands one connection's statements to another, they are not, unless

@@ -6,8 +6,10 @@ use sqlx::postgres::PgDatabaseError;
 use taskqueue_core::ErrorKind;
 use taskqueue_sql::Failure;
 
-/// SQLSTATEs of transactions that others were in the way of: serialization failure, deadlock, lock timeout.
-const CONTENTION: [&str; 3] = ["40001", "40P01", "55P03"];
+/// SQLSTATEs of transactions that others were in the way of: serialization failure, deadlock.
+const CONTENTION: [&str; 2] = ["40001", "40P01"];
+/// Of a lock that others held for longer than the session's `lock_timeout`. NOWAIT, which has the same, is in no statement.
+const LOCK_TIMEOUT: &str = "55P03";
 /// Of servers that are going away, starting or read-only after a failover; of a statement or transaction that took too long for
 /// the server's settings or was cancelled by hand; of ranges and nodes of CockroachDB that do not answer; and of a commit whose
 /// outcome is unknown, which is safe to repeat since ids and tokens are the client's.
@@ -88,6 +90,9 @@ fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {
     let code = code.unwrap_or_default();
     if CONTENTION.contains(&code.as_str()) {
         return Failure::Contention { source: Some(error.into()) };
+    }
+    if code == LOCK_TIMEOUT {
+        return Failure::LockWait { source: error.into() };
     }
     let said = said(&error);
     let (kind, message) = match code.as_str() {

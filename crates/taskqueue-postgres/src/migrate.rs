@@ -43,7 +43,11 @@ pub(crate) async fn migrate(pool: PgPool, engine: Engine, table: TableName, shar
 }
 
 fn locked(failure: Failure) -> Failure {
-    let Failure::Contention { source } = failure else { return failure };
+    let source = match failure {
+        Failure::Contention { source } => source,
+        Failure::LockWait { source } => Some(source),
+        other => return other,
+    };
     let message = "others hold locks on the queue's tables, as dumps and open transactions do: migrate again when they have ended";
     Failure::Database { kind: ErrorKind::Unavailable, message: message.into(), source }
 }

@@ -10,7 +10,7 @@ use taskqueue_postgres::{
     Cleanup, Outcome, Pooler, PostgresConfig, PostgresQueue, Queue, Reclaimed, Status, TaskId, Timestamp,
 };
 
-use crate::scratch::{Scratch, claim_one, queue_on, request, task, tasks};
+use crate::scratch::{Scratch, assert_unavailable, claim_one, queue_on, request, task, tasks};
 use crate::support::{prepares, say};
 
 /// Claims and completes until nothing is pending.
@@ -25,6 +25,24 @@ async fn drain(queue: PostgresQueue) -> Vec<TaskId> {
         queue.reclaim_stale(10).await.unwrap();
     }
     done
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settle_that_has_waited_for_a_lock_as_long_as_the_role_may_is_not_repeated() {
+    let (scratch, _) = Scratch::with_queue().await;
+    scratch.set("lock_timeout = '200ms'").await;
+    let queue = scratch.queue().await;
+    queue.enqueue(task()).await.unwrap();
+    let claim = claim_one(&queue).await;
+    let mut other = scratch.connect().await;
+    say(&mut other, "BEGIN; SELECT FROM tasks FOR UPDATE".to_owned()).await.unwrap();
+
+    let refusal = queue.complete(claim.lease.clone()).await.unwrap_err();
+
+    assert_unavailable(&refusal);
+    assert_eq!(queue.contention_retries(), 0);
+    say(&mut other, "ROLLBACK".to_owned()).await.unwrap();
+    queue.complete(claim.lease).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
