@@ -60,7 +60,8 @@ pub struct PostgresConfig {
     pub connections_max: u32,
     /// How long a call waits for a connection before it fails as `Unavailable`, at most
     /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); a pool that
-    /// the queue is given has its own, but not for finding out what the server is. Default 30 s.
+    /// the queue is given has its own, but not for finding out what the server is: for its answers as long
+    /// again is waited, and 10 s at least. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is closed and the call fails as
     /// `Unavailable`, also when the queue is given a pool. It includes waiting for others' locks, as an enqueue does for

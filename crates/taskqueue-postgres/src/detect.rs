@@ -23,6 +23,9 @@ const COCKROACH_24_2_MIN: (u32, u32, u32) = (24, 2, 3);
 const ROUNDS: usize = 3;
 /// How long a server of one's own may take to say which process it is.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
+/// So long all answers together may take, however short the wait for a connection is to be: three late ones, and some thirty
+/// round trips to a server that is far away.
+const ANSWERS_TIME_MIN: Duration = Duration::from_secs(10);
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,32 +44,43 @@ pub(crate) async fn detect(config: &PostgresConfig) -> Result<Found> {
     let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(config.acquire_timeout);
     let options = PgConnectOptions::clone(&config.connect_options());
     let pool = pool.test_before_acquire(false).connect_lazy_with(options);
-    let found = timeout(config.acquire_timeout, ask(&pool, config)).await;
+    let found = find(&pool, config).await;
     pool.close().await;
-    found.unwrap_or_else(|_| {
-        let message = "nobody at the host and port of the database URL says in time what it is";
+    found
+}
+
+async fn find(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
+    let failed = |error| connect_failure(error).into_error("connect");
+    // Not the pool's any more: it would wait for the answer to a question that was given up.
+    let first = pool.acquire().await.map_err(failed)?.detach();
+    let second = match config.pooler {
+        Pooler::Detect => Some(pool.acquire().await.map_err(failed)?.detach()),
+        _ => None,
+    };
+    let answers = timeout(config.acquire_timeout.max(ANSWERS_TIME_MIN), ask(first, second, config));
+    answers.await.unwrap_or_else(|_| {
+        let message = "the server of the database URL does not say in time what it is";
         Err(Error::new(ErrorKind::Unavailable, "connect", message).transient(true))
     })
 }
 
-async fn ask(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
+async fn ask(
+    mut first: PgConnection,
+    mut second: Option<PgConnection>,
+    config: &PostgresConfig,
+) -> Result<Found> {
     let failed = |error| connect_failure(error).into_error("connect");
-    // Not the pool's any more: it would wait for the answer to a question that was given up.
-    let mut connection = pool.acquire().await.map_err(failed)?.detach();
     let engine = match config.dialect {
         Some(engine) => engine,
-        None => engine_of(&text(&mut connection, "SELECT version()").await.map_err(failed)?)?,
+        None => engine_of(&text(&mut first, "SELECT version()").await.map_err(failed)?)?,
     };
-    let pooler = match config.pooler {
-        Pooler::Detect => {
-            let mut other = pool.acquire().await.map_err(failed)?.detach();
-            let found = seek_pooler(&mut connection, &mut other).await.map_err(failed)?;
-            let _ = other.close().await;
-            found
-        }
-        known => known,
+    let pooler = match &mut second {
+        Some(second) => seek_pooler(&mut first, second).await.map_err(failed)?,
+        None => config.pooler,
     };
-    let _ = connection.close().await;
+    for connection in [Some(first), second].into_iter().flatten() {
+        let _ = connection.close().await;
+    }
     Ok(Found { engine, pooler })
 }
 
@@ -76,30 +90,51 @@ async fn ask(pool: &PgPool, config: &PostgresConfig) -> Result<Found> {
 /// free for longest shows itself to a session that asks twice.
 ///
 /// A pooler whose processes are all with second sessions, as when several queues are opened at once, lets the first ones wait,
-/// each for another's transaction: these end when an answer is late. One that is late in each round is taken for a pooler's.
+/// each for another's transaction: these end when an answer is late. One that is late so often is taken for a pooler's; an
+/// answer that was late says nothing of who is there, and only so many in time one after the other say that nobody is.
 async fn seek_pooler(first: &mut PgConnection, second: &mut PgConnection) -> sqlx::Result<Pooler> {
-    const PROCESS: &str = "SELECT pg_backend_pid()::text";
-    let mut late = 0;
-    for _ in 0..ROUNDS {
-        let before = text(first, PROCESS).await?;
-        if text(first, PROCESS).await? != before {
-            return Ok(Pooler::Transaction);
-        }
-        sqlx::raw_sql("BEGIN").execute(&mut *second).await?;
-        let others = text(second, PROCESS).await?;
-        let mut again = pin!(text(first, PROCESS));
-        let in_time = timeout(ANSWER_TIME_MAX, &mut again).await;
-        sqlx::raw_sql("ROLLBACK").execute(&mut *second).await?;
-        late += usize::from(in_time.is_err());
-        let after = match in_time {
-            Ok(after) => after?,
-            Err(_) => again.await?,
-        };
-        if others == before || after != before {
-            return Ok(Pooler::Transaction);
+    let (mut late, mut in_time) = (0, 0);
+    while late < ROUNDS && in_time < ROUNDS {
+        match round(first, second).await? {
+            Round::Shared => return Ok(Pooler::Transaction),
+            Round::Late => (late, in_time) = (late + 1, 0),
+            Round::InTime => in_time += 1,
         }
     }
     Ok(if late == ROUNDS { Pooler::Transaction } else { Pooler::Direct })
+}
+
+/// What a pooler made of its chance.
+enum Round {
+    /// It gave away the process of a session.
+    Shared,
+    /// Nothing, and an answer was late.
+    Late,
+    /// Nothing.
+    InTime,
+}
+
+async fn round(first: &mut PgConnection, second: &mut PgConnection) -> sqlx::Result<Round> {
+    const PROCESS: &str = "SELECT pg_backend_pid()::text";
+    let before = text(first, PROCESS).await?;
+    if text(first, PROCESS).await? != before {
+        return Ok(Round::Shared);
+    }
+    sqlx::raw_sql("BEGIN").execute(&mut *second).await?;
+    let others = text(second, PROCESS).await?;
+    let mut again = pin!(text(first, PROCESS));
+    let in_time = timeout(ANSWER_TIME_MAX, &mut again).await;
+    sqlx::raw_sql("ROLLBACK").execute(&mut *second).await?;
+    let is_late = in_time.is_err();
+    let after = match in_time {
+        Ok(after) => after?,
+        Err(_) => again.await?,
+    };
+    Ok(match others == before || after != before {
+        true => Round::Shared,
+        false if is_late => Round::Late,
+        false => Round::InTime,
+    })
 }
 
 /// The simple protocol: nothing is prepared.

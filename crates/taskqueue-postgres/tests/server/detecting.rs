@@ -1,6 +1,7 @@
 //! Finding out what the server is, where the answers do not come.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sqlx::ConnectOptions as _;
@@ -24,20 +25,27 @@ async fn open(options: PgConnectOptions, set: impl FnOnce(&mut PostgresConfig)) 
     opening.await.expect("it ends by itself").map(|queue| format!("{queue:?}"))
 }
 
-/// A pooler whose server processes are all with others: while one session has a transaction open, nobody else gets an answer.
-async fn busy_pooler() -> u16 {
+/// A pooler whose server processes are all with others: while one session has a transaction open, nobody else gets an answer. But
+/// for the transactions of these numbers, counted from one: during them a process is free.
+async fn busy_pooler(is_free: fn(usize) -> bool) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
-        let process = Arc::new(Mutex::new(()));
+        let pooler = Arc::new(Pooler { process: Arc::default(), begun: AtomicUsize::new(0), is_free });
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(carry(client, Arc::clone(&process)));
+            tokio::spawn(carry(client, Arc::clone(&pooler)));
         }
     });
     port
 }
 
-async fn carry(client: TcpStream, process: Arc<Mutex<()>>) -> std::io::Result<()> {
+struct Pooler {
+    process: Arc<Mutex<()>>,
+    begun: AtomicUsize,
+    is_free: fn(usize) -> bool,
+}
+
+async fn carry(client: TcpStream, pooler: Arc<Pooler>) -> std::io::Result<()> {
     let upstream = TcpStream::connect((server().get_host(), server().get_port())).await?;
     let ((mut requests, mut to_client), (mut replies, mut to_server)) =
         (client.into_split(), upstream.into_split());
@@ -48,8 +56,10 @@ async fn carry(client: TcpStream, process: Arc<Mutex<()>>) -> std::io::Result<()
         let request = &buffer[..length];
         let has = |word: &[u8]| request.windows(word.len()).any(|part| part == word);
         if request.first() == Some(&b'Q') && transaction.is_none() {
-            let turn = Arc::clone(&process).lock_owned().await;
-            transaction = has(b"BEGIN").then_some(turn);
+            let turn = Arc::clone(&pooler.process).lock_owned().await;
+            let holds = |begun: usize| !(pooler.is_free)(begun + 1);
+            let keeps = has(b"BEGIN") && holds(pooler.begun.fetch_add(1, Ordering::Relaxed));
+            transaction = keeps.then_some(turn);
         }
         if length == 0 {
             return Ok(());
@@ -63,7 +73,20 @@ async fn carry(client: TcpStream, process: Arc<Mutex<()>>) -> std::io::Result<()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pooler_whose_server_processes_are_all_with_others_is_found_and_not_waited_for() {
-    let (scratch, port) = (Scratch::new().await, busy_pooler().await);
+    let (scratch, port) = (Scratch::new().await, busy_pooler(|_| false).await);
+
+    let queue = open(scratch.options().host("127.0.0.1").port(port), |config| {
+        config.acquire_timeout = Duration::from_secs(2);
+    })
+    .await
+    .unwrap();
+
+    assert!(queue.contains("prepared_statements: false") && queue.contains("listens: false"), "{queue}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_answers_in_time_once_in_a_while_is_not_taken_for_the_server() {
+    let (scratch, port) = (Scratch::new().await, busy_pooler(|transaction| transaction == 3).await);
 
     let queue = open(scratch.options().host("127.0.0.1").port(port), |_| {}).await.unwrap();
 
@@ -71,7 +94,16 @@ async fn a_pooler_whose_server_processes_are_all_with_others_is_found_and_not_wa
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_stops_answering_is_waited_for_no_longer_than_for_a_connection() {
+async fn a_server_that_is_late_once_is_not_taken_for_a_pooler() {
+    let (scratch, port) = (Scratch::new().await, busy_pooler(|transaction| transaction > 1).await);
+
+    let queue = open(scratch.options().host("127.0.0.1").port(port), |_| {}).await.unwrap();
+
+    assert!(queue.contains("prepared_statements: true"), "{queue}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_answering_is_not_waited_for_without_end() {
     let (scratch, proxy) = (Scratch::new().await, Proxy::new().await);
     proxy.stall_after("BEGIN");
 
