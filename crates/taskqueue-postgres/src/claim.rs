@@ -61,6 +61,8 @@ pub(crate) struct Literal {
     pub(crate) claim: String,
     /// By types.
     pub(crate) claim_many: ByNumber,
+    /// Whether more is ready than such a claim reads.
+    pub(crate) is_more_ready: String,
     /// None where claims always start at the start of the index.
     pub(crate) ahead: Option<Ahead>,
     pub(crate) complete: String,
@@ -97,6 +99,7 @@ impl Literal {
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
             claim: claim(&ready::one_type()),
+            is_more_ready: ready::is_more(table),
             claim_many: ready::many_types().map(claim),
             ahead: Some(Ahead {
                 claim: claim(&ready::one_type_ahead()),

@@ -1,6 +1,7 @@
 //! A claim from end to end: ahead of the cursors, and from the start of the index where that does not do. What its
 //! statements are is `claim.rs`'s business, where the cursors stand is `cursor.rs`'s.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use crate::claim::Ahead;
 use crate::claimed::{Reader, places_of, sort};
 use crate::dialect::PostgresDialect;
+use crate::error::failure;
 use crate::moment::Moment;
 use crate::query::Query;
 
@@ -25,8 +27,7 @@ pub(crate) async fn claim(
 ) -> Attempt<Vec<Claim>> {
     // An extra claim is made beside another one.
     let _turn = if claiming.is_extra { None } else { dialect.turns.take().await };
-    let claimed = find(dialect, &mut *connection, shard, claiming).await?;
-    let claimed = find_behind_locked(dialect, connection, shard, claiming, claimed).await?;
+    let claimed = find(dialect, connection, shard, claiming).await?;
     if is_turned_away(claiming, &claimed) {
         dialect.turns.turned_away();
     } else if !claiming.is_extra && claimed.len() < claiming.limit {
@@ -56,7 +57,8 @@ async fn find(
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
     let Some(ahead) = &dialect.literal().ahead else {
-        return everywhere(dialect, connection, shard, claiming).await;
+        let claimed = everywhere(dialect, &mut *connection, shard, claiming).await?;
+        return with_behind_locked(dialect, connection, shard, claiming, claimed).await;
     };
     let (cursors, types, began) = (dialect.cursors(), &claiming.types, Instant::now());
     let Look::From(places) = cursors.look(shard, types, began, claiming.is_extra) else {
@@ -76,31 +78,6 @@ async fn find(
     }
     let late = late(dialect, connection, shard, &rest(claiming, &claimed), start(back)).await;
     join(dialect, claimed, late)
-}
-
-/// Looks for what is behind tasks that others have locked, for as long as they like: a claim of one type walks over these.
-async fn find_behind_locked(
-    dialect: &PostgresDialect,
-    connection: &mut PgConnection,
-    shard: Shard,
-    claiming: &Claiming,
-    mut claimed: Vec<Claim>,
-) -> Attempt<Vec<Claim>> {
-    let (types, began) = (&claiming.types, Instant::now());
-    let may_be_more = claimed.len() < claiming.limit && types.len() > 1 && !claiming.is_extra;
-    if !may_be_more || !dialect.behind_locked.may_look(began) {
-        return Ok(claimed);
-    }
-    for task_type in types {
-        let of_type = Claiming { types: vec![task_type.clone()], ..rest(claiming, &claimed) };
-        let more = everywhere(dialect, &mut *connection, shard, &of_type).await;
-        claimed = join(dialect, claimed, more)?;
-        if claimed.len() == claiming.limit {
-            break;
-        }
-    }
-    dialect.behind_locked.looked(began, Instant::now());
-    Ok(claimed)
 }
 
 /// Looks for what is not ahead of the cursors.
@@ -189,18 +166,74 @@ async fn scan(
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
     let began = Instant::now();
-    let claimed = everywhere(dialect, connection, shard, claiming).await?;
+    let claimed = everywhere(dialect, &mut *connection, shard, claiming).await?;
     if is_turned_away(claiming, &claimed) {
         return Ok(claimed);
     }
-    let scan = Scan {
-        claimed: &places_of(&claimed),
-        is_cut_off: is_cut_off(claiming, &claimed),
-        began,
-        ended: Instant::now(),
-    };
+    let (places, number) = (places_of(&claimed), claimed.len());
+    let mut is_cut_off = is_cut_off(claiming, &claimed);
+    // The cursors hear of what is behind that it is there, not where: of other types there may be more before it.
+    let claimed = with_behind_locked(dialect, connection, shard, claiming, claimed).await;
+    is_cut_off |= claimed.as_ref().is_ok_and(|claimed| claimed.len() > number);
+    let scan = Scan { claimed: &places, is_cut_off, began, ended: Instant::now() };
     dialect.cursors().scanned(shard, &claiming.types, &scan);
+    claimed
+}
+
+/// Adds to what a claim of several types found at the start of the index what is behind tasks that others have locked.
+async fn with_behind_locked(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+    claimed: Vec<Claim>,
+) -> Attempt<Vec<Claim>> {
+    if claiming.types.len() == 1 || claiming.is_extra || claimed.len() == claiming.limit {
+        return Ok(claimed);
+    }
+    let more = behind_locked(dialect, connection, shard, &rest(claiming, &claimed)).await;
+    join(dialect, claimed, more)
+}
+
+/// Claims type by type, if more is ready than a claim of several types reads before it locks: a claim of one type walks over
+/// what is locked, for as long as others keep it. It begins with another type each time, so that none waits for ever behind one
+/// that has enough.
+async fn behind_locked(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+) -> Attempt<Vec<Claim>> {
+    let mut claimed = Vec::new();
+    if !is_more_ready(dialect, &mut *connection, shard, claiming).await? {
+        return Ok(claimed);
+    }
+    let first = dialect.looks_behind.fetch_add(1, Ordering::Relaxed) % claiming.types.len();
+    let (last_types, first_types) = claiming.types.split_at(first);
+    for task_type in first_types.iter().chain(last_types) {
+        let of_type = Claiming { types: vec![task_type.clone()], ..rest(claiming, &claimed) };
+        let more = everywhere(dialect, &mut *connection, shard, &of_type).await;
+        claimed = join(dialect, claimed, more)?;
+        if claimed.len() == claiming.limit {
+            break;
+        }
+    }
     Ok(claimed)
+}
+
+async fn is_more_ready(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    claiming: &Claiming,
+) -> Attempt<bool> {
+    let query = dialect.query(&dialect.literal().is_more_ready).bind(names(&claiming.types));
+    let query = query.bind(integer(claiming.limit)).bind(shard.number());
+    Ok(query.fetch_optional(connection).await.map_err(failure)?.is_some())
+}
+
+fn names(types: &[TaskType]) -> Vec<&str> {
+    types.iter().map(TaskType::as_str).collect()
 }
 
 async fn everywhere(
@@ -211,10 +244,7 @@ async fn everywhere(
 ) -> Attempt<Vec<Claim>> {
     let query = match claiming.types.as_slice() {
         [task_type] => dialect.query(&dialect.literal().claim).bind(task_type.as_str()),
-        types => {
-            let types: Vec<&str> = types.iter().map(TaskType::as_str).collect();
-            dialect.query(dialect.literal().claim_many.serving(types.len())).bind(types)
-        }
+        types => dialect.query(dialect.literal().claim_many.serving(types.len())).bind(names(types)),
     };
     fetch(dialect, connection, shard, claiming, bind(dialect, query, shard, claiming)).await
 }

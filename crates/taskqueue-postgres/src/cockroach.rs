@@ -39,6 +39,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         claim: claim(table, &one_type(table, &ready)),
         claim_many: ByNumber::any(claim(table, &many_types(table, &ready))),
         complete: complete(table),
+        is_more_ready: is_more_ready(table, &ready),
         complete_and_delete: complete_and_delete(table),
         heartbeat: heartbeat_of(
             table,
@@ -84,6 +85,16 @@ fn many_types(table: &TableName, ready: &str) -> String {
 }
 
 /// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. The state is checked again: a lock
+/// $1 types, $2 limit, $3 shard. As PostgreSQL's.
+fn is_more_ready(table: &TableName, ready: &str) -> String {
+    format!(
+        "SELECT 1 FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (\
+         SELECT id FROM {ready} WHERE shard = $3 AND queue_rank IS NOT NULL AND type = k.type \
+         ORDER BY queue_rank, queue_at LIMIT $2 + 513) AS h \
+         WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) LIMIT 1 OFFSET $2 + 512"
+    )
+}
+
 /// that is lost, as CockroachDB's may be, then costs a repetition and no second claim.
 fn claim(table: &TableName, ready: &str) -> String {
     format!(

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +17,6 @@ use taskqueue_sql::{
     Statement, Total, Unsettled, integer,
 };
 
-use crate::behind_locked::BehindLocked;
 use crate::claim::Literal;
 use crate::claiming;
 use crate::cleaning;
@@ -61,7 +61,8 @@ pub(crate) struct PostgresDialect {
     cursors: Cursors,
     pub(crate) due: Due,
     pub(crate) turns: Turns,
-    pub(crate) behind_locked: BehindLocked,
+    /// How often it was looked, type by type, behind what others have locked.
+    pub(crate) looks_behind: AtomicUsize,
     contention_retries_max: u32,
     prepared_statements: bool,
     statement_timeout: Duration,
@@ -88,7 +89,7 @@ impl PostgresDialect {
             cursors: Cursors::new(config.testing.scanning),
             due: Due::new(config.testing.scanning),
             turns: Turns::default(),
-            behind_locked: BehindLocked::default(),
+            looks_behind: AtomicUsize::new(0),
             options: config.options.clone(),
             contention_retries_max: config.contention_retries_max,
             prepared_statements: config.prepared_statements,

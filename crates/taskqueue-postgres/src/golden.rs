@@ -53,6 +53,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("insert_alike", literal.insert_alike),
         ("claim", literal.claim),
         ("claim_many", claim_many),
+        ("is_more_ready", literal.is_more_ready),
         ("complete", literal.complete),
         ("complete_and_delete", literal.complete_and_delete),
         ("settle", literal.settle),

@@ -6,7 +6,6 @@
 //! `examples/transactional.rs` shows how.
 
 mod arguments;
-mod behind_locked;
 mod claim;
 mod claimed;
 mod claiming;

@@ -6,6 +6,8 @@
 //!
 //! The index has the hash of a type, and each row is asked for the type itself, so that types of one hash do not meet.
 
+use taskqueue_sql::TableName;
+
 /// That a row is of this type.
 fn is_of(task_type: &str) -> String {
     // Of `coalesce` the planner takes half of all rows to be true. It would take the two conditions for independent, and think
@@ -50,6 +52,18 @@ const EVERY_GAP: &str = "unnest($1::text[], $8::bigint[], $9::bigint[]) AS k(typ
 
 /// How many heads are read: another claim as large as this one may have locked as many before it, or a few small ones.
 const CANDIDATES: &str = "$4 + greatest($4, 512)";
+
+/// $1 types, $2 limit, $3 shard. A row if more is ready than the heads that a claim of several types reads: where that brought less
+/// than its limit, others have locked them, and more lies behind.
+pub(crate) fn is_more(table: &TableName) -> String {
+    let candidates = CANDIDATES.replace("$4", "$2");
+    format!(
+        "SELECT 1 FROM {EVERY_TYPE} CROSS JOIN LATERAL (SELECT 1 FROM {table} WHERE shard = $3 AND queue_rank IS NOT NULL \
+         AND {} AND status + 0 <> 2 ORDER BY queue_rank, queue_at LIMIT 1 + {candidates}) AS h \
+         WHERE NOT EXISTS (SELECT 1 FROM {table}_paused AS p WHERE p.type = k.type) LIMIT 1 OFFSET {candidates}",
+        is_of("k.type")
+    )
+}
 
 /// How many branches a merge has at most: the server plans each, which takes 3 ms for all of them.
 const BRANCHES_MAX: usize = 64;

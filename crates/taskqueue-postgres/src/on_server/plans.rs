@@ -48,6 +48,7 @@ fn values(name: &str) -> &'static str {
         "claim_ahead" => {
             "'welcome', 8, 'ada', 10, 1000000, 0::int2, false, '{-9,-5}', '{2000-01-01,2000-01-01}', 1000000"
         }
+        "is_more_ready" => "'{rare,welcome}', 10, 0::int2",
         "claim_gaps" => "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, false, '{-9,-9}', '{0,0}'",
         "claim_many_ahead" | "claim_of_64_ahead" => {
             "'{rare,welcome}', 8, 'ada', 10, 1000000, 0::int2, false, '{-5,-5}', '{2000-01-01,2000-01-01}', 1000000"
@@ -83,7 +84,7 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 25] = [
+const LITERAL: [&str; 26] = [
     "claim",
     "claim_many",
     "claim_of_64",
@@ -93,6 +94,7 @@ const LITERAL: [&str; 25] = [
     "claim_of_64_ahead",
     "claim_gaps",
     "complete",
+    "is_more_ready",
     "complete_and_delete",
     "complete_doubting",
     "settle",

@@ -211,6 +211,27 @@ async fn what_is_behind_more_locked_tasks_than_a_claim_reads_is_found() {
     assert!(claims.iter().all(|claim| claim.task.task_type.as_str() == "image"));
 }
 
+/// Of the types that have more behind the locked tasks than a claim takes, none has the first look always.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_behind_more_locked_tasks_than_a_claim_reads_is_found_in_each_claim_and_of_every_type() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let kinds = [("image", 30, 600), ("image", 0, 100), ("report", 20, 1)];
+    let kinds = kinds.into_iter().flat_map(|(name, priority, count)| vec![(name, priority); count]);
+    queue.enqueue_many(kinds.map(|kind| of_kind(&kind)).collect()).await.unwrap();
+    let mut other = scratch.connect().await;
+    let mut transaction = other.begin().await.unwrap();
+    sqlx::query(LOCKED).bind(600_i64).execute(&mut *transaction).await.unwrap();
+
+    let mut claimed = Vec::new();
+    for _ in 0..TYPES.len() {
+        let claims = queue.dequeue_many(&of_types(&TYPES, 10)).await.unwrap();
+        assert_eq!(claims.len(), 10);
+        claimed.extend(claims);
+    }
+
+    assert!(claimed.iter().any(|claim| claim.task.task_type.as_str() == "report"));
+}
+
 /// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another() {

@@ -1,0 +1,1 @@
+SELECT 1 FROM unnest($1::text[]) AS k(type) CROSS JOIN LATERAL (SELECT id FROM tasks@tasks_ready WHERE shard = $3 AND queue_rank IS NOT NULL AND type = k.type ORDER BY queue_rank, queue_at LIMIT $2 + 513) AS h WHERE NOT EXISTS (SELECT 1 FROM tasks_paused AS p WHERE p.type = k.type) LIMIT 1 OFFSET $2 + 512
