@@ -101,13 +101,14 @@ pub(crate) fn sort(claimed: &mut [Claim]) {
     claimed.sort_by_key(|claim| (-i64::from(claim.task.priority.0), claim.ready_at));
 }
 
-/// The last place of each kind among these, which are in claim order.
+/// The last place of each kind among these, which are in claim order. None is behind the time of the claim, at which others become
+/// ready: a producer's own INSERT may have named a time that never comes.
 pub(crate) fn places_of(claimed: &[Claim]) -> Places {
     let mut places = Places::new();
     for of_kind in claimed.chunk_by(|one, next| kind(one) == kind(next)) {
         let [.., last] = of_kind else { continue };
         let (priority, task_type) = kind(last);
-        places.insert((-i64::from(priority.0), task_type.clone()), last.ready_at);
+        places.insert((-i64::from(priority.0), task_type.clone()), last.ready_at.min(last.lease.claimed_at));
     }
     places
 }

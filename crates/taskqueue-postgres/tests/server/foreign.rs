@@ -97,6 +97,34 @@ async fn a_row_of_no_task_type_that_was_cancelled_is_cleaned_up() {
     assert_eq!(queue.stats().await.unwrap().cancelled, 0);
 }
 
+/// The clock is the test's, since a claim ahead of the cursors looks back for a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_ready_at_the_end_of_time_hides_none_that_comes_after_it() {
+    let (scratch, _) = Scratch::with_queue().await;
+    let mut clock = scratch.connect().await;
+    say(&mut clock, "CREATE TABLE clock AS SELECT timestamptz '2026-01-01 12:00Z' AS at".to_owned())
+        .await
+        .unwrap();
+    let queue = scratch
+        .queue_with(|config| {
+            config.testing.scanning = Scanning { slow: Duration::ZERO, rests: 1_000_000_000 };
+            config.testing.now_sql = Some("(SELECT at FROM clock)");
+        })
+        .await;
+    enqueue_and_spoil(&scratch, &queue, "queue_at = 'infinity'").await;
+    assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1);
+
+    for _ in 0..2 {
+        let a_while_later = "UPDATE clock SET at = at + interval '10 seconds'";
+        say(&mut clock, a_while_later.to_owned()).await.unwrap();
+        let task = NewTask::raw("mail", "{}").unwrap().priority(Priority(20));
+        queue.enqueue(task).await.unwrap();
+        say(&mut clock, a_while_later.to_owned()).await.unwrap();
+
+        assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_cannot_be_taken_back_keeps_no_other_from_it() {
     let (scratch, queue) = Scratch::with_queue().await;
