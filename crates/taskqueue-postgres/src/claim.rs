@@ -1,10 +1,11 @@
-//! The statements whose form decides PostgreSQL's plan, written out: insert, claim, settle, heartbeat, reclaim,
-//! promote. It knows no connection; `docs/storage.md` says why they are so.
+//! The statements whose form decides PostgreSQL's plan, written out: insert, claim, settle, reclaim, promote. It knows no
+//! connection; `docs/storage.md` says why they are so.
 
 use taskqueue_sql::TableName;
 
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
+use crate::leases::{self, Checks};
 use crate::ready::{self, ByNumber};
 use crate::reclaiming::CHECKS_MAX;
 use crate::stats;
@@ -71,8 +72,7 @@ pub(crate) struct Literal {
     pub(crate) heartbeat: String,
     pub(crate) ended: String,
     pub(crate) reclaim: String,
-    /// One after another, in one transaction. The first answers.
-    pub(crate) tidy_leases: Vec<String>,
+    pub(crate) checks: Checks,
     pub(crate) promote: String,
     pub(crate) redrive: String,
     pub(crate) running_page: String,
@@ -99,8 +99,8 @@ impl Literal {
             insert_plain: insert_plain(table, OF_EACH),
             insert_alike: insert_plain(table, OF_ALL),
             claim: claim(&ready::one_type()),
-            is_more_ready: ready::is_more(table),
             claim_many: ready::many_types().map(claim),
+            is_more_ready: ready::is_more(table),
             ahead: Some(Ahead {
                 claim: claim(&ready::one_type_ahead()),
                 claim_many: ready::many_places().map(claim),
@@ -109,10 +109,10 @@ impl Literal {
             complete: complete(table, memory),
             complete_and_delete: complete_and_delete(table, memory),
             settle: settle(table),
-            heartbeat: heartbeat(table),
+            heartbeat: leases::heartbeat(table),
             ended: ended(table),
             reclaim: reclaim(table),
-            tidy_leases: vec![tidy_leases(table)],
+            checks: leases::checks(table),
             promote: promote(table),
             redrive: redrive(table),
             running_page: stats::running_page(table),
@@ -281,30 +281,6 @@ fn settle(table: &TableName) -> String {
     )
 }
 
-/// $1 ids, $2 tokens, $3 visibility timeout in us, $4 shard. A heartbeat may also shorten a lease: then its claim is checked
-/// sooner. A usual one finds nothing to bring forward. What others have locked is passed over: one task of a transaction that
-/// stays open must not cost all the others their leases.
-fn heartbeat(table: &TableName) -> String {
-    heartbeat_of(
-        table,
-        &format!(
-            "WHERE t.ctid = ANY(ARRAY(SELECT h.ctid FROM {table} AS h \
-             JOIN unnest($1::uuid[], $2::int8[]) AS u(id, token) ON h.id = u.id AND h.lease_token = u.token \
-             WHERE h.shard = $4 AND h.status + 0 = 2 FOR UPDATE OF h SKIP LOCKED)) AND t.status + 0 = 2"
-        ),
-    )
-}
-
-/// Extends the leases of `tasks`.
-pub(crate) fn heartbeat_of(table: &TableName, tasks: &str) -> String {
-    format!(
-        "WITH sooner AS (UPDATE {table}_leases SET check_at = now() + $3::bigint * interval '1 microsecond' \
-         WHERE token = ANY($2) AND check_at > now() + $3::bigint * interval '1 microsecond') \
-         UPDATE {table} AS t SET lease_until = now() + $3::bigint * interval '1 microsecond', heartbeat_at = now() \
-         {tasks} RETURNING t.id, t.lease_token"
-    )
-}
-
 /// $1 limit, $2 shard, $3 check of the first claim. Running tasks whose lease has ended, locked, earliest end first: id, type, token, worker,
 /// attempts, most attempts, reclaims. Candidates come from the claims whose check is due, not from an index over running tasks: that
 /// one would end HOT settles.
@@ -334,23 +310,6 @@ fn reclaim(table: &TableName) -> String {
          FROM unnest($1::uuid[], $2::int8[], $3::bool[], $4::text[], $5::int8[]) AS u(id, token, dead, error, place) \
          WHERE t.shard = $6 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
          RETURNING t.id"
-    )
-}
-
-/// $1 shard, $2 check of the first. Claims whose check was due: forgotten when none of their tasks runs under them, else checked again
-/// when the first of their leases ends; left as they are where one has ended and is to be taken back. Answers how many it looked
-/// at, the check of the last, and now.
-fn tidy_leases(table: &TableName) -> String {
-    format!(
-        "WITH due AS MATERIALIZED (SELECT token, check_at, ids FROM {table}_leases \
-         WHERE shard = $1 AND check_at >= $2 AND check_at <= now() \
-         ORDER BY check_at LIMIT {CHECKS_MAX} FOR UPDATE SKIP LOCKED), \
-         seen AS MATERIALIZED (SELECT due.token, (SELECT min(t.lease_until) FROM {table} AS t WHERE t.shard = $1 \
-         AND t.id = ANY(due.ids) AND t.lease_token = due.token AND t.status + 0 = 2) AS until FROM due), \
-         gone AS (DELETE FROM {table}_leases AS l USING seen WHERE l.token = seen.token AND seen.until IS NULL), \
-         later AS (UPDATE {table}_leases AS l SET check_at = seen.until FROM seen \
-         WHERE l.token = seen.token AND seen.until > now()) \
-         SELECT count(*), max(check_at), now() FROM due"
     )
 }
 

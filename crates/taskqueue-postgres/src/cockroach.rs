@@ -9,10 +9,11 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use taskqueue_migrations::{COCKROACH, Migration};
 use taskqueue_sql::{Attempt, TableName};
 
-use crate::claim::{Literal, Memory, PROMOTED, Rank, completed, heartbeat_of};
+use crate::claim::{Literal, Memory, PROMOTED, Rank, completed};
 use crate::claimed::CLAIMED;
 use crate::cleanup::{Cleaning, Way};
 use crate::error::failure;
+use crate::leases::{Checks, heartbeat_of, lock_due};
 use crate::migrate::{applied, create_schema, record};
 use crate::ready::ByNumber;
 use crate::reclaiming::CHECKS_MAX;
@@ -38,18 +39,18 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         takes_extra_claims: false,
         claim: claim(table, &one_type(table, &ready)),
         claim_many: ByNumber::any(claim(table, &many_types(table, &ready))),
-        complete: complete(table),
         is_more_ready: is_more_ready(table, &ready),
+        complete: complete(table),
         complete_and_delete: complete_and_delete(table),
         heartbeat: heartbeat_of(
             table,
-            "FROM unnest($1::uuid[], $2::int8[]) AS u(id, token) \
-             WHERE t.shard = $4 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2",
+            &held(table),
+            "FROM held WHERE t.shard = $4 AND t.id = held.id AND t.lease_token = held.token AND t.status + 0 = 2",
         ),
         // To be measured on CockroachDB before it is used there.
         ahead: None,
         ended: ended(table),
-        tidy_leases: vec![due_leases(table), forget_leases(table), postpone_leases(table)],
+        checks: Checks { lock: lock_due(table), check: vec![forget_leases(table), postpone_leases(table)] },
         promote: promote(table),
         running_page: stats::page_of(&running(table)),
         open_counts: open_counts(table),
@@ -84,7 +85,6 @@ fn many_types(table: &TableName, ready: &str) -> String {
     )
 }
 
-/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. The state is checked again: a lock
 /// $1 types, $2 limit, $3 shard. As PostgreSQL's.
 fn is_more_ready(table: &TableName, ready: &str) -> String {
     format!(
@@ -95,6 +95,7 @@ fn is_more_ready(table: &TableName, ready: &str) -> String {
     )
 }
 
+/// $1 type or types, $2 token, $3 worker, $4 limit, $5 visibility timeout in us, $6 shard. The state is checked again: a lock
 /// that is lost, as CockroachDB's may be, then costs a repetition and no second claim.
 fn claim(table: &TableName, ready: &str) -> String {
     format!(
@@ -141,27 +142,21 @@ fn ended(table: &TableName) -> String {
     )
 }
 
-/// The claims whose check is due, from $2 on in the shard $1.
-const DUE_LEASES: &str = "shard = $1 AND check_at >= $2 AND check_at <= now() ORDER BY check_at";
-
-/// $1 shard, $2 check of the first. How many claims the next statements look at, the check of the last, and now: they change these,
-/// and so cannot say it.
-fn due_leases(table: &TableName) -> String {
+/// $1 ids, $2 tokens, $4 shard. What a heartbeat extends.
+fn held(table: &TableName) -> String {
     format!(
-        "SELECT count(*), max(check_at), now() FROM \
-         (SELECT check_at FROM {table}_leases WHERE {DUE_LEASES} LIMIT {CHECKS_MAX}) AS due"
+        "SELECT h.id, h.lease_token AS token, h.lease_until AS until FROM {table} AS h \
+         JOIN unnest($1::uuid[], $2::int8[]) AS u(id, token) ON h.id = u.id AND h.lease_token = u.token \
+         WHERE h.shard = $4 AND h.status + 0 = 2"
     )
 }
 
-/// $1 shard, $2 check of the first. Claims whose check is due, with the time when the first of their leases ends; none when nothing
-/// runs under them.
+/// $1 shard, $2 tokens. Claims, with the time when the first of their leases ends; none when nothing runs under them.
 fn seen_leases(table: &TableName) -> String {
     format!(
-        "WITH due AS MATERIALIZED (SELECT token, ids FROM {table}_leases WHERE {DUE_LEASES} \
-         LIMIT {CHECKS_MAX} FOR UPDATE SKIP LOCKED), \
-         seen AS MATERIALIZED (SELECT due.token, min(t.lease_until) AS until FROM due \
-         CROSS JOIN LATERAL unnest(due.ids) AS k(id) LEFT JOIN {table} AS t ON t.shard = $1 AND t.id = k.id \
-         AND t.lease_token = due.token AND t.status = 2 GROUP BY due.token)"
+        "WITH seen AS MATERIALIZED (SELECT l.token, min(t.lease_until) AS until FROM {table}_leases AS l \
+         CROSS JOIN LATERAL unnest(l.ids) AS k(id) LEFT JOIN {table} AS t ON t.shard = $1 AND t.id = k.id \
+         AND t.lease_token = l.token AND t.status = 2 WHERE l.token = ANY($2::int8[]) GROUP BY l.token)"
     )
 }
 

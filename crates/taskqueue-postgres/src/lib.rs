@@ -22,6 +22,7 @@ mod flavour;
 mod golden;
 mod inserting;
 mod join;
+mod leases;
 mod listen;
 mod migrate;
 mod moment;

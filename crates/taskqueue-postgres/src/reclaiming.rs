@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 use taskqueue_core::{Shard, State, TaskId, Timestamp};
 use taskqueue_sql::{Attempt, Failure, Reclaiming, Row, integer};
 use tokio::time::Instant;
@@ -52,10 +52,10 @@ async fn check(
 ) -> Attempt<Option<Timestamp>> {
     let began = Instant::now();
     for _ in 0..LOOKS_MAX {
-        let mut looked = look(dialect, &mut *connection, shard, from).await?;
-        match looked.time_opt(1)? {
-            Some(last) if looked.integer(0)? == integer(CHECKS_MAX) => from = last,
-            _ => return looked.time(2).map(Some),
+        let looked = look(dialect, &mut *connection, shard, from).await?;
+        match looked.last {
+            Some(last) if looked.claims == CHECKS_MAX => from = last,
+            _ => return Ok(Some(looked.now)),
         }
         if began.elapsed() >= LOOKS_TIME_MAX {
             break;
@@ -64,18 +64,31 @@ async fn check(
     Ok(None)
 }
 
-/// Checks the first claims that are due from this time on; answers how many, the time of the last, and now.
+/// What one look checked.
+struct Looked {
+    claims: usize,
+    /// The check of the last of them.
+    last: Option<Timestamp>,
+    now: Timestamp,
+}
+
+/// Checks the first claims that are due from this time on.
 async fn look(
     dialect: &PostgresDialect,
     connection: &mut PgConnection,
     shard: Shard,
     from: Timestamp,
-) -> Attempt<Row> {
-    let query = |tidy| dialect.query(tidy).bind(shard.number()).bind(Moment(from));
-    let (first, others) = dialect.literal().tidy_leases.split_first().expect("there is a statement");
-    let looked = wire::row(&query(first).fetch_one(&mut *connection).await.map_err(failure)?)?;
-    for tidy in others {
-        query(tidy).execute(&mut *connection).await.map_err(failure)?;
+) -> Attempt<Looked> {
+    let checks = &dialect.literal().checks;
+    let lock = dialect.query(&checks.lock).bind(shard.number()).bind(Moment(from));
+    let locked = lock.fetch_one(&mut *connection).await.map_err(failure)?;
+    let tokens: Vec<i64> = locked.try_get(0).map_err(failure)?;
+    let last: Option<Moment> = locked.try_get(1).map_err(failure)?;
+    let Moment(now) = locked.try_get(2).map_err(failure)?;
+    let looked = Looked { claims: tokens.len(), last: last.map(|Moment(last)| last), now };
+    for check in checks.check.iter().filter(|_| !tokens.is_empty()) {
+        let check = dialect.query(check).bind(shard.number()).bind(tokens.clone());
+        check.execute(&mut *connection).await.map_err(failure)?;
     }
     Ok(looked)
 }

@@ -106,11 +106,11 @@ async fn a_reclaim_does_not_walk_over_the_claims_that_were_checked_before() {
 
     let dialect = queue.sql.dialect();
     let from = place(&dialect.due.checks).due_at;
-    let tidy = dialect.literal().tidy_leases[0].as_str();
+    let lock = dialect.literal().checks.lock.as_str();
     let values = |of: &str, from| format!("{of}, {}", text(from));
-    let checked = blocks(&mut connection, (tidy, values("0::int2", from))).await;
+    let checked = blocks(&mut connection, (lock, values("0::int2", from))).await;
     let looked = blocks(&mut connection, (&dialect.literal().ended, values("10, 0::int2", from))).await;
-    let from_the_start = blocks(&mut connection, (tidy, values("0::int2", Timestamp::UNIX_EPOCH))).await;
+    let from_the_start = blocks(&mut connection, (lock, values("0::int2", Timestamp::UNIX_EPOCH))).await;
 
     assert!(checked + looked < BLOCKS_MAX, "they read {checked} and {looked} blocks");
     assert!(from_the_start > 2 * BLOCKS_MAX, "nothing is in the way: {from_the_start} blocks");

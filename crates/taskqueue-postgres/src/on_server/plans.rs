@@ -66,7 +66,8 @@ fn values(name: &str) -> &'static str {
         "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], 0::int2",
         "ended" => "10, 0::int2, '2000-01-01'",
         "promote" => "10, 0::int2, '2000-01-01', '2000-01-01', '00000000-0000-0000-0000-000000000000'",
-        "tidy_leases" => "0::int2, '2000-01-01'",
+        "lock_due_claims" => "0::int2, '2000-01-01'",
+        "check_claims" => "0::int2, '{7}'",
         "open_counts" | "oldest_pending" => "0::int2",
         "running_page" => "0::int2, NULL, NULL, NULL, 100, 0",
         "cleanup_edge" | "cleanup_dead_edge" => ID_THEN_SHARD,
@@ -84,7 +85,7 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 26] = [
+const LITERAL: [&str; 27] = [
     "claim",
     "claim_many",
     "claim_of_64",
@@ -93,15 +94,16 @@ const LITERAL: [&str; 26] = [
     "claim_many_ahead",
     "claim_of_64_ahead",
     "claim_gaps",
-    "complete",
     "is_more_ready",
+    "complete",
     "complete_and_delete",
     "complete_doubting",
     "settle",
     "heartbeat",
     "ended",
     "reclaim",
-    "tidy_leases",
+    "lock_due_claims",
+    "check_claims",
     "promote",
     "redrive",
     "cleanup_edge",

@@ -1,9 +1,11 @@
 //! The rows among the leases: each is there as long as a task of its claim may run, and not much longer.
 
+use std::time::Duration;
+
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use taskqueue_postgres::{Claim, Heartbeat, Lease, Outcome, Pooler, PostgresQueue, Queue, Retry, Settlement};
 
-use crate::scratch::{Scratch, assert_unavailable, request, task, tasks, wait_until_ok};
+use crate::scratch::{Scratch, assert_unavailable, request, task, tasks, wait_until, wait_until_ok};
 use crate::support::say;
 
 /// The tokens that are among the leases.
@@ -58,7 +60,7 @@ async fn settle_and_lose_it_unheard(
 /// Whether a claim of two is among the leases still once one of its tasks runs again, because a server forgot that it was settled.
 async fn is_kept_when_a_settle_is_lost(scratch: &Scratch, queue: &PostgresQueue, settled: usize) -> bool {
     let leases = claim(queue, 2).await;
-    let snooze = Outcome::Snooze { delay: std::time::Duration::from_secs(60) };
+    let snooze = Outcome::Snooze { delay: Duration::from_secs(60) };
     settle_and_lose_it(scratch, queue, &leases[..settled], snooze).await;
     if let Some(last) = leases.get(settled) {
         wait_until_ok(async || queue.complete(last.clone()).await).await;
@@ -88,7 +90,7 @@ async fn behind_a_pooler_that_keeps_track_of_statements_a_claim_stays_when_the_s
     let (scratch, _) = Scratch::with_queue().await;
     let queue = scratch.queue_with(|config| config.pooler = Pooler::TransactionPrepared).await;
     let leases = claim(&queue, 1).await;
-    let snooze = Outcome::Snooze { delay: std::time::Duration::from_secs(60) };
+    let snooze = Outcome::Snooze { delay: Duration::from_secs(60) };
     settle_and_lose_it_unheard(&scratch, &queue, &leases, snooze).await;
 
     complete_another(&queue).await;
@@ -104,7 +106,7 @@ async fn a_claim_whose_tasks_are_all_settled_leaves_the_leases_with_the_next_com
     settle(&queue, &leases[..2], Outcome::done()).await;
     settle(&queue, &leases[2..3], retry).await;
     settle(&queue, &leases[3..4], Outcome::permanent("never")).await;
-    settle(&queue, &leases[4..], Outcome::Snooze { delay: std::time::Duration::from_secs(60) }).await;
+    settle(&queue, &leases[4..], Outcome::Snooze { delay: Duration::from_secs(60) }).await;
     assert_eq!(tokens(&scratch).await, [leases[0].token.get()]);
 
     let other = complete_another(&queue).await;
@@ -184,6 +186,54 @@ async fn a_dead_workers_task_does_not_wait_behind_the_claims_that_callers_comple
     assert_eq!(tokens(&scratch).await, [dead.token.get()], "its own claim is checked once it is taken back");
     queue.reclaim_stale(10).await.unwrap();
     assert!(tokens(&scratch).await.is_empty());
+}
+
+/// Holds a heartbeat up once it has done what it does, before it is committed.
+const HOLD_HEARTBEATS: &str = "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS \
+     'BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END'; \
+     CREATE TRIGGER hold AFTER UPDATE ON tasks FOR EACH ROW \
+     WHEN (OLD.status = 2 AND NEW.lease_until < OLD.lease_until) EXECUTE FUNCTION hold()";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_is_shortened_while_its_claim_is_checked_ends_in_time() {
+    const SHORT: Duration = Duration::from_secs(5);
+    let (scratch, queue) = Scratch::with_queue().await;
+    let lease = claim(&queue, 1).await.remove(0);
+    let heartbeat = async |timeout| queue.heartbeat_many(std::slice::from_ref(&lease), Some(timeout)).await;
+    heartbeat(Duration::from_secs(600)).await.unwrap();
+    let mut other = scratch.connect().await;
+    let due = "UPDATE tasks_leases SET check_at = now() - interval '1 second'";
+    say(&mut other, format!("{due}; {HOLD_HEARTBEATS}; SELECT pg_advisory_lock(7)")).await.unwrap();
+
+    let reclaim = async {
+        let held = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        wait_until("the heartbeat is held up", async || {
+            !sqlx::raw_sql(held).fetch_all(&mut other).await.unwrap().is_empty()
+        })
+        .await;
+        queue.reclaim_stale(10).await.unwrap();
+        say(&mut other, "SELECT pg_advisory_unlock(7)".to_owned()).await.unwrap();
+    };
+    let (shortened, ()) = tokio::join!(heartbeat(SHORT), reclaim);
+
+    assert_eq!(shortened.unwrap(), [Heartbeat::Extended]);
+    let in_time = "SELECT check_at <= lease_until FROM tasks_leases, tasks";
+    assert!(sqlx::query_scalar::<_, bool>(in_time).fetch_one(&mut other).await.unwrap());
+}
+
+/// A check that is due may be locked by somebody who stands still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_heartbeat_that_shortens_no_lease_waits_for_no_check_of_its_claim() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    let leases = claim(&queue, 2).await;
+    let mut other = scratch.connect().await;
+    let due = "UPDATE tasks_leases SET check_at = now() - interval '1 second'; \
+         BEGIN; SELECT FROM tasks_leases FOR UPDATE";
+    say(&mut other, due.to_owned()).await.unwrap();
+
+    let extended = queue.heartbeat_many(&leases, Some(Duration::from_secs(600))).await.unwrap();
+
+    assert_eq!(extended, [Heartbeat::Extended; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

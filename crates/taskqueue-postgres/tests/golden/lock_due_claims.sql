@@ -1,0 +1,1 @@
+SELECT coalesce(array_agg(token), '{}'::int8[]), max(check_at), now() FROM (SELECT token, check_at FROM tasks_leases WHERE shard = $1 AND check_at >= $2 AND check_at <= now() ORDER BY check_at LIMIT 1000 FOR UPDATE SKIP LOCKED) AS due
