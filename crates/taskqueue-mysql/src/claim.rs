@@ -167,12 +167,14 @@ impl Literal {
         vec![take; types].join(" UNION ALL ")
     }
 
-    /// Now, lease token, lease end, now, worker id, now, now, the shard, then the ids.
+    /// Now, lease token, lease end, now, worker id, now, now, the shard, then the ids. A count that is as high as can be stays so:
+    /// it would fail the claims of all others.
     pub(crate) fn claim(&self, ids: usize) -> String {
         let Self { table, .. } = self;
         format!(
-            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, attempts = attempts + 1, \
-             lease_token = ?, lease_number = lease_number + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, \
+            "UPDATE {table} FORCE INDEX (PRIMARY) SET status = 2, queue_rank = 0, queue_at = ?, \
+             attempts = LEAST(attempts, 2147483646) + 1, lease_token = ?, \
+             lease_number = LEAST(lease_number, 9223372036854775806) + 1, lease_until = ?, heartbeat_at = ?, worker_id = ?, \
              started_at = ?, updated_at = ? WHERE shard = ? AND id IN ({}) AND status = 0",
             marks(ids)
         )
@@ -336,7 +338,7 @@ fn reclaim(table: &TableName, now: &str) -> String {
     let assignments = format!(
         "t.status = u.status, t.queue_rank = IF(u.status = 0, -t.priority, 0), \
          t.queue_at = {now} + INTERVAL u.place MICROSECOND, t.completed_at = IF(u.status = 5, {now}, {NEVER}), \
-         t.reclaims = t.reclaims + 1, \
+         t.reclaims = LEAST(t.reclaims, 2147483646) + 1, \
          t.last_error = u.error, t.lease_token = 0, t.lease_until = {NEVER}, t.updated_at = {now}"
     );
     let condition = format!("t.lease_token = u.token AND t.status = 2 AND t.lease_until <= {now}");

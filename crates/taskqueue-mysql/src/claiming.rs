@@ -1,4 +1,4 @@
-//! A claim from end to end: find and lock, change, answer. Where to look is `search.rs`'s business, what its statements are
+//! A claim from end to end: find and lock, read, change, answer. Where to look is `search.rs`'s business, what its statements are
 //! `claim.rs`'s.
 
 use std::collections::BTreeSet;
@@ -9,13 +9,17 @@ use taskqueue_core::clock::micros;
 use taskqueue_core::{Claim, Shard, State, TaskId, TaskType, Timestamp};
 use taskqueue_sql::{Attempt, Claiming, Column, Field, Row, TASK_COLUMNS, changed};
 
+use crate::burial::{self, Unreadable};
 use crate::claim::claim_sets;
 use crate::dialect::MysqlDialect;
 use crate::error::failure;
 use crate::run::Query;
-use crate::search::search;
+use crate::search::{search, type_of};
 use crate::width;
 use crate::wire::{self, bind_ids};
+
+/// The most that the column of a count holds.
+const COUNT_MAX: i64 = i32::MAX as i64;
 
 /// Claims; answers in claim order. The engines cannot answer with what an update left, so the
 /// rows that were read under the locks are brought to what the update makes of them.
@@ -31,28 +35,21 @@ pub(crate) async fn claim(
             return Ok(Vec::new());
         }
     }
-    let mut found = search(dialect, &mut *connection, shard, claiming).await?;
-    let claimed =
-        Claimed { claiming, now: found.now, until: found.now + micros(claiming.visibility_timeout) };
-    let mut rows = std::mem::take(&mut found.tasks)
-        .into_iter()
-        .map(|fields| claimed.read(fields))
-        .collect::<Attempt<Vec<_>>>()?;
-    let mut ids: Vec<TaskId> = rows.iter().map(|(place, _)| place.2).collect();
-    ids.sort_unstable();
-    let times = claimed.times()?;
-    let text = |ids| dialect.literal().claim(ids);
-    let bind = |query: Query<'static>, ids: &[TaskId]| {
-        bind_ids(claimed.bind(query, times).bind(shard.number()), ids)
-    };
-    let matched = dialect.run_of(&mut *connection, &ids, text, bind).await.map_err(failure)?;
-    changed(matched, ids.len())?;
-    found.tell(dialect.cursors(), shard);
-    rows.sort_unstable_by_key(|(place, _)| *place);
-    let claim = |((_, ready_at, _), row): (ClaimPlace, Row)| row.claim(ready_at);
-    let claims = rows.into_iter().map(claim).collect::<Attempt<Vec<Claim>>>()?;
-    claimed.hold(dialect, connection, shard, &claims).await?;
-    Ok(claims)
+    loop {
+        let mut found = search(dialect, &mut *connection, shard, claiming).await?;
+        let claimed =
+            Claimed { claiming, now: found.now, until: found.now + micros(claiming.visibility_timeout) };
+        let (claims, unreadable) = claimed.read_all(std::mem::take(&mut found.tasks))?;
+        claimed.write(dialect, &mut *connection, shard, &claims).await?;
+        // Where nothing could be read, what stands behind it comes next. What is buried is not found again.
+        let is_over = !claims.is_empty() || unreadable.is_empty();
+        burial::bury(dialect, &mut *connection, shard, found.now, unreadable).await?;
+        found.tell(dialect.cursors(), shard);
+        if is_over {
+            claimed.hold(dialect, connection, shard, &claims).await?;
+            return Ok(claims);
+        }
+    }
 }
 
 /// What a claim makes of its rows. The time is the server's, read with the heads.
@@ -66,6 +63,27 @@ struct Claimed<'c> {
 type ClaimPlace = (i64, Timestamp, TaskId);
 
 impl Claimed<'_> {
+    /// The claims in claim order, and what cannot be read.
+    fn read_all(&self, tasks: Vec<Vec<Field>>) -> Attempt<(Vec<Claim>, Vec<Unreadable>)> {
+        let (mut claims, mut unreadable) = (Vec::with_capacity(tasks.len()), Vec::new());
+        for fields in tasks {
+            let task_type = self.task_type(type_of(&fields));
+            let (place @ (_, ready_at, id), row) = self.read(fields)?;
+            match row.claim(ready_at) {
+                Ok(claim) => claims.push((place, claim)),
+                Err(failure) => unreadable.push(Unreadable { id, task_type: task_type.cloned(), failure }),
+            }
+        }
+        claims.sort_unstable_by_key(|(place, _)| *place);
+        Ok((claims.into_iter().map(|(_, claim)| claim).collect(), unreadable))
+    }
+
+    /// The one of the types by which a task was found.
+    fn task_type(&self, name: &str) -> Option<&TaskType> {
+        let types = &self.claiming.types;
+        types.binary_search_by(|one| one.as_str().cmp(name)).ok().map(|place| &types[place])
+    }
+
     /// The row as the claim leaves it, and its place.
     fn read(&self, read: Vec<Field>) -> Attempt<(ClaimPlace, Row)> {
         let id = Row::new(read[..1].to_vec()).id(0)?;
@@ -76,7 +94,10 @@ impl Claimed<'_> {
             fields.push(self.field(column, before.unwrap_or(Field::Null)));
         }
         let mut order = Row::new(read.collect());
-        Ok(((order.integer(0)?, order.time(1)?, id), Row::new(fields)))
+        // What is no time says nothing, and the claim sets it anew.
+        let now = Timestamp::from_timestamp_micros(self.now).unwrap_or_default();
+        let place = (order.integer(0)?, order.time(1).unwrap_or(now), id);
+        Ok((place, Row::new(fields)))
     }
 
     /// What the claim makes of a column that was this before.
@@ -87,9 +108,29 @@ impl Claimed<'_> {
             (Column::WorkerId, _) => Field::Text(self.claiming.worker_id.as_str().to_owned()),
             (Column::LeaseToken, _) => Field::Integer(self.claiming.token.get()),
             (Column::LeaseUntil, _) => Field::Integer(self.until),
-            (Column::Attempts | Column::LeaseNumber, Field::Integer(count)) => Field::Integer(count + 1),
+            (Column::Attempts, Field::Integer(count)) => Field::Integer(count.min(COUNT_MAX - 1) + 1),
+            (Column::LeaseNumber, Field::Integer(count)) => Field::Integer(count.saturating_add(1)),
             (_, before) => before,
         }
+    }
+
+    /// Claims the tasks, which are locked.
+    async fn write(
+        &self,
+        dialect: &MysqlDialect,
+        connection: &mut MySqlConnection,
+        shard: Shard,
+        claims: &[Claim],
+    ) -> Attempt<()> {
+        let mut ids: Vec<TaskId> = claims.iter().map(|claim| claim.task.id).collect();
+        ids.sort_unstable();
+        let times = self.times()?;
+        let text = |ids| dialect.literal().claim(ids);
+        let bind = |query: Query<'static>, ids: &[TaskId]| {
+            bind_ids(self.bind(query, times).bind(shard.number()), ids)
+        };
+        let matched = dialect.run_of(connection, &ids, text, bind).await.map_err(failure)?;
+        changed(matched, ids.len())
     }
 
     /// Puts the claim among the leases.

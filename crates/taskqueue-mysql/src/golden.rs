@@ -12,7 +12,7 @@ use crate::claim::{Literal, Order, OthersLocks, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
-use crate::{collision, leases, listing, oldest};
+use crate::{burial, collision, leases, listing, oldest};
 
 /// Portable statements that literal ones stand for here.
 const NOT_SENT: [&str; 1] = ["open_counts"];
@@ -45,6 +45,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("take_in_range", literal.take(1, 1)),
         ("take_in_ranges", literal.take(1, 2)),
         ("claim", literal.claim(2)),
+        ("bury", burial::text(&table)),
         ("running", literal.running(2, OthersLocks::Awaited)),
         ("running_free", literal.running(2, OthersLocks::PassedOver)),
         ("free_due", literal.free(Standing::Due, 2)),

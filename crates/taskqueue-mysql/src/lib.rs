@@ -10,6 +10,7 @@
 
 mod answers;
 mod batch;
+mod burial;
 mod claim;
 mod claiming;
 mod collision;

@@ -35,7 +35,9 @@ pub(crate) async fn head(
     let sql = first(&dialect.options().table);
     let mut heads = dialect.rows(dialect.query(&sql).bind(shard.number()), connection).await?;
     let Some(mut head) = heads.pop() else { return Ok(None) };
-    Ok(Some(Head { task_type: head.text(0)?, rank: head.integer(1)?, queue_at_micros: head.integer(2)? }))
+    // What a producer's own INSERT brought may be no time.
+    let Ok(queue_at_micros) = head.integer(2) else { return Ok(None) };
+    Ok(Some(Head { task_type: head.text(0)?, rank: head.integer(1)?, queue_at_micros }))
 }
 
 /// Since when this one is ready. Vitess has no snapshot in which it is there for sure: where it was claimed meanwhile its queue time

@@ -208,7 +208,8 @@ async fn heads(
     let mut heads = Vec::new();
     let mut now = 0;
     for mut row in dialect.rows(query.bind(limit_of_type), connection).await? {
-        heads.push((row.task_type(0)?, if is_one { integer(limit) } else { row.integer(1)? }));
+        let task_type = TaskType::new(name_of(&row.text(0)?))?;
+        heads.push((task_type, if is_one { integer(limit) } else { row.integer(1)? }));
         now = row.integer(2)?;
     }
     Ok((heads, now))
@@ -233,19 +234,22 @@ async fn take(
     dialect.fields(query, connection).await
 }
 
-/// A task's type, which stands in its second field.
-fn type_of(fields: &[Field]) -> &str {
-    if let Some(Field::Text(name)) = fields.get(1) { name } else { "" }
+/// The type by which a task was found, which stands in its second field.
+pub(crate) fn type_of(fields: &[Field]) -> &str {
+    if let Some(Field::Text(stored)) = fields.get(1) { name_of(stored) } else { "" }
+}
+
+/// A stored type as it is looked for: in a comparison blanks at its end do not count.
+fn name_of(stored: &str) -> &str {
+    stored.trim_end_matches(' ')
 }
 
 /// The last places of each type. A task's place stands in its last two fields.
 fn places_of(starts: &[Start<'_>], tasks: &[Vec<Field>]) -> Places {
     let mut places = Places::new();
     for fields in tasks {
-        let [_, Field::Text(name), .., Field::Integer(rank), Field::Integer(micros)] = &fields[..] else {
-            continue;
-        };
-        let start = starts.iter().find(|start| start.task_type.as_str() == name);
+        let [.., Field::Integer(rank), Field::Integer(micros)] = &fields[..] else { continue };
+        let start = starts.iter().find(|start| start.task_type.as_str() == type_of(fields));
         if let (Some(start), Some(at)) = (start, DateTime::from_timestamp_micros(*micros)) {
             let place = places.entry((*rank, start.task_type.clone())).or_insert(at);
             *place = at.max(*place);

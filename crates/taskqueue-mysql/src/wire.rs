@@ -8,6 +8,7 @@ use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::{Attempt, Failure, Field, Row};
 use uuid::Uuid;
 
+use crate::error::failure;
 use crate::run::Query;
 use crate::width;
 
@@ -69,42 +70,48 @@ pub(crate) fn time(micros: i64) -> Attempt<NaiveDateTime> {
     time.ok_or_else(|| Failure::malformed(format!("the time {micros} is out of range")))
 }
 
+/// What no version of this crate writes, and a producer's own INSERT may, is malformed in its field, and costs nobody the row's
+/// other fields.
 fn field(row: &MySqlRow, place: usize) -> Attempt<Field> {
-    let raw = row.try_get_raw(place).map_err(crate::error::failure)?;
+    let raw = row.try_get_raw(place).map_err(failure)?;
     if raw.is_null() {
         return Ok(Field::Null);
     }
-    let read = match raw.type_info().name() {
-        "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => row.try_get::<i64, _>(place).map(Field::Integer),
-        "DATETIME" => {
-            let time = row.try_get::<NaiveDateTime, _>(place);
-            time.map(|time| match time.and_utc().timestamp_micros() {
-                never if width::is_never(row, place, never) => Field::Null,
-                micros => Field::Integer(micros),
-            })
+    match raw.type_info().name() {
+        "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => {
+            row.try_get(place).map(Field::Integer).map_err(failure)
         }
-        "BINARY" => return id(row, place),
+        "DATETIME" => Ok(moment(row, place)),
+        "BINARY" => id(row, place),
         // The driver takes a text whose collation ends in _bin for bytes.
         "CHAR" | "VARCHAR" | "VARBINARY" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "BLOB" | "MEDIUMBLOB"
-        | "LONGBLOB" => {
-            return text(row, place);
-        }
-        other => return Err(malformed(row, place, &format!("the type {other}"))),
-    };
-    read.map_err(crate::error::failure)
+        | "LONGBLOB" => text(row, place),
+        other => Ok(malformed(row, place, &format!("the type {other}"))),
+    }
+}
+
+/// A date may have a month or a day that is 0, where the session that wrote it allowed that.
+fn moment(row: &MySqlRow, place: usize) -> Field {
+    match row.try_get::<NaiveDateTime, _>(place).map(|time| time.and_utc().timestamp_micros()) {
+        Ok(never) if width::is_never(row, place, never) => Field::Null,
+        Ok(micros) => Field::Integer(micros),
+        Err(_) => malformed(row, place, "no time"),
+    }
 }
 
 fn id(row: &MySqlRow, place: usize) -> Attempt<Field> {
-    let bytes: &[u8] = row.try_get(place).map_err(crate::error::failure)?;
-    Uuid::from_slice(bytes).map(Field::Id).map_err(|_| malformed(row, place, "an id that has not 16 bytes"))
+    let bytes: &[u8] = row.try_get(place).map_err(failure)?;
+    Ok(Uuid::from_slice(bytes).map_or_else(|_| malformed(row, place, "no 16 bytes"), Field::Id))
 }
 
 fn text(row: &MySqlRow, place: usize) -> Attempt<Field> {
-    let bytes: Vec<u8> = row.try_get_unchecked(place).map_err(crate::error::failure)?;
-    let text = String::from_utf8(bytes).map_err(|_| malformed(row, place, "text that is not UTF-8"))?;
+    let bytes: Vec<u8> = row.try_get_unchecked(place).map_err(failure)?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        return Ok(malformed(row, place, "bytes that are no UTF-8"));
+    };
     Ok(width::text(row, place, text).map_or(Field::Null, Field::Text))
 }
 
-fn malformed(row: &MySqlRow, place: usize, what: &str) -> Failure {
-    Failure::malformed(format!("the column {} has {what}, which no version makes", row.column(place).name()))
+fn malformed(row: &MySqlRow, place: usize, what: &str) -> Field {
+    Field::Malformed(format!("{what} (in the column {})", row.column(place).name()))
 }

@@ -11,6 +11,8 @@ mod cursors;
 mod deleting;
 #[path = "server/extra.rs"]
 mod extra;
+#[path = "server/foreign.rs"]
+mod foreign;
 #[path = "server/keys.rs"]
 mod keys;
 #[path = "server/leases.rs"]

@@ -204,8 +204,8 @@ fn claim(table: &TableName, ready: &str, rank: Rank) -> String {
     };
     let (ready, shards) = (ready.replace("{table}", table.as_str()), table.shards());
     format!(
-        "WITH u AS (UPDATE {table} AS t SET status = 2, {rank}attempts = t.attempts + 1, \
-         lease_token = $2, lease_number = t.lease_number + 1, \
+        "WITH u AS (UPDATE {table} AS t SET status = 2, {rank}attempts = least(t.attempts, 2147483646) + 1, \
+         lease_token = $2, lease_number = least(t.lease_number, 9223372036854775806) + 1, \
          lease_until = (SELECT now() + $5::bigint * interval '1 microsecond'), heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
          WHERE t.ctid = ANY(CASE WHEN NOT $7 OR EXISTS (SELECT 1 FROM {shards} FOR UPDATE SKIP LOCKED) \
@@ -306,7 +306,8 @@ fn reclaim(table: &TableName) -> String {
          queue_at = CASE WHEN u.dead THEN t.queue_at ELSE now() + u.place * interval '1 microsecond' END, \
          completed_at = CASE WHEN u.dead THEN now() END, dead_at = CASE WHEN u.dead THEN now() END, \
          unique_held = CASE WHEN u.dead THEN NULL ELSE t.unique_held END, \
-         last_error = u.error, reclaims = t.reclaims + 1, lease_token = 0, lease_until = NULL, updated_at = now() \
+         last_error = u.error, reclaims = least(t.reclaims, 2147483646) + 1, \
+         lease_token = 0, lease_until = NULL, updated_at = now() \
          FROM unnest($1::uuid[], $2::int8[], $3::bool[], $4::text[], $5::int8[]) AS u(id, token, dead, error, place) \
          WHERE t.shard = $6 AND t.id = u.id AND t.lease_token = u.token AND t.status + 0 = 2 \
          RETURNING t.id"

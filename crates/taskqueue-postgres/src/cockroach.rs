@@ -100,8 +100,9 @@ fn is_more_ready(table: &TableName, ready: &str) -> String {
 fn claim(table: &TableName, ready: &str) -> String {
     format!(
         "WITH h AS MATERIALIZED ({ready}), \
-         u AS (UPDATE {table} AS t SET status = 2, queue_rank = NULL, attempts = t.attempts + 1, \
-         lease_token = $2::int8, lease_number = t.lease_number + 1, \
+         u AS (UPDATE {table} AS t SET status = 2, queue_rank = NULL, \
+         attempts = least(t.attempts, 2147483646) + 1, \
+         lease_token = $2::int8, lease_number = least(t.lease_number, 9223372036854775806) + 1, \
          lease_until = now() + $5::int8 * interval '1 microsecond', heartbeat_at = now(), worker_id = $3, \
          started_at = now(), updated_at = now() \
          FROM h WHERE t.shard = $6 AND t.id = h.id AND t.status = 0 AND t.queue_rank IS NOT NULL \

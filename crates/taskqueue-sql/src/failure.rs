@@ -2,6 +2,7 @@
 //! `error.rs` makes these of what its driver says.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use taskqueue_core::{Claim, Error, ErrorKind};
 
@@ -46,6 +47,13 @@ impl Failure {
     /// A stored value that no version of this crate writes.
     pub fn malformed(message: String) -> Self {
         Self::Database { kind: ErrorKind::Backend, message: message.into(), source: None }
+    }
+
+    /// What a dead letter says that a claim has made of a task because this is all it could read of it. Logged as an error.
+    pub fn of_unreadable_task(self, task: impl Display) -> String {
+        let error = self.into_error("dequeue");
+        tracing::error!(%task, %error, "a task cannot be read, and becomes a dead letter");
+        error.to_string()
     }
 
     /// Whether repeating the transaction at once can help.

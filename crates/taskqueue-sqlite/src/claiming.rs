@@ -99,10 +99,8 @@ async fn bury(
     seq: i64,
     unreadable: Failure,
 ) -> Attempt<()> {
-    let error = unreadable.into_error("dequeue");
-    tracing::error!(seq, %error, "a task cannot be read, and becomes a dead letter");
-    let bury =
-        Query::constant(&dialect.sql.bury).bind(now.timestamp_micros()).bind(seq).bind(error.to_string());
+    let error = unreadable.of_unreadable_task(format_args!("number {seq}"));
+    let bury = Query::constant(&dialect.sql.bury).bind(now.timestamp_micros()).bind(seq).bind(error);
     let row = bury.fetch_one(&mut *connection).await.map_err(failure)?;
     let task_type = fields(&row)?.text(0)?;
     let total = Total { task_type, state: State::DeadLetter, delta: Delta { tasks: 1, busy_us: 0 } };

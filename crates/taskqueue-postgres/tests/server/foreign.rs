@@ -34,6 +34,9 @@ async fn values_that_no_version_writes_are_read_as_far_as_they_make_sense() {
         "max_retries = -1",
         "attempts = -9",
         "reclaims = -1",
+        "attempts = 2147483647",
+        "lease_number = 9223372036854775807",
+        "reclaims = 2147483647",
         r#"metadata = '{"n":1}'"#,
         "scheduled_at = '-infinity'",
         "created_at = 'infinity'",
@@ -44,13 +47,13 @@ async fn values_that_no_version_writes_are_read_as_far_as_they_make_sense() {
     queue.enqueue_many(tasks(2)).await.unwrap();
 
     assert_eq!(queue.dequeue_many(&request(1)).await.unwrap().len(), 1);
-    assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 8);
-    assert_eq!(queue.list(&TaskFilter::default()).await.unwrap().tasks.len(), 9);
+    assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 11);
+    assert_eq!(queue.list(&TaskFilter::default()).await.unwrap().tasks.len(), 12);
     end_leases(&scratch).await;
     let reclaimed = queue.reclaim_stale(100).await.unwrap();
 
-    assert_eq!((reclaimed.released, reclaimed.dead_lettered), (8, 1), "the one without attempts is dead");
-    assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 8);
+    assert_eq!((reclaimed.released, reclaimed.dead_lettered), (9, 3), "two have had their share, and the one without attempts is dead");
+    assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 9);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
