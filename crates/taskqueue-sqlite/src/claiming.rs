@@ -14,14 +14,38 @@ use crate::error::failure;
 use crate::query::{Query, fields};
 
 /// Claims; answers in claim order. What cannot be read becomes a dead letter: rolled back, it would be the first again, and
-/// keep all that is behind it from being claimed.
+/// keep all that is behind it from being claimed. Where nothing could be read, what stands behind it comes next.
 pub(crate) async fn claim(
     dialect: &SqliteDialect,
     connection: &mut SqliteConnection,
     now: Timestamp,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
-    let candidates = candidates(dialect, &mut *connection, claiming).await?;
+    loop {
+        let candidates = candidates(dialect, &mut *connection, claiming).await?;
+        let taken = take(dialect, &mut *connection, now, claiming, &candidates).await?;
+        let is_over = taken.is_empty();
+        let mut claims = Vec::with_capacity(taken.len());
+        for (seq, read) in taken {
+            match read {
+                Ok(claim) => claims.push(claim),
+                Err(failure) => bury(dialect, &mut *connection, now, seq, failure).await?,
+            }
+        }
+        if is_over || !claims.is_empty() {
+            return Ok(claims);
+        }
+    }
+}
+
+/// Takes these; answers them in their order, each with its number.
+async fn take(
+    dialect: &SqliteDialect,
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    claiming: &Claiming,
+    candidates: &[Candidate],
+) -> Attempt<Vec<(i64, Attempt<Claim>)>> {
     if candidates.is_empty() {
         return Ok(Vec::new());
     }
@@ -32,17 +56,10 @@ pub(crate) async fn claim(
         .bind(add(now, claiming.visibility_timeout).timestamp_micros())
         .bind(claiming.worker_id.as_str())
         .bind(serde_json::json!(seqs).to_string())
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await
         .map_err(failure)?;
-    let mut claims = Vec::with_capacity(rows.len());
-    for (seq, read) in read(&rows, &candidates)? {
-        match read {
-            Ok(claim) => claims.push(claim),
-            Err(failure) => bury(dialect, &mut *connection, now, seq, failure).await?,
-        }
-    }
-    Ok(claims)
+    read(&rows, candidates)
 }
 
 /// The rows to claim, in claim order. More types than one query takes are asked for in several, whose answers

@@ -52,18 +52,18 @@ impl File {
 
 #[tokio::test]
 async fn a_task_that_cannot_be_read_becomes_a_dead_letter_and_stops_no_claim() {
-    for change in [
-        "payload = CAST(x'22ff22' AS TEXT)",
-        "payload = x'ff'",
-        "scheduled_at = 'soon'",
-        "scheduled_at = 9223372036854775807",
-        "priority = 3000000000, queue_rank = -3000000000",
+    for (change, limit) in [
+        ("payload = CAST(x'22ff22' AS TEXT)", 2),
+        ("payload = x'ff'", 1),
+        ("scheduled_at = 'soon'", 1),
+        ("scheduled_at = 9223372036854775807", 2),
+        ("priority = 3000000000, queue_rank = -3000000000", 2),
     ] {
         let file = File::new().await;
         file.enqueue_and_spoil(change).await;
         let good = file.enqueue(5).await;
 
-        let claims = file.claim(2).await;
+        let claims = file.claim(limit).await;
 
         assert_eq!(claims.iter().map(|claim| claim.task.id).collect::<Vec<_>>(), [good], "{change}");
         let stats = file.queue.stats().await.unwrap();
