@@ -27,11 +27,11 @@ pub struct MysqlConfig {
     /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
     /// claim and settle at the same time.
     pub connections_max: u32,
-    /// How long a call waits for a connection before it fails as `Unavailable`, at most
+    /// How long a call waits for a connection, and an enqueue with a unique key for its turn, before it fails as `Unavailable`, at most
     /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); unused when the queue is given a pool. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long a statement waits for a row lock before its transaction is rolled back and repeated, in whole seconds,
-    /// at least 1; a settle is not repeated, but fails as `Unavailable`. Unused when the queue is given a pool. Default 5 s (the server's own default is 50 s). Before Vitess 21
+    /// at least 1; a settle and an enqueue with a unique key are not repeated, but fail as `Unavailable`. Unused when the queue is given a pool. Default 5 s (the server's own default is 50 s). Before Vitess 21
     /// vtgate silently ignores it, and the server's own setting holds.
     pub lock_wait_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is given up and the call fails as

@@ -78,9 +78,7 @@ fn field(row: &MySqlRow, place: usize) -> Attempt<Field> {
         return Ok(Field::Null);
     }
     match raw.type_info().name() {
-        "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => {
-            row.try_get(place).map(Field::Integer).map_err(failure)
-        }
+        "TINYINT" | "SMALLINT" | "INT" | "BIGINT" => row.try_get(place).map(Field::Integer).map_err(failure),
         "DATETIME" => Ok(moment(row, place)),
         "BINARY" => id(row, place),
         // The driver takes a text whose collation ends in _bin for bytes.

@@ -58,7 +58,7 @@ pub struct PostgresConfig {
     /// The most connections that the queue opens; unused when it is given a pool. Default 10. At least 2: workers
     /// claim and settle at the same time.
     pub connections_max: u32,
-    /// How long a call waits for a connection before it fails as `Unavailable`, at most
+    /// How long a call waits for a connection, and an enqueue with a unique key for its turn, before it fails as `Unavailable`, at most
     /// [`DURATION_MAX`](taskqueue_core::clock::DURATION_MAX); a pool that
     /// the queue is given has its own, but not for finding out what the server is: for its answers as long
     /// again is waited, and 10 s at least. Default 30 s.

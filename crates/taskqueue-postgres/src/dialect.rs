@@ -13,8 +13,8 @@ use taskqueue_core::{
 };
 use taskqueue_sql::cursor::Cursors;
 use taskqueue_sql::{
-    Access, Applied, Attempt, Claiming, Completed, Dialect, Options, Owner, Reclaiming, Row, Sharding,
-    Statement, Total, Unsettled, integer,
+    Access, Applied, Attempt, Claiming, Completed, Dialect, KeyedEnqueues, Options, Owner, Reclaiming, Row,
+    Sharding, Statement, Total, Unsettled, integer,
 };
 
 use crate::claim::Literal;
@@ -177,8 +177,9 @@ impl Dialect for PostgresDialect {
         self.contention_retries_max
     }
 
-    fn keyed_enqueues_max(&self) -> usize {
-        self.connections().pool().0.options().get_max_connections() as usize / 2
+    fn keyed_enqueues(&self) -> KeyedEnqueues {
+        let options = self.connections().pool().0.options();
+        KeyedEnqueues::of_pool(options.get_max_connections(), options.get_acquire_timeout())
     }
 
     /// A server whose default is stricter would turn skipped rows into serialization failures. Writes do not say

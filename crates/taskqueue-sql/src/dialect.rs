@@ -12,7 +12,9 @@ use taskqueue_core::{
     TaskId, TaskType, WakeUp, WorkerId,
 };
 
-use crate::{Attempt, Delta, Flavour, Options, Row, Sharding, Statement, Statements, Unsettled};
+use crate::{
+    Attempt, Delta, Flavour, KeyedEnqueues, Options, Row, Sharding, Statement, Statements, Unsettled,
+};
 
 /// The current time as a dialect's statements carry it.
 pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
@@ -143,10 +145,9 @@ pub trait Dialect: Sized + Send + Sync + 'static {
     /// How often a transaction is repeated when others are in the way.
     fn contention_retries_max(&self) -> u32;
 
-    /// How many enqueues of unique keys run at once, each of which may wait on a connection for a transaction that holds its
-    /// key: so few that they leave connections for all else.
-    fn keyed_enqueues_max(&self) -> usize {
-        usize::MAX
+    /// How enqueues of unique keys take turns, each of which may wait on a connection for a transaction that holds its key.
+    fn keyed_enqueues(&self) -> KeyedEnqueues {
+        KeyedEnqueues::UNLIMITED
     }
 
     /// Begins a transaction.

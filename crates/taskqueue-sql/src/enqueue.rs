@@ -28,6 +28,11 @@ impl<D: Dialect> Operation<D> for Enqueue {
         if ids.len() == self.0.len() { access_to(shards, ids.into_iter()) } else { Access::Write }
     }
 
+    /// Others wait for their turn meanwhile where a unique key is held.
+    fn repeats_lock_waits(&self) -> bool {
+        self.0.iter().all(|task| task.unique_key.is_none())
+    }
+
     async fn at_once(&self, dialect: &D, shards: Shards) -> Attempt<Option<Vec<Enqueued>>> {
         let tasks: Vec<&NewTask> = self.0.iter().collect();
         let ([first, ..], Access::Single) = (&*tasks, <Self as Operation<D>>::access(self, shards)) else {

@@ -44,6 +44,7 @@ pub use connections::{Connections, InUse, Pool, comes_from_queue, kept_of};
 pub use dialect::{Access, Applied, Claiming, Dialect, Now, Owner, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement, is_one_of};
+pub use keyed::KeyedEnqueues;
 pub use operation::changed;
 pub use options::{Options, WakeUpMode};
 pub use queue::SqlQueue;

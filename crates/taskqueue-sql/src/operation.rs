@@ -18,7 +18,9 @@ pub(crate) trait Operation<D: Dialect>: Send + Sync + 'static {
 
     /// Whether it is repeated after it has waited for a lock as long as a statement may. One that is not leaves to its caller what
     /// to do meanwhile.
-    const REPEATS_LOCK_WAITS: bool = true;
+    fn repeats_lock_waits(&self) -> bool {
+        true
+    }
 
     /// What its transaction is for.
     fn access(&self, _shards: Shards) -> Access {

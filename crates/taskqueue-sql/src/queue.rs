@@ -64,8 +64,14 @@ impl<D: Dialect> SqlQueue<D> {
 
     /// Enqueues in a transaction of its own.
     async fn enqueue_alone(&self, tasks: Enqueue) -> Result<Vec<Enqueued>> {
+        // Here, where a caller who has left waits no longer.
+        let turn = self.0.keyed.turn(&tasks.0).await?;
         let runner = Arc::clone(&self.0);
-        to_its_end("enqueue", async move { runner.enqueue_in_turn(tasks).await }).await
+        to_its_end("enqueue", async move {
+            let _turn = turn;
+            runner.repeat(&tasks).await
+        })
+        .await
     }
 
     /// Settles, and tells the dialect of the tokens of what was applied: before the caller, who may be slow to hear of it.

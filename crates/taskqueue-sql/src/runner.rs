@@ -26,7 +26,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Runner<D> {
     pub(crate) dialect: D,
     pub(crate) coalescer: Arc<Coalescer>,
-    keyed: Keyed,
+    pub(crate) keyed: Keyed,
     pub(crate) wake_up: WakeUp,
     pub(crate) is_closed: AtomicBool,
     pub(crate) retries: AtomicU64,
@@ -42,7 +42,7 @@ pub(crate) struct Runner<D> {
 impl<D: Dialect> Runner<D> {
     pub(crate) fn new(dialect: D) -> Self {
         Self {
-            keyed: Keyed::new(dialect.keyed_enqueues_max()),
+            keyed: Keyed::new(dialect.keyed_enqueues()),
             dialect,
             coalescer: Arc::default(),
             wake_up: WakeUp::new(),
@@ -62,7 +62,8 @@ impl<D: Dialect> Runner<D> {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
-            let is_of_use = failure.is_contention() && (O::REPEATS_LOCK_WAITS || !failure.is_lock_wait());
+            let is_of_use =
+                failure.is_contention() && (operation.repeats_lock_waits() || !failure.is_lock_wait());
             if !is_of_use || repeats == self.dialect.contention_retries_max() {
                 return Err(failure.into_error(O::NAME));
             }
@@ -70,12 +71,6 @@ impl<D: Dialect> Runner<D> {
             self.retries.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(backoff(repeats, rand::random())).await;
         }
-    }
-
-    /// Enqueues, once there are not too many others that do so and may wait for a unique key.
-    pub(crate) async fn enqueue_in_turn(&self, tasks: Enqueue) -> Result<Vec<Enqueued>> {
-        let _turn = self.keyed.turn(&tasks.0).await?;
-        self.repeat(&tasks).await
     }
 
     /// Runs one shard's part of a call after another, each up to what is left of the limit. Rounds begin with another shard each

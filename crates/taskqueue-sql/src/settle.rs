@@ -23,8 +23,11 @@ pub(crate) struct Settle {
 impl<D: Dialect> Operation<D> for Settle {
     type Answer = Vec<Settled>;
     const NAME: &'static str = "settle";
+
     /// A worker settles what stands beside the locked task, and tries that again apart.
-    const REPEATS_LOCK_WAITS: bool = false;
+    fn repeats_lock_waits(&self) -> bool {
+        false
+    }
 
     /// What is refused is looked at afterwards, which changes nothing.
     fn access(&self, shards: Shards) -> Access {

@@ -52,6 +52,13 @@ fn tasks(count: usize) -> Vec<NewTask> {
     (0..count).map(|_| task()).collect()
 }
 
+/// One with a key of its own.
+fn keyed() -> NewTask {
+    let task = task();
+    let key = task.id.to_string();
+    task.unique_key(key)
+}
+
 fn of_kind((name, priority): (&str, i32)) -> NewTask {
     NewTask::raw(name, "{}").unwrap().priority(Priority(priority))
 }
@@ -227,6 +234,56 @@ async fn a_locked_task_keeps_no_batch_of_others_from_being_removed(server: Serve
     locked.close().await.unwrap();
 }
 
+/// Others wait for their turn meanwhile.
+async fn an_enqueue_that_has_waited_for_a_unique_key_is_not_repeated(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    config.lock_wait_timeout = Duration::from_secs(1);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    let mut holder = database.connect().await;
+    let mut transaction = holder.begin().await.unwrap();
+    queue.enqueue_in(&mut transaction, task().unique_key("k")).await.unwrap();
+
+    let error = queue.enqueue(task().unique_key("k")).await.unwrap_err();
+
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Unavailable, true), "{error}");
+    assert_eq!(queue.contention_retries(), 0);
+    transaction.rollback().await.unwrap();
+    queue.enqueue(task().unique_key("k")).await.unwrap();
+}
+
+async fn an_enqueue_that_was_given_up_while_it_waited_for_its_turn_is_not_made(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    // One may wait for a key at once.
+    (config.connections_max, config.acquire_timeout) = (2, Duration::from_secs(2));
+    config.lock_wait_timeout = Duration::from_secs(30);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    let mut holder = database.connect().await;
+    let mut transaction = holder.begin().await.unwrap();
+    queue.enqueue_in(&mut transaction, task().unique_key("k")).await.unwrap();
+    let first = tokio::spawn({
+        let queue = queue.clone();
+        async move { queue.enqueue(task().unique_key("k")).await }
+    });
+    wait_until("the turn is taken", async || queue.enqueue(keyed()).await.is_err()).await;
+
+    let left = keyed();
+    let id = left.id;
+    tokio::select! {
+        biased;
+        answer = queue.enqueue(left) => panic!("it has no turn: {answer:?}"),
+        () = std::future::ready(()) => {}
+    }
+    transaction.rollback().await.unwrap();
+    first.await.unwrap().unwrap();
+    queue.enqueue(keyed()).await.unwrap();
+
+    assert_eq!(queue.get(id).await.unwrap_err().kind(), ErrorKind::TaskNotFound);
+}
+
 /// What comes first, and seems to be all that is asked for, is locked.
 async fn a_claim_of_several_types_answers_what_comes_next_of_those_that_nobody_has_locked(server: Server) {
     let (queue, database) = impatient(server).await;
@@ -276,6 +333,8 @@ async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease(se
 }
 
 on! {
+    an_enqueue_that_has_waited_for_a_unique_key_is_not_repeated
+    an_enqueue_that_was_given_up_while_it_waited_for_its_turn_is_not_made
     a_settle_that_has_waited_for_a_lock_is_not_repeated
     a_task_that_a_callers_transaction_completes_costs_no_other_its_lease
     a_locked_task_keeps_no_other_from_being_taken_back

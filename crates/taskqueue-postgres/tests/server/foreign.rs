@@ -52,7 +52,11 @@ async fn values_that_no_version_writes_are_read_as_far_as_they_make_sense() {
     end_leases(&scratch).await;
     let reclaimed = queue.reclaim_stale(100).await.unwrap();
 
-    assert_eq!((reclaimed.released, reclaimed.dead_lettered), (9, 3), "two have had their share, and the one without attempts is dead");
+    assert_eq!(
+        (reclaimed.released, reclaimed.dead_lettered),
+        (9, 3),
+        "two have had their share, and the one without attempts is dead"
+    );
     assert_eq!(queue.dequeue_many(&request(20)).await.unwrap().len(), 9);
 }
 
