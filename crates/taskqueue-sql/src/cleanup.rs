@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use taskqueue_core::{Cleanup, Shard, Shards, State, TaskId, Timestamp};
 
 use crate::finish::Deltas;
-use crate::operation::{Operation, changed, kind_of};
+use crate::operation::{Operation, changed, kind_of, readable};
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Now, Owner, Row, wider};
 
@@ -103,7 +103,7 @@ async fn finished<D: Dialect>(
         let state = State::from_code(code).expect("the code came from a state");
         let oldest = dialect.statements(shard).finished(state, &task_type, until, cleanup.limit);
         for row in dialect.fetch(connection, oldest).await? {
-            found.push(read_finished(row, state, &task_type)?);
+            found.extend(readable(read_finished(row, state, &task_type)));
         }
         keep_oldest(&mut found, cleanup.limit);
     }
@@ -117,7 +117,8 @@ fn keep_oldest(found: &mut Vec<Finished>, limit: usize) {
 }
 
 fn read_finished(mut row: Row, state: State, task_type: &str) -> Attempt<Finished> {
-    let (id, started_at, completed_at) = (row.id(0)?, row.time_opt(1)?, row.time(2)?);
+    // A dead letter may have been one that could not be read.
+    let (id, started_at, completed_at) = (row.id(0)?, row.time_opt(1).ok().flatten(), row.time(2)?);
     let busy = started_at.map_or(0, |started_at| (completed_at - started_at).num_microseconds().unwrap_or(0));
     Ok(Finished { id, task_type: task_type.to_owned(), state, completed_at, busy_us: busy.max(0) })
 }

@@ -6,7 +6,7 @@ use taskqueue_core::{
     Timestamp,
 };
 
-use crate::operation::{Operation, type_of};
+use crate::operation::{Operation, readable, type_of};
 use crate::{Access, Attempt, Dialect, Failure, Row};
 
 /// How many tasks a list of several shards passes over at a time.
@@ -63,7 +63,7 @@ impl<D: Dialect> Operation<D> for List {
                 return Ok(finish(listed, filter.limit));
             }
             offset -= passed;
-            rest.after = Some(listed[passed - 1].id);
+            rest.after = last_id(&listed[..passed]);
         }
     }
 }
@@ -76,24 +76,28 @@ fn step(offset: usize, limit: usize) -> usize {
 
 /// A row of a list.
 struct Listed {
-    id: TaskId,
+    id: Option<TaskId>,
     /// None where it cannot be read. It is left out of its page, and counts all the same: else the list would end there.
     task: Option<Task>,
 }
 
 impl Listed {
-    fn of(row: Row) -> Option<Self> {
+    fn of(row: Row) -> Self {
         let id = row.id_of_task();
         let unreadable = |failure| tracing::warn!(?id, ?failure, "a task cannot be read: lists leave it out");
-        let task = row.task().map_err(unreadable).ok();
-        Some(Self { id: id?, task })
+        Self { id, task: row.task().map_err(unreadable).ok() }
     }
 }
 
 /// The page that these rows are.
 fn finish(listed: Vec<Listed>, limit: usize) -> TaskPage {
-    let next = if listed.len() < limit { None } else { listed.last().map(|last| last.id) };
+    let next = if listed.len() < limit { None } else { last_id(&listed) };
     TaskPage { tasks: listed.into_iter().filter_map(|listed| listed.task).collect(), next }
+}
+
+/// The last id that could be read. On SQLite those that cannot be stand behind all others.
+fn last_id(listed: &[Listed]) -> Option<TaskId> {
+    listed.iter().rev().find_map(|listed| listed.id)
 }
 
 /// A page of all shards, without its offset.
@@ -123,7 +127,7 @@ async fn page<D: Dialect>(
         Some(Status::Running) => dialect.running(connection, shard, filter).await?,
         _ => dialect.list(connection, shard, filter).await?,
     };
-    Ok(rows.into_iter().filter_map(Listed::of).collect())
+    Ok(rows.into_iter().map(Listed::of).collect())
 }
 
 /// Reads what the queue holds: unfinished tasks from indexes, finished ones from their sums.
@@ -147,7 +151,7 @@ impl<D: Dialect> Operation<D> for Stats {
             }
             if stats.pending > pending {
                 let mut rows = dialect.oldest_pending(connection, shard).await?;
-                let oldest = rows.pop().map(|mut row| row.time_opt(0)).transpose()?.flatten();
+                let oldest = rows.pop().and_then(|mut row| readable(row.time_opt(0)).flatten());
                 stats.oldest_pending = stats.oldest_pending.into_iter().chain(oldest).min();
             }
         }
@@ -263,6 +267,17 @@ impl<D: Dialect> Operation<D> for Now {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_is_full_also_where_nothing_of_a_row_can_be_read() {
+        let id = TaskId::generate();
+        let page = |limit| {
+            let ids = [Some(id), None].map(|id| Listed { id, task: None });
+            finish(ids.into(), limit).next
+        };
+        assert_eq!(page(2), Some(id));
+        assert_eq!(page(3), None);
+    }
 
     #[test]
     fn what_a_list_passes_over_is_read_in_large_pages_and_the_page_itself_in_its_own_size() {

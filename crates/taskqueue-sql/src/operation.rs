@@ -48,6 +48,11 @@ pub fn changed(rows: u64, expected: usize) -> Attempt<()> {
     if rows == expected as u64 { Ok(()) } else { Err(Failure::Contention { source: None }) }
 }
 
+/// What could be read of a row. One that cannot be is passed over, with a warning: it is to cost no other anything.
+pub(crate) fn readable<T>(read: Attempt<T>) -> Option<T> {
+    read.map_err(|failure| tracing::warn!(?failure, "a row that cannot be read is passed over")).ok()
+}
+
 /// The stored type and the status in the first two fields, by which sums are kept. A producer's own INSERT may have named a type
 /// that no task can have, or on SQLite one that is no text, which counts as the empty one.
 pub(crate) fn kind_of(row: &mut Row) -> Attempt<(String, State)> {

@@ -9,7 +9,7 @@ use taskqueue_core::{
 };
 
 use crate::finish::Deltas;
-use crate::operation::{Operation, changed, kind_of, type_of};
+use crate::operation::{Operation, changed, kind_of, readable};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
 use crate::{Attempt, Dialect, Owner, Reclaiming, Row};
@@ -58,7 +58,7 @@ impl<D: Dialect> Operation<D> for Reclaim {
         let rows = dialect.ended(connection, now, self.shard, self.limit).await?;
         let max_reclaims = dialect.options().max_reclaims;
         let ended: Vec<Reclaiming> =
-            rows.into_iter().filter_map(|row| readable(after_end(row, max_reclaims))).collect();
+            rows.into_iter().filter_map(|row| that_goes(after_end(row, max_reclaims))).collect();
         if ended.is_empty() {
             return Ok(Reclaimed::default());
         }
@@ -79,7 +79,7 @@ impl<D: Dialect> Operation<D> for Reclaim {
 }
 
 /// What could be read. A task that cannot be is passed over, for the sake of all the others.
-fn readable(ended: Attempt<Reclaiming>) -> Option<Reclaiming> {
+fn that_goes(ended: Attempt<Reclaiming>) -> Option<Reclaiming> {
     ended
         .map_err(|failure| tracing::error!(?failure, "a task whose lease has ended cannot be read and stays"))
         .ok()
@@ -161,7 +161,7 @@ impl<D: Dialect> Operation<D> for RedriveAny {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
         let any = dialect.statements(self.shard).dead_letters(self.task_type.as_ref(), self.limit);
-        let chosen = read_dead_letters(dialect.fetch(connection, any).await?)?;
+        let chosen = read_dead_letters(dialect.fetch(connection, any).await?);
         redrive(dialect, connection, self.shard, chosen).await
     }
 }
@@ -205,17 +205,16 @@ async fn dead_letters_of<D: Dialect>(
     let mut found = HashMap::new();
     for chunk in ids.chunks(LIST_MAX) {
         let rows = dialect.fetch(connection, dialect.statements(shard).dead_letters_of(chunk)).await?;
-        found.extend(read_dead_letters(rows)?.into_iter().map(|dead| (dead.id, dead)));
+        found.extend(read_dead_letters(rows).into_iter().map(|dead| (dead.id, dead)));
     }
     Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
 }
 
-fn read_dead_letters(rows: Vec<Row>) -> Attempt<Vec<DeadLetter>> {
+fn read_dead_letters(rows: Vec<Row>) -> Vec<DeadLetter> {
     let read = |mut row: Row| {
-        let Some(task_type) = type_of(&mut row, 1) else { return Ok(None) };
-        Ok(Some(DeadLetter { id: row.id(0)?, task_type, unique_key: row.text_opt(2)? }))
+        Ok(DeadLetter { id: row.id(0)?, task_type: row.task_type(1)?, unique_key: row.text_opt(2)? })
     };
-    rows.into_iter().filter_map(|row| read(row).transpose()).collect()
+    rows.into_iter().filter_map(|row| readable(read(row))).collect()
 }
 
 /// Stops claims of a type.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use taskqueue_sqlite::{
-    Cancelled, Claim, ClaimRequest, Cleanup, NewTask, Priority, Queue, Redrive, SqliteQueue, Status,
+    Cancelled, Claim, ClaimRequest, Cleanup, NewTask, Outcome, Priority, Queue, Redrive, SqliteQueue, Status,
     TaskFilter, TaskId, TaskType, WorkerId,
 };
 use tempfile::TempDir;
@@ -86,6 +86,58 @@ async fn a_dead_letter_that_could_not_be_read_says_why_and_can_be_mended_and_red
 
     assert_eq!(file.claim(1).await.len(), 1);
     assert_eq!(file.queue.stats().await.unwrap().dead_letter, 0);
+}
+
+/// Makes a dead letter that is the first in line of what cannot be read.
+async fn with_a_dead_letter(change: &str) -> File {
+    let file = File::new().await;
+    file.enqueue_and_spoil(change).await;
+    assert!(file.claim(1).await.is_empty());
+    assert_eq!(file.queue.stats().await.unwrap().dead_letter, 1);
+    file
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_cannot_be_read_keeps_no_other_from_being_redriven() {
+    for change in ["unique_key = x'8fff', unique_held = 1", "id = 'abcdefghijklmnop'"] {
+        let file = with_a_dead_letter(change).await;
+        file.enqueue(5).await;
+        let lease = file.claim(1).await.pop().unwrap().lease;
+        file.queue.settle(lease, Outcome::permanent("never")).await.unwrap();
+
+        assert_eq!(file.queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await.unwrap(), 1);
+
+        assert_eq!(file.claim(10).await.len(), 1, "{change}");
+    }
+}
+
+#[tokio::test]
+async fn a_finished_task_whose_id_cannot_be_read_keeps_no_other_from_being_cleaned_up() {
+    let file = with_a_dead_letter("id = 'abcdefghijklmnop'").await;
+    let cancelled = file.enqueue(5).await;
+    file.queue.cancel(cancelled).await.unwrap();
+
+    assert_eq!(file.queue.cleanup(Cleanup::new(Duration::ZERO, 10)).await.unwrap(), 1);
+
+    assert_eq!(file.queue.stats().await.unwrap().cancelled, 0);
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_unreadable_times_is_cleaned_up() {
+    let file = with_a_dead_letter("created_at = 'soon'").await;
+    file.say("UPDATE tasks SET started_at = 'soon'".to_owned()).await;
+
+    assert_eq!(file.queue.cleanup(Cleanup::new(Duration::ZERO, 10)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_task_whose_times_are_none_stops_no_statistics() {
+    let file = File::new().await;
+    file.enqueue_and_spoil("scheduled_at = CURRENT_TIMESTAMP, updated_at = CURRENT_TIMESTAMP").await;
+
+    let stats = file.queue.stats().await.unwrap();
+
+    assert_eq!((stats.pending, stats.oldest_pending), (1, None));
 }
 
 #[tokio::test]

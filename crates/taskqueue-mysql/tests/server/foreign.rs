@@ -77,7 +77,7 @@ async fn a_dead_letter_that_could_not_be_read_says_why_and_can_be_mended_and_red
 
 async fn a_dead_letter_that_could_not_be_read_is_cleaned_up_with_the_others(server: Server) {
     let (queue, database) = fresh(server).await;
-    enqueue_and_spoil(&database, &queue, "created_at = '0000-00-00'").await;
+    enqueue_and_spoil(&database, &queue, "created_at = '0000-00-00', started_at = '2026-00-10'").await;
     assert!(claim(&queue, 1).await.is_empty());
 
     assert_eq!(queue.cleanup(Cleanup::new(Duration::ZERO, 10)).await.unwrap(), 1);
