@@ -17,6 +17,9 @@ pub(crate) const OPEN_SHARDS: usize = 5;
 /// The most claims that one check looks at.
 pub(crate) const CHECKED_MAX: usize = 1_000;
 
+/// Longer than a heartbeat's transaction takes, which waits for no task.
+const SOON_SECONDS: u32 = 5;
+
 /// The statements for one table. Those without a list are rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Leases {
@@ -92,14 +95,14 @@ impl Leases {
     }
 
     /// The visibility timeout in us, the tokens, the shard, the visibility timeout again. A heartbeat may shorten a lease: then
-    /// its claim is checked sooner. A usual one finds nothing to bring forward. One that is due is left as it is, but locked, so
-    /// that no check puts it off by what the heartbeat is about to change.
+    /// its claim is checked sooner. A usual one finds nothing to bring forward. One that is due, or may be before the heartbeat
+    /// commits, is left as it is, but locked, so that no check puts it off by what the heartbeat is about to change.
     pub(crate) fn check_sooner(&self, tokens: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
             "UPDATE {table}_leases FORCE INDEX (PRIMARY) \
-             SET check_at = CASE WHEN check_at > {now} THEN {now} + INTERVAL ? MICROSECOND ELSE check_at END \
-             WHERE token IN ({}) AND shard = ? AND (check_at <= {now} OR check_at > {now} + INTERVAL ? MICROSECOND)",
+             SET check_at = LEAST(check_at, {now} + INTERVAL ? MICROSECOND) WHERE token IN ({}) AND shard = ? \
+             AND (check_at <= {now} + INTERVAL {SOON_SECONDS} SECOND OR check_at > {now} + INTERVAL ? MICROSECOND)",
             marks(tokens)
         )
     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection, Executor, MySqlConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use taskqueue_core::{ClaimRequest, Lease, Queue, Shard, TaskType, WorkerId};
 
 use super::locks::Bed;
@@ -12,8 +12,8 @@ use crate::{reclaiming, settling};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A queue with one claim that is to be checked, long before its lease ends.
-async fn with_a_due_claim(variable: &str) -> (Bed, Lease) {
+/// A queue with one claim that is to be checked in so many seconds, long before its lease ends.
+async fn with_a_claim_due_in(seconds: i32, variable: &str) -> (Bed, Lease) {
     let bed = Bed::new(variable).await;
     bed.enqueue(1).await;
     let mail = TaskType::new("mail").unwrap();
@@ -21,8 +21,8 @@ async fn with_a_due_claim(variable: &str) -> (Bed, Lease) {
     request.visibility_timeout = Some(60 * MINUTE);
     let claim = bed.queue.dequeue_many(&request).await.unwrap().pop().unwrap();
     let mut connection = MySqlConnection::connect(&bed.url).await.unwrap();
-    let due = "UPDATE tasks_leases SET check_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
-    connection.execute(due).await.unwrap();
+    let due = format!("UPDATE tasks_leases SET check_at = UTC_TIMESTAMP(6) + INTERVAL {seconds} SECOND");
+    connection.execute(AssertSqlSafe(due)).await.unwrap();
     (bed, claim.lease)
 }
 
@@ -36,7 +36,7 @@ async fn is_checked_in_time(bed: Bed) -> bool {
 }
 
 async fn a_lease_that_is_shortened_after_its_claim_was_looked_at_ends_in_time(variable: &str) {
-    let (bed, lease) = with_a_due_claim(variable).await;
+    let (bed, lease) = with_a_claim_due_in(-1, variable).await;
     let dialect = bed.queue.sql.dialect();
     let mut checking = bed.session().await;
 
@@ -49,7 +49,7 @@ async fn a_lease_that_is_shortened_after_its_claim_was_looked_at_ends_in_time(va
 }
 
 async fn a_lease_that_is_being_shortened_while_its_claim_is_checked_ends_in_time(variable: &str) {
-    let (bed, lease) = with_a_due_claim(variable).await;
+    let (bed, lease) = with_a_claim_due_in(-1, variable).await;
     let dialect = bed.queue.sql.dialect();
     let (mut beating, mut checking) = (bed.session().await, bed.session().await);
 
@@ -60,6 +60,33 @@ async fn a_lease_that_is_being_shortened_while_its_claim_is_checked_ends_in_time
 
     assert_eq!(extended.len(), 1);
     assert!(is_checked_in_time(bed).await);
+}
+
+async fn a_lease_that_is_being_shortened_when_its_claim_becomes_due_ends_in_time(variable: &str) {
+    let (bed, lease) = with_a_claim_due_in(2, variable).await;
+    let dialect = bed.queue.sql.dialect();
+    let (mut beating, mut checking) = (bed.session().await, bed.session().await);
+
+    let extended = settling::heartbeat(dialect, &mut beating, Shard::FIRST, &[lease], MINUTE).await.unwrap();
+    let is_due = "SELECT CAST(check_at <= UTC_TIMESTAMP(6) AS SIGNED) FROM tasks_leases";
+    let mut beside = MySqlConnection::connect(&bed.url).await.unwrap();
+    while sqlx::query_scalar::<_, i64>(is_due).fetch_one(&mut beside).await.unwrap() == 0 {}
+    reclaiming::ended(dialect, &mut checking, Shard::FIRST, 10).await.unwrap();
+    checking.execute("COMMIT").await.unwrap();
+    beating.execute("COMMIT").await.unwrap();
+
+    assert_eq!(extended.len(), 1);
+    assert!(is_checked_in_time(bed).await);
+}
+
+#[tokio::test]
+async fn mysql_checks_a_claim_in_time_whose_lease_is_being_shortened_when_it_becomes_due() {
+    a_lease_that_is_being_shortened_when_its_claim_becomes_due_ends_in_time("TASKQUEUE_MYSQL_URL").await;
+}
+
+#[tokio::test]
+async fn mariadb_checks_a_claim_in_time_whose_lease_is_being_shortened_when_it_becomes_due() {
+    a_lease_that_is_being_shortened_when_its_claim_becomes_due_ends_in_time("TASKQUEUE_MARIADB_URL").await;
 }
 
 #[tokio::test]
