@@ -129,10 +129,7 @@ async fn lock(
 ) -> Attempt<()> {
     let mut tokens = [&checked.over[..], &checked.live[..]].concat();
     tokens.sort_unstable();
-    let text = |tokens| dialect.literal().leases.free(tokens);
-    let bind = |query, tokens: &[i64]| bind_tokens(query, tokens).bind(shard.number());
-    let rows = dialect.rows_of(connection, &tokens, text, bind).await?;
-    let free = rows.into_iter().map(|mut row| row.integer(0)).collect::<Attempt<HashSet<_>>>()?;
+    let free = free::claims(dialect, connection, shard, &tokens).await?;
     checked.over.retain(|token| free.contains(token));
     checked.live.retain(|token| free.contains(token));
     Ok(())

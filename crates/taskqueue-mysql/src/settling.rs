@@ -13,6 +13,7 @@ use crate::claim::{LIST_MAX, OthersLocks, ROLLBACK, padded};
 use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
 use crate::error::failure;
+use crate::free;
 use crate::keys;
 use crate::run::Query;
 use crate::wire::{self, between_shards, bind_ids, bind_tokens, of_ids};
@@ -111,8 +112,8 @@ async fn settle_live<'d>(
     Ok([completed, others].concat())
 }
 
-/// Extends the leases that are live, but for those whose tasks others have locked; answers those. One task of a transaction
-/// that stays open must not cost all the others their leases.
+/// Extends the leases that are live, but for those whose tasks or claims others have locked; answers those. One task of a
+/// transaction that stays open must not cost all the others their leases.
 pub(crate) async fn heartbeat(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
@@ -120,8 +121,9 @@ pub(crate) async fn heartbeat(
     leases: &[Lease],
     visibility_timeout: Duration,
 ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
-    check_sooner(dialect, &mut *connection, shard, leases, visibility_timeout).await?;
-    let live = live(dialect, &mut *connection, shard, leases.iter(), OthersLocks::PassedOver).await?;
+    let tokens = check_sooner(dialect, &mut *connection, shard, leases, visibility_timeout).await?;
+    let leases = leases.iter().filter(|lease| tokens.binary_search(&lease.token.get()).is_ok());
+    let live = live(dialect, &mut *connection, shard, leases, OthersLocks::PassedOver).await?;
     let mut live: Vec<(TaskId, LeaseToken)> = live.into_iter().collect();
     live.sort_unstable_by_key(|(id, _)| *id);
     for chunk in live.chunks(LIST_MAX) {
@@ -134,22 +136,41 @@ pub(crate) async fn heartbeat(
     Ok(live.into_iter().collect())
 }
 
-/// Has the claims checked by the time to which their leases are about to be brought, if that is sooner.
+/// Has the claims checked by the time to which their leases are about to be brought, if that is sooner; answers their tokens, in
+/// order. Those that others keep locked for longer than a statement waits are left out: a session whose client is gone without a
+/// word, in the middle of a heartbeat, keeps its locks until the server notices, and all other leases would end meanwhile.
 async fn check_sooner(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     leases: &[Lease],
     visibility_timeout: Duration,
-) -> Attempt<()> {
+) -> Attempt<Vec<i64>> {
     let tokens: BTreeSet<i64> = leases.iter().map(|lease| lease.token.get()).collect();
-    let tokens: Vec<i64> = tokens.into_iter().collect();
+    let mut tokens: Vec<i64> = tokens.into_iter().collect();
+    match bring_forward(dialect, &mut *connection, shard, &tokens, visibility_timeout).await {
+        Err(Failure::LockWait { .. }) => {}
+        done => return done.map(|()| tokens),
+    }
+    let free = free::claims(dialect, &mut *connection, shard, &tokens).await?;
+    tokens.retain(|token| free.contains(token));
+    bring_forward(dialect, connection, shard, &tokens, visibility_timeout).await?;
+    Ok(tokens)
+}
+
+async fn bring_forward(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    tokens: &[i64],
+    visibility_timeout: Duration,
+) -> Attempt<()> {
     let micros = micros(visibility_timeout);
     let text = |tokens| dialect.literal().leases.check_sooner(tokens);
     let bind = |query: Query<'static>, tokens: &[i64]| {
         bind_tokens(query.bind(micros), tokens).bind(shard.number()).bind(micros)
     };
-    dialect.run_of(connection, &tokens, text, bind).await.map(drop).map_err(failure)
+    dialect.run_of(connection, tokens, text, bind).await.map(drop).map_err(failure)
 }
 
 /// Forgets claims whose tasks are all settled, and marks the place to which an unsuccessful settle goes back; answers the

@@ -332,7 +332,31 @@ async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease(se
     assert_eq!(committed, [Heartbeat::Extended, Heartbeat::Lost, Heartbeat::Extended]);
 }
 
+/// As a connection does that dies without a word in the middle of a heartbeat, and whose session the server keeps.
+async fn a_claim_that_others_keep_locked_costs_no_other_claim_its_leases(server: Server) {
+    let database = server.database().await;
+    let mut config = database.config();
+    config.lock_wait_timeout = Duration::from_secs(1);
+    let queue = MysqlQueue::with_config(config).await.unwrap();
+    queue.migrate().await.unwrap();
+    queue.enqueue_many(tasks(2)).await.unwrap();
+    let leases = [claim(&queue, 1).await.pop().unwrap().lease, claim(&queue, 1).await.pop().unwrap().lease];
+    let due = "UPDATE tasks_leases SET check_at = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND";
+    database.connect().await.execute(due).await.unwrap();
+    let of_first = format!("SELECT token FROM tasks_leases WHERE token = {}", leases[0].token.get());
+    let mut locked = locks(&database, &of_first).await;
+
+    let beside = queue.heartbeat_many(&leases, None).await.unwrap();
+    locked.execute("ROLLBACK").await.unwrap();
+    let after = queue.heartbeat_many(&leases, None).await.unwrap();
+
+    assert_eq!(beside, [Heartbeat::Locked, Heartbeat::Extended]);
+    assert_eq!(after, [Heartbeat::Extended, Heartbeat::Extended]);
+    assert_eq!(queue.contention_retries(), 0, "it has waited once");
+}
+
 on! {
+    a_claim_that_others_keep_locked_costs_no_other_claim_its_leases
     an_enqueue_that_has_waited_for_a_unique_key_is_not_repeated
     an_enqueue_that_was_given_up_while_it_waited_for_its_turn_is_not_made
     a_settle_that_has_waited_for_a_lock_is_not_repeated
