@@ -92,7 +92,7 @@ fn claims(leases: &leases::Leases) -> [(&'static str, String); 5] {
     [
         ("free_claims", leases.free(2)),
         ("held_claims", leases.held(2)),
-        ("first_end", leases.first_end(2)),
+        ("first_ends", leases.first_ends(2)),
         ("check_sooner", leases.check_sooner(2)),
         ("check_later", leases.check_later(2)),
     ]
@@ -145,6 +145,7 @@ fn every_statement_names_the_shard_of_the_tasks_that_it_touches() {
                     | "forget"
                     | "forget_on_vitess"
                     | "free_claims"
+                    | "due_claims"
                     | "check_sooner"
                     | "check_later"
             )

@@ -83,12 +83,13 @@ impl Leases {
         )
     }
 
-    /// The shard, the tokens, the shard. The first end of a lease of a task that runs under one of these claims, or NULL, and now.
-    pub(crate) fn first_end(&self, tokens: usize) -> String {
+    /// The shard, the tokens, the shard. Of each of these claims: its token, the first end of a lease of a task that runs under it,
+    /// or NULL, and now.
+    pub(crate) fn first_ends(&self, tokens: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
-            "SELECT MIN(t.lease_until), {now} FROM {table}_leases AS l FORCE INDEX (PRIMARY) STRAIGHT_JOIN {} \
-             WHERE l.token IN ({}) AND l.shard = ?",
+            "SELECT l.token, MIN(t.lease_until), {now} FROM {table}_leases AS l FORCE INDEX (PRIMARY) LEFT JOIN {} \
+             WHERE l.token IN ({}) AND l.shard = ? GROUP BY l.token",
             running(table),
             marks(tokens)
         )
@@ -136,11 +137,11 @@ pub(crate) fn page(table: &TableName, filter: &TaskFilter) -> String {
     )
 }
 
-/// The claims that are to be checked, as `d`: the shard.
-fn checked(table: &TableName, now: &str) -> String {
+/// The shard. The claims that are to be checked, those first that are due first: token.
+fn due(table: &TableName, now: &str) -> String {
     format!(
-        "(SELECT token FROM {table}_leases FORCE INDEX ({table}_leases_check) \
-         WHERE shard = ? AND check_at <= {now} GROUP BY token ORDER BY MIN(check_at), token LIMIT {CHECKED_MAX}) AS d"
+        "SELECT token FROM {table}_leases FORCE INDEX ({table}_leases_check) \
+         WHERE shard = ? AND check_at <= {now} GROUP BY token ORDER BY MIN(check_at), token LIMIT {CHECKED_MAX}"
     )
 }
 
@@ -152,25 +153,14 @@ fn running(table: &TableName) -> String {
     )
 }
 
-/// The shard twice. Of each claim that is to be checked: its token, the first end of a lease of a task that runs under it, or
-/// NULL, and now.
-fn due(table: &TableName, now: &str) -> String {
-    format!(
-        "SELECT d.token, MIN(t.lease_until), {now} FROM {} STRAIGHT_JOIN {table}_leases AS l ON l.token = d.token \
-         LEFT JOIN {} GROUP BY d.token",
-        checked(table, now),
-        running(table)
-    )
-}
-
-/// The shard twice and the limit. Running tasks whose lease has ended, earliest end first, of claims that are to be checked.
+/// The shard twice and the limit. Running tasks whose lease has ended, earliest end first, of claims that are to be checked, as `d`.
 /// `lease_until` is in no index, so that a heartbeat writes one page.
 fn ended(table: &TableName, now: &str) -> String {
     format!(
-        "SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims FROM {} \
+        "SELECT t.id, t.type, t.lease_token, t.worker_id, t.attempts, t.max_retries, t.reclaims FROM ({}) AS d \
          STRAIGHT_JOIN {table}_leases AS l ON l.token = d.token STRAIGHT_JOIN {} \
          WHERE t.lease_until <= {now} ORDER BY t.lease_until, t.id LIMIT ?",
-        checked(table, now),
+        due(table, now),
         running(table)
     )
 }

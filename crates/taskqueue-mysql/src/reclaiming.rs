@@ -21,17 +21,19 @@ use crate::wire::{self, between_shards, bind_tokens};
 /// transactions of their own leave a claim behind for each.
 const CHECKS_MAX: usize = 20;
 
-/// What a check makes of the claims that were due.
+/// What a check has made of the claims that were due.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
-    /// Whether more may be due than it looked at.
-    is_full: bool,
     /// None of their tasks runs under them.
     over: Vec<i64>,
     /// All leases of these last.
     live: Vec<i64>,
+    /// When the first lease of those ends.
+    first_end: Option<i64>,
     /// Whether a lease has ended.
     has_ended: bool,
+    /// Whether others have locked some, of which nothing is known.
+    are_some_locked: bool,
 }
 
 /// Running tasks whose lease has ended and that nobody else has locked, earliest end first. Claims of which none runs are forgotten,
@@ -43,18 +45,17 @@ pub(crate) async fn ended(
     shard: Shard,
     limit: usize,
 ) -> Attempt<Vec<Row>> {
+    let mut may_have_ended = false;
     for _ in 0..CHECKS_MAX {
-        let mut checked = check(dialect, &mut *connection, shard).await?;
-        change(dialect, &mut *connection, shard, &mut checked).await?;
-        if checked.has_ended {
-            return free(dialect, connection, shard, limit).await;
-        }
+        let due = due(dialect, &mut *connection, shard).await?;
+        let checked = check(dialect, &mut *connection, shard, &due).await?;
+        may_have_ended |= checked.has_ended || checked.are_some_locked;
         // Live claims that were put off stay locked until the transaction ends, and heartbeats wait for them.
-        if !checked.is_full || checked.over.is_empty() {
+        if checked.has_ended || due.len() < CHECKED_MAX || checked.over.is_empty() {
             break;
         }
     }
-    Ok(Vec::new())
+    if may_have_ended { free(dialect, connection, shard, limit).await } else { Ok(Vec::new()) }
 }
 
 /// Takes tasks back, which are locked; answers those. A task whose unique key others have locked stays until it can let it go.
@@ -73,83 +74,61 @@ pub(crate) async fn reclaim(
     Ok(ended.into_iter().map(|ended| ended.id).collect())
 }
 
-/// Looks at the claims that are due, without a lock.
+/// The claims that are due, without a lock.
+pub(crate) async fn due(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+) -> Attempt<Vec<i64>> {
+    let due = dialect.query(&dialect.literal().leases.due).bind(shard.number());
+    dialect.rows(due, connection).await?.into_iter().map(|mut row| row.integer(0)).collect()
+}
+
+/// Forgets those of the claims that are over, and has the live ones checked later. Locks them first: a heartbeat that is about to
+/// shorten a lease has locked its claim, and others wait.
 pub(crate) async fn check(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
+    due: &[i64],
 ) -> Attempt<Checked> {
-    let due = dialect.query(&dialect.literal().leases.due).bind(shard.number()).bind(shard.number());
-    let mut checked = Checked::default();
-    let rows = dialect.rows(due, connection).await?;
-    checked.is_full = rows.len() == CHECKED_MAX;
-    for mut row in rows {
-        let (token, until, now) = (row.integer(0)?, row.integer_opt(1)?, row.integer(2)?);
-        match until {
-            None => checked.over.push(token),
-            Some(until) if until > now => checked.live.push(token),
-            Some(_) => checked.has_ended = true,
-        }
-    }
-    checked.over.sort_unstable();
-    checked.live.sort_unstable();
-    Ok(checked)
-}
-
-/// Forgets the claims that are over, and has the live ones checked later.
-pub(crate) async fn change(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    checked: &mut Checked,
-) -> Attempt<()> {
-    lock(dialect, &mut *connection, shard, checked).await?;
+    let free = free::claims(dialect, &mut *connection, shard, due).await?;
+    let are_some_locked = free.len() < due.len();
+    let mut checked = look(dialect, &mut *connection, shard, free).await?;
+    checked.are_some_locked = are_some_locked;
     for tokens in checked.over.chunks(LIST_MAX) {
         let forget = dialect.literal().leases.forget(dialect.engine(), shard, tokens);
         dialect.text(&forget, &mut *connection).await?;
     }
-    // Anew: a heartbeat may have shortened a lease before the claims were locked. From then on those wait.
-    match first_end(dialect, &mut *connection, shard, &checked.live).await? {
-        Some((until, now)) if until > now => {
-            put_off(dialect, connection, shard, &checked.live, until).await?;
+    if let Some(until) = checked.first_end {
+        put_off(dialect, connection, shard, &checked.live, until).await?;
+    }
+    Ok(checked)
+}
+
+/// What the claims are.
+async fn look(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    claims: HashSet<i64>,
+) -> Attempt<Checked> {
+    let mut claims: Vec<i64> = claims.into_iter().collect();
+    claims.sort_unstable();
+    let mut checked = Checked::default();
+    let text = |tokens| dialect.literal().leases.first_ends(tokens);
+    for mut row in dialect.rows_of(connection, &claims, text, between_shards(shard)).await? {
+        let (token, until, now) = (row.integer(0)?, row.integer_opt(1)?, row.integer(2)?);
+        match until {
+            None => checked.over.push(token),
+            Some(until) if until > now => {
+                checked.live.push(token);
+                checked.first_end = checked.first_end.into_iter().chain([until]).min();
+            }
+            Some(_) => checked.has_ended = true,
         }
-        Some(_) => checked.has_ended = true,
-        // They are over by now, as the next check will find.
-        None => {}
     }
-    Ok(())
-}
-
-/// Locks the claims that are to be changed, and leaves out those that others have locked.
-async fn lock(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    checked: &mut Checked,
-) -> Attempt<()> {
-    let mut tokens = [&checked.over[..], &checked.live[..]].concat();
-    tokens.sort_unstable();
-    let free = free::claims(dialect, connection, shard, &tokens).await?;
-    checked.over.retain(|token| free.contains(token));
-    checked.live.retain(|token| free.contains(token));
-    Ok(())
-}
-
-/// When the first lease of these claims ends, if there is one, and the time.
-async fn first_end(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    tokens: &[i64],
-) -> Attempt<Option<(i64, i64)>> {
-    let mut first = None;
-    let text = |tokens| dialect.literal().leases.first_end(tokens);
-    for mut row in dialect.rows_of(connection, tokens, text, between_shards(shard)).await? {
-        let (until, now) = (row.integer_opt(0)?, row.integer(1)?);
-        let ends = [first, until.map(|until| (until, now))].into_iter().flatten();
-        first = ends.min_by_key(|(until, _)| *until);
-    }
-    Ok(first)
+    Ok(checked)
 }
 
 /// Has claims checked again at this time.

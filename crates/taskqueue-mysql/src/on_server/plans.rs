@@ -124,7 +124,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "settle" | "reclaim" | "promote" | "redrive" => &["'[]'", "0"],
         "forget" => &[],
         "free_claims" => &["7", "8", "0"],
-        "held_claims" | "first_end" => &["0", "7", "8", "0"],
+        "held_claims" | "first_ends" => &["0", "7", "8", "0"],
         "check_sooner" => &["1000", "7", "8", "0", "1000"],
         "check_later" => &["NOW(6)", "7", "8", "0"],
         "running_page" => &["0", "0", "100", "0"],
@@ -132,7 +132,7 @@ fn values(name: &str) -> Option<&'static [&'static str]> {
         "list_of_few_of_type" => &["0", "'welcome'", "'eu'", TWO, "100", "0", "0"],
         "more_than" => &["0", "100000"],
         "more_than_of_type" => &["0", "'welcome'", "100000"],
-        "due_claims" => &["0", "0"],
+        "due_claims" => &["0"],
         "ended" => &["0", "0", "500"],
         "open_counts" => &["0", "0", "0", "0", "0"],
         "waiting" | "oldest_head" => &["0"],
@@ -164,7 +164,7 @@ async fn guard(variable: &str) {
             assert_ne!(step.access, "index", "{name} reads a whole index: {steps:#?}");
             let key = match name {
                 "running_page" | "more_than" | "more_than_of_type" | "due_claims" | "held_claims"
-                | "first_end" | "ended" | "open_counts" | "waiting" | "due" | "oldest_head"
+                | "first_ends" | "ended" | "open_counts" | "waiting" | "due" | "oldest_head"
                 | "oldest_ready_at" => "tasks_pos",
                 looks if looks.starts_with("heads") || looks.starts_with("take") => "tasks_pos",
                 _ => "PRIMARY",

@@ -40,9 +40,9 @@ async fn a_lease_that_is_shortened_after_its_claim_was_looked_at_ends_in_time(va
     let dialect = bed.queue.sql.dialect();
     let mut checking = bed.session().await;
 
-    let mut checked = reclaiming::check(dialect, &mut checking, Shard::FIRST).await.unwrap();
+    let due = reclaiming::due(dialect, &mut checking, Shard::FIRST).await.unwrap();
     bed.queue.heartbeat_many(&[lease], Some(MINUTE)).await.unwrap();
-    reclaiming::change(dialect, &mut checking, Shard::FIRST, &mut checked).await.unwrap();
+    reclaiming::check(dialect, &mut checking, Shard::FIRST, &due).await.unwrap();
     checking.execute("COMMIT").await.unwrap();
 
     assert!(is_checked_in_time(bed).await);

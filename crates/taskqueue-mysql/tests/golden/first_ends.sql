@@ -1,0 +1,1 @@
+SELECT l.token, MIN(t.lease_until), UTC_TIMESTAMP(6) FROM tasks_leases AS l FORCE INDEX (PRIMARY) LEFT JOIN tasks AS t FORCE INDEX (tasks_pos) ON t.shard = ? AND t.listed = 2 AND t.type = l.type AND t.queue_rank = 0 AND t.queue_at = l.claimed_at AND t.lease_token = l.token AND t.status = 2 WHERE l.token IN (?, ?) AND l.shard = ? GROUP BY l.token
