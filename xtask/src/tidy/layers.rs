@@ -9,7 +9,7 @@ pub(super) const TREE: [&str; 9] =
     ["tree", "--workspace", "--edges", "normal", "--depth", "1", "--prefix", "depth", "--no-dedupe"];
 
 /// Each crate of ours with those of ours that it may depend on. A new edge is its own commit, with its reason.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("taskqueue-core", &[]),
     ("taskqueue-migrations", &[]),
     ("taskqueue-memory", &["taskqueue-core"]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("taskqueue-mysql", &SQL_BACKEND),
     ("taskqueue-worker", &["taskqueue-core"]),
     ("taskqueue-handlers", &["taskqueue-core", "taskqueue-worker"]),
+    ("taskqueue-dashboard", &["taskqueue-core"]),
     ("taskqueue-conformance", &["taskqueue-core"]),
     ("taskqueue-servers", &[]),
     (

@@ -1,0 +1,59 @@
+// Makes pages live that work without it: every two seconds it reads the page anew and replaces the parts that are marked
+// data-live. The server writes them, so that nothing is escaped or drawn here.
+"use strict";
+
+(() => {
+  const PERIOD_MS = 2000;
+  const ANSWER_MS_MAX = 30000;
+  const state = document.getElementById("live");
+  const parts = () => [...document.querySelectorAll("[data-live]")];
+
+  // What has the focus is found again in the new part by where it leads, never by where it stands.
+  const key = (element) => element?.getAttribute("href") ?? element?.form?.getAttribute("action");
+
+  function replace(old, next) {
+    const focused = old.contains(document.activeElement) ? key(document.activeElement) : null;
+    old.replaceWith(next);
+    if (focused) {
+      const again = [...next.querySelectorAll("a, button")].find((element) => key(element) === focused);
+      again?.focus({ preventScroll: true });
+    }
+  }
+
+  async function refresh() {
+    const address = location.pathname + location.search;
+    const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX) });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!answer.ok) {
+      throw new Error(page.querySelector(".notice")?.textContent ?? `status ${answer.status}`);
+    }
+    const isHeld = !getSelection().isCollapsed || document.querySelector("main :active");
+    for (const old of isHeld ? [] : parts()) {
+      const next = page.getElementById(old.id);
+      if (next) replace(old, next);
+    }
+  }
+
+  async function live() {
+    if (!document.hidden) {
+      try {
+        await refresh();
+        state.textContent = "live";
+        state.className = "";
+      } catch (error) {
+        state.textContent = `not refreshed: ${error.message}`;
+        state.className = "bad";
+      }
+    }
+    if (parts().length > 0) setTimeout(live, PERIOD_MS);
+  }
+
+  const all = document.querySelector("[data-select-all]");
+  if (all) {
+    all.hidden = false;
+    all.addEventListener("change", () => {
+      for (const box of document.querySelectorAll("input[name=id]")) box.checked = all.checked;
+    });
+  }
+  if (parts().length > 0) setTimeout(live, PERIOD_MS);
+})();

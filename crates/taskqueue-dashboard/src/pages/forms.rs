@@ -1,0 +1,81 @@
+//! What the buttons of pages send: an action on a task, on a type, or on the tasks that were selected. Each is done and
+//! leads back to a page that shows it.
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use taskqueue_core::{TaskId, TaskType};
+
+use super::{Frame, render, see};
+use crate::actions;
+use crate::api::parsed;
+use crate::builder::PAGE_SIZE_MAX;
+use crate::failure::Failure;
+use crate::filter::Fields;
+use crate::place::Root;
+use crate::router::Here;
+use crate::shown::tasks;
+
+#[derive(Template)]
+#[template(path = "done.html")]
+struct View {
+    frame: Frame,
+    text: String,
+    refused: Vec<String>,
+}
+
+pub(crate) async fn cancel(
+    State(served): Here,
+    root: Root,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id: TaskId = parsed(&id)?;
+    actions::cancel(&served.asked, id).await?;
+    Ok(see(&root, &format!("tasks/{id}")))
+}
+
+pub(crate) async fn redrive(
+    State(served): Here,
+    root: Root,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id: TaskId = parsed(&id)?;
+    actions::redrive(&served.asked, id).await?;
+    Ok(see(&root, &format!("tasks/{id}")))
+}
+
+pub(crate) async fn pause(
+    State(served): Here,
+    root: Root,
+    Path(task_type): Path<String>,
+) -> Result<Response, Failure> {
+    let task_type: TaskType = parsed(&task_type)?;
+    actions::pause(&served, &task_type).await?;
+    Ok(see(&root, "overview"))
+}
+
+pub(crate) async fn resume(
+    State(served): Here,
+    root: Root,
+    Path(task_type): Path<String>,
+) -> Result<Response, Failure> {
+    let task_type: TaskType = parsed(&task_type)?;
+    actions::resume(&served, &task_type).await?;
+    Ok(see(&root, "overview"))
+}
+
+/// The form of a list: `action`, and an `id` for each task that was selected.
+pub(crate) async fn selected(State(served): Here, root: Root, form: Bytes) -> Result<Response, Failure> {
+    let fields = Fields::read(&form);
+    let ids = fields.ids(PAGE_SIZE_MAX)?;
+    let (done, became) = match fields.get("action") {
+        Some("cancel") => (actions::cancel_selected(&served.asked, ids).await, "cancelled"),
+        Some("redrive") => (actions::redrive_selected(&served.asked, ids).await?, "pending again"),
+        _ => return Err(Failure::invalid("the action is neither cancel nor redrive")),
+    };
+    let verb = if done.tasks == 1 { "is" } else { "are" };
+    let text = format!("{} {verb} {became}.", tasks(done.tasks));
+    let page = render(&View { frame: Frame::new("Done", root, &served), text, refused: done.refused })?;
+    Ok(page.into_response())
+}

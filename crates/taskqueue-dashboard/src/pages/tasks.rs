@@ -1,0 +1,85 @@
+//! A list of tasks: a page of those that pass the filter in its URL, the newest first. Dead letters are such a list.
+
+use askama::Template;
+use axum::extract::{RawQuery, State};
+use taskqueue_core::{Status, Task, TaskFilter, TaskId, TaskType, Timestamp};
+
+use super::{Frame, Page, render};
+use crate::filter::{self, Fields};
+use crate::place::Root;
+use crate::router::Here;
+use crate::shown::{Moment, cut};
+
+const ERROR_CHARS_MAX: usize = 80;
+
+#[derive(Template)]
+#[template(path = "tasks.html")]
+struct Tasks {
+    frame: Frame,
+    rows: Vec<Row>,
+    filter: TaskFilter,
+    /// Every status, and whether it is the filter's.
+    statuses: [(Status, bool); Status::ALL.len()],
+    /// The query of the first page.
+    newest: String,
+    /// The query of the page after this one, if there may be one.
+    older: Option<String>,
+    is_of_dead_letters: bool,
+}
+
+/// A task in a list.
+struct Row {
+    id: TaskId,
+    task_type: TaskType,
+    status: Status,
+    priority: String,
+    attempts: String,
+    when: &'static str,
+    moment: Moment,
+    region: String,
+    error: String,
+}
+
+/// Shows it.
+pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQuery) -> Page {
+    let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
+    let queue = served.asked.queue();
+    let (found, now) =
+        served.asked.ask(async { Ok((queue.list(&filter).await?, queue.now().await?)) }).await?;
+    let is_of_dead_letters = filter.status == Some(Status::DeadLetter);
+    let title = if is_of_dead_letters { "Dead letters" } else { "Tasks" };
+    render(&Tasks {
+        frame: Frame::new(title, root, &served),
+        rows: found.tasks.iter().map(|task| row(task, now)).collect(),
+        statuses: Status::ALL.map(|status| (status, filter.status == Some(status))),
+        newest: filter::query(&filter, None),
+        older: found.next.map(|next| filter::query(&filter, Some(next))),
+        filter,
+        is_of_dead_letters,
+    })
+}
+
+fn row(task: &Task, now: Timestamp) -> Row {
+    let (when, time) = when(task);
+    Row {
+        id: task.id,
+        task_type: task.task_type.clone(),
+        status: task.status,
+        priority: task.priority.to_string(),
+        attempts: format!("{}/{}", task.attempts, task.max_retries),
+        when,
+        moment: Moment::new(time, now),
+        region: task.region.clone().unwrap_or_default(),
+        error: cut(task.last_error.as_deref().unwrap_or_default(), ERROR_CHARS_MAX),
+    }
+}
+
+/// The time that matters most in the task's status.
+fn when(task: &Task) -> (&'static str, Timestamp) {
+    match task.status {
+        Status::Pending => ("due", task.scheduled_at),
+        Status::Failed => ("due", task.retry_after.unwrap_or(task.updated_at)),
+        Status::Running => ("since", task.started_at.unwrap_or(task.updated_at)),
+        _ => ("at", task.completed_at.unwrap_or(task.updated_at)),
+    }
+}

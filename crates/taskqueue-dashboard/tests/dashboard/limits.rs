@@ -1,0 +1,145 @@
+//! What a slow or failing database does to pages, and how little viewers ask of one.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use futures::future::join_all;
+use taskqueue_dashboard::{Actions, Dashboard};
+use taskqueue_memory::MemoryQueue;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::spy::{Conduct, SECRET, Spy};
+use crate::support::{dead_letters, enqueue, full, get, post, router};
+
+const LIMIT: Duration = Duration::from_secs(3);
+const PAGES: [&str; 6] = [
+    "/overview",
+    "/tasks",
+    "/workers",
+    "/redrive",
+    "/tasks/0198c5d0-0000-7000-8000-000000000009",
+    "/tasks/0198c5d0-0000-7000-8000-000000000009/payload",
+];
+const ACTIONS: [(&str, &str); 6] = [
+    ("/tasks/0198c5d0-0000-7000-8000-000000000009/cancel", ""),
+    ("/tasks/0198c5d0-0000-7000-8000-000000000009/redrive", ""),
+    ("/types/mail/pause", ""),
+    ("/types/mail/resume", ""),
+    ("/redrive", "type=mail"),
+    ("/tasks", "action=redrive&id=0198c5d0-0000-7000-8000-000000000009"),
+];
+
+fn over(spy: &Spy) -> Router {
+    router(Dashboard::builder(spy.clone()).actions(Actions::Allowed).query_timeout(LIMIT))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_hangs_gives_a_page_that_says_so() {
+    for path in PAGES {
+        let app = over(&Spy::over(MemoryQueue::new(), Conduct::Hangs));
+        let began = Instant::now();
+        let page = get(&app, path).await;
+        assert!(page.status == 504 && page.body.contains("did not answer within 3 s"), "{path}: {page:?}");
+        assert_eq!(began.elapsed(), LIMIT, "{path}");
+    }
+    for (path, form) in ACTIONS {
+        let app = over(&Spy::over(MemoryQueue::new(), Conduct::Hangs));
+        assert_eq!(post(&app, path, form).await.status, 504, "{path}");
+    }
+    let app = over(&Spy::over(MemoryQueue::new(), Conduct::Hangs));
+    assert_eq!(get(&app, "/api/stats").await.json()["error"]["kind"], "too_slow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_fails_is_told_without_its_words() {
+    let app = over(&Spy::over(MemoryQueue::new(), Conduct::Fails));
+    for path in PAGES {
+        let page = get(&app, path).await;
+        assert!(page.status == 503 && page.body.contains("cannot be reached"), "{path}: {page:?}");
+        assert!(!page.body.contains(SECRET) && !page.body.contains("db.internal"), "{path}: {page:?}");
+    }
+    for (path, form) in ACTIONS {
+        let page = post(&app, path, form).await;
+        assert!(page.status == 503 && !page.body.contains(SECRET), "{path}: {page:?}");
+    }
+    let cancelled = post(&app, "/tasks", "action=cancel&id=0198c5d0-0000-7000-8000-000000000009").await;
+    assert!(cancelled.body.contains("0 tasks are cancelled") && !cancelled.body.contains(SECRET));
+    let error = get(&app, "/api/tasks").await;
+    assert!(error.json()["error"]["kind"] == "unavailable" && !error.body.contains(SECRET), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_viewers_cost_one_query() {
+    let spy = Spy::over(full().await, Conduct::Gate(Semaphore::new(0)));
+    let app = over(&spy);
+    let Conduct::Gate(gate) = &spy.seen().conduct else { unreachable!("it is a gate") };
+    // All have asked before the gate opens: each future is polled once before the last.
+    let viewers = join_all((0..100).map(|n| get(&app, if n % 2 == 0 { "/overview" } else { "/api/stats" })));
+    let (answers, ()) = tokio::join!(viewers, async { gate.add_permits(1) });
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(spy.seen().stats.load(Ordering::SeqCst), 1);
+    join_all((0..100).map(|_| get(&app, "/workers"))).await;
+    assert_eq!(spy.seen().lists.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn statistics_are_read_anew_after_a_second() {
+    let spy = Spy::over(MemoryQueue::new(), Conduct::Gate(Semaphore::new(1)));
+    let app = over(&spy);
+    for (advance, expected) in [(0, 1), (900, 1), (200, 2)] {
+        tokio::time::advance(Duration::from_millis(advance)).await;
+        get(&app, "/overview").await;
+        assert_eq!(spy.seen().stats.load(Ordering::SeqCst), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn viewers_leave_the_database_to_the_workers() {
+    let queue = MemoryQueue::new();
+    enqueue(&queue, "mail", 1).await;
+    let spy = Spy::over(queue, Conduct::Gate(Semaphore::new(0)));
+    let app = over(&spy);
+    let Conduct::Gate(gate) = &spy.seen().conduct else { unreachable!("it is a gate") };
+    let viewers = join_all((0..50).map(|_| get(&app, "/tasks")));
+    let (answers, ()) = tokio::join!(viewers, async { gate.add_permits(1) });
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(spy.seen().under_way_max.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_who_goes_away_leaves_the_question_to_the_next() {
+    let spy = Spy::over(MemoryQueue::new(), Conduct::Gate(Semaphore::new(0)));
+    let app = over(&spy);
+    let Conduct::Gate(gate) = &spy.seen().conduct else { unreachable!("it is a gate") };
+    let gone = tokio::time::timeout(Duration::from_secs(1), get(&app, "/overview")).await;
+    assert!(gone.is_err());
+    gate.add_permits(1);
+    assert_eq!(get(&app, "/overview").await.status, 200);
+    assert_eq!(spy.seen().under_way.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_on_many_tasks_ends_in_time_and_says_what_it_left() {
+    let queue = MemoryQueue::new();
+    let ids = enqueue(&queue, "mail", 100).await;
+    let app = over(&Spy::over(queue.clone(), Conduct::Slow(Duration::from_secs(1))));
+    let (form, began) = (ids.iter().map(|id| format!("&id={id}")).collect::<String>(), Instant::now());
+    let done = post(&app, "/tasks", &format!("action=cancel{form}")).await;
+    done.shows(&["6 tasks are cancelled.", "94 tasks were not tried"]);
+    assert_eq!(began.elapsed(), Duration::from_secs(6));
+    dead_letters(&queue, "other", 900, "no").await;
+    let began = Instant::now();
+    let first = post(&app, "/redrive", "type=other").await;
+    first.shows(&[
+        "600 tasks are pending again.",
+        "There are more of type other.",
+        "name=\"after\"",
+        "Go on",
+    ]);
+    assert_eq!(began.elapsed(), Duration::from_secs(6));
+    let (_, after) = first.body.split_once("name=\"after\" value=\"").expect("where to go on");
+    let again = post(&app, "/redrive", &format!("type=other&after={}", &after[..36])).await;
+    again.shows(&["300 tasks are pending again."]);
+}

@@ -1,0 +1,161 @@
+//! What the pages show, and that their links lead to pages.
+
+use std::collections::BTreeSet;
+
+use axum::Router;
+use taskqueue_dashboard::Dashboard;
+use taskqueue_memory::{MemoryQueue, NewTask, Queue, Status, TaskFilter, TaskId};
+
+use crate::support::{acting_on, dead_letters, enqueue, full, get, router};
+
+#[tokio::test]
+async fn the_overview_shows_every_status_and_type_and_what_is_paused() {
+    let app = acting_on(&full().await);
+    let page = get(&app, "/overview").await;
+    for status in Status::ALL {
+        page.shows(&[&format!("tasks?status={status}\"")]);
+    }
+    page.shows(&["memory 0.1.0", "tasks?type=waiting\"", "types/waiting/resume", "types/retried/pause"]);
+    page.shows(&["tasks?type=dead&#38;status=dead_letter", "oldest ready", "data-live"]);
+}
+
+#[tokio::test]
+async fn a_chart_is_drawn_once_the_queue_was_looked_at_twice() {
+    tokio::time::pause();
+    let queue = MemoryQueue::new();
+    let app = acting_on(&queue);
+    assert!(!get(&app, "/overview").await.body.contains("<polyline"));
+    enqueue(&queue, "mail", 7).await;
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    get(&app, "/overview")
+        .await
+        .shows(&["<polyline points=\"193.3,34.0 200.0,2.0\"", "from 0 to 7 in the last 1 m"]);
+}
+
+#[tokio::test]
+async fn a_list_is_walked_page_by_page_and_has_each_task_once() {
+    let queue = MemoryQueue::new();
+    let mut expected = enqueue(&queue, "mail", 57).await;
+    enqueue(&queue, "other", 5).await;
+    let app = router(Dashboard::builder(queue).page_size(10));
+    let (mut path, mut seen) = ("/tasks?type=mail&status=pending".to_owned(), Vec::<TaskId>::new());
+    loop {
+        let page = get(&app, &path).await;
+        page.shows(&["data-label=\"id\""]);
+        let ids = page
+            .body
+            .split("href=\"./tasks/")
+            .skip(1)
+            .map(|rest| rest[..36].parse::<TaskId>().expect("an id"));
+        seen.extend(ids);
+        match page.body.split_once("rel=\"next\" href=\".") {
+            Some((_, rest)) => path = rest[..rest.find('"').expect("its end")].replace("&#38;", "&"),
+            None => break,
+        }
+    }
+    expected.reverse();
+    assert_eq!(seen, expected, "newest first, each once, and no other type's");
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_with_their_errors() {
+    let app = acting_on(&full().await);
+    let page = get(&app, "/tasks?status=dead_letter").await;
+    page.shows(&["<h1>Dead letters</h1>", "it broke", "1/3", "redrive?status=dead_letter"]);
+    assert!(!page.body.contains("waiting"));
+    get(&app, "/tasks?type=nothing").await.shows(&["No tasks."]);
+}
+
+#[tokio::test]
+async fn a_task_is_shown_with_its_life_its_error_and_its_payload() {
+    let queue = MemoryQueue::new();
+    let dead = dead_letters(&queue, "mail", 1, "no such address").await[0];
+    let app = acting_on(&queue);
+    let page = get(&app, &format!("/tasks/{dead}")).await;
+    page.shows(&["no such address", "claimed by killer, attempt 1", "finished: dead_letter", "1 of 3"]);
+    page.shows(&["{\n  &#34;n&#34;: 0\n}", &format!("../tasks/{dead}/redrive")]);
+    assert!(!page.body.contains("data-live"), "nothing more happens to it");
+    let gone = get(&app, "/tasks/0198c5d0-0000-7000-8000-000000000009").await;
+    assert!(gone.status == 404 && gone.body.contains("task not found"), "{gone:?}");
+    assert_eq!(get(&app, "/tasks/nonsense").await.status, 400);
+}
+
+#[tokio::test]
+async fn a_payload_is_downloaded_byte_for_byte() {
+    let queue = MemoryQueue::new();
+    let text = " {\"n\":  1.50,\n\"é\":\"<\\u003c\"} ";
+    let id = queue.enqueue(NewTask::raw("mail", text).expect("JSON")).await.expect("there is room");
+    let payload = get(&acting_on(&queue), &format!("/tasks/{id}/payload")).await;
+    assert_eq!((payload.body.as_str(), payload.header("content-type")), (text, "application/json"));
+    assert!(payload.header("content-disposition").starts_with("attachment"));
+}
+
+#[tokio::test]
+async fn workers_are_seen_by_what_they_run() {
+    let app = acting_on(&full().await);
+    get(&app, "/workers").await.shows(&["worker-1", "running 1"]);
+    get(&acting_on(&MemoryQueue::new()), "/workers").await.shows(&["No task is running"]);
+}
+
+#[tokio::test]
+async fn a_list_of_workers_says_when_it_is_cut() {
+    let queue = MemoryQueue::new();
+    enqueue(&queue, "mail", 1_300).await;
+    crate::support::claim(&queue, "mail", "busy").await;
+    get(&acting_on(&queue), "/workers").await.shows(&["1,000", "there are more"]);
+}
+
+/// What a page links to, loads, or sends its forms to.
+fn targets(body: &str) -> BTreeSet<(bool, String)> {
+    let of = |attribute: &'static str, is_form| {
+        body.split(attribute).skip(1).map(move |rest| {
+            let target = &rest[..rest.find('"').expect("its end")];
+            (is_form, target.replace("&#38;", "&"))
+        })
+    };
+    of("href=\"", false).chain(of("src=\"", false)).chain(of("action=\"", true)).collect()
+}
+
+/// As a browser does.
+fn resolved(page: &str, target: &str) -> String {
+    let (target, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut parts: Vec<&str> = page.split('?').next().expect("a path").split('/').collect();
+    parts.pop();
+    for part in target.split('/') {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("{}?{query}", parts.join("/"))
+}
+
+#[tokio::test]
+async fn every_link_of_every_page_leads_to_a_page_wherever_it_is_nested() {
+    let queue = full().await;
+    let dead = TaskFilter { status: Some(Status::DeadLetter), ..TaskFilter::default() };
+    let id = queue.list(&dead).await.expect("it is open").tasks[0].id;
+    let alone = acting_on(&queue);
+    let nested = Router::new().nest("/a/queue", acting_on(&queue));
+    for (app, place) in [(alone, ""), (nested, "/a/queue")] {
+        for page in
+            ["/overview", "/tasks", "/workers", "/redrive?type=dead", &format!("/tasks/{id}"), "/gone/7"]
+        {
+            let page = format!("{place}{page}");
+            let found = get(&app, &page).await;
+            let targets = targets(&found.body);
+            assert!(targets.len() > 5, "{page}: {targets:?}");
+            for (is_form, target) in targets {
+                assert!(target.starts_with('.'), "{page}: {target} is not relative");
+                let path = resolved(&page, &target);
+                let status = get(&app, &path).await.status;
+                let is_right = status == 200 || (is_form && status == 405);
+                assert!(is_right, "{page}: {target} leads to {path}: {status}");
+            }
+        }
+        let home = get(&app, if place.is_empty() { "/" } else { place }).await;
+        let path = resolved(if place.is_empty() { "/" } else { place }, home.header("location"));
+        assert_eq!((home.status, get(&app, &path).await.status), (303, 200), "{path}");
+    }
+}

@@ -1,0 +1,163 @@
+//! A queue that counts what it is asked, and answers when it may: at once, once a gate is opened, never, or with a failure
+//! that holds a secret.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use taskqueue_memory::{
+    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
+    MemoryQueue, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Task,
+    TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
+};
+use tokio::sync::Semaphore;
+
+/// What no page may show.
+pub(crate) const SECRET: &str = "hunter2";
+
+/// How questions are answered.
+#[derive(Debug)]
+pub(crate) enum Conduct {
+    /// With what the queue in memory says, once the gate has places.
+    Gate(Semaphore),
+    /// With what the queue in memory says, after so long.
+    Slow(Duration),
+    /// Not at all.
+    Hangs,
+    /// With a failure that names a URL.
+    Fails,
+}
+
+/// The queue.
+#[derive(Clone)]
+pub(crate) struct Spy {
+    queue: MemoryQueue,
+    seen: Arc<Seen>,
+}
+
+pub(crate) struct Seen {
+    pub(crate) conduct: Conduct,
+    pub(crate) stats: AtomicUsize,
+    pub(crate) lists: AtomicUsize,
+    pub(crate) under_way: AtomicUsize,
+    pub(crate) under_way_max: AtomicUsize,
+}
+
+impl Spy {
+    pub(crate) fn over(queue: MemoryQueue, conduct: Conduct) -> Self {
+        let count = AtomicUsize::default;
+        let seen =
+            Seen { conduct, stats: count(), lists: count(), under_way: count(), under_way_max: count() };
+        Self { queue, seen: Arc::new(seen) }
+    }
+
+    pub(crate) fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    async fn asked(&self, operation: &'static str) -> Result<()> {
+        let seen = self.seen();
+        let under_way = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        seen.under_way_max.fetch_max(under_way, Ordering::SeqCst);
+        let _ended = Ended(seen);
+        match &seen.conduct {
+            Conduct::Gate(gate) => {
+                gate.acquire().await.expect("it is never closed").forget();
+                gate.add_permits(1);
+                Ok(())
+            }
+            Conduct::Slow(time) => {
+                let never = std::future::pending::<()>();
+                let _ = tokio::time::timeout(*time, never).await;
+                Ok(())
+            }
+            Conduct::Hangs => std::future::pending().await,
+            Conduct::Fails => {
+                let text = format!("no answer from postgres://ada:{SECRET}@db.internal/tasks");
+                Err(Error::new(ErrorKind::Unavailable, operation, text))
+            }
+        }
+    }
+}
+
+struct Ended<'s>(&'s Seen);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Queue for Spy {
+    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+        self.queue.enqueue_many(tasks).await
+    }
+    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
+        self.queue.dequeue_many(request).await
+    }
+    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
+        self.queue.settle_many(settlements).await
+    }
+    async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
+        self.queue.heartbeat_many(leases, timeout).await
+    }
+    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
+        self.asked("cancel").await?;
+        self.queue.cancel(id).await
+    }
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        self.asked("get").await?;
+        self.queue.get(id).await
+    }
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
+        self.seen().lists.fetch_add(1, Ordering::SeqCst);
+        self.asked("list").await?;
+        self.queue.list(filter).await
+    }
+    async fn stats(&self) -> Result<QueueStats> {
+        self.seen().stats.fetch_add(1, Ordering::SeqCst);
+        self.asked("stats").await?;
+        self.queue.stats().await
+    }
+    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
+        self.queue.cleanup(cleanup).await
+    }
+    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
+        self.queue.reclaim_stale(limit).await
+    }
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        self.queue.promote_due(limit).await
+    }
+    async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
+        self.asked("redrive").await?;
+        self.queue.redrive(redrive).await
+    }
+    async fn pause(&self, task_type: &TaskType) -> Result<()> {
+        self.asked("pause").await?;
+        self.queue.pause(task_type).await
+    }
+    async fn resume(&self, task_type: &TaskType) -> Result<()> {
+        self.asked("resume").await?;
+        self.queue.resume(task_type).await
+    }
+    async fn paused(&self) -> Result<Vec<TaskType>> {
+        self.queue.paused().await
+    }
+    async fn backend(&self) -> Result<Backend> {
+        self.queue.backend().await
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        self.queue.now().await
+    }
+    async fn close(&self) {
+        self.queue.close().await;
+    }
+    fn visibility_timeout(&self) -> Duration {
+        self.queue.visibility_timeout()
+    }
+    fn wake_up(&self) -> WakeUp {
+        self.queue.wake_up()
+    }
+}
