@@ -33,6 +33,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "taskqueue-mysql",
             "taskqueue-worker",
             "taskqueue-handlers",
+            "taskqueue-dashboard",
         ],
     ),
     (
