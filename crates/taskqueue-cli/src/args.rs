@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use taskqueue_core::{BATCH_MAX, Priority, Timestamp};
 
+#[cfg(feature = "dashboard")]
+use crate::commands::dashboard;
 #[cfg(feature = "s3")]
 use crate::commands::scan;
 use crate::commands::{
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     List(list::Args),
     /// Show what the queue holds
     Stats(stats::Args),
+    /// Show what the queue holds in a browser, and repair it there
+    #[cfg(feature = "dashboard")]
+    Dashboard(dashboard::Args),
     /// Cancel tasks that are not finished
     Cancel(cancel::Args),
     /// Make dead letters pending again

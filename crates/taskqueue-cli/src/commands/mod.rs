@@ -4,9 +4,12 @@
 pub(crate) mod cancel;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
+#[cfg(feature = "dashboard")]
+pub(crate) mod dashboard;
 pub(crate) mod enqueue;
 pub(crate) mod get;
 pub(crate) mod list;
+mod log;
 pub(crate) mod migrate;
 mod pages;
 pub(crate) mod pause;
@@ -43,6 +46,8 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Get(args) => get::run(target, args).await,
         Command::List(args) => list::run(target, args).await,
         Command::Stats(args) => stats::run(target, args).await,
+        #[cfg(feature = "dashboard")]
+        Command::Dashboard(args) => dashboard::run(target, args).await,
         Command::Cancel(args) => cancel::run(target, args).await,
         Command::Redrive(args) => redrive::run(target, args).await,
         Command::Pause(args) => pause::pause(target, args).await,

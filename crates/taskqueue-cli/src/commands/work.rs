@@ -5,7 +5,6 @@ mod config;
 mod documents;
 mod handlers;
 mod health;
-mod log;
 mod metrics;
 mod periodic;
 mod ready;
@@ -29,9 +28,9 @@ use taskqueue_worker::{MaintenanceConfig, Periodic, Report, RunningWorker, Worke
 
 use self::handlers::Handlers;
 use self::health::Health;
-use self::log::LogFormat;
 use self::periodic::PeriodicArgs;
 use self::watched::Watched;
+use super::log::{self, LogFormat};
 use crate::args;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};

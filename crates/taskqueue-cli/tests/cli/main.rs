@@ -2,6 +2,8 @@
 //! It knows nothing of the program's inside.
 
 mod all;
+#[cfg(feature = "dashboard")]
+mod dashboard;
 mod enqueueing;
 #[path = "../support/event.rs"]
 mod event;

@@ -108,6 +108,7 @@ impl Program {
         command
             .current_dir(self.folder())
             .env_remove("TASKQUEUE_DATABASE_URL")
+            .env_remove("TASKQUEUE_DASHBOARD_PASSWORD")
             .env_remove("RUST_LOG")
             .args(args);
         if let Some(url) = &self.url {

@@ -1,4 +1,4 @@
-//! Where and how `work` logs: to standard error, what `RUST_LOG` asks for, as text or as JSON. It logs nothing itself.
+//! Where and how commands that run for long log: to standard error, what `RUST_LOG` asks for, as text or as JSON. It logs nothing itself.
 
 use std::env::VarError;
 use std::io::IsTerminal;
