@@ -20,30 +20,26 @@
     }
   }
 
+  // Answers why it could not, or nothing.
   async function refresh() {
     const address = location.pathname + location.search;
     const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX) });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (!answer.ok) {
-      throw new Error(page.querySelector(".notice")?.textContent ?? `status ${answer.status}`);
-    }
-    const isHeld = !getSelection().isCollapsed || document.querySelector("main :active");
-    for (const old of isHeld ? [] : parts()) {
+    if (!answer.ok) return page.querySelector(".notice")?.textContent ?? `status ${answer.status}`;
+    // A selection or a button that is held down would be lost.
+    if (!getSelection().isCollapsed || document.querySelector("main :active")) return "something is selected";
+    for (const old of parts()) {
       const next = page.getElementById(old.id);
       if (next) replace(old, next);
     }
+    return null;
   }
 
   async function live() {
     if (!document.hidden) {
-      try {
-        await refresh();
-        state.textContent = "live";
-        state.className = "";
-      } catch (error) {
-        state.textContent = `not refreshed: ${error.message}`;
-        state.className = "bad";
-      }
+      const why = await refresh().catch(() => "the dashboard does not answer");
+      state.textContent = why ? `not refreshed: ${why}` : "live";
+      state.className = why ? "bad" : "";
     }
     if (parts().length > 0) setTimeout(live, PERIOD_MS);
   }
