@@ -42,7 +42,7 @@ pub(crate) struct Args {
 
 /// Removes them in short transactions, and says how many.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
-    let statuses = args.status.into_iter().reduce(FinishedStatuses::and).unwrap_or_default();
+    let statuses = args.status.into_iter().reduce(FinishedStatuses::with).unwrap_or_default();
     let queue = connect::existing(target).await?;
     let mut progress = Progress::quiet("removing", Unit::Things("tasks"), args.limit.unwrap_or_default());
     let mut removed = 0;
