@@ -67,9 +67,13 @@ pub struct PostgresConfig {
     /// `Unavailable`, also when the queue is given a pool. It includes waiting for others' locks, as an enqueue does for
     /// an open transaction that holds its unique key. Above zero. Default 60 s. A migration may take longer.
     pub statement_timeout: Duration,
-    /// How often a transaction is repeated after a deadlock, a serialization failure or a lock timeout. Default 10. The queue sets
-    /// no `lock_timeout`; where the role or the database has one, a settle that has waited so long is not repeated: a worker
-    /// settles what else it has, and tries again.
+    /// How long a statement waits for what others have locked before its transaction is rolled back and repeated, at least a
+    /// millisecond; a settle and an enqueue with a unique key are not repeated, but fail as
+    /// `Unavailable`: a worker settles what else it has, and tries again. Set on the queue's own connections to PostgreSQL
+    /// (`lock_timeout`); on those of a pool that the queue is given, behind a pooler in transaction mode and without
+    /// `prepared_statements` the role's own setting holds, and by default none. Default 5 s.
+    pub lock_wait_timeout: Duration,
+    /// How often a transaction is repeated after a deadlock or a serialization failure, or after `lock_wait_timeout`. Default 10.
     pub contention_retries_max: u32,
     /// Whether statements are prepared once for each connection. Default true; about a third slower without. Behind
     /// a pooler in transaction mode, which hands one connection's statements to another, they are not, unless
@@ -165,6 +169,7 @@ impl PostgresConfig {
             connections_max: 10,
             acquire_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(60),
+            lock_wait_timeout: Duration::from_secs(5),
             contention_retries_max: 10,
             prepared_statements: true,
             schema: None,
@@ -223,6 +228,10 @@ impl PostgresConfig {
         if self.statement_timeout.is_zero() {
             return Err(Error::invalid_input("configure", "statement_timeout is zero"));
         }
+        if self.lock_wait_timeout.as_millis() == 0 {
+            let message = format!("lock_wait_timeout {:?} is below 1ms", self.lock_wait_timeout);
+            return Err(Error::invalid_input("configure", message));
+        }
         Ok(())
     }
 }
@@ -252,6 +261,8 @@ mod tests {
         assert!(too_many.validate().expect_err("1025").to_string().contains("shards"));
         let endless = PostgresConfig { acquire_timeout: Duration::MAX, ..config() };
         assert!(endless.validate().expect_err("for ever").to_string().contains("acquire_timeout"));
+        let hasty = PostgresConfig { lock_wait_timeout: Duration::from_micros(9), ..config() };
+        assert!(hasty.validate().expect_err("9 us").to_string().contains("lock_wait_timeout"));
         let impatient = PostgresConfig { statement_timeout: Duration::ZERO, ..config() };
         assert!(impatient.validate().expect_err("0").to_string().contains("statement_timeout"));
         config().validate().expect("the defaults are in range");

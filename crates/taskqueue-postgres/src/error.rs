@@ -8,7 +8,7 @@ use taskqueue_sql::Failure;
 
 /// SQLSTATEs of transactions that others were in the way of: serialization failure, deadlock.
 const CONTENTION: [&str; 2] = ["40001", "40P01"];
-/// Of a lock that others held for longer than the session's `lock_timeout`. NOWAIT, which has the same, is in no statement.
+/// Of a lock that others held for longer than `lock_wait_timeout`. NOWAIT, which has the same, is in no statement.
 const LOCK_TIMEOUT: &str = "55P03";
 /// Of servers that are going away, starting or read-only after a failover; of a statement or transaction that took too long for
 /// the server's settings or was cancelled by hand; of ranges and nodes of CockroachDB that do not answer; and of a commit whose

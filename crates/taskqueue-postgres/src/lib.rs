@@ -195,15 +195,18 @@ async fn open(
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
     // Behind a pooler the settings would stay with a connection that others get.
     let is_own = config.prepared_statements && !found.pooler.shares_servers();
+    let set_up: Option<Arc<str>> = is_own.then(|| session::set_up(found.engine, config.lock_wait_timeout).into());
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)
         .test_before_acquire(false)
         .after_connect(move |connection, _| {
             unsettled.connected();
-            Box::pin(
-                async move { if is_own { session::set_up(connection, found.engine).await } else { Ok(()) } },
-            )
+            let set_up = set_up.clone();
+            Box::pin(async move {
+                let Some(set_up) = set_up else { return Ok(()) };
+                session::set(connection, &set_up).await
+            })
         })
         .after_release(move |connection, _| {
             let may_be_open = is_lent.load(Ordering::Relaxed) && !comes_from_queue();

@@ -4,7 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use taskqueue_core::Result;
 use taskqueue_sql::{InUse, within};
 
@@ -18,6 +18,8 @@ pub(crate) type Connections = taskqueue_sql::Connections<DriverPool>;
 
 /// How long a rollback may take, which the server does at once.
 const ROLLBACK_TIME_MAX: Duration = Duration::from_secs(5);
+/// The most that the server takes for `lock_timeout`.
+const LOCK_WAIT_MILLISECONDS_MAX: u128 = i32::MAX as u128;
 
 /// A connection with or without an open transaction. Dropped without an end, it closes the connection, which rolls
 /// back.
@@ -111,19 +113,26 @@ pub(crate) async fn is_clean(connection: &mut PgConnection, engine: Engine) -> s
     }
 }
 
-/// Sets up a connection, which must be the queue's own and no pooler's: READ COMMITTED is its default, and a statement that
-/// waits for a lock ends soon after it was given up and its connection closed. Without, PostgreSQL finds that out when it has
-/// an answer, and sessions pile up behind a lock that stays. Where the system cannot tell it,
-/// it refuses that setting, which is passed over; the other one is committed before.
-pub(crate) async fn set_up(connection: &mut PgConnection, engine: Engine) -> sqlx::Result<()> {
-    let set = match engine {
-        Engine::Postgres => {
-            "BEGIN; SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED; COMMIT; \
+/// What sets up a connection, which must be the queue's own and no pooler's: READ COMMITTED is its default, a statement waits so
+/// long for a lock, or else one task that somebody keeps locked would hold up all that a settle is for, and one that
+/// waits ends soon after it was given up and its connection closed. Without, PostgreSQL finds that out when it has an answer, and
+/// sessions pile up behind a lock that stays. Where the system cannot tell it, it refuses that setting; the others are
+/// committed before.
+pub(crate) fn set_up(engine: Engine, lock_wait_timeout: Duration) -> String {
+    let read_committed = "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED";
+    let milliseconds = lock_wait_timeout.as_millis().min(LOCK_WAIT_MILLISECONDS_MAX);
+    match engine {
+        Engine::Postgres => format!(
+            "BEGIN; {read_committed}; SET lock_timeout = {milliseconds}; COMMIT; \
              SET client_connection_check_interval = '5s'"
-        }
-        Engine::Cockroach => "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    };
-    match sqlx::raw_sql(set).execute(connection).await {
+        ),
+        Engine::Cockroach => read_committed.to_owned(),
+    }
+}
+
+/// Sets it up so. What the server refuses is passed over.
+pub(crate) async fn set(connection: &mut PgConnection, set_up: &str) -> sqlx::Result<()> {
+    match sqlx::raw_sql(AssertSqlSafe(set_up)).execute(connection).await {
         Err(error) if is_refused_setting(&error) => Ok(()),
         done => done.map(drop),
     }

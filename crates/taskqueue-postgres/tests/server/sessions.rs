@@ -28,10 +28,9 @@ async fn drain(queue: PostgresQueue) -> Vec<TaskId> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_settle_that_has_waited_for_a_lock_as_long_as_the_role_may_is_not_repeated() {
+async fn a_settle_that_has_waited_for_a_lock_as_long_as_it_may_is_not_repeated() {
     let (scratch, _) = Scratch::with_queue().await;
-    scratch.set("lock_timeout = '200ms'").await;
-    let queue = scratch.queue().await;
+    let queue = scratch.queue_with(|config| config.lock_wait_timeout = Duration::from_millis(200)).await;
     queue.enqueue(task()).await.unwrap();
     let claim = claim_one(&queue).await;
     let mut other = scratch.connect().await;
