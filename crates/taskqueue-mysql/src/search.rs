@@ -130,7 +130,7 @@ async fn find<'c>(
         take_rest(dialect, connection, shard, claiming.limit, looked_for, &mut taken).await?;
     }
     let Taken { tasks, now, .. } = taken;
-    let places = places_of(&starts, &tasks);
+    let places = places_of(&starts, &tasks, now);
     let is_enough = tasks.len() == claiming.limit;
     let is_cut_off = is_cut_off || is_enough;
     Ok(Found { tasks, now, starts, places, is_enough, is_cut_off, began, ended: Instant::now() })
@@ -244,13 +244,14 @@ fn name_of(stored: &str) -> &str {
     stored.trim_end_matches(' ')
 }
 
-/// The last places of each type. A task's place stands in its last two fields.
-fn places_of(starts: &[Start<'_>], tasks: &[Vec<Field>]) -> Places {
+/// The last places of each type. A task's place stands in its last two fields. None is behind the time of the claim, at which others
+/// become ready: a producer's own INSERT may have named a time that never comes.
+fn places_of(starts: &[Start<'_>], tasks: &[Vec<Field>], now: i64) -> Places {
     let mut places = Places::new();
     for fields in tasks {
         let [.., Field::Integer(rank), Field::Integer(micros)] = &fields[..] else { continue };
         let start = starts.iter().find(|start| start.task_type.as_str() == type_of(fields));
-        if let (Some(start), Some(at)) = (start, DateTime::from_timestamp_micros(*micros)) {
+        if let (Some(start), Some(at)) = (start, DateTime::from_timestamp_micros(now.min(*micros))) {
             let place = places.entry((*rank, start.task_type.clone())).or_insert(at);
             *place = at.max(*place);
         }
@@ -362,5 +363,21 @@ impl Range {
     fn of_gap(gap: &Gap) -> Option<Self> {
         let (first, last) = (gap.above.saturating_add(1), gap.below.saturating_sub(1));
         (first <= last).then_some(Self { first, last, ..Self::all() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_place_is_behind_the_time_of_its_claim() {
+        let task_type = TaskType::new("mail").expect("it is a type");
+        let start = Start { task_type: &task_type, reach: Reach::Everywhere, ranges: Vec::new() };
+        let task =
+            |at| vec![Field::Null, Field::Text("mail".to_owned()), Field::Integer(-5), Field::Integer(at)];
+        let places = places_of(&[start], &[task(7), task(i64::MAX)], 1_000);
+        let at = DateTime::from_timestamp_micros(1_000).expect("it is in range");
+        assert_eq!(places, Places::from([((-5, task_type), at)]));
     }
 }

@@ -107,10 +107,11 @@ pub struct PostgresConfig {
 }
 
 /// What only tests set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Testing {
-    /// Whether claims name their index, as CockroachDB needs it; without, its statements run on PostgreSQL. Default true.
-    pub index_hints: bool,
+    /// Whether CockroachDB's statements run on PostgreSQL: it knows no hint that names an index, and is asked in its own way
+    /// whether a transaction is open. Default false.
+    pub is_on_postgres: bool,
     /// What full scans of the claim index may cost before claims are helped by cursors; tests use cursors always.
     pub scanning: Scanning,
     /// Whether claims leave the rank of a task, and with it its place in the claim index. Default none: where completed tasks
@@ -118,12 +119,6 @@ pub struct Testing {
     pub leaves_rank: Option<bool>,
     /// An expression that stands for `now()` in every statement: a clock that tests move. Default none.
     pub now_sql: Option<&'static str>,
-}
-
-impl Default for Testing {
-    fn default() -> Self {
-        Self { index_hints: true, scanning: Scanning::default(), leaves_rank: None, now_sql: None }
-    }
 }
 
 #[derive(Clone)]

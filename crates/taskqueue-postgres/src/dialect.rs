@@ -79,9 +79,10 @@ impl PostgresDialect {
         literal: Literal,
         sharding: Sharding,
     ) -> Self {
+        let server = if config.testing.is_on_postgres { Engine::Postgres } else { engine };
         Self {
             opened,
-            of_callers: matches!(config.source, Source::Pool(_)).then_some(engine),
+            of_callers: matches!(config.source, Source::Pool(_)).then_some(server),
             wakes,
             literal,
             sharding,

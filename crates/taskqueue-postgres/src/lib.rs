@@ -109,7 +109,7 @@ impl PostgresQueue {
             .then(|| Wakes::new(connections.clone(), table, !is_pooled));
         let literal = match engine {
             Engine::Postgres => Literal::new(table, config.rank(), memory),
-            Engine::Cockroach => cockroach::literal(table, config.testing.index_hints),
+            Engine::Cockroach => cockroach::literal(table, !config.testing.is_on_postgres),
         };
         let sharding = Sharding::new(config.shards()?);
         let opened = Opened { connections, unsettled, runs_single_statements };
@@ -195,7 +195,8 @@ async fn open(
     let url = if config.prepared_statements { url.clone() } else { url.clone().statement_cache_capacity(0) };
     // Behind a pooler the settings would stay with a connection that others get.
     let is_own = config.prepared_statements && !found.pooler.shares_servers();
-    let set_up: Option<Arc<str>> = is_own.then(|| session::set_up(found.engine, config.lock_wait_timeout).into());
+    let set_up: Option<Arc<str>> =
+        is_own.then(|| session::set_up(found.engine, config.lock_wait_timeout).into());
     let pool = PgPoolOptions::new()
         .max_connections(config.connections_max)
         .acquire_timeout(config.acquire_timeout)

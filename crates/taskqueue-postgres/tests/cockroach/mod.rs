@@ -70,7 +70,7 @@ async fn open(server: &PgConnectOptions, options: &Options) -> PostgresQueue {
     let pool = pool.connect_with(server.clone().statement_cache_capacity(100)).await;
     let mut config = PostgresConfig::pool(pool.expect("the server answers"));
     config.dialect = is_postgres().then_some(Engine::Cockroach);
-    config.testing.index_hints = !is_postgres();
+    config.testing.is_on_postgres = is_postgres();
     config.testing.now_sql = Some(NOW);
     // It is to be off whatever this says.
     config.wake_up = WakeUpMode::Auto;
