@@ -22,18 +22,22 @@ pub(crate) struct Unreadable {
     pub(crate) failure: Failure,
 }
 
-/// Makes dead letters of ready tasks, which are locked, at this time.
+/// Makes dead letters of ready tasks, which are locked, at this time; answers of how many. One whose key others have locked stays as
+/// it is: an enqueue of that key, which waits for the task, would be waited for.
 pub(crate) async fn bury(
     dialect: &MysqlDialect,
     connection: &mut MySqlConnection,
     shard: Shard,
     now: i64,
-    unreadable: Vec<Unreadable>,
-) -> Attempt<()> {
+    mut unreadable: Vec<Unreadable>,
+) -> Attempt<usize> {
     if unreadable.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    keys::let_go_of(dialect, &mut *connection, shard, unreadable.iter().map(|task| task.id)).await?;
+    let ids = unreadable.iter().map(|task| task.id);
+    let blocked = keys::let_free_go_of(dialect, &mut *connection, shard, ids).await?;
+    unreadable.retain(|task| !blocked.contains(&task.id));
+    let number = unreadable.len();
     let (sql, now) = (text(&dialect.options().table), wire::time(now)?);
     let mut buried: BTreeMap<TaskType, i64> = BTreeMap::new();
     for Unreadable { id, task_type, failure: unreadable } in unreadable {
@@ -49,7 +53,8 @@ pub(crate) async fn bury(
         Total { task_type: task_type.as_str().to_owned(), state: State::DeadLetter, delta }
     };
     let totals: Vec<Total> = buried.into_iter().map(total).collect();
-    dialect.add_totals(connection, &totals, Owner::Queue).await
+    dialect.add_totals(connection, &totals, Owner::Queue).await?;
+    Ok(number)
 }
 
 /// Now, now, the error, now, the shard, the id.

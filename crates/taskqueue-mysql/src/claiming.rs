@@ -18,6 +18,8 @@ use crate::search::{search, type_of};
 use crate::width;
 use crate::wire::{self, bind_ids};
 
+/// How often a claim looks that finds only what cannot be read: its transaction locks sums that settles wait for.
+const ROUNDS_MAX: usize = 20;
 /// The most that the column of a count holds.
 const COUNT_MAX: i64 = i32::MAX as i64;
 
@@ -35,21 +37,21 @@ pub(crate) async fn claim(
             return Ok(Vec::new());
         }
     }
-    loop {
+    for _ in 0..ROUNDS_MAX {
         let mut found = search(dialect, &mut *connection, shard, claiming).await?;
         let claimed =
             Claimed { claiming, now: found.now, until: found.now + micros(claiming.visibility_timeout) };
         let (claims, unreadable) = claimed.read_all(std::mem::take(&mut found.tasks))?;
         claimed.write(dialect, &mut *connection, shard, &claims).await?;
-        // Where nothing could be read, what stands behind it comes next. What is buried is not found again.
-        let is_over = !claims.is_empty() || unreadable.is_empty();
-        burial::bury(dialect, &mut *connection, shard, found.now, unreadable).await?;
+        // Where nothing could be read, what stands behind it comes next, or with the next claim. What is buried is not found again.
+        let buried = burial::bury(dialect, &mut *connection, shard, found.now, unreadable).await?;
         found.tell(dialect.cursors(), shard);
-        if is_over {
+        if !claims.is_empty() || buried == 0 {
             claimed.hold(dialect, connection, shard, &claims).await?;
             return Ok(claims);
         }
     }
+    Ok(Vec::new())
 }
 
 /// What a claim makes of its rows. The time is the server's, read with the heads.

@@ -17,7 +17,7 @@ pub(crate) const OPEN_SHARDS: usize = 5;
 /// The most claims that one check looks at.
 pub(crate) const CHECKED_MAX: usize = 1_000;
 
-/// Longer than a heartbeat's transaction takes, which waits for no task.
+/// Longer than a heartbeat's transaction takes, unless it waits for a check of its claims.
 const SOON_SECONDS: u32 = 5;
 
 /// The statements for one table. Those without a list are rendered once.

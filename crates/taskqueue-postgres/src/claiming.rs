@@ -171,11 +171,11 @@ async fn scan(
         return Ok(claimed);
     }
     let (places, number) = (places_of(&claimed), claimed.len());
-    let mut is_cut_off = is_cut_off(claiming, &claimed);
+    let (mut is_cut_off, ended) = (is_cut_off(claiming, &claimed), Instant::now());
     // The cursors hear of what is behind that it is there, not where: of other types there may be more before it.
     let claimed = with_behind_locked(dialect, connection, shard, claiming, claimed).await;
     is_cut_off |= claimed.as_ref().is_ok_and(|claimed| claimed.len() > number);
-    let scan = Scan { claimed: &places, is_cut_off, began, ended: Instant::now() };
+    let scan = Scan { claimed: &places, is_cut_off, began, ended };
     dialect.cursors().scanned(shard, &claiming.types, &scan);
     claimed
 }

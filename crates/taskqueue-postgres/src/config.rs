@@ -64,8 +64,8 @@ pub struct PostgresConfig {
     /// again is waited, and 10 s at least. Default 30 s.
     pub acquire_timeout: Duration,
     /// How long the server may take to answer a statement before its connection is closed and the call fails as
-    /// `Unavailable`, also when the queue is given a pool. It includes waiting for others' locks, as an enqueue does for
-    /// an open transaction that holds its unique key. Above zero. Default 60 s. A migration may take longer.
+    /// `Unavailable`, also when the queue is given a pool. It includes waiting for others' locks, where `lock_wait_timeout` does
+    /// not end that sooner. Above zero. Default 60 s. A migration may take longer.
     pub statement_timeout: Duration,
     /// How long a statement waits for what others have locked before its transaction is rolled back and repeated, at least a
     /// millisecond; a settle and an enqueue with a unique key are not repeated, but fail as

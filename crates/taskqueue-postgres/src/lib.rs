@@ -137,7 +137,8 @@ impl PostgresQueue {
 
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
     /// gives back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
-    /// for each.
+    /// for each. On the queue's own pool the service's statements, too, wait no longer for a lock than
+    /// [`lock_wait_timeout`](PostgresConfig::lock_wait_timeout).
     pub fn pool(&self) -> &PgPool {
         &self.sql.dialect().connections().lend().0
     }

@@ -157,8 +157,11 @@ pub(crate) async fn record(
     Ok(say(connection, record).await? == 1)
 }
 
+/// Waits for its turn, for as long as others migrate: building an index may take them minutes.
 async fn lock(connection: &mut PgConnection) -> Attempt<()> {
-    say(connection, format!("SELECT pg_advisory_xact_lock({LOCK})")).await.map(drop)
+    say(connection, format!("SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock({LOCK})"))
+        .await
+        .map(drop)
 }
 
 /// The only value of the only row. As all here by the simple protocol: a pooler in transaction mode may part a statement that is

@@ -12,7 +12,7 @@ use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, readable};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
-use crate::{Attempt, Dialect, Owner, Reclaiming, Row};
+use crate::{Attempt, Dialect, Owner, Reclaiming, Row, wider};
 
 /// Cancels a task that is not finished.
 pub(crate) struct Cancel(pub(crate) TaskId);
@@ -160,9 +160,19 @@ impl<D: Dialect> Operation<D> for RedriveAny {
     const NAME: &'static str = "redrive";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<u64> {
-        let any = dialect.statements(self.shard).dead_letters(self.task_type.as_ref(), self.limit);
-        let chosen = read_dead_letters(dialect.fetch(connection, any).await?);
-        redrive(dialect, connection, self.shard, chosen).await
+        let mut width = self.limit;
+        loop {
+            let any = dialect.statements(self.shard).dead_letters(self.task_type.as_ref(), width);
+            let rows = dialect.fetch(&mut *connection, any).await?;
+            let read = rows.len();
+            let mut chosen = read_dead_letters(rows);
+            chosen.truncate(self.limit);
+            // Those that cannot be read stay the first.
+            match wider(width, read, self.limit - chosen.len()) {
+                Some(more) => width = more,
+                None => return redrive(dialect, connection, self.shard, chosen).await,
+            }
+        }
     }
 }
 

@@ -13,15 +13,19 @@ use crate::dialect::SqliteDialect;
 use crate::error::failure;
 use crate::query::{Query, fields};
 
+/// How often a claim looks that finds only what cannot be read.
+const ROUNDS_MAX: usize = 20;
+
 /// Claims; answers in claim order. What cannot be read becomes a dead letter: rolled back, it would be the first again, and
-/// keep all that is behind it from being claimed. Where nothing could be read, what stands behind it comes next.
+/// keep all that is behind it from being claimed. Where nothing could be read, what stands behind it comes next; after so many rounds
+/// it comes with the next claim, so that others may write meanwhile.
 pub(crate) async fn claim(
     dialect: &SqliteDialect,
     connection: &mut SqliteConnection,
     now: Timestamp,
     claiming: &Claiming,
 ) -> Attempt<Vec<Claim>> {
-    loop {
+    for _ in 0..ROUNDS_MAX {
         let candidates = candidates(dialect, &mut *connection, claiming).await?;
         let taken = take(dialect, &mut *connection, now, claiming, &candidates).await?;
         let is_over = taken.is_empty();
@@ -36,6 +40,7 @@ pub(crate) async fn claim(
             return Ok(claims);
         }
     }
+    Ok(Vec::new())
 }
 
 /// Takes these; answers them in their order, each with its number.

@@ -73,6 +73,20 @@ async fn a_task_that_cannot_be_read_becomes_a_dead_letter_and_stops_no_claim() {
 }
 
 #[tokio::test]
+async fn a_claim_of_much_that_cannot_be_read_ends_and_later_ones_come_to_what_is_behind() {
+    let file = File::new().await;
+    for _ in 0..25 {
+        file.enqueue_and_spoil("payload = x'ff'").await;
+    }
+    let good = file.enqueue(0).await;
+
+    assert!(file.claim(1).await.is_empty());
+    assert_eq!(file.queue.stats().await.unwrap().dead_letter, 20);
+
+    assert_eq!(file.claim(1).await[0].task.id, good);
+}
+
+#[tokio::test]
 async fn a_dead_letter_that_could_not_be_read_says_why_and_can_be_mended_and_redriven() {
     let file = File::new().await;
     let id = file.enqueue_and_spoil("payload = x'ff'").await;
@@ -105,7 +119,7 @@ async fn a_dead_letter_that_cannot_be_read_keeps_no_other_from_being_redriven() 
         let lease = file.claim(1).await.pop().unwrap().lease;
         file.queue.settle(lease, Outcome::permanent("never")).await.unwrap();
 
-        assert_eq!(file.queue.redrive(&Redrive::Any { task_type: None, limit: 10 }).await.unwrap(), 1);
+        assert_eq!(file.queue.redrive(&Redrive::Any { task_type: None, limit: 1 }).await.unwrap(), 1);
 
         assert_eq!(file.claim(10).await.len(), 1, "{change}");
     }

@@ -192,7 +192,13 @@ async fn a_statement_that_was_given_up_waits_for_a_lock_no_longer() {
     let (mut connection, mut beside) = (scratch.connect().await, scratch.connect().await);
     let mut holder = connection.begin().await.unwrap();
     queue.enqueue_in(&mut holder, task().unique_key("k")).await.unwrap();
-    let impatient = scratch.queue_with(|config| config.statement_timeout = IMPATIENT).await;
+    let impatient = scratch
+        .queue_with(|config| {
+            config.statement_timeout = IMPATIENT;
+            // It would end the wait, too.
+            config.lock_wait_timeout = Duration::from_secs(600);
+        })
+        .await;
 
     assert_unavailable(&impatient.enqueue(task().unique_key("k")).await.unwrap_err());
 

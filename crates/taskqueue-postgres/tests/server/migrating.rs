@@ -1,5 +1,7 @@
 //! Who may migrate, and what it takes.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 use taskqueue_postgres::Queue;
 
@@ -112,4 +114,26 @@ async fn on_tables_of_a_newer_version_a_process_works_that_does_not_migrate() {
 
     let refused = restarted.migrate().await.unwrap_err();
     assert!(refused.to_string().contains("at version 1000, this program knows only 5"), "{refused}");
+}
+
+/// Another one that migrates may build an index for minutes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migrator_waits_for_its_turn_for_longer_than_others_for_a_lock() {
+    let scratch = Scratch::new().await;
+    let queue = scratch.queue_with(|config| config.lock_wait_timeout = Duration::from_millis(1)).await;
+    let (mut other, mut beside) = (scratch.connect().await, scratch.connect().await);
+    say(&mut other, format!("SELECT pg_advisory_lock({})", 0x7461_736b_7175_6575_i64)).await.unwrap();
+    let migrating = queue.clone();
+    let migrating = tokio::spawn(async move { migrating.migrate().await });
+    let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+         AND wait_event_type = 'Lock' AND now() - query_start > interval '100 milliseconds')";
+    wait_until("it waits for longer than that", async || {
+        sqlx::query_scalar(waits).fetch_one(&mut beside).await.unwrap()
+    })
+    .await;
+
+    say(&mut other, "SELECT pg_advisory_unlock_all()".to_owned()).await.unwrap();
+
+    migrating.await.unwrap().unwrap();
+    queue.enqueue(task()).await.unwrap();
 }
