@@ -39,6 +39,11 @@ impl Asked {
         self.limit
     }
 
+    /// How long a request may take: two questions, or one that was begun when a request on many tasks may still do so.
+    pub(crate) fn answer_max(&self) -> Duration {
+        self.limit.saturating_add(self.limit.max(REQUEST_MAX))
+    }
+
     /// The answer, or why there is none.
     pub(crate) async fn ask<T>(&self, question: impl Future<Output = QueueResult<T>>) -> Result<T, Failure> {
         let answer = async {

@@ -52,6 +52,7 @@ mod statistics;
 mod workers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 pub use taskqueue_core::Queue;
@@ -83,5 +84,11 @@ impl Dashboard {
         S: Clone + Send + Sync + 'static,
     {
         router::router(Arc::clone(&self.served))
+    }
+
+    /// The longest time that an answer may take, from the request to the answer's first byte: how long a server that is told to
+    /// stop should wait for those that it owes.
+    pub fn answer_max(&self) -> Duration {
+        self.served.asked.answer_max()
     }
 }

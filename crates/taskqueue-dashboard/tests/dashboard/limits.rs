@@ -52,6 +52,15 @@ async fn a_database_that_hangs_gives_a_page_that_says_so() {
     assert_eq!(get(&app, "/api/stats").await.json()["error"]["kind"], "too_slow");
 }
 
+#[test]
+fn the_longest_answer_is_two_questions_or_one_that_was_begun_last() {
+    for (limit, expected) in [(3, 8), (10, 20)] {
+        let limited = Dashboard::builder(MemoryQueue::new()).query_timeout(Duration::from_secs(limit));
+        let dashboard = limited.build().expect("it is right");
+        assert_eq!(dashboard.answer_max(), Duration::from_secs(expected));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_database_that_fails_is_told_without_its_words() {
     let app = over(&Spy::over(MemoryQueue::new(), Conduct::Fails));
