@@ -1,10 +1,10 @@
 //! What can be done to tasks and types, one by one or for some that were selected. It owns the words of what could not be
 //! done; who may ask for it is in `access`, and how it looks in `pages` and `api`.
 
-use taskqueue_core::{Cancelled, Redrive, Status, TaskId, TaskType};
+use taskqueue_core::{Cancelled, Queue, Redrive, Status, TaskId, TaskType};
 use tokio::time::Instant;
 
-use crate::asked::{Asked, REQUEST_MAX};
+use crate::asked::REQUEST_MAX;
 use crate::failure::Failure;
 use crate::router::Served;
 use crate::shown::tasks;
@@ -30,8 +30,11 @@ pub(crate) struct Done {
 }
 
 /// Cancels a task; its status before.
-pub(crate) async fn cancel(asked: &Asked, id: TaskId) -> Result<Status, Failure> {
-    match asked.ask(asked.queue().cancel(id)).await? {
+pub(crate) async fn cancel(served: &Served, id: TaskId) -> Result<Status, Failure> {
+    let queue = served.asked.queue();
+    let cancelled = served.asked.act(async move { Ok(queue.cancel(id).await?) }).await;
+    served.statistics.forget();
+    match cancelled? {
         Cancelled::From(status) => Ok(status),
         Cancelled::AlreadyFinished(status) => {
             Err(Failure::conflict(format!("task {id} is finished already: {status}")))
@@ -40,37 +43,43 @@ pub(crate) async fn cancel(asked: &Asked, id: TaskId) -> Result<Status, Failure>
 }
 
 /// Makes a dead letter pending again.
-pub(crate) async fn redrive(asked: &Asked, id: TaskId) -> Result<(), Failure> {
-    match asked.ask(asked.queue().redrive(&Redrive::Tasks(vec![id]))).await? {
-        0 => Err(why_not(asked, id).await?),
-        _ => Ok(()),
-    }
+pub(crate) async fn redrive(served: &Served, id: TaskId) -> Result<(), Failure> {
+    let queue = served.asked.queue();
+    let action = async move {
+        match queue.redrive(&Redrive::Tasks(vec![id])).await? {
+            0 => Err(why_not(&*queue, id).await?),
+            _ => Ok(()),
+        }
+    };
+    let redriven = served.asked.act(action).await;
+    served.statistics.forget();
+    redriven
 }
 
 /// Stops claims of a type.
-pub(crate) async fn pause(served: &Served, task_type: &TaskType) -> Result<(), Failure> {
-    let asked = &served.asked;
-    asked.ask(asked.queue().pause(task_type)).await?;
-    served.statistics.forget(asked).await;
-    Ok(())
+pub(crate) async fn pause(served: &Served, task_type: TaskType) -> Result<(), Failure> {
+    let queue = served.asked.queue();
+    let paused = served.asked.act(async move { Ok(queue.pause(&task_type).await?) }).await;
+    served.statistics.forget();
+    paused
 }
 
 /// Lets a type be claimed again.
-pub(crate) async fn resume(served: &Served, task_type: &TaskType) -> Result<(), Failure> {
-    let asked = &served.asked;
-    asked.ask(asked.queue().resume(task_type)).await?;
-    served.statistics.forget(asked).await;
-    Ok(())
+pub(crate) async fn resume(served: &Served, task_type: TaskType) -> Result<(), Failure> {
+    let queue = served.asked.queue();
+    let resumed = served.asked.act(async move { Ok(queue.resume(&task_type).await?) }).await;
+    served.statistics.forget();
+    resumed
 }
 
 /// Cancels each; one that cannot be cancelled does not stop the others. A database that has gone or is slow does: each would
 /// be waited for.
-pub(crate) async fn cancel_selected(asked: &Asked, ids: Vec<TaskId>) -> Done {
+pub(crate) async fn cancel_selected(served: &Served, ids: Vec<TaskId>) -> Done {
     let (mut done, began) = (Done::default(), Instant::now());
     let mut ids = ids.into_iter();
     while let Some(id) = ids.next() {
         let mut is_over = false;
-        match cancel(asked, id).await {
+        match cancel(served, id).await {
             Ok(_) => done.tasks += 1,
             Err(failure) => {
                 is_over |= failure.is_of_the_database();
@@ -87,17 +96,20 @@ pub(crate) async fn cancel_selected(asked: &Asked, ids: Vec<TaskId>) -> Done {
 }
 
 /// Makes those of them that are dead letters pending again.
-pub(crate) async fn redrive_selected(asked: &Asked, ids: Vec<TaskId>) -> Result<Done, Failure> {
-    let selected = ids.len() as u64;
-    let redriven = asked.ask(asked.queue().redrive(&Redrive::Tasks(ids))).await?;
+pub(crate) async fn redrive_selected(served: &Served, ids: Vec<TaskId>) -> Result<Done, Failure> {
+    let (selected, queue) = (ids.len() as u64, served.asked.queue());
+    let action = async move { Ok(queue.redrive(&Redrive::Tasks(ids)).await?) };
+    let redriven = served.asked.act(action).await;
+    served.statistics.forget();
+    let redriven = redriven?;
     let others = selected.saturating_sub(redriven);
     let why = "stayed as they were: they are no dead letters, or another task holds their unique key";
     let refused = (others > 0).then(|| format!("{} {why}", tasks(others)));
     Ok(Done { tasks: redriven, refused: refused.into_iter().collect() })
 }
 
-async fn why_not(asked: &Asked, id: TaskId) -> Result<Failure, Failure> {
-    let task = asked.ask(asked.queue().get(id)).await?;
+async fn why_not(queue: &dyn Queue, id: TaskId) -> Result<Failure, Failure> {
+    let task = queue.get(id).await?;
     let why = match task.status {
         Status::DeadLetter => "stays a dead letter: another task holds its unique key".to_owned(),
         status => format!("is not a dead letter: {status}"),

@@ -54,13 +54,15 @@ async fn tasks(State(served): Here, RawQuery(query): RawQuery) -> Answer<TaskPag
         Some(_) => return Err(Failure::invalid(format!("limit is not in 1..={PAGE_SIZE_MAX}"))),
     };
     let filter = fields.filter(limit)?;
-    let page = served.asked.ask(served.asked.queue().list(&filter)).await?;
+    let queue = served.asked.queue();
+    let page = served.asked.view(async move { Ok(queue.list(&filter).await?) }).await?;
     let tasks = page.tasks.into_iter().map(|task| served.payloads.of(task)).collect();
     Ok(Json(TaskPage { tasks, next: page.next }))
 }
 
 async fn task(State(served): Here, Path(id): Path<String>) -> Answer<Task> {
-    let task = served.asked.ask(served.asked.queue().get(parsed(&id)?)).await?;
+    let (id, queue) = (parsed(&id)?, served.asked.queue());
+    let task = served.asked.view(async move { Ok(queue.get(id).await?) }).await?;
     Ok(Json(served.payloads.of(task)))
 }
 
@@ -70,29 +72,29 @@ async fn workers(State(served): Here) -> Answer<Workers> {
 
 async fn cancel(State(served): Here, Path(id): Path<String>) -> Answer<Value> {
     let id: TaskId = parsed(&id)?;
-    let was = actions::cancel(&served.asked, id).await?;
+    let was = actions::cancel(&served, id).await?;
     Ok(Json(json!({ "id": id, "was": was })))
 }
 
 async fn redrive_one(State(served): Here, Path(id): Path<String>) -> Answer<Value> {
     let id: TaskId = parsed(&id)?;
-    actions::redrive(&served.asked, id).await?;
+    actions::redrive(&served, id).await?;
     Ok(Json(json!({ "id": id })))
 }
 
 async fn redrive_all(State(served): Here, RawQuery(query): RawQuery) -> Answer<Progress> {
     let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
-    Ok(Json(redrive::all(&served.asked, filter).await?))
+    Ok(Json(redrive::all(&served, filter).await?))
 }
 
 async fn pause(State(served): Here, Path(task_type): Path<String>) -> Answer<Value> {
     let task_type: TaskType = parsed(&task_type)?;
-    actions::pause(&served, &task_type).await?;
+    actions::pause(&served, task_type.clone()).await?;
     Ok(Json(json!({ "type": task_type, "is_paused": true })))
 }
 
 async fn resume(State(served): Here, Path(task_type): Path<String>) -> Answer<Value> {
     let task_type: TaskType = parsed(&task_type)?;
-    actions::resume(&served, &task_type).await?;
+    actions::resume(&served, task_type.clone()).await?;
     Ok(Json(json!({ "type": task_type, "is_paused": false })))
 }

@@ -44,6 +44,17 @@ impl Failure {
         Self::new(StatusCode::GATEWAY_TIMEOUT, "too_slow", text)
     }
 
+    /// No question could be begun.
+    pub(crate) fn busy(limit: Duration) -> Self {
+        let text = format!("earlier queries were still under way after {}; nothing was done", seconds(limit));
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text)
+    }
+
+    /// A question ended without an answer: the queue panicked, or the service is stopping.
+    pub(crate) fn broken() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "backend", told(ErrorKind::Backend))
+    }
+
     /// The task is not in a state in which this can be done.
     pub(crate) fn conflict(text: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", text)
@@ -62,6 +73,12 @@ impl Failure {
     /// Whether the others of a batch would fail as well.
     pub(crate) fn is_of_the_database(&self) -> bool {
         self.status.is_server_error()
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::of_queue(&error)
     }
 }
 

@@ -5,9 +5,10 @@
 //! Guarantees:
 //! - It changes nothing unless [`Actions::Allowed`] is given, and then only for a POST that comes from its own pages or
 //!   carries the bearer token.
-//! - Every query has a [time limit](DashboardBuilder::query_timeout), after which a page says that it was too slow. A request
-//!   waits for two of them at most; one that acts on many tasks begins no other after five seconds. At most four queries
-//!   run at once, so that viewers leave the pool to the workers.
+//! - A request waits for the database no longer than its [time limit](DashboardBuilder::query_timeout), after which a page
+//!   says that it was too slow; one that acts on many tasks begins no other query after five seconds.
+//! - At most three views and one action are under way at once, so that viewers leave the pool to the workers. One that
+//!   nobody waits for any more counts until the database has ended it.
 //! - Statistics and the workers are read once for all viewers, not once for each.
 //! - What a task carries is escaped wherever it stands, and the browser is told to run no script and load nothing but the
 //!   dashboard's own files.

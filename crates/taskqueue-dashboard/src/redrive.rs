@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::asked::{Asked, REQUEST_MAX};
 use crate::failure::Failure;
+use crate::router::Served;
 
 /// The dead letters of a page: each brings its payload.
 const PAGE: usize = 200;
@@ -30,18 +31,21 @@ pub(crate) struct Progress {
 ///
 /// # Errors
 /// Of the first page. A later one's is told with what was done before.
-pub(crate) async fn all(asked: &Asked, filter: TaskFilter) -> Result<Progress, Failure> {
+pub(crate) async fn all(served: &Served, filter: TaskFilter) -> Result<Progress, Failure> {
     let mut filter = TaskFilter { status: Some(Status::DeadLetter), limit: PAGE, ..filter };
     let mut progress = Progress { next: filter.after, ..Progress::default() };
-    let began = Instant::now();
+    let (began, mut is_begun) = (Instant::now(), false);
     loop {
-        match page(asked, &filter).await {
+        let redriven = page(&served.asked, filter.clone()).await;
+        served.statistics.forget();
+        match redriven {
             Ok((redriven, stayed, next)) => {
                 progress.redriven += redriven;
                 progress.stayed += stayed;
                 progress.next = next;
+                is_begun = true;
             }
-            Err(failure) if progress.redriven == 0 => return Err(failure),
+            Err(failure) if !is_begun => return Err(failure),
             Err(failure) => progress.stopped = Some(failure),
         }
         if progress.next.is_none() || progress.stopped.is_some() || began.elapsed() > REQUEST_MAX {
@@ -51,13 +55,14 @@ pub(crate) async fn all(asked: &Asked, filter: TaskFilter) -> Result<Progress, F
     }
 }
 
-async fn page(asked: &Asked, filter: &TaskFilter) -> Result<(u64, u64, Option<TaskId>), Failure> {
-    let question = async {
-        let page = asked.queue().list(filter).await?;
+async fn page(asked: &Asked, filter: TaskFilter) -> Result<(u64, u64, Option<TaskId>), Failure> {
+    let queue = asked.queue();
+    let action = async move {
+        let page = queue.list(&filter).await?;
         let ids: Vec<TaskId> = page.tasks.iter().map(|task| task.id).collect();
         let found = ids.len() as u64;
-        let redriven = if ids.is_empty() { 0 } else { asked.queue().redrive(&Redrive::Tasks(ids)).await? };
+        let redriven = if ids.is_empty() { 0 } else { queue.redrive(&Redrive::Tasks(ids)).await? };
         Ok((redriven, found.saturating_sub(redriven), page.next))
     };
-    asked.ask(question).await
+    asked.act(action).await
 }

@@ -46,6 +46,12 @@ pub(crate) struct Sample {
 #[derive(Debug, Default)]
 pub(crate) struct Statistics {
     last: Shared<Arc<Snapshot>>,
+    memory: Arc<Memory>,
+}
+
+/// What outlives a reading.
+#[derive(Debug, Default)]
+struct Memory {
     /// It does not change while a queue is open.
     backend: OnceCell<Backend>,
     samples: Mutex<VecDeque<Sample>>,
@@ -54,32 +60,34 @@ pub(crate) struct Statistics {
 impl Statistics {
     /// What the queue holds, or held about a second ago.
     pub(crate) async fn read(&self, asked: &Asked) -> Result<Arc<Snapshot>, Failure> {
-        self.last.get(asked.limit(), async || self.ask(asked).await).await
+        self.last.get(asked.limit(), ask(asked.clone(), Arc::clone(&self.memory))).await
     }
 
     /// Reads anew the next time.
-    pub(crate) async fn forget(&self, asked: &Asked) {
-        self.last.forget(asked.limit()).await;
+    pub(crate) fn forget(&self) {
+        self.last.forget();
     }
 
     /// What was seen in the last minutes, oldest first. Nobody looked where there is a gap.
     pub(crate) fn samples(&self) -> Vec<Sample> {
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.memory.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.iter().copied().collect()
     }
+}
 
-    async fn ask(&self, asked: &Asked) -> Result<Arc<Snapshot>, Failure> {
-        let queue = asked.queue();
-        let question = async {
-            let backend = self.backend.get_or_try_init(|| queue.backend()).await?.clone();
-            let (stats, paused) = (queue.stats().await?, queue.paused().await?);
-            Ok(Snapshot { stats, paused, backend, now: queue.now().await? })
-        };
-        let snapshot = Arc::new(asked.ask(question).await?);
-        self.remember(Sample { at: Instant::now(), counts: counts(&snapshot.stats) });
-        Ok(snapshot)
-    }
+async fn ask(asked: Asked, memory: Arc<Memory>) -> Result<Arc<Snapshot>, Failure> {
+    let queue = asked.queue();
+    let question = async {
+        let backend = memory.backend.get_or_try_init(|| queue.backend()).await?.clone();
+        let (stats, paused) = (queue.stats().await?, queue.paused().await?);
+        Ok(Snapshot { stats, paused, backend, now: queue.now().await? })
+    };
+    let snapshot = Arc::new(asked.view_to_its_end(question).await?);
+    memory.remember(Sample { at: Instant::now(), counts: counts(&snapshot.stats) });
+    Ok(snapshot)
+}
 
+impl Memory {
     /// A page carries every point: those that are close together are one.
     fn remember(&self, sample: Sample) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);

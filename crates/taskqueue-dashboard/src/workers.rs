@@ -51,28 +51,29 @@ pub(crate) struct Read {
 impl Read {
     /// Who works now, or did about a second ago.
     pub(crate) async fn read(&self, asked: &Asked) -> Result<Arc<Workers>, Failure> {
-        self.last.get(asked.limit(), async || running(asked).await.map(Arc::new)).await
+        self.last.get(asked.limit(), running(asked.clone())).await
     }
 }
 
-async fn running(asked: &Asked) -> Result<Workers, Failure> {
+async fn running(asked: Asked) -> Result<Arc<Workers>, Failure> {
     let mut filter =
         TaskFilter { status: Some(Status::Running), limit: TASKS_OF_A_QUERY, ..TaskFilter::default() };
+    let queue = asked.queue();
     let question = async {
         let (mut groups, mut tasks) = (BTreeMap::new(), 0);
         loop {
-            let page = asked.queue().list(&filter).await?;
+            let page = queue.list(&filter).await?;
             tasks += page.tasks.len();
             page.tasks.iter().for_each(|task| add(&mut groups, task));
             filter.after = page.next;
             if page.next.is_none() || tasks >= TASKS_MAX {
-                let now = asked.queue().now().await?;
+                let now = queue.now().await?;
                 let workers = groups.into_values().collect();
-                return Ok(Workers { workers, tasks, is_cut: page.next.is_some(), now });
+                return Ok(Arc::new(Workers { workers, tasks, is_cut: page.next.is_some(), now }));
             }
         }
     };
-    asked.ask(question).await
+    asked.view_to_its_end(question).await
 }
 
 fn add(groups: &mut BTreeMap<Option<WorkerId>, Worker>, task: &Task) {

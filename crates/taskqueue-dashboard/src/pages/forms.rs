@@ -31,7 +31,7 @@ pub(crate) async fn cancel(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let id: TaskId = parsed(&id)?;
-    actions::cancel(&served.asked, id).await?;
+    actions::cancel(&served, id).await?;
     Ok(see(&root, &format!("tasks/{id}")))
 }
 
@@ -41,7 +41,7 @@ pub(crate) async fn redrive(
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let id: TaskId = parsed(&id)?;
-    actions::redrive(&served.asked, id).await?;
+    actions::redrive(&served, id).await?;
     Ok(see(&root, &format!("tasks/{id}")))
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn pause(
     Path(task_type): Path<String>,
 ) -> Result<Response, Failure> {
     let task_type: TaskType = parsed(&task_type)?;
-    actions::pause(&served, &task_type).await?;
+    actions::pause(&served, task_type).await?;
     Ok(see(&root, "overview"))
 }
 
@@ -61,7 +61,7 @@ pub(crate) async fn resume(
     Path(task_type): Path<String>,
 ) -> Result<Response, Failure> {
     let task_type: TaskType = parsed(&task_type)?;
-    actions::resume(&served, &task_type).await?;
+    actions::resume(&served, task_type).await?;
     Ok(see(&root, "overview"))
 }
 
@@ -70,8 +70,8 @@ pub(crate) async fn selected(State(served): Here, root: Root, form: Bytes) -> Re
     let fields = Fields::read(&form);
     let ids = fields.ids(PAGE_SIZE_MAX)?;
     let (done, became) = match fields.get("action") {
-        Some("cancel") => (actions::cancel_selected(&served.asked, ids).await, "cancelled"),
-        Some("redrive") => (actions::redrive_selected(&served.asked, ids).await?, "pending again"),
+        Some("cancel") => (actions::cancel_selected(&served, ids).await, "cancelled"),
+        Some("redrive") => (actions::redrive_selected(&served, ids).await?, "pending again"),
         _ => return Err(Failure::invalid("the action is neither cancel nor redrive")),
     };
     let verb = if done.tasks == 1 { "is" } else { "are" };

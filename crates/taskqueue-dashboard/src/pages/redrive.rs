@@ -39,7 +39,7 @@ pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQu
 /// Does it, for as long as a request may take.
 pub(crate) async fn run(State(served): Here, root: Root, form: Bytes) -> Page {
     let filter = Fields::read(&form).filter(served.page_size)?;
-    let progress = redrive::all(&served.asked, filter.clone()).await?;
+    let progress = redrive::all(&served, filter.clone()).await?;
     let stayed = match progress.stayed {
         0 => String::new(),
         stayed => format!(" {} stayed: another task holds the unique key.", tasks(stayed)),

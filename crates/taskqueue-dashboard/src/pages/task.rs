@@ -37,7 +37,8 @@ struct Event {
 pub(crate) async fn page(State(served): Here, root: Root, Path(id): Path<String>) -> Page {
     let id: TaskId = parsed(&id)?;
     let queue = served.asked.queue();
-    let (task, now) = served.asked.ask(async { Ok((queue.get(id).await?, queue.now().await?)) }).await?;
+    let (task, now) =
+        served.asked.view(async move { Ok((queue.get(id).await?, queue.now().await?)) }).await?;
     let payload = served.payloads.shown(&task.payload);
     let payload_bytes = task.payload.as_str().len();
     let task = served.payloads.of(task);
@@ -55,7 +56,8 @@ pub(crate) async fn page(State(served): Here, root: Root, Path(id): Path<String>
 /// The payload by itself: byte for byte as it was enqueued, but for what is kept back.
 pub(crate) async fn payload(State(served): Here, Path(id): Path<String>) -> Result<Response, Failure> {
     let id: TaskId = parsed(&id)?;
-    let task = served.asked.ask(served.asked.queue().get(id)).await?;
+    let queue = served.asked.queue();
+    let task = served.asked.view(async move { Ok(queue.get(id).await?) }).await?;
     let text = served.payloads.text(&task.payload).ok_or_else(Failure::no_page)?;
     let name = format!("attachment; filename=\"payload-{id}.json\"");
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, name)], text).into_response())

@@ -44,8 +44,9 @@ struct Row {
 pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQuery) -> Page {
     let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
     let queue = served.asked.queue();
-    let (found, now) =
-        served.asked.ask(async { Ok((queue.list(&filter).await?, queue.now().await?)) }).await?;
+    let asked_for = filter.clone();
+    let question = async move { Ok((queue.list(&asked_for).await?, queue.now().await?)) };
+    let (found, now) = served.asked.view(question).await?;
     let is_of_dead_letters = filter.status == Some(Status::DeadLetter);
     let title = if is_of_dead_letters { "Dead letters" } else { "Tasks" };
     render(&Tasks {

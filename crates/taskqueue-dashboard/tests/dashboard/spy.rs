@@ -1,5 +1,5 @@
 //! A queue that counts what it is asked, and answers when it may: at once, once a gate is opened, never, or with a failure
-//! that holds a secret.
+//! that holds a secret. As one over SQL does, it runs each call to its end, also when nobody waits for it any more.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +25,8 @@ pub(crate) enum Conduct {
     Slow(Duration),
     /// Not at all.
     Hangs,
+    /// Lists not at all.
+    ListsHang,
     /// With a failure that names a URL.
     Fails,
 }
@@ -57,23 +59,29 @@ impl Spy {
     }
 
     async fn asked(&self, operation: &'static str) -> Result<()> {
-        let seen = self.seen();
-        let under_way = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
-        seen.under_way_max.fetch_max(under_way, Ordering::SeqCst);
-        let _ended = Ended(seen);
-        match &seen.conduct {
-            Conduct::Gate(gate) => {
+        let under_way = UnderWay::begin(&self.seen);
+        let call = async move { under_way.0.conduct.follow(operation).await };
+        tokio::spawn(call).await.expect("it does not panic")
+    }
+}
+
+impl Conduct {
+    async fn follow(&self, operation: &'static str) -> Result<()> {
+        match self {
+            Self::Gate(gate) => {
                 gate.acquire().await.expect("it is never closed").forget();
                 gate.add_permits(1);
                 Ok(())
             }
-            Conduct::Slow(time) => {
+            Self::Slow(time) => {
                 let never = std::future::pending::<()>();
                 let _ = tokio::time::timeout(*time, never).await;
                 Ok(())
             }
-            Conduct::Hangs => std::future::pending().await,
-            Conduct::Fails => {
+            Self::Hangs => std::future::pending().await,
+            Self::ListsHang if operation == "list" => std::future::pending().await,
+            Self::ListsHang => Ok(()),
+            Self::Fails => {
                 let text = format!("no answer from postgres://ada:{SECRET}@db.internal/tasks");
                 Err(Error::new(ErrorKind::Unavailable, operation, text))
             }
@@ -81,9 +89,17 @@ impl Spy {
     }
 }
 
-struct Ended<'s>(&'s Seen);
+struct UnderWay(Arc<Seen>);
 
-impl Drop for Ended<'_> {
+impl UnderWay {
+    fn begin(seen: &Arc<Seen>) -> Self {
+        let under_way = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        seen.under_way_max.fetch_max(under_way, Ordering::SeqCst);
+        Self(Arc::clone(seen))
+    }
+}
+
+impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.under_way.fetch_sub(1, Ordering::SeqCst);
     }
