@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let service = Router::new()
         .route("/", get(|| async { "the service itself; its queue is at /queue\n" }))
-        .nest("/queue", dashboard.router());
+        .nest_service("/queue", dashboard.router::<()>());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("http://{}/queue", listener.local_addr()?);
     axum::serve(listener, service).await?;

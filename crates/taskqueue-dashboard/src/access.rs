@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -61,7 +61,11 @@ impl Access {
         }
         let by = self.authorise(headers)?;
         if matches!(*method, Method::GET | Method::HEAD) {
-            return Ok(());
+            return if by == By::Token || !is_made_by_another_site(headers) {
+                Ok(())
+            } else {
+                Err(refused("the request was made by a page of another site"))
+            };
         }
         if self.actions == Actions::Refused {
             return Err(refused("the dashboard is read-only here"));
@@ -73,6 +77,15 @@ impl Access {
         }
     }
 
+    /// How a request must say who makes it. A browser asks its user for a password only where there is one.
+    pub(crate) fn challenge(&self) -> HeaderValue {
+        HeaderValue::from_static(if self.password.is_some() {
+            "Basic realm=\"taskqueue\", charset=\"UTF-8\""
+        } else {
+            "Bearer realm=\"taskqueue\""
+        })
+    }
+
     /// By what the request is let in. Every secret is compared, so that the time tells nothing of which it was.
     fn authorise(&self, headers: &HeaderMap) -> Result<By, Failure> {
         let given = headers.get(AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
@@ -81,7 +94,9 @@ impl Access {
         match (is_token, is_password, self.password.is_none() && self.bearer_token.is_none()) {
             (true, _, _) => Ok(By::Token),
             (_, true, _) | (_, _, true) => Ok(By::Browser),
-            _ => Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorised", "a password is needed")),
+            _ => {
+                Err(Failure::new(StatusCode::UNAUTHORIZED, "unauthorised", "a password or a token is needed"))
+            }
         }
     }
 }
@@ -140,6 +155,16 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
 fn is_loopback(host: &Authority) -> bool {
     let name = host.host().trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Whether a page of another site made a browser ask, to load something or in a frame: it could not read the answer, but make
+/// the database work. A link or a bookmark that is followed is none of these.
+fn is_made_by_another_site(headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    let is_of_another = is("sec-fetch-site", "cross-site") || is("sec-fetch-site", "same-site");
+    let is_followed = is("sec-fetch-mode", "navigate")
+        && headers.get("sec-fetch-dest").is_none_or(|destination| destination == "document");
+    is_of_another && !is_followed
 }
 
 /// Whether a browser vouches that the request was made by a page of this host. A page may set neither header. One without
@@ -219,6 +244,26 @@ mod tests {
         assert_eq!(status(&secured(), Method::POST, &token), 200, "no browser sends it by itself");
         let read_only = Access::default();
         assert_eq!(status(&read_only, Method::POST, &[host, ("sec-fetch-site", "same-origin")]), 403);
+    }
+
+    #[test]
+    fn a_page_of_another_site_may_link_to_it_and_make_it_do_nothing_else() {
+        let follows = ("sec-fetch-mode", "navigate");
+        for (pairs, expected) in [
+            (vec![("sec-fetch-site", "cross-site"), follows], 200),
+            (vec![("sec-fetch-site", "cross-site"), follows, ("sec-fetch-dest", "document")], 200),
+            (vec![("sec-fetch-site", "cross-site"), follows, ("sec-fetch-dest", "iframe")], 403),
+            (vec![("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")], 403),
+            (vec![("sec-fetch-site", "same-site"), ("sec-fetch-mode", "cors")], 403),
+            (vec![("sec-fetch-site", "same-site")], 403),
+            (vec![("sec-fetch-site", "same-origin"), ("sec-fetch-mode", "cors")], 200),
+            (vec![("sec-fetch-site", "none"), follows], 200),
+            (vec![], 200),
+        ] {
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(status(&Access::default(), method, &pairs), expected, "{pairs:?}");
+            }
+        }
     }
 
     #[test]

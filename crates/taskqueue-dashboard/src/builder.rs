@@ -19,7 +19,7 @@ pub const QUERY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How many tasks a page of a list has unless configured otherwise.
 pub const PAGE_SIZE_DEFAULT: usize = 50;
 /// The most tasks that a page of a list may have: each brings its payload from the database.
-pub const PAGE_SIZE_MAX: usize = 500;
+pub const PAGE_SIZE_MAX: usize = 200;
 /// The shortest password, in bytes. There is no limit to how often one may be tried.
 pub const PASSWORD_BYTES_MIN: usize = 8;
 
@@ -69,7 +69,8 @@ impl DashboardBuilder {
     }
 
     /// Lets programs in that send this token as `Authorization: Bearer`. They may act without the headers by which a
-    /// browser vouches for a page. At least [`PASSWORD_BYTES_MIN`] bytes.
+    /// browser vouches for a page. Without a password it shuts browsers out: they cannot send it. At least
+    /// [`PASSWORD_BYTES_MIN`] bytes.
     pub fn bearer_token(mut self, token: impl Into<String>) -> Self {
         self.bearer_token = Some(token.into());
         self

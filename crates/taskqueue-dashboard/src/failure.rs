@@ -70,6 +70,21 @@ impl Failure {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such page")
     }
 
+    /// What a status says of a request that was refused before the dashboard saw it.
+    pub(crate) fn of_status(status: StatusCode) -> Option<Self> {
+        match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Some(Self::new(status, "too_large", "the request's body is longer than 64 KiB"))
+            }
+            _ if status.is_client_error() => Some(Self::new(
+                status,
+                "invalid_input",
+                "the request cannot be read: its path or its body is wrong",
+            )),
+            _ => None,
+        }
+    }
+
     /// Whether the others of a batch would fail as well.
     pub(crate) fn is_of_the_database(&self) -> bool {
         self.status.is_server_error()

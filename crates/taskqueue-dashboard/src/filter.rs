@@ -26,6 +26,20 @@ impl Fields {
         self.0.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
+    /// That there is no other field than these, and none twice: a filter of which a part was passed over would let through
+    /// what nobody meant.
+    pub(crate) fn only(&self, names: &[&str]) -> Result<(), Failure> {
+        for (index, (name, _)) in self.0.iter().enumerate() {
+            if !names.contains(&name.as_str()) {
+                return Err(Failure::invalid(format!("{name:?} is none of {}", names.join(", "))));
+            }
+            if self.0[..index].iter().any(|(other, _)| other == name) {
+                return Err(Failure::invalid(format!("{name} is given twice")));
+            }
+        }
+        Ok(())
+    }
+
     /// The ids of a form, at most `most`.
     pub(crate) fn ids(&self, most: usize) -> Result<Vec<TaskId>, Failure> {
         let ids: Vec<TaskId> = self

@@ -27,7 +27,7 @@
 //!     .actions(Actions::Allowed)
 //!     .payloads(Payloads::Redacted(vec!["email".to_owned()]))
 //!     .build()?;
-//! let service: Router = Router::new().nest("/queue", dashboard.router());
+//! let service: Router = Router::new().nest_service("/queue", dashboard.router::<()>());
 //! # drop(service);
 //! # Ok(())
 //! # }
@@ -42,6 +42,7 @@ mod builder;
 mod chart;
 mod failure;
 mod filter;
+mod listed;
 mod pages;
 mod payloads;
 mod place;
@@ -78,8 +79,9 @@ impl Dashboard {
         DashboardBuilder::over(Arc::new(queue))
     }
 
-    /// Its pages, to be served at any path: `Router::nest("/queue", dashboard.router())`, or alone. Every link is relative,
-    /// so that a proxy may serve it at another path; one that hides the path altogether must keep a slash at its end.
+    /// Its pages, to be served at any path: `Router::nest_service("/queue", dashboard.router::<()>())`, or alone. With
+    /// `nest` instead, `/queue/` is left to the outer router. Every link is relative, so that a proxy may serve it at another
+    /// path; one that hides the path altogether must keep a slash at its end.
     pub fn router<S>(&self) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,

@@ -25,7 +25,7 @@ pub enum Payloads {
     /// All but the values of fields with these names, at any depth and in either case, in payloads and in metadata. A
     /// payload that is not JSON is not shown.
     Redacted(Vec<String>),
-    /// Nothing, nor the values of metadata.
+    /// Nothing, nor the values of metadata, nor unique keys.
     Hidden,
 }
 
@@ -74,6 +74,9 @@ impl Payloads {
         } else {
             RawPayload::from_stored(quoted(&text))
         };
+        if *self == Self::Hidden {
+            task.unique_key = task.unique_key.map(|_| "[hidden]".to_owned());
+        }
         task.metadata = self.metadata(task.metadata);
         task
     }

@@ -104,8 +104,14 @@ async fn guard(State(served): Here, root: Root, request: Request, next: Next) ->
         Ok(()) => next.run(request).await,
         Err(failure) => failure.into_response(),
     };
-    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+    let failure = response.extensions_mut().remove::<Failure>();
+    // What axum refuses by itself has no other form than its text.
+    if let Some(failure) = failure.or_else(|| Failure::of_status(response.status())) {
+        let is_unauthorised = failure.status == StatusCode::UNAUTHORIZED;
         response = written(failure, root, is_of_the_api);
+        if is_unauthorised {
+            response.headers_mut().insert(WWW_AUTHENTICATE, served.access.challenge());
+        }
     }
     protect(response.headers_mut());
     response
@@ -113,16 +119,11 @@ async fn guard(State(served): Here, root: Root, request: Request, next: Next) ->
 
 fn written(failure: Failure, root: Root, is_of_the_api: bool) -> Response {
     let status = failure.status;
-    let mut response = if is_of_the_api {
+    if is_of_the_api {
         (status, Json(json!({ "error": failure }))).into_response()
     } else {
         (status, pages::failed(&failure, root)).into_response()
-    };
-    if status == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Basic realm=\"taskqueue\", charset=\"UTF-8\"");
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
-    response
 }
 
 fn protect(headers: &mut HeaderMap) {

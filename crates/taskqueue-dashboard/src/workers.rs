@@ -9,12 +9,11 @@ use taskqueue_core::{Status, Task, TaskFilter, TaskType, Timestamp, WorkerId};
 
 use crate::asked::Asked;
 use crate::failure::Failure;
+use crate::listed::STEP;
 use crate::shared::Shared;
 
 /// How many running tasks are looked at, the newest.
 const TASKS_MAX: usize = 1_000;
-/// How many of them one query brings: each has its payload with it.
-const TASKS_OF_A_QUERY: usize = 200;
 
 /// The workers that run something.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -56,8 +55,7 @@ impl Read {
 }
 
 async fn running(asked: Asked) -> Result<Arc<Workers>, Failure> {
-    let mut filter =
-        TaskFilter { status: Some(Status::Running), limit: TASKS_OF_A_QUERY, ..TaskFilter::default() };
+    let mut filter = TaskFilter { status: Some(Status::Running), limit: STEP, ..TaskFilter::default() };
     let queue = asked.queue();
     let question = async {
         let (mut groups, mut tasks) = (BTreeMap::new(), 0);

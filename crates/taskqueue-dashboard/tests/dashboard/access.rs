@@ -58,6 +58,13 @@ async fn nothing_at_all_is_given_without_the_password() {
 }
 
 #[tokio::test]
+async fn a_browser_asks_for_a_password_only_where_there_is_one() {
+    let app = router(Dashboard::builder(MemoryQueue::new()).bearer_token("a secret token"));
+    let refused = get(&app, "/overview").await;
+    assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer realm=\"taskqueue\""));
+}
+
+#[tokio::test]
 async fn a_post_from_another_site_changes_nothing() {
     let queue = MemoryQueue::new();
     let id = enqueue(&queue, "mail", 1).await[0];
@@ -117,7 +124,7 @@ fn settings_that_cannot_be_meant_are_named() {
         (builder().bearer_token(""), "bearer_token"),
         (builder().query_timeout(Duration::ZERO), "query_timeout"),
         (builder().page_size(0), "page_size"),
-        (builder().page_size(501), "page_size"),
+        (builder().page_size(201), "page_size"),
         (builder().payloads(Payloads::Redacted(Vec::new())), "payloads"),
     ] {
         let error = builder.build().expect_err("it is refused");

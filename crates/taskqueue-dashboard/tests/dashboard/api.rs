@@ -49,8 +49,11 @@ async fn an_error_is_json_with_a_kind_and_a_text() {
     for (path, status, kind) in [
         ("/api/tasks/0198c5d0-0000-7000-8000-000000000009", 404, "task_not_found"),
         ("/api/tasks/x", 400, "invalid_input"),
-        ("/api/tasks?limit=501", 400, "invalid_input"),
+        ("/api/tasks?limit=201", 400, "invalid_input"),
         ("/api/tasks?status=lost", 400, "invalid_input"),
+        ("/api/tasks?typ=mail", 400, "invalid_input"),
+        ("/api/tasks?type=mail&type=other", 400, "invalid_input"),
+        ("/api/tasks/%FF", 400, "invalid_input"),
         ("/api/nothing", 404, "not_found"),
         ("/api/redrive", 405, "no_method"),
     ] {
@@ -59,6 +62,45 @@ async fn an_error_is_json_with_a_kind_and_a_text() {
         assert_eq!((answer.status, error["kind"].as_str()), (status, Some(kind)), "{path}");
         assert!(error["text"].as_str().is_some_and(|text| !text.is_empty()), "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_read_has_the_same_form() {
+    let app = acting_on(&MemoryQueue::new());
+    let long = "x".repeat(64 * 1024 + 1);
+    let answer = post(&app, "/api/redrive?all=true", &long).await;
+    assert_eq!((answer.status, answer.json()["error"]["kind"].as_str()), (413, Some("too_large")));
+    for page in [post(&app, "/tasks", &long).await, get(&app, "/tasks/%FF").await] {
+        assert!(page.status == 413 || page.status == 400, "{page:?}");
+        assert!(page.body.contains("<p class=\"notice bad\">"), "{page:?}");
+    }
+}
+
+#[tokio::test]
+async fn redriving_everything_takes_a_word_for_it() {
+    let queue = MemoryQueue::new();
+    crate::support::dead_letters(&queue, "mail", 2, "no").await;
+    let app = acting_on(&queue);
+    for (query, body, named) in [
+        ("", "", "all=true"),
+        ("?type=", "", "all=true"),
+        ("?after=0198c5d0-0000-7000-8000-000000000009", "", "all=true"),
+        ("?status=dead_letter", "", "all=true"),
+        ("?typ=mail", "", "typ"),
+        ("?type=mail&limit=1", "", "limit"),
+        ("?type=mail&type=other", "", "type is given twice"),
+        ("?type=mail&status=failed", "", "status"),
+        ("?type=mail", "type=mail", "body"),
+        ("", "type=mail", "body"),
+        ("?all=1", "", "all is not true"),
+        ("?all=true&region=eu", "", "all contradicts"),
+    ] {
+        let refused = post(&app, &format!("/api/redrive{query}"), body).await;
+        let text = refused.json()["error"]["text"].to_string();
+        assert!(refused.status == 400 && text.contains(named), "{query}: {refused:?}");
+    }
+    assert_eq!(get(&app, "/api/stats").await.json()["dead_letter"], 2);
+    assert_eq!(post(&app, "/api/redrive?all=true", "").await.json()["redriven"], 2);
 }
 
 #[tokio::test]
@@ -85,7 +127,10 @@ async fn a_program_acts_with_the_bearer_token() {
 async fn keeping_back(payloads: Payloads) -> (Router, TaskId) {
     let queue = MemoryQueue::new();
     let task = NewTask::raw("mail", r#"{"to":"lovelace","Token":{"a":"hunter2"}}"#).expect("JSON");
-    let id = queue.enqueue(task.metadata("token", "hunter2").metadata("trace", "7")).await.expect("room");
+    let id = queue
+        .enqueue(task.unique_key("augusta").metadata("token", "hunter2").metadata("trace", "7"))
+        .await
+        .expect("room");
     (router(Dashboard::builder(queue).payloads(payloads)), id)
 }
 
@@ -104,6 +149,7 @@ async fn what_is_kept_back_is_on_no_page_and_in_no_json() {
             assert!(!answer.body.contains("hunter2"), "{path}: {answer:?}");
             let is_shown = answer.body.contains("lovelace");
             assert_eq!(is_shown, payloads != Payloads::Hidden, "{path}: {answer:?}");
+            assert!(payloads != Payloads::Hidden || !answer.body.contains("augusta"), "{path}: {answer:?}");
         }
     }
     let (app, id) = keeping_back(Payloads::Hidden).await;
