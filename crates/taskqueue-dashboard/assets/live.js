@@ -28,11 +28,15 @@
     if (!answer.ok) return page.querySelector(".notice")?.textContent ?? `status ${answer.status}`;
     // A selection or a button that is held down would be lost.
     if (!getSelection().isCollapsed || document.querySelector("main :active")) return "something is selected";
+    let replaced = 0;
     for (const old of parts()) {
       const next = page.getElementById(old.id);
-      if (next) replace(old, next);
+      if (!next) continue;
+      replace(old, next);
+      replaced += 1;
     }
-    return null;
+    // A proxy's login, say, is a page as well.
+    return replaced > 0 ? null : "this page is no longer the dashboard's";
   }
 
   async function live() {
@@ -42,6 +46,7 @@
       state.className = why ? "bad" : "";
     }
     if (parts().length > 0) setTimeout(live, PERIOD_MS);
+    else state.textContent = state.className = "";
   }
 
   const all = document.querySelector("[data-select-all]");

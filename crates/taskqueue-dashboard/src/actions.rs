@@ -25,6 +25,8 @@ pub enum Actions {
 pub(crate) struct Done {
     /// How many it was done to.
     pub(crate) tasks: u64,
+    /// How many of these were running.
+    pub(crate) running: u64,
     /// Why it was not done to others.
     pub(crate) refused: Vec<String>,
 }
@@ -80,7 +82,10 @@ pub(crate) async fn cancel_selected(served: &Served, ids: Vec<TaskId>) -> Done {
     while let Some(id) = ids.next() {
         let mut is_over = false;
         match cancel(served, id).await {
-            Ok(_) => done.tasks += 1,
+            Ok(was) => {
+                done.tasks += 1;
+                done.running += u64::from(was == Status::Running);
+            }
             Err(failure) => {
                 is_over |= failure.is_of_the_database();
                 done.refused.push(failure.text);
@@ -105,7 +110,7 @@ pub(crate) async fn redrive_selected(served: &Served, ids: Vec<TaskId>) -> Resul
     let others = selected.saturating_sub(redriven);
     let why = "stayed as they were: they are no dead letters, or another task holds their unique key";
     let refused = (others > 0).then(|| format!("{} {why}", tasks(others)));
-    Ok(Done { tasks: redriven, refused: refused.into_iter().collect() })
+    Ok(Done { tasks: redriven, running: 0, refused: refused.into_iter().collect() })
 }
 
 async fn why_not(queue: &dyn Queue, id: TaskId) -> Result<Failure, Failure> {

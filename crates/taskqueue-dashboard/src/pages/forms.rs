@@ -12,10 +12,10 @@ use crate::actions;
 use crate::api::parsed;
 use crate::builder::PAGE_SIZE_MAX;
 use crate::failure::Failure;
-use crate::filter::Fields;
+use crate::filter::{self, Fields};
 use crate::place::Root;
 use crate::router::Here;
-use crate::shown::tasks;
+use crate::shown::{tasks, thousands};
 
 #[derive(Template)]
 #[template(path = "done.html")]
@@ -23,6 +23,8 @@ struct View {
     frame: Frame,
     text: String,
     refused: Vec<String>,
+    /// The query of the list that it came from.
+    list: String,
 }
 
 pub(crate) async fn cancel(
@@ -65,7 +67,7 @@ pub(crate) async fn resume(
     Ok(see(&root, "overview"))
 }
 
-/// The form of a list: `action`, and an `id` for each task that was selected.
+/// The form of a list: `action`, an `id` for each task that was selected, and `list`, the query of the list.
 pub(crate) async fn selected(State(served): Here, root: Root, form: Bytes) -> Result<Response, Failure> {
     let fields = Fields::read(&form);
     let ids = fields.ids(PAGE_SIZE_MAX)?;
@@ -75,7 +77,20 @@ pub(crate) async fn selected(State(served): Here, root: Root, form: Bytes) -> Re
         _ => return Err(Failure::invalid("the action is neither cancel nor redrive")),
     };
     let verb = if done.tasks == 1 { "is" } else { "are" };
-    let text = format!("{} {verb} {became}.", tasks(done.tasks));
-    let page = render(&View { frame: Frame::new("Done", root, &served), text, refused: done.refused })?;
+    let running = match done.running {
+        0 => String::new(),
+        1 => " 1 of them was running.".to_owned(),
+        running => format!(" {} of them were running.", thousands(running)),
+    };
+    let text = format!("{} {verb} {became}.{running}", tasks(done.tasks));
+    let frame = Frame::new("Done", root, &served);
+    let page = render(&View { frame, text, refused: done.refused, list: list(&fields) })?;
     Ok(page.into_response())
+}
+
+/// The query of the list that the form came from, as far as it is one.
+fn list(fields: &Fields) -> String {
+    let text = fields.get("list").unwrap_or_default().trim_start_matches('?');
+    let filter = Fields::read(text.as_bytes()).filter(PAGE_SIZE_MAX);
+    filter.map(|filter| filter::query(&filter, filter.after)).unwrap_or_default()
 }

@@ -6,7 +6,6 @@ use axum::extract::{RawQuery, State};
 use taskqueue_core::{Status, TaskFilter, TaskId};
 
 use super::{Frame, Page, render};
-use crate::failure::Failure;
 use crate::filter::{self, Fields};
 use crate::place::Root;
 use crate::redrive;
@@ -30,7 +29,7 @@ struct View {
 /// Says what it will do.
 pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQuery) -> Page {
     let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
-    let ahead = Some(ahead(&served, &filter).await?);
+    let ahead = Some(ahead(&served, &filter).await);
     let list = list(&filter);
     let frame = Frame::new("Redrive dead letters", root, &served);
     render(&View { frame, done: None, stopped: None, ahead, after: filter.after, filter, list })
@@ -38,11 +37,15 @@ pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQu
 
 /// Does it, for as long as a request may take.
 pub(crate) async fn run(State(served): Here, root: Root, form: Bytes) -> Page {
-    let filter = Fields::read(&form).filter(served.page_size)?;
+    let fields = Fields::read(&form);
+    fields.only(&["type", "region", "after"])?;
+    let filter = fields.filter(served.page_size)?;
     let progress = redrive::all(&served, filter.clone()).await?;
     let stayed = match progress.stayed {
         0 => String::new(),
-        stayed => format!(" {} stayed: another task holds the unique key.", tasks(stayed)),
+        stayed => {
+            format!(" {} stayed: another task holds the unique key, or a program was faster.", tasks(stayed))
+        }
     };
     let verb = if progress.redriven == 1 { "is" } else { "are" };
     let done = format!("{} {verb} pending again.{stayed}", tasks(progress.redriven));
@@ -59,17 +62,21 @@ pub(crate) async fn run(State(served): Here, root: Root, form: Bytes) -> Page {
 }
 
 /// How many there are is known by type only.
-async fn ahead(served: &Served, filter: &TaskFilter) -> Result<String, Failure> {
+async fn ahead(served: &Served, filter: &TaskFilter) -> String {
     let of = of(filter);
     if filter.region.is_some() {
-        return Ok(format!("All dead letters{of} will be pending again. How many these are is not counted."));
+        return format!("All dead letters{of} will be pending again. How many these are is not counted.");
     }
-    let stats = &served.statistics.read(&served.asked).await?.stats;
+    // What cannot be counted now can be repaired all the same.
+    let Ok(snapshot) = served.statistics.read(&served.asked).await else {
+        return format!("All dead letters{of} will be pending again. How many these are is not known now.");
+    };
+    let stats = &snapshot.stats;
     let count = match &filter.task_type {
         Some(task_type) => stats.dead_letter_by_type.get(task_type).copied().unwrap_or_default(),
         None => stats.dead_letter,
     };
-    Ok(format!("All dead letters{of} will be pending again: {}.", tasks(count)))
+    format!("All dead letters{of} will be pending again: {}.", tasks(count))
 }
 
 fn of(filter: &TaskFilter) -> String {

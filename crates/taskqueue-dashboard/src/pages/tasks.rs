@@ -6,6 +6,7 @@ use taskqueue_core::{Status, Task, TaskFilter, TaskId, TaskType, Timestamp};
 
 use super::{Frame, Page, render};
 use crate::filter::{self, Fields};
+use crate::listed;
 use crate::place::Root;
 use crate::router::Here;
 use crate::shown::{Moment, cut};
@@ -20,6 +21,8 @@ struct Tasks {
     filter: TaskFilter,
     /// Every status, and whether it is the filter's.
     statuses: [(Status, bool); Status::ALL.len()],
+    /// The query of this page, for a form that leads back to it.
+    list: String,
     /// The query of the first page.
     newest: String,
     /// The query of the page after this one, if there may be one.
@@ -45,16 +48,22 @@ pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQu
     let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
     let queue = served.asked.queue();
     let asked_for = filter.clone();
-    let question = async move { Ok((queue.list(&asked_for).await?, queue.now().await?)) };
-    let (found, now) = served.asked.view(question).await?;
+    let question = async move {
+        let now = queue.now().await?;
+        // A row has no payload: none is kept, however many pass by.
+        let (rows, next) = listed::walk(&*queue, asked_for, usize::MAX, |task| row(&task, now)).await?;
+        Ok((rows, next))
+    };
+    let (rows, next) = served.asked.view(question).await?;
     let is_of_dead_letters = filter.status == Some(Status::DeadLetter);
     let title = if is_of_dead_letters { "Dead letters" } else { "Tasks" };
     render(&Tasks {
         frame: Frame::new(title, root, &served),
-        rows: found.tasks.iter().map(|task| row(task, now)).collect(),
+        rows,
         statuses: Status::ALL.map(|status| (status, filter.status == Some(status))),
+        list: filter::query(&filter, filter.after),
         newest: filter::query(&filter, None),
-        older: found.next.map(|next| filter::query(&filter, Some(next))),
+        older: next.map(|next| filter::query(&filter, Some(next))),
         filter,
         is_of_dead_letters,
     })

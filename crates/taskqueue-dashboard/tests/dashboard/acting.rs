@@ -67,6 +67,45 @@ async fn those_that_are_selected_are_cancelled_and_the_others_told() {
 }
 
 #[tokio::test]
+async fn a_selection_says_how_many_were_running_and_leads_back_to_its_list() {
+    let queue = MemoryQueue::new();
+    let ids = enqueue(&queue, "mail", 1).await;
+    claim(&queue, "mail", "busy").await;
+    let app = acting_on(&queue);
+    let list = "?type=mail&#38;status=running";
+    let page = get(&app, "/tasks?type=mail&status=running&other=1").await;
+    page.shows(&[&format!("name=\"list\" value=\"{list}\"")]);
+    let (redrive, cancel) = (page.body.find("value=\"redrive\""), page.body.find("value=\"cancel\""));
+    assert!(redrive.is_some() && redrive < cancel, "Enter presses the first");
+    let form = format!("{}&list=%3Ftype%3Dmail%26status%3Drunning", selected("cancel", &ids));
+    let done = post(&app, "/tasks", &form).await;
+    done.shows(&["1 task is cancelled. 1 of them was running.", &format!("href=\"./tasks{list}\"")]);
+    for hostile in ["%3Fstatus%3Dlost", "%22%3E", "//evil.example", ""] {
+        let form = format!("{}&list={hostile}", selected("cancel", &ids));
+        post(&app, "/tasks", &form).await.shows(&["href=\"./tasks\""]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_cancelled_or_redriven_is_counted_at_once() {
+    let queue = MemoryQueue::new();
+    let id = dead_letters(&queue, "mail", 1, "no").await[0];
+    let app = acting_on(&queue);
+    let counts = async || {
+        let stats = get(&app, "/api/stats").await.json();
+        ["dead_letter", "pending", "cancelled"].map(|status| stats[status].as_u64().expect("a number"))
+    };
+    assert_eq!(counts().await, [1, 0, 0]);
+    post(&app, &format!("/tasks/{id}/redrive"), "").await;
+    assert_eq!(counts().await, [0, 1, 0]);
+    post(&app, &format!("/tasks/{id}/cancel"), "").await;
+    assert_eq!(counts().await, [0, 0, 1]);
+    dead_letters(&queue, "mail", 2, "no").await;
+    post(&app, "/redrive", "type=mail").await;
+    assert_eq!(counts().await, [0, 2, 1]);
+}
+
+#[tokio::test]
 async fn those_that_are_selected_are_redriven_and_others_stay() {
     let queue = MemoryQueue::new();
     let mut ids = dead_letters(&queue, "mail", 3, "no").await;
@@ -76,7 +115,7 @@ async fn those_that_are_selected_are_redriven_and_others_stay() {
     assert_eq!(count(&queue, Status::DeadLetter).await, 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn redriving_all_says_first_what_it_will_do_and_then_does_no_more() {
     let queue = full().await;
     dead_letters(&queue, "mail", 450, "no").await;
@@ -86,6 +125,7 @@ async fn redriving_all_says_first_what_it_will_do_and_then_does_no_more() {
         "All dead letters of type mail will be pending again: 450 tasks.",
         "name=\"type\" value=\"mail\"",
     ]);
+    assert_eq!(post(&app, "/redrive", "typ=mail").await.status, 400);
     assert_eq!(count(&queue, Status::DeadLetter).await, 452, "asking does nothing");
     post(&app, "/redrive", "type=mail").await.shows(&["450 tasks are pending again."]);
     assert_eq!(count(&queue, Status::DeadLetter).await, 2, "those of another type stay");
@@ -108,6 +148,8 @@ async fn redriving_all_of_a_region_leaves_those_of_others_and_those_whose_key_is
     let app = acting_on(&queue);
     get(&app, "/redrive?region=eu").await.shows(&["of region eu", "is not counted"]);
     let done = post(&app, "/redrive", "region=eu").await;
-    done.shows(&["1 task is pending again. 1 task stayed: another task holds the unique key."]);
+    done.shows(&[
+        "1 task is pending again. 1 task stayed: another task holds the unique key, or a program was faster.",
+    ]);
     assert_eq!(count(&queue, Status::DeadLetter).await, 2);
 }

@@ -6,19 +6,18 @@ use std::time::Duration;
 use axum::Router;
 use futures::future::join_all;
 use taskqueue_dashboard::{Actions, Dashboard};
-use taskqueue_memory::MemoryQueue;
+use taskqueue_memory::{MemoryQueue, NewTask, Outcome, Queue, Retry};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::spy::{Conduct, SECRET, Spy};
-use crate::support::{dead_letters, enqueue, full, get, post, router};
+use crate::support::{claim, dead_letters, enqueue, full, get, post, router};
 
 const LIMIT: Duration = Duration::from_secs(3);
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 5] = [
     "/overview",
     "/tasks",
     "/workers",
-    "/redrive",
     "/tasks/0198c5d0-0000-7000-8000-000000000009",
     "/tasks/0198c5d0-0000-7000-8000-000000000009/payload",
 ];
@@ -61,6 +60,60 @@ async fn a_database_that_hangs_gives_a_page_that_says_so() {
     }
     let app = over(&Spy::over(MemoryQueue::new(), Conduct::Hangs));
     assert_eq!(get(&app, "/api/stats").await.json()["error"]["kind"], "too_slow");
+}
+
+#[tokio::test(start_paused = true)]
+async fn redriving_all_is_offered_also_where_nobody_can_say_how_many_they_are() {
+    for conduct in [Conduct::Hangs, Conduct::Fails] {
+        let app = over(&Spy::over(MemoryQueue::new(), conduct));
+        let page = get(&app, "/redrive?type=mail").await;
+        page.shows(&["of type mail will be pending again", "is not known now", "Redrive them"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn redriving_all_tells_what_was_done_before_it_failed_also_if_none_was_redriven() {
+    let queue = MemoryQueue::new();
+    let task = |key: usize| NewTask::raw("mail", "1").expect("JSON").unique_key(key.to_string());
+    queue.enqueue_many((0..250).map(task).collect()).await.expect("there is room");
+    for claim in claim(&queue, "mail", "killer").await {
+        let outcome = Outcome::Fail { error: "no".into(), retry: Retry::Never };
+        queue.settle(claim.lease, outcome).await.expect("the lease is live");
+    }
+    queue.enqueue_many((0..250).map(task).collect()).await.expect("the dead letters' keys are free");
+    let app = over(&Spy::over(queue, Conduct::ListsFailAfter(1)));
+    let done = post(&app, "/redrive", "type=mail").await;
+    done.shows(&["0 tasks are pending again. 200 tasks stayed", "It stopped: the database", "Go on"]);
+    let failed = post(&app, "/redrive", "type=mail").await;
+    assert_eq!(failed.status, 503, "nothing at all was done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_is_asked_for_in_steps_and_ends_once_its_payloads_are_many_bytes() {
+    let queue = MemoryQueue::new();
+    let payload = format!("\"{}\"", "x".repeat(1_000_000));
+    let task = |_| NewTask::raw("large", payload.clone()).expect("JSON");
+    queue.enqueue_many((0..20).map(task).collect()).await.expect("there is room");
+    enqueue(&queue, "small", 120).await;
+    let spy = Spy::over(queue, Conduct::Gate(Semaphore::new(1)));
+    let app = over(&spy);
+    let small = get(&app, "/api/tasks?type=small&limit=110").await.json();
+    assert_eq!(
+        (small["tasks"].as_array().map(Vec::len), spy.seen().lists.load(Ordering::SeqCst)),
+        (Some(110), 3)
+    );
+    assert_eq!(small["next"], small["tasks"][109]["id"]);
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    for expected in [9, 9, 2] {
+        let page = get(&app, &format!("/api/tasks?type=large&after={after}")).await.json();
+        let tasks = page["tasks"].as_array().expect("a list");
+        assert_eq!(tasks.len(), expected, "8 MiB, and the one that passes them");
+        seen.extend(tasks.iter().map(|task| task["id"].to_string()));
+        after = page["next"].as_str().unwrap_or_default().to_owned();
+    }
+    assert!(after.is_empty(), "there are no more");
+    seen.dedup();
+    assert_eq!(seen.len(), 20);
 }
 
 #[test]

@@ -15,7 +15,12 @@ async fn the_overview_shows_every_status_and_type_and_what_is_paused() {
     for status in Status::ALL {
         page.shows(&[&format!("tasks?status={status}\"")]);
     }
-    page.shows(&["memory 0.1.0", "tasks?type=waiting\"", "types/waiting/resume", "types/retried/pause"]);
+    page.shows(&[
+        concat!("memory ", env!("CARGO_PKG_VERSION")),
+        "tasks?type=waiting\"",
+        "types/waiting/resume",
+        "types/retried/pause",
+    ]);
     page.shows(&["tasks?type=dead&#38;status=dead_letter", "oldest ready", "data-live"]);
 }
 
@@ -158,5 +163,16 @@ async fn every_link_of_every_page_leads_to_a_page_wherever_it_is_nested() {
         let home = get(&app, if place.is_empty() { "/" } else { place }).await;
         let path = resolved(if place.is_empty() { "/" } else { place }, home.header("location"));
         assert_eq!((home.status, get(&app, &path).await.status), (303, 200), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_its_place_leads_home_as_well_where_it_is_nested_as_a_service() {
+    let app = Router::new().nest_service("/a/queue", acting_on(&MemoryQueue::new()));
+    for place in ["/a/queue", "/a/queue/"] {
+        let home = get(&app, place).await;
+        let path = resolved(place, home.header("location"));
+        assert_eq!((home.status, path.as_str()), (303, "/a/queue/overview?"));
+        assert_eq!(get(&app, &path).await.status, 200);
     }
 }

@@ -27,6 +27,8 @@ pub(crate) enum Conduct {
     Hangs,
     /// Lists not at all.
     ListsHang,
+    /// With a failure to lists after so many.
+    ListsFailAfter(usize),
     /// With a failure that names a URL.
     Fails,
 }
@@ -80,13 +82,15 @@ impl Conduct {
             }
             Self::Hangs => std::future::pending().await,
             Self::ListsHang if operation == "list" => std::future::pending().await,
-            Self::ListsHang => Ok(()),
-            Self::Fails => {
-                let text = format!("no answer from postgres://ada:{SECRET}@db.internal/tasks");
-                Err(Error::new(ErrorKind::Unavailable, operation, text))
-            }
+            Self::ListsHang | Self::ListsFailAfter(_) => Ok(()),
+            Self::Fails => Err(failure(operation)),
         }
     }
+}
+
+fn failure(operation: &'static str) -> Error {
+    let text = format!("no answer from postgres://ada:{SECRET}@db.internal/tasks");
+    Error::new(ErrorKind::Unavailable, operation, text)
 }
 
 struct UnderWay(Arc<Seen>);
@@ -128,7 +132,10 @@ impl Queue for Spy {
         self.queue.get(id).await
     }
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
-        self.seen().lists.fetch_add(1, Ordering::SeqCst);
+        let before = self.seen().lists.fetch_add(1, Ordering::SeqCst);
+        if matches!(self.seen().conduct, Conduct::ListsFailAfter(lists) if before >= lists) {
+            return Err(failure("list"));
+        }
         self.asked("list").await?;
         self.queue.list(filter).await
     }
