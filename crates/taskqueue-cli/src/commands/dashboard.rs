@@ -1,6 +1,7 @@
 //! `dashboard`: serves the web dashboard until told to stop. It owns who is let in where; what is served is the crate
 //! `taskqueue-dashboard`'s.
 
+use std::env::VarError;
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ pub(crate) struct Args {
 /// Serves until told to stop.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     log::start(args.log_format);
-    let password = password(args.password_file.as_deref(), std::env::var(PASSWORD_VARIABLE).ok())?;
+    let password = password(args.password_file.as_deref(), std::env::var(PASSWORD_VARIABLE))?;
     let hosts = hosts(args.listen, password.is_some())?;
     let mut stop = Stop::listen(false)?;
     let queue = tokio::select! {
@@ -89,21 +90,26 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let address = listener.local_addr().map_err(|error| Failure::io("cannot listen", &error))?;
     let what = if args.allow_actions { "actions allowed" } else { "read-only" };
     output::note(format!("taskqueue: dashboard of {target}, {what}, at http://{address}/"));
-    serve(listener, dashboard.router(), &mut stop, args.query_timeout).await?;
+    serve(listener, dashboard.router(), &mut stop, dashboard.answer_max()).await?;
     let _ = tokio::time::timeout(CLOSE_PERIOD, queue.close()).await;
     Ok(())
 }
 
 /// From the file, or else the environment: never from an argument, which every user of the host can read.
-fn password(file: Option<&Path>, variable: Option<String>) -> Outcome<Option<String>> {
+fn password(file: Option<&Path>, variable: Result<String, VarError>) -> Outcome<Option<String>> {
     let (text, origin) = match (file, variable) {
         (Some(path), _) => {
             let text = std::fs::read_to_string(path);
             let origin = path.display().to_string();
             (text.map_err(|error| Failure::io(format!("cannot read {origin}"), &error))?, origin)
         }
-        (None, Some(text)) => (text, PASSWORD_VARIABLE.to_owned()),
-        (None, None) => return Ok(None),
+        (None, Ok(text)) => (text, PASSWORD_VARIABLE.to_owned()),
+        (None, Err(VarError::NotPresent)) => return Ok(None),
+        (None, Err(VarError::NotUnicode(_))) => {
+            return Err(Failure::usage(format!(
+                "dashboard: the password in {PASSWORD_VARIABLE} is not UTF-8"
+            )));
+        }
     };
     match text.trim() {
         "" => Err(Failure::usage(format!("dashboard: the password in {origin} is empty"))),
@@ -132,7 +138,7 @@ fn dashboard(
     let payloads = match args.redact.as_slice() {
         _ if args.hide_payloads => Payloads::Hidden,
         [] => Payloads::Shown,
-        names => Payloads::Redacted(names.to_vec()),
+        names => Payloads::Redacted(names.iter().map(|name| name.trim().to_owned()).collect()),
     };
     let mut builder = Dashboard::builder(Arc::clone(queue))
         .actions(if args.allow_actions { Actions::Allowed } else { Actions::Refused })
@@ -192,13 +198,17 @@ mod tests {
 
     #[test]
     fn an_empty_password_is_none_that_was_meant() {
-        assert_eq!(password(None, None).expect("none is asked for"), None);
+        assert_eq!(password(None, Err(VarError::NotPresent)).expect("none is asked for"), None);
         assert_eq!(
-            password(None, Some("secret of the house\n".into())).expect("it is one").as_deref(),
+            password(None, Ok("secret of the house\n".into())).expect("it is one").as_deref(),
             Some("secret of the house")
         );
-        assert_eq!(password(None, Some(" \n".into())).expect_err("it is empty").code(), Code::Usage);
-        let missing = password(Some(Path::new("no/such/file")), Some("other".into()));
+        assert_eq!(password(None, Ok(" \n".into())).expect_err("it is empty").code(), Code::Usage);
+        let broken = password(None, Err(VarError::NotUnicode("secret".into())));
+        let refusal = broken.expect_err("it was meant as one");
+        assert_eq!(refusal.code(), Code::Usage);
+        assert!(!format!("{refusal:?}").contains("secret"), "{refusal:?}");
+        let missing = password(Some(Path::new("no/such/file")), Ok("other".into()));
         assert_eq!(missing.expect_err("the file was asked for").code(), Code::NotFound);
     }
 }

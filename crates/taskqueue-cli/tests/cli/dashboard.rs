@@ -52,7 +52,7 @@ fn a_password_comes_from_a_file_and_lets_programs_in_as_a_token() {
     let program = Program::new();
     program.enqueue("mail", r#"{"to":"hunter2"}"#);
     program.file("dashboard.secret", "open sesame\n");
-    let options = ["--password-file", "dashboard.secret", "--redact", "to"];
+    let options = ["--password-file", "dashboard.secret", "--redact", "from, to"];
     let (dashboard, address) = serve(&program, &options);
     assert_eq!(ask(&address, "GET", "/api/tasks", "host: queue.example\r\n").0, 401);
     let token = "host: queue.example\r\nauthorization: Bearer open sesame\r\n";
