@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
+use taskqueue_core::delegate_queue;
 use taskqueue_memory::{
-    Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
-    MemoryQueue, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Task,
-    TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
+    Cancelled, Error, ErrorKind, MemoryQueue, Queue, QueueStats, Redrive, Result, Task, TaskFilter, TaskId,
+    TaskPage, TaskType,
 };
 use tokio::sync::Semaphore;
 
@@ -109,20 +108,9 @@ impl Drop for UnderWay {
     }
 }
 
-#[async_trait]
-impl Queue for Spy {
-    async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
-        self.queue.enqueue_many(tasks).await
-    }
-    async fn dequeue_many(&self, request: &ClaimRequest) -> Result<Vec<Claim>> {
-        self.queue.dequeue_many(request).await
-    }
-    async fn settle_many(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>> {
-        self.queue.settle_many(settlements).await
-    }
-    async fn heartbeat_many(&self, leases: &[Lease], timeout: Option<Duration>) -> Result<Vec<Heartbeat>> {
-        self.queue.heartbeat_many(leases, timeout).await
-    }
+delegate_queue!(Spy, |spy| spy.queue, except cancel, get, list, stats, redrive, pause, resume);
+
+impl Spy {
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
         self.asked("cancel").await?;
         self.queue.cancel(id).await
@@ -144,15 +132,6 @@ impl Queue for Spy {
         self.asked("stats").await?;
         self.queue.stats().await
     }
-    async fn cleanup(&self, cleanup: Cleanup) -> Result<u64> {
-        self.queue.cleanup(cleanup).await
-    }
-    async fn reclaim_stale(&self, limit: usize) -> Result<Reclaimed> {
-        self.queue.reclaim_stale(limit).await
-    }
-    async fn promote_due(&self, limit: usize) -> Result<u64> {
-        self.queue.promote_due(limit).await
-    }
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         self.asked("redrive").await?;
         self.queue.redrive(redrive).await
@@ -164,23 +143,5 @@ impl Queue for Spy {
     async fn resume(&self, task_type: &TaskType) -> Result<()> {
         self.asked("resume").await?;
         self.queue.resume(task_type).await
-    }
-    async fn paused(&self) -> Result<Vec<TaskType>> {
-        self.queue.paused().await
-    }
-    async fn backend(&self) -> Result<Backend> {
-        self.queue.backend().await
-    }
-    async fn now(&self) -> Result<Timestamp> {
-        self.queue.now().await
-    }
-    async fn close(&self) {
-        self.queue.close().await;
-    }
-    fn visibility_timeout(&self) -> Duration {
-        self.queue.visibility_timeout()
-    }
-    fn wake_up(&self) -> WakeUp {
-        self.queue.wake_up()
     }
 }
