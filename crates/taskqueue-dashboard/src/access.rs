@@ -13,8 +13,18 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::actions::Actions;
 use crate::failure::Failure;
+
+/// Whether the dashboard may change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Actions {
+    /// It only shows.
+    #[default]
+    Refused,
+    /// It may cancel and redrive tasks, and pause and resume types. Give it a [password](crate::DashboardBuilder::password),
+    /// or nest it where only those who may do so get.
+    Allowed,
+}
 
 /// By which names the dashboard may be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,24 +1,13 @@
 //! What can be done to tasks and types, one by one or for some that were selected. It owns the words of what could not be
-//! done; who may ask for it is in `access`, and how it looks in `pages` and `api`.
+//! done; who may ask for it, and whether anybody may, is in `access`, and how it looks in `pages` and `api`.
 
 use taskqueue_core::{Cancelled, Queue, Redrive, Status, TaskId, TaskType};
 use tokio::time::Instant;
 
 use crate::asked::REQUEST_MAX;
 use crate::failure::Failure;
-use crate::router::Served;
+use crate::served::Served;
 use crate::shown::tasks;
-
-/// Whether the dashboard may change anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Actions {
-    /// It only shows.
-    #[default]
-    Refused,
-    /// It may cancel and redrive tasks, and pause and resume types. Give it a [password](crate::DashboardBuilder::password),
-    /// or nest it where only those who may do so get.
-    Allowed,
-}
 
 /// What became of several tasks.
 #[derive(Debug, Clone, Default)]

@@ -14,10 +14,10 @@ use taskqueue_core::{Status, Task, TaskFilter, TaskId, TaskPage, TaskType};
 use crate::actions;
 use crate::builder::PAGE_SIZE_MAX;
 use crate::failure::Failure;
-use crate::filter::Fields;
+use crate::filter::{Fields, parsed};
 use crate::listed;
 use crate::redrive::{self, Progress};
-use crate::router::{Here, Served};
+use crate::served::{Here, Served};
 use crate::statistics::Snapshot;
 use crate::workers::Workers;
 
@@ -38,14 +38,6 @@ pub(crate) fn router() -> Router<Arc<Served>> {
         .route("/types/{type}/pause", post(pause))
         .route("/types/{type}/resume", post(resume))
         .route("/workers", get(workers))
-}
-
-/// What stands in a path, as core reads it.
-pub(crate) fn parsed<T>(text: &str) -> Result<T, Failure>
-where
-    T: std::str::FromStr<Err = taskqueue_core::Error>,
-{
-    text.parse().map_err(|error| Failure::of_queue(&error))
 }
 
 async fn stats(State(served): Here) -> Answer<Snapshot> {

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use taskqueue_core::{Error, Queue, Result};
 
-use crate::access::{Access, Hosts, Secret};
-use crate::actions::Actions;
+use crate::access::{Access, Actions, Hosts, Secret};
 use crate::asked::Asked;
 use crate::payloads::Payloads;
-use crate::router::Served;
+use crate::served::{Metrics, Served};
 use crate::{Dashboard, statistics, workers};
 
 /// How long the database may take for one answer unless configured otherwise.
@@ -22,9 +21,6 @@ pub const PAGE_SIZE_DEFAULT: usize = 50;
 pub const PAGE_SIZE_MAX: usize = 200;
 /// The shortest password, in bytes. There is no limit to how often one may be tried.
 pub const PASSWORD_BYTES_MIN: usize = 8;
-
-/// Gives the text of the metrics page.
-pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The settings of a [`Dashboard`]. As it is made, it is read-only, without a password, and shows payloads.
 #[must_use]

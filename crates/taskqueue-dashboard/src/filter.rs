@@ -72,6 +72,14 @@ impl Fields {
     }
 }
 
+/// What stands in a path, as core reads it.
+pub(crate) fn parsed<T>(text: &str) -> Result<T, Failure>
+where
+    T: std::str::FromStr<Err = taskqueue_core::Error>,
+{
+    text.parse().map_err(|error| Failure::of_queue(&error))
+}
+
 /// The query of a list: `?type=…&status=…`, and where it goes on. Empty where it asks for everything.
 pub(crate) fn query(filter: &TaskFilter, after: Option<TaskId>) -> String {
     let mut fields = Serializer::new(String::new());

@@ -48,6 +48,7 @@ mod payloads;
 mod place;
 mod redrive;
 mod router;
+mod served;
 mod shared;
 mod shown;
 mod statistics;
@@ -59,13 +60,12 @@ use std::time::Duration;
 use axum::Router;
 pub use taskqueue_core::Queue;
 
-pub use crate::access::Hosts;
-pub use crate::actions::Actions;
+pub use crate::access::{Actions, Hosts};
 pub use crate::builder::{
     DashboardBuilder, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, PASSWORD_BYTES_MIN, QUERY_TIMEOUT_DEFAULT,
 };
 pub use crate::payloads::Payloads;
-use crate::router::Served;
+use crate::served::Served;
 
 /// A dashboard over one queue. Clones share what they have read.
 #[derive(Debug, Clone)]

@@ -13,11 +13,11 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::actions::Actions;
+use crate::access::Actions;
 use crate::assets::VERSION;
 use crate::failure::Failure;
 use crate::place::Root;
-use crate::router::Served;
+use crate::served::Served;
 
 /// What a page's handler answers.
 type Page = Result<Html<String>, Failure>;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::asked::{Asked, REQUEST_MAX};
 use crate::failure::Failure;
-use crate::router::Served;
+use crate::served::Served;
 
 /// The dead letters of a page: each brings its payload.
 const PAGE: usize = 200;

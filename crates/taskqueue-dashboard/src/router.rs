@@ -1,7 +1,6 @@
 //! Which path leads where, and what every answer goes through: the check of access, the form of a failure, and the headers
 //! that tell a browser what it may do with a page. It decides none of these itself.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -16,14 +15,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 
-use crate::access::Access;
-use crate::asked::Asked;
-use crate::builder::Metrics;
 use crate::failure::Failure;
-use crate::payloads::Payloads;
 use crate::place::Root;
-use crate::statistics::Statistics;
-use crate::{api, assets, pages, workers};
+use crate::served::{Here, Served};
+use crate::{api, assets, pages};
 
 /// The largest form: the ids of a page of tasks.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -41,20 +36,6 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
-
-/// What requests are answered from.
-pub(crate) struct Served {
-    pub(crate) asked: Asked,
-    pub(crate) statistics: Statistics,
-    pub(crate) workers: workers::Read,
-    pub(crate) access: Access,
-    pub(crate) payloads: Payloads,
-    pub(crate) page_size: usize,
-    pub(crate) metrics: Option<Metrics>,
-}
-
-/// What a handler gets of it.
-pub(crate) type Here = State<Arc<Served>>;
 
 /// Every page.
 pub(crate) fn router<S>(served: Arc<Served>) -> Router<S>
@@ -131,15 +112,4 @@ fn protect(headers: &mut HeaderMap) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-}
-
-impl fmt::Debug for Served {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Served")
-            .field("asked", &self.asked)
-            .field("access", &self.access)
-            .field("payloads", &self.payloads)
-            .field("page_size", &self.page_size)
-            .finish_non_exhaustive()
-    }
 }

@@ -9,12 +9,11 @@ use taskqueue_core::{TaskId, TaskType};
 
 use super::{Frame, render, see};
 use crate::actions;
-use crate::api::parsed;
 use crate::builder::PAGE_SIZE_MAX;
 use crate::failure::Failure;
-use crate::filter::{self, Fields};
+use crate::filter::{self, Fields, parsed};
 use crate::place::Root;
-use crate::router::Here;
+use crate::served::Here;
 use crate::shown::{tasks, thousands};
 
 #[derive(Template)]

@@ -12,7 +12,7 @@ use super::{Frame, Page, render};
 use crate::chart::{self, Chart};
 use crate::filter;
 use crate::place::Root;
-use crate::router::Here;
+use crate::served::Here;
 use crate::shown::{Moment, duration, thousands};
 use crate::statistics::{REMEMBERED, Sample, Snapshot, counts};
 

@@ -9,7 +9,7 @@ use super::{Frame, Page, render};
 use crate::filter::{self, Fields};
 use crate::place::Root;
 use crate::redrive;
-use crate::router::{Here, Served};
+use crate::served::{Here, Served};
 use crate::shown::tasks;
 
 #[derive(Template)]

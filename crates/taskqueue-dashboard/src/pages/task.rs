@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use taskqueue_core::{Status, Task, TaskId, Timestamp};
 
 use super::{Frame, Page, render};
-use crate::api::parsed;
 use crate::failure::Failure;
+use crate::filter::parsed;
 use crate::payloads::Shown;
 use crate::place::Root;
-use crate::router::Here;
+use crate::served::Here;
 use crate::shown::Moment;
 
 #[derive(Template)]

@@ -8,7 +8,7 @@ use super::{Frame, Page, render};
 use crate::filter::{self, Fields};
 use crate::listed;
 use crate::place::Root;
-use crate::router::Here;
+use crate::served::Here;
 use crate::shown::{Moment, cut};
 
 const ERROR_CHARS_MAX: usize = 80;

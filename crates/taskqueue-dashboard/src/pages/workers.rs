@@ -5,7 +5,7 @@ use axum::extract::State;
 
 use super::{Frame, Page, render};
 use crate::place::Root;
-use crate::router::Here;
+use crate::served::Here;
 use crate::shown::{Moment, tasks, thousands};
 
 #[derive(Template)]
