@@ -1,10 +1,7 @@
-//! The command line: the program's own options, the list of commands, and the forms of their values. Each
-//! command's options stand with the command.
-
-use std::time::Duration;
+//! The command line: the program's own options and the list of commands. Each command's options stand with the command, the
+//! forms of their values in `values`.
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use taskqueue_core::{BATCH_MAX, Priority, Timestamp};
 
 #[cfg(feature = "dashboard")]
 use crate::commands::dashboard;
@@ -84,43 +81,6 @@ impl Cli {
     }
 }
 
-/// A duration in words: `30s`, `5m`, `1h 30m`, `7days`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error} (write 30s, 5m, 1h or 7d)"))
-}
-
-/// A time: RFC 3339.
-pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|error| format!("{error} (write 2026-12-31T18:00:00Z)"))
-}
-
-/// A priority: a name or a number.
-pub(crate) fn priority(text: &str) -> Result<Priority, String> {
-    match text {
-        "low" => Ok(Priority::LOW),
-        "normal" => Ok(Priority::NORMAL),
-        "high" => Ok(Priority::HIGH),
-        "urgent" => Ok(Priority::URGENT),
-        _ => {
-            text.parse().map(Priority).map_err(|_| "not low, normal, high, urgent or a 32-bit number".into())
-        }
-    }
-}
-
-/// How many rows one call may carry.
-pub(crate) fn limit(text: &str) -> Result<usize, String> {
-    let limit = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (1..=BATCH_MAX).contains(&limit) { Ok(limit) } else { Err(format!("not in 1 to {BATCH_MAX}")) }
-}
-
-/// `LEFT=RIGHT`, split at the first `=`.
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((left, right)) if !left.is_empty() && !right.is_empty() => Ok((left.into(), right.into())),
-        _ => Err("not of the form TYPE=VALUE".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,19 +96,5 @@ mod tests {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{} has no examples", command.get_name());
         }
-    }
-
-    #[test]
-    fn values_are_read_in_the_forms_that_people_write() {
-        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5400)));
-        assert!(duration("soon").is_err());
-        assert_eq!(priority("urgent"), Ok(Priority::URGENT));
-        assert_eq!(priority("-3"), Ok(Priority(-3)));
-        assert!(priority("very").is_err());
-        assert_eq!(limit("10000"), Ok(10_000));
-        assert!(limit("0").is_err() && limit("10001").is_err());
-        assert_eq!(pair("mail=http://x/?a=b"), Ok(("mail".into(), "http://x/?a=b".into())));
-        assert!(pair("mail").is_err() && pair("=x").is_err());
-        assert!(time("2026-12-31T18:00:00Z").is_ok() && time("tomorrow").is_err());
     }
 }

@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod stop;
 mod target;
+mod values;
 
 use std::process::ExitCode;
 use std::time::Duration;

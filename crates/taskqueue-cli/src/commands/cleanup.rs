@@ -5,12 +5,12 @@ use std::time::Duration;
 use taskqueue_core::{CLEANUP_LOOK, Cleanup, FinishedStatuses, Queue, QueueStats};
 
 use super::MAINTENANCE_BATCH;
-use crate::args;
 use crate::connect;
 use crate::failure::Outcome;
 use crate::output;
 use crate::progress::{Progress, Unit};
 use crate::target::Target;
+use crate::values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The least age, counted from when a task finished
-    #[arg(long, value_name = "AGE", value_parser = args::duration, default_value = "7d")]
+    #[arg(long, value_name = "AGE", value_parser = values::duration, default_value = "7d")]
     older_than: Duration,
     /// Only tasks in these statuses: completed, cancelled, dead_letter
     #[arg(

@@ -1,9 +1,8 @@
 //! `completions`: prints the completion script of a shell.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::args::Cli;
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -21,10 +20,10 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-/// Prints the script.
-pub(crate) fn run(args: Args) -> Outcome {
+/// Prints the script for this command line.
+pub(crate) fn run(args: Args, mut of: Command) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "taskqueue", &mut script);
+    clap_complete::generate(args.shell, &mut of, "taskqueue", &mut script);
     let script = String::from_utf8(script).map_err(|_| Failure::failed("the script is not UTF-8"))?;
     output::write(&script)
 }

@@ -16,12 +16,12 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::log::{self, LogFormat};
-use crate::args;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output;
 use crate::stop::Stop;
 use crate::target::Target;
+use crate::values;
 
 /// The environment variable that holds the password where no file does.
 const PASSWORD_VARIABLE: &str = "TASKQUEUE_DASHBOARD_PASSWORD";
@@ -63,7 +63,7 @@ pub(crate) struct Args {
     #[arg(long)]
     hide_payloads: bool,
     /// How long the database may take for one answer
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "10s")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "10s")]
     query_timeout: Duration,
     /// How many tasks a page of a list has
     #[arg(long, value_name = "TASKS", default_value_t = PAGE_SIZE_DEFAULT)]

@@ -12,13 +12,13 @@ use serde::Serialize;
 use taskqueue_core::{Enqueued, Error, NewTask, Priority, Queue, RawPayload, TaskId, TaskType, Timestamp};
 
 use self::repeats::GivenUp;
-use crate::args;
 use crate::connect;
 use crate::failure::{Failure, Outcome};
 use crate::input::{Defaults, Line, LineForm, Lines};
 use crate::output::{self, count};
 use crate::progress::{Progress, Unit};
 use crate::target::Target;
+use crate::values;
 
 /// One transaction each: long enough to share a commit, short enough to let workers in between.
 const BATCH: usize = 1000;
@@ -63,13 +63,13 @@ pub(crate) struct Args {
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "json_lines")]
     task_type: Option<TaskType>,
     /// How urgent: low (0), normal (5), high (10), urgent (20) or any number
-    #[arg(long, value_parser = args::priority, allow_negative_numbers = true)]
+    #[arg(long, value_parser = values::priority, allow_negative_numbers = true)]
     priority: Option<Priority>,
     /// Run it not before this time, as 2026-12-31T18:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = args::time, conflicts_with = "delay")]
+    #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "delay")]
     at: Option<Timestamp>,
     /// Run it not before this long from now, as 30s or 2h
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     delay: Option<Duration>,
     /// How many attempts it may have in total [default: 3]
     #[arg(long, value_name = "ATTEMPTS")]

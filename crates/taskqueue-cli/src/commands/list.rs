@@ -6,11 +6,11 @@ use taskqueue_core::{LIST_LIMIT_DEFAULT, Queue, Status, Task, TaskFilter, TaskId
 
 use super::pages::{PAGE, Pages};
 use super::shown;
-use crate::args;
 use crate::connect;
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Align, Table};
 use crate::target::Target;
+use crate::values;
 
 const ERROR_CHARS_MAX: usize = 60;
 
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     region: Option<String>,
     /// The most tasks to show
-    #[arg(long, value_parser = args::limit, default_value_t = LIST_LIMIT_DEFAULT)]
+    #[arg(long, value_parser = values::limit, default_value_t = LIST_LIMIT_DEFAULT)]
     limit: usize,
     /// Show all: what comes is printed page by page, however many there are
     #[arg(long, conflicts_with_all = ["limit", "offset"])]

@@ -23,6 +23,7 @@ pub(crate) mod work;
 use std::future::Future;
 
 use chrono::SecondsFormat;
+use clap::CommandFactory;
 use taskqueue_core::{TaskId, Timestamp};
 
 use crate::args::{Cli, Command};
@@ -54,7 +55,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Resume(args) => pause::resume(target, args).await,
         Command::Reclaim(args) => reclaim::run(target, args).await,
         Command::Cleanup(args) => cleanup::run(target, args).await,
-        Command::Completions(args) => completions::run(args),
+        Command::Completions(args) => completions::run(args, Cli::command()),
     }
 }
 

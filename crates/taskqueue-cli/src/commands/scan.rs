@@ -11,12 +11,12 @@ use taskqueue_handlers::lifecycle::rules::Rules;
 use taskqueue_handlers::store::{S3Config, S3Store, StoreError};
 
 use super::MAINTENANCE_BATCH;
-use crate::args;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::progress::{Progress, Unit};
 use crate::target::Target;
+use crate::values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,7 +57,7 @@ struct Lifecycle {
     #[arg(long, value_name = "URL", env = "TASKQUEUE_S3_URL", hide_env_values = true)]
     s3_url: String,
     /// Apply the rules as of this time, as 2026-12-31T18:00:00Z [default: now]
-    #[arg(long, value_name = "TIME", value_parser = args::time)]
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
     as_of: Option<Timestamp>,
     /// Enqueue nothing: print what would be, one payload a line
     #[arg(long)]

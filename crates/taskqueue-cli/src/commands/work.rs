@@ -31,12 +31,12 @@ use self::health::Health;
 use self::periodic::PeriodicArgs;
 use self::watched::Watched;
 use super::log::{self, LogFormat};
-use crate::args;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output::{self, count};
 use crate::stop::Stop;
 use crate::target::Target;
+use crate::values;
 
 /// How long a database that does not answer is waited for when all is done.
 const CLOSE_PERIOD: Duration = Duration::from_secs(1);
@@ -79,10 +79,10 @@ RUST_LOG sets what is logged, as info or warn,taskqueue_worker=debug. A SQLite f
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Run COMMAND for each task of TYPE, with the payload (JSON) on its standard input. May be repeated
-    #[arg(long, value_name = "TYPE=COMMAND", value_parser = args::pair, help_heading = "Handlers")]
+    #[arg(long, value_name = "TYPE=COMMAND", value_parser = values::pair, help_heading = "Handlers")]
     exec: Vec<(String, String)>,
     /// POST the payload of each task of TYPE to URL. May be repeated
-    #[arg(long, value_name = "TYPE=URL", value_parser = args::pair, help_heading = "Handlers")]
+    #[arg(long, value_name = "TYPE=URL", value_parser = values::pair, help_heading = "Handlers")]
     webhook: Vec<(String, String)>,
     /// Deliver tasks of type `webhook`: the payload names URL, headers and body
     #[arg(long, help_heading = "Handlers")]
@@ -112,7 +112,7 @@ pub(crate) struct Args {
     webhook_secret_file: Option<PathBuf>,
     /// How long one attempt of a command or of those webhooks may take [default: 30s for webhooks, for commands no
     /// limit]
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Handlers")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Handlers")]
     timeout: Option<Duration>,
 
     #[command(flatten)]
@@ -126,23 +126,23 @@ pub(crate) struct Args {
     name: String,
     /// The longest wait between two looks at an idle queue. It matters where the database cannot notify the worker of
     /// new tasks: MySQL, MariaDB, CockroachDB, behind a transaction pooler
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "1s")]
     poll_interval: Duration,
     /// How long a lease lasts without a heartbeat: the tasks of a killed worker run again after this [default: the
     /// queue's, 5m]
-    #[arg(long, value_name = "DURATION", value_parser = args::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     visibility_timeout: Option<Duration>,
     /// How often to look for tasks of killed workers
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "5s")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "5s")]
     reclaim_interval: Duration,
     /// How long running tasks may go on once the worker is told to stop
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "30s")]
     grace_period: Duration,
     /// Remove completed and cancelled tasks that finished longer ago than this [default: never]
-    #[arg(long, value_name = "AGE", value_parser = args::duration, conflicts_with = "drain")]
+    #[arg(long, value_name = "AGE", value_parser = values::duration, conflicts_with = "drain")]
     retention: Option<Duration>,
     /// Remove dead letters that died longer ago than this, which nobody can redrive then [default: never]
-    #[arg(long, value_name = "AGE", value_parser = args::duration, conflicts_with = "drain")]
+    #[arg(long, value_name = "AGE", value_parser = values::duration, conflicts_with = "drain")]
     dead_letter_retention: Option<Duration>,
     /// Serve Prometheus metrics at /metrics, and whether claims succeed at /healthz (200 or 503), on this address, as
     /// 127.0.0.1:9090

@@ -39,7 +39,9 @@ impl Handlers {
         handlers.add_events(args)?;
         if let Some(path) = &args.config {
             let file = HandlersFile::read(path)?;
-            ready::add(&mut handlers, &args.handlers, &file, &args.metrics()).await?;
+            for (task_type, handler) in ready::handlers(&args.handlers, &file, &args.metrics()).await? {
+                handlers.add_shared(task_type, handler)?;
+            }
         }
         handlers.restrict(&args.types)?;
         if handlers.0.is_empty() {
@@ -107,7 +109,7 @@ impl Handlers {
     }
 
     /// Adds one handler.
-    pub(super) fn add_shared(&mut self, task_type: TaskType, handler: Arc<dyn Handler>) -> Outcome {
+    fn add_shared(&mut self, task_type: TaskType, handler: Arc<dyn Handler>) -> Outcome {
         match self.0.insert(task_type.clone(), handler) {
             None => Ok(()),
             Some(_) => Err(Failure::usage(format!("work: two handlers are named for type {task_type}"))),

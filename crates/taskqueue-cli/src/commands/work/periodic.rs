@@ -3,8 +3,8 @@
 use taskqueue_core::NewTask;
 use taskqueue_worker::{Periodic, WorkerBuilder};
 
-use crate::args;
 use crate::failure::{Failure, Outcome};
+use crate::values;
 
 /// What one of `--cron` or `--every` is given.
 const VALUES: usize = 4;
@@ -37,7 +37,7 @@ impl PeriodicArgs {
             })
         });
         let every = fours(&self.every).map(|[name, interval, task_type, payload]| {
-            let duration = args::duration(interval)
+            let duration = values::duration(interval)
                 .map_err(|error| Failure::usage(format!("work: --every {name} {interval:?}: {error}")))?;
             Ok(Periodic::every(name, duration, NewTask::raw(task_type, payload.as_str())?)?)
         });

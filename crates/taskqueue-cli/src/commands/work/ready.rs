@@ -21,7 +21,6 @@ use taskqueue_handlers::webhook::{WebhookHandler, WebhookSender};
 use taskqueue_worker::Handler;
 
 use super::config::HandlersFile;
-use super::handlers::Handlers;
 use super::{documents, sinks, stores};
 use crate::failure::{Failure, Outcome};
 
@@ -38,18 +37,18 @@ const READY: [&str; 9] = [
     types::AUDIT_LOG,
 ];
 
-/// Adds the handler of each type.
-pub(super) async fn add(
-    handlers: &mut Handlers,
+/// The handler of each type that was named.
+pub(super) async fn handlers(
     named: &[TaskType],
     file: &HandlersFile,
     metrics: &Metrics,
-) -> Outcome {
+) -> Outcome<Vec<(TaskType, Arc<dyn Handler>)>> {
     let mut ready = Ready { file, metrics, documents: None };
+    let mut handlers = Vec::with_capacity(named.len());
     for task_type in named {
-        handlers.add_shared(task_type.clone(), ready.handler(task_type).await?)?;
+        handlers.push((task_type.clone(), ready.handler(task_type).await?));
     }
-    Ok(())
+    Ok(handlers)
 }
 
 /// What handlers are made of.
