@@ -21,8 +21,6 @@ use taskqueue_sqlite::Durability;
 
 use crate::bare::Bare;
 use crate::servers;
-pub(crate) use mysql::connect as mysql_connection;
-pub(crate) use postgres::client as postgres_client;
 pub(crate) use sqlite::{open as open_sqlite, path as sqlite_path};
 
 /// Which engine.

@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod chart;
+mod connections;
 mod contest;
 pub mod document;
 pub mod engine;

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use crate::new_task::check_limit;
+use crate::batches::check_limit;
 use crate::{Error, Result, Task, TaskId, TaskType, Timestamp, WorkerId};
 
 /// How long a lease lasts unless configured otherwise.

@@ -3,6 +3,7 @@
 //!
 //! A service depends on one backend crate, which re-exports all of this.
 
+pub mod batches;
 pub mod clock;
 #[doc(hidden)]
 pub mod delegate;
@@ -27,16 +28,14 @@ mod task;
 pub mod trace;
 mod wake;
 
+pub use batches::{BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{TASK_TYPE_CHARS_MAX, TaskId, TaskType, WORKER_ID_CHARS_MAX, WorkerId};
 pub use lease::{
     Claim, ClaimRequest, Heartbeat, Lease, LeaseToken, VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
 };
-pub use new_task::{
-    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX,
-    Schedule,
-};
+pub use new_task::{IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX, Schedule};
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
 pub use query::{

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::new_task::{check_limit, check_region};
+use crate::batches::{check_batch, check_limit};
+use crate::new_task::check_region;
 use crate::{Result, State, Status, Task, TaskId, TaskType, Timestamp};
 
 /// How many tasks a listing returns unless it says otherwise.
@@ -254,7 +255,7 @@ impl Redrive {
     /// `InvalidInput` for a limit outside `1..=BATCH_MAX` or too many ids.
     pub fn validate(&self) -> Result<()> {
         match self {
-            Self::Tasks(ids) => crate::new_task::check_batch("redrive", ids.len()),
+            Self::Tasks(ids) => check_batch("redrive", ids.len()),
             Self::Any { limit, .. } => check_limit("redrive", *limit),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use foldhash::{HashSet, HashSetExt as _};
 
 use crate::clock::DURATION_MAX;
-use crate::{Error, IntoTask, Lease, NewTask, Result, RetryPolicy, State, new_task};
+use crate::{Error, IntoTask, Lease, NewTask, Result, RetryPolicy, State, batches};
 
 /// The longest error text that is kept, in bytes; the rest is cut off and marked so.
 pub const LAST_ERROR_BYTES_MAX: usize = 8 * 1024;
@@ -250,7 +250,7 @@ pub fn decide_batch(
     policy: &RetryPolicy,
     payload_bytes_max: usize,
 ) -> Result<Vec<Decision>> {
-    new_task::check_batch("settle", settlements.len())?;
+    batches::check_batch("settle", settlements.len())?;
     let mut seen = HashSet::with_capacity(settlements.len());
     let mut decisions = Vec::with_capacity(settlements.len());
     for settlement in settlements {
@@ -260,11 +260,11 @@ pub fn decide_batch(
             return Err(Error::invalid_input("settle", message).task(id));
         }
         let mut decision = settlement.decide(policy, rand::random())?;
-        new_task::prepare_batch(&mut decision.follow_ups, payload_bytes_max)?;
+        batches::prepare_batch(&mut decision.follow_ups, payload_bytes_max)?;
         decisions.push(decision);
     }
     let follow_ups = decisions.iter().flat_map(|decision| &decision.follow_ups);
-    new_task::check_payloads("settle", follow_ups, payload_bytes_max)?;
+    batches::check_payloads("settle", follow_ups, payload_bytes_max)?;
     Ok(decisions)
 }
 

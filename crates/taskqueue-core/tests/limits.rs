@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use proptest::prelude::*;
-use taskqueue_core::new_task::{
-    MAX_RETRIES_MAX, METADATA_BYTES_MAX, UNIQUE_KEY_BYTES_MAX, check_limit, validate_batch,
-};
+use taskqueue_core::batches::{check_limit, validate_batch};
+use taskqueue_core::new_task::{MAX_RETRIES_MAX, METADATA_BYTES_MAX, UNIQUE_KEY_BYTES_MAX};
 use taskqueue_core::{
     BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, ErrorKind, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload,
     Priority, REGION_CHARS_MAX, RawPayload, Result, Schedule, TASK_TYPE_CHARS_MAX, TaskId, TaskType,

@@ -7,11 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use taskqueue_core::{FinishedStatuses, Priority, State, Status, TaskType, Timestamp};
 
-use crate::rising::Rising;
+use crate::rising::{Rising, Slot};
 use crate::row::Row;
-
-/// Where a row is kept.
-pub(crate) type Slot = usize;
 
 /// A time in microseconds, which compares faster than a `Timestamp`, then the order of insertion.
 pub(crate) type TimeKey = (i64, u64);

@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskqueue_core::new_task::{check_batch, check_limit, prepare_batch};
+use taskqueue_core::batches::{check_batch, check_limit, prepare_batch};
 pub use taskqueue_core::*;
 
 pub use crate::config::MemoryConfig;

@@ -2,7 +2,8 @@
 
 use taskqueue_core::{AfterLeaseEnd, FinishedStatuses, Reclaimed, Redrive, State, Timestamp};
 
-use crate::index::{Slot, up_to};
+use crate::index::up_to;
+use crate::rising::Slot;
 use crate::row::Moment;
 use crate::store::Store;
 

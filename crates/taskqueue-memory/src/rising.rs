@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::index::Slot;
+/// Where a row is kept.
+pub(crate) type Slot = usize;
 
 /// Below this many gaps it is not worth closing them.
 const GAPS_MIN: usize = 1_024;

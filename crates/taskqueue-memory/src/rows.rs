@@ -6,8 +6,8 @@ use std::ops::{Index, IndexMut};
 use foldhash::HashMap;
 use taskqueue_core::TaskId;
 
-use crate::index::Slot;
 use crate::rising::Rising;
+use crate::rising::Slot;
 use crate::row::Row;
 
 /// Every row. Slots, not ids, are what the other structures keep: a slot is an array access.

@@ -9,7 +9,8 @@ use taskqueue_core::{
     State, TaskId, TaskType, Timestamp,
 };
 
-use crate::index::{Indexes, Slot};
+use crate::index::Indexes;
+use crate::rising::Slot;
 use crate::row::{ClaimTerms, Moment, Row};
 use crate::rows::Rows;
 

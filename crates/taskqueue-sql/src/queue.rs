@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskqueue_core::new_task::{check_batch, check_limit, prepare_batch};
+use taskqueue_core::batches::{check_batch, check_limit, prepare_batch};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Status,

@@ -6,8 +6,8 @@ mod row;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use taskqueue_core::batches::{check_batch, check_limit, validate_batch};
 use taskqueue_core::clock::{add, subtract};
-use taskqueue_core::new_task::{check_batch, check_limit, validate_batch};
 use taskqueue_core::{
     Cancelled, Claim, ClaimRequest, Cleanup, Decision, Enqueued, Error, Heartbeat, Lease, LeaseToken,
     NewTask, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, State, Status, Task, TaskFilter,

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _, MySqlConnection, Row as _};
 use tokio::sync::Mutex;
 
 use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Finish};
-use crate::engine::mysql_connection;
+use crate::connections;
 use crate::tasks::{PAYLOAD, TYPE};
 
 const SCHEMA: &str = "CREATE TABLE bare (id bigint NOT NULL AUTO_INCREMENT PRIMARY KEY, \
@@ -42,10 +42,10 @@ pub(crate) struct BareMysql {
 impl BareMysql {
     /// Makes the table, and connects so often.
     pub(crate) async fn connect(url: &str, connections: usize) -> Result<Self> {
-        let mut first = mysql_connection(url).await?;
+        let mut first = connections::mysql(url).await?;
         first.execute("DROP TABLE IF EXISTS bare").await?;
         first.execute(SCHEMA).await?;
-        let connecting = (0..connections.max(CYCLE_CONNECTIONS)).map(|_| mysql_connection(url));
+        let connecting = (0..connections.max(CYCLE_CONNECTIONS)).map(|_| connections::mysql(url));
         let clients = try_join_all(connecting).await?;
         Ok(Self { clients: clients.into_iter().map(|client| Arc::new(Mutex::new(client))).collect() })
     }

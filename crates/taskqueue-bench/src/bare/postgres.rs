@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Statement};
 
 use super::{Bare, CYCLE_BATCH, CYCLE_CONNECTIONS, Finish, Signal};
-use crate::engine::postgres_client;
+use crate::connections;
 use crate::tasks::{PAYLOAD, TYPE};
 
 /// Pages are filled to half, because that is best here, too: claims take 7 % less of the server's time, completions 27 %. Those of
@@ -55,7 +55,7 @@ struct Prepared {
 impl BarePostgres {
     /// Makes the table, and connects so often.
     pub(crate) async fn connect(url: &str, connections: usize) -> Result<Self> {
-        let first = postgres_client(url).await?;
+        let first = connections::postgres(url).await?;
         first.batch_execute("DROP TABLE IF EXISTS bare").await?;
         first.batch_execute(SCHEMA).await?;
         let connecting = (0..connections.max(CYCLE_CONNECTIONS)).map(|_| prepared(url));
@@ -65,7 +65,7 @@ impl BarePostgres {
 }
 
 async fn prepared(url: &str) -> Result<Prepared> {
-    let client = postgres_client(url).await?;
+    let client = connections::postgres(url).await?;
     let prepare = |sql| client.prepare(sql);
     let (insert, insert_many) = (prepare(INSERT).await?, prepare(INSERT_MANY).await?);
     let (claim, complete, delete) = (prepare(CLAIM).await?, prepare(COMPLETE).await?, prepare(DELETE).await?);

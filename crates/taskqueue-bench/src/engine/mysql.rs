@@ -12,6 +12,7 @@ use taskqueue_mysql::{Completed, MysqlConfig, MysqlQueue};
 
 use super::{Bed, Connections, Engine, Horizon, OnServer, Producer, Transactions, database, with_database};
 use crate::bare::{Bare, mysql::BareMysql};
+use crate::connections;
 use crate::servers::Server;
 
 /// How many undo records InnoDB has not purged.
@@ -45,7 +46,7 @@ impl Engine for Mysql {
     /// A binary log that is off has nothing to sync.
     async fn lax_settings(&self) -> Result<Vec<String>> {
         let settings = "SELECT @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog";
-        let row = sqlx::query(settings).fetch_one(&mut connect(&self.0.url).await?).await?;
+        let row = sqlx::query(settings).fetch_one(&mut connections::mysql(&self.0.url).await?).await?;
         let value = |place| row.try_get_unchecked::<i64, _>(place);
         let (flush, has_log, sync) = (value(0)?, value(1)?, value(2)?);
         let mut lax = Vec::new();
@@ -87,7 +88,7 @@ impl Bed for MysqlBed {
 
     /// InnoDB purges in the background: waits until it has little left to purge.
     async fn rest(&self) -> Result<()> {
-        let mut connection = connect(&self.url).await?;
+        let mut connection = connections::mysql(&self.url).await?;
         for _ in 0..PURGE_POLLS_MAX {
             let row = sqlx::query(HISTORY).fetch_one(&mut connection).await?;
             if row.try_get_unchecked::<i64, _>(0)? < HISTORY_SHORT {
@@ -116,7 +117,7 @@ impl OnServer for MysqlBed {
     }
 
     async fn pin(&self) -> Result<Box<dyn Any + Send>> {
-        let mut connection = connect(&self.url).await?;
+        let mut connection = connections::mysql(&self.url).await?;
         connection.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
         Ok(Box::new(connection))
     }
@@ -142,7 +143,7 @@ impl OnServer for MysqlBed {
     }
 
     async fn transactions(&self) -> Result<Transactions> {
-        let mut connection = connect(&self.url).await?;
+        let mut connection = connections::mysql(&self.url).await?;
         let commits = status(&mut connection, "Com_commit").await?;
         let finished = commits + status(&mut connection, "Com_rollback").await?;
         Ok(Transactions { finished, deadlocks: 0 })
@@ -150,7 +151,7 @@ impl OnServer for MysqlBed {
 
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
     async fn log_bytes(&self) -> Result<f64> {
-        Ok(status(&mut connect(&self.url).await?, "Innodb_os_log_written").await? as f64)
+        Ok(status(&mut connections::mysql(&self.url).await?, "Innodb_os_log_written").await? as f64)
     }
 }
 
@@ -181,18 +182,8 @@ impl Producer for MysqlProducer {
     }
 }
 
-/// A connection whose transactions are READ COMMITTED, as the queue's are.
-///
-/// # Errors
-/// What the server says.
-pub(crate) async fn connect(url: &str) -> Result<MySqlConnection> {
-    let mut connection = MySqlConnection::connect(url).await.context("connect to MySQL")?;
-    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-    Ok(connection)
-}
-
 async fn execute(url: &str, sql: String) -> Result<()> {
-    let mut connection = connect(url).await?;
+    let mut connection = connections::mysql(url).await?;
     connection.execute(AssertSqlSafe(sql)).await?;
     Ok(connection.close().await?)
 }

@@ -5,14 +5,14 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use async_trait::async_trait;
 use taskqueue_core::{NewTask, Queue};
 use taskqueue_postgres::{Completed, PostgresConfig, PostgresQueue, WakeUpMode};
-use tokio_postgres::{Client, NoTls};
 
 use super::{Bed, Connections, Engine, Horizon, OnServer, Producer, Transactions, database, with_database};
 use crate::bare::{Bare, postgres::BarePostgres};
+use crate::connections;
 use crate::servers::Server;
 
 /// A server.
@@ -29,7 +29,7 @@ impl Postgres {
 impl Engine for Postgres {
     async fn bed(&self, name: &str) -> Result<Box<dyn Bed>> {
         let database = database(name);
-        let client = client(&self.0.url).await?;
+        let client = connections::postgres(&self.0.url).await?;
         client.batch_execute(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)")).await?;
         client.batch_execute(&format!("CREATE DATABASE {database}")).await?;
         let url = with_database(&self.0.url, &database)?;
@@ -39,7 +39,7 @@ impl Engine for Postgres {
     async fn lax_settings(&self) -> Result<Vec<String>> {
         let lax = "SELECT name || ' = ' || setting FROM pg_settings \
             WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'off' ORDER BY name";
-        let rows = client(&self.0.url).await?.query(lax, &[]).await?;
+        let rows = connections::postgres(&self.0.url).await?.query(lax, &[]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 }
@@ -71,7 +71,7 @@ impl Bed for PostgresBed {
     }
 
     async fn rest(&self) -> Result<()> {
-        let client = client(&self.url).await?;
+        let client = connections::postgres(&self.url).await?;
         client.batch_execute("VACUUM (ANALYZE)").await?;
         Ok(client.batch_execute("CHECKPOINT").await?)
     }
@@ -82,7 +82,7 @@ impl Bed for PostgresBed {
 
     async fn remove(self: Box<Self>) -> Result<()> {
         let drop = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.database);
-        Ok(client(&self.server.url).await?.batch_execute(&drop).await?)
+        Ok(connections::postgres(&self.server.url).await?.batch_execute(&drop).await?)
     }
 }
 
@@ -123,14 +123,14 @@ impl OnServer for PostgresBed {
     }
 
     async fn pin(&self) -> Result<Box<dyn Any + Send>> {
-        let client = client(&self.url).await?;
+        let client = connections::postgres(&self.url).await?;
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class").await?;
         Ok(Box::new(client))
     }
 
     /// A backend reports what it did when it ends; closing is not waited for, so this waits for it.
     async fn transactions(&self) -> Result<Transactions> {
-        let client = client(&self.server.url).await?;
+        let client = connections::postgres(&self.server.url).await?;
         let others = "SELECT count(*) FROM pg_stat_activity \
             WHERE datname = $1 AND backend_type = 'client backend'";
         let counts = "SELECT xact_commit + xact_rollback, deadlocks FROM pg_stat_database WHERE datname = $1";
@@ -147,7 +147,7 @@ impl OnServer for PostgresBed {
 
     async fn log_bytes(&self) -> Result<f64> {
         let written = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8";
-        Ok(client(&self.url).await?.query_one(written, &[]).await?.get(0))
+        Ok(connections::postgres(&self.url).await?.query_one(written, &[]).await?.get(0))
     }
 }
 
@@ -169,14 +169,4 @@ impl Producer for PostgresProducer {
     fn queue(&self) -> Arc<dyn Queue> {
         Arc::new(self.0.clone())
     }
-}
-
-/// A connection, whose other half lives until this is dropped.
-///
-/// # Errors
-/// What the server says.
-pub(crate) async fn client(url: &str) -> Result<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("connect to PostgreSQL")?;
-    tokio::spawn(connection);
-    Ok(client)
 }
