@@ -11,10 +11,12 @@
 mod answers;
 mod batch;
 mod burial;
+mod calls;
 mod claim;
 mod claiming;
 mod collision;
 mod config;
+mod detect;
 mod dialect;
 mod engine;
 mod error;
@@ -189,7 +191,7 @@ async fn open(
 async fn ask(pool: &MySqlPool, config: &MysqlConfig) -> Result<Server> {
     let connection = pool.acquire().await;
     let mut connection = connection.map_err(|error| unreachable(error, &pool.connect_options()))?;
-    let server = match dialect::connected(&mut connection, config.engine, config.statement_timeout).await {
+    let server = match detect::connected(&mut connection, config.engine, config.statement_timeout).await {
         Ok(server) => server,
         // Its answer may still be to come, for which the pool would wait.
         Err(failure) => {

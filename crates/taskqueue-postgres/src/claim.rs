@@ -5,9 +5,8 @@ use taskqueue_sql::TableName;
 
 use crate::claimed::CLAIMED;
 use crate::cleanup::Cleaning;
-use crate::leases::{self, Checks};
+use crate::leases::{self, CHECKS_MAX, Checks};
 use crate::ready::{self, ByNumber};
-use crate::reclaiming::CHECKS_MAX;
 use crate::stats;
 use crate::totals::Totals;
 

@@ -13,15 +13,11 @@ use crate::claim::{Literal, Memory, PROMOTED, Rank, completed};
 use crate::claimed::CLAIMED;
 use crate::cleanup::{Cleaning, Way};
 use crate::error::failure;
-use crate::leases::{Checks, heartbeat_of, lock_due};
+use crate::leases::{CHECKS_MAX, Checks, heartbeat_of, lock_due};
 use crate::migrate::{applied, create_schema, record};
 use crate::ready::ByNumber;
-use crate::reclaiming::CHECKS_MAX;
 use crate::stats;
 use crate::totals::{FOLD_MIN, Totals};
-
-/// Whether no transaction is open. Within one statement of its own PostgreSQL's question would be answered with no.
-pub(crate) const IS_CLEAN: &str = "SELECT current_setting('transaction_status') = 'NoTxn'";
 
 /// How many rows one fold takes away at most. They come to the client, and an answer must be small for the server to
 /// repeat its statement by itself.

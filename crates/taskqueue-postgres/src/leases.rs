@@ -3,7 +3,8 @@
 
 use taskqueue_sql::TableName;
 
-use crate::reclaiming::CHECKS_MAX;
+/// How many claims one look checks at most.
+pub(crate) const CHECKS_MAX: usize = 1_000;
 
 /// The statements of one look at the claims whose check is due, in one transaction that sees in each what is committed by then.
 #[derive(Debug, Clone)]

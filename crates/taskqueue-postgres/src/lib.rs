@@ -6,6 +6,7 @@
 //! `examples/transactional.rs` shows how.
 
 mod arguments;
+mod calls;
 mod claim;
 mod claimed;
 mod claiming;
@@ -37,6 +38,7 @@ mod rehearsal;
 mod session;
 mod settling;
 mod stats;
+mod totalling;
 mod totals;
 mod turns;
 mod wire;

@@ -12,11 +12,10 @@ use uuid::Uuid;
 use crate::dialect::PostgresDialect;
 use crate::due::Place;
 use crate::error::{failure, is_duplicate};
+use crate::leases::CHECKS_MAX;
 use crate::moment::Moment;
 use crate::wire;
 
-/// How many claims one look checks at most.
-pub(crate) const CHECKS_MAX: usize = 1_000;
 /// How many looks one call makes at most.
 const LOOKS_MAX: usize = 20;
 /// After this time no further look begins: what the others have changed stays locked until the call ends.

@@ -8,7 +8,6 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use taskqueue_core::Result;
 use taskqueue_sql::{InUse, within};
 
-use crate::cockroach;
 use crate::config::Engine;
 use crate::error::{failure, is_in_failed_transaction, is_refused_setting};
 use crate::pool::DriverPool;
@@ -104,7 +103,8 @@ impl DerefMut for Session {
 pub(crate) async fn is_clean(connection: &mut PgConnection, engine: Engine) -> sqlx::Result<bool> {
     let question = match engine {
         Engine::Postgres => "SELECT pg_catalog.now() = pg_catalog.statement_timestamp()",
-        Engine::Cockroach => cockroach::IS_CLEAN,
+        // Within one statement of its own PostgreSQL's question would be answered with no.
+        Engine::Cockroach => "SELECT current_setting('transaction_status') = 'NoTxn'",
     };
     match sqlx::raw_sql(question).fetch_one(connection).await {
         Ok(row) => row.try_get(0),
