@@ -20,7 +20,7 @@ use crate::executor::decide;
 use crate::named::named;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
-use crate::settler::{Call, Finished, LATE_AFTER, Untaken, give_up, settle};
+use crate::settling::{Call, Finished, LATE_AFTER, Untaken, give_up, settle};
 use crate::timing::{backoff, later};
 
 const RETRY_WAIT_MIN: Duration = Duration::from_millis(50);

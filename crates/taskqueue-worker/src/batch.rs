@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use taskqueue_core::Error;
 use tokio::time::Instant;
 
-use crate::settler::{Call, Finished, Untaken};
+use crate::settling::{Call, Finished, Untaken};
 
 /// What one call takes.
 pub(crate) struct Batch {

@@ -16,7 +16,7 @@ use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
-use crate::settler::Finished;
+use crate::settling::Finished;
 use crate::slots::{Ask, Claimed};
 use crate::timing::{Poll, backoff, jittered, later};
 use crate::{executor, maintenance};

@@ -19,7 +19,7 @@ use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::{Pipe, Registered};
 use crate::report::Kind;
-use crate::settler::Finished;
+use crate::settling::Finished;
 use crate::slots::Claimed;
 use crate::timing::later;
 use crate::{TaskContext, TaskError, span};

@@ -61,6 +61,7 @@ mod prefetch;
 mod report;
 mod settings;
 mod settler;
+mod settling;
 mod shutdown;
 mod slots;
 mod span;

@@ -15,7 +15,7 @@ use crate::dispatcher::{self, Mode};
 use crate::periodic::ahead;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
-use crate::settler::Finished;
+use crate::settling::Finished;
 use crate::slots::Claimed;
 use crate::{Report, heartbeater, maintenance, settler};
 
