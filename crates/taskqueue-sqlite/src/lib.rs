@@ -23,6 +23,7 @@
 //! # }
 //! ```
 
+mod calls;
 mod claim;
 mod claiming;
 mod config;

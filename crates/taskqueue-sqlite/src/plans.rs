@@ -12,8 +12,8 @@ use taskqueue_migrations::SQLITE;
 use taskqueue_sql::{Statements, TableName, samples};
 use uuid::Uuid;
 
+use crate::calls::{FEW, list_of_few};
 use crate::claim::Sql;
-use crate::dialect::{FEW, list_of_few};
 use crate::{SqliteFlavour, SqliteQueue};
 
 /// Every text, by name.
