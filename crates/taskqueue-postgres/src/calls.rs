@@ -221,6 +221,9 @@ impl Dialect for PostgresDialect {
     }
 
     async fn oldest_pending(&self, connection: &mut PgConnection, shard: Shard) -> Attempt<Vec<Row>> {
+        if let Some(before) = self.literal().before_oldest_pending {
+            self.query(before).execute(&mut *connection).await.map_err(failure)?;
+        }
         self.rows(connection, self.query(&self.literal().oldest_pending).bind(shard.number())).await
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Literal {
     pub(crate) running_page: String,
     pub(crate) open_counts: String,
     pub(crate) oldest_pending: String,
+    /// What is said in its transaction before it.
+    pub(crate) before_oldest_pending: Option<&'static str>,
     pub(crate) totals: Totals,
     pub(crate) cleaning: Cleaning,
 }
@@ -117,6 +119,7 @@ impl Literal {
             running_page: stats::running_page(table),
             open_counts: stats::open_counts(table),
             oldest_pending: stats::oldest_pending(table),
+            before_oldest_pending: Some(stats::NEVER_SORT),
             totals: Totals::new(table),
             cleaning: Cleaning::new(table),
         }

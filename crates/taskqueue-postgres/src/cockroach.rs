@@ -51,6 +51,7 @@ pub(crate) fn literal(table: &TableName, hints: bool) -> Literal {
         running_page: stats::page_of(&running(table)),
         open_counts: open_counts(table),
         oldest_pending: oldest_pending(table),
+        before_oldest_pending: None,
         totals: Totals { fold: fold(&table.totals()), ..postgres.totals },
         cleaning: Cleaning::with(table, remove),
         ..postgres

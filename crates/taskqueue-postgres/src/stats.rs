@@ -49,6 +49,10 @@ pub(crate) fn open_counts(table: &TableName) -> String {
 /// an enqueue of a task whose time has gone by.
 pub(crate) const READY_AT: &str = "CASE WHEN queue_at < updated_at THEN scheduled_at ELSE updated_at END";
 
+/// Without statistics, as of a table that was filled a moment ago, the server takes all ready tasks for few and sorts them anew for
+/// each head: 420 heads of 100,000 tasks took 19 s, and 4 ms since this is said. Not for lists, which sort the few that they find.
+pub(crate) const NEVER_SORT: &str = "SET LOCAL enable_sort = off";
+
 /// $1 shard. Since when the task that has waited longest is ready, or NULL. From head to head of the types and ranks: no other
 /// ready task is read.
 pub(crate) fn oldest_pending(table: &TableName) -> String {

@@ -10,6 +10,7 @@ use taskqueue_sql::TableName;
 use super::database::{Database, run};
 use crate::claim::{Literal, Memory, Rank};
 use crate::golden::texts;
+use crate::stats::NEVER_SORT;
 
 /// One task in a hundred is of the type `rare`. All are ready at first, as the statistics may remember them.
 const FILL: &str = "ALTER TABLE tasks SET (autovacuum_enabled = false); \
@@ -120,11 +121,17 @@ const PORTABLE: [&str; 6] =
 
 /// A database with tasks of all kinds.
 async fn filled() -> Database {
+    let database = empty().await;
+    let mut connection = database.connect().await;
+    run(&mut connection, FILL.to_owned()).await;
+    run(&mut connection, AGE.to_owned()).await;
+    database
+}
+
+async fn empty() -> Database {
     let database = Database::create().await;
     let mut connection = database.connect().await;
     run(&mut connection, POSTGRES.iter().map(|migration| migration.sql("tasks")).collect()).await;
-    run(&mut connection, FILL.to_owned()).await;
-    run(&mut connection, AGE.to_owned()).await;
     database
 }
 
@@ -167,6 +174,8 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
         let is_stats = matches!(name, "open_counts" | "oldest_pending");
         // As `Access::Snapshot` begins.
         run(connection, format!("SET enable_seqscan = {}", if is_stats { "off" } else { "on" })).await;
+        let never_sort = if name == "oldest_pending" { NEVER_SORT } else { "SET LOCAL enable_sort = on" };
+        run(connection, never_sort.replace("LOCAL ", "")).await;
         let lines = explain(connection, &execute).await;
         let plan = lines.join("\n");
         let reads_all =
@@ -222,6 +231,19 @@ async fn a_claim_of_many_types_reads_of_each_no_more_than_it_takes() {
             assert!(plan.contains("Merge Append"), "{name} reads all and sorts it ({mode}):\n{plan}");
         }
     }
+    database.drop().await;
+}
+
+/// A queue that was filled a moment ago: nothing is known of the table.
+#[tokio::test]
+async fn the_oldest_ready_task_is_found_without_sorting_the_others_before_there_are_statistics() {
+    let database = empty().await;
+    let mut connection = database.connect().await;
+    run(&mut connection, FILL.replace("; ANALYZE tasks", "")).await;
+    run(&mut connection, format!("{}; {NEVER_SORT}", statement("snapshot").0)).await;
+    let execute = prepare(&mut connection, "oldest_pending").await;
+    let plan = explain(&mut connection, &execute).await.join("\n");
+    assert!(!plan.contains("Sort"), "all ready tasks are read for each head:\n{plan}");
     database.drop().await;
 }
 
