@@ -9,8 +9,8 @@ use sqlx::MySqlPool;
 use sqlx::mysql::MySqlConnectOptions;
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
-use taskqueue_sql::Options;
 use taskqueue_sql::cursor::Scanning;
+use taskqueue_sql::{Options, known_parameters};
 
 use crate::Engine;
 
@@ -70,6 +70,24 @@ impl Default for Testing {
     }
 }
 
+/// Those of URLs that the driver reads, by all of their names.
+const PARAMETERS: [&str; 14] = [
+    "sslmode",
+    "ssl-mode",
+    "sslca",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "charset",
+    "collation",
+    "statement-cache-capacity",
+    "socket",
+    "timezone",
+    "time-zone",
+];
+
 #[derive(Clone)]
 pub(crate) enum Source {
     Url(Box<MySqlConnectOptions>),
@@ -87,11 +105,12 @@ impl MysqlConfig {
     /// - `socket`: the path of a Unix socket to connect to.
     ///
     /// # Errors
-    /// `InvalidInput` when the URL is not one or names no database; its text, which may hold a password, is not
-    /// repeated.
+    /// `InvalidInput` when the URL is not one, names no database, or has a parameter about TLS that is not known; its text,
+    /// which may hold a password, is not repeated. Other parameters that are not known are named in a warning.
     pub fn url(url: &str) -> Result<Self> {
+        let url = known_parameters(url, |name| PARAMETERS.contains(&name))?;
         let has_scheme = url.starts_with("mysql://") || url.starts_with("mariadb://");
-        let options = MySqlConnectOptions::from_str(url).ok().filter(|_| has_scheme).ok_or_else(|| {
+        let options = MySqlConnectOptions::from_str(&url).ok().filter(|_| has_scheme).ok_or_else(|| {
             invalid_url(
                 "the database URL is not valid; expected mysql://USER@HOST:PORT/DATABASE, with an ssl-mode, if any, of \
                  DISABLED, PREFERRED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY",

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::cursor::Scanning;
-use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
+use taskqueue_sql::{Completed, Options, TableName, WakeUpMode, known_parameters};
 
 use crate::claim::Rank;
 
@@ -121,6 +121,28 @@ pub struct Testing {
     pub now_sql: Option<&'static str>,
 }
 
+/// Those of URLs that the driver reads, by all of their names.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
 #[derive(Clone)]
 pub(crate) enum Source {
     Url(Box<PgConnectOptions>),
@@ -137,15 +159,18 @@ impl PostgresConfig {
     /// must be named there.
     ///
     /// # Errors
-    /// `InvalidInput` when the URL is not one; its text, which may hold a password, is not repeated.
+    /// `InvalidInput` when the URL is not one, or has a parameter about TLS that is not known; its text, which may hold a
+    /// password, is not repeated. Other parameters that are not known are named in a warning.
     pub fn url(url: &str) -> Result<Self> {
+        let url = known_parameters(url, |name| PARAMETERS.contains(&name) || name.starts_with("options["))?;
         // The driver takes any scheme, so that a URL without one would lead to the local host.
         let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        let parsed = is_postgres.then(|| PgConnectOptions::from_str(url).ok()).flatten();
+        let parsed = is_postgres.then(|| PgConnectOptions::from_str(&url).ok()).flatten();
         let options = parsed.ok_or_else(|| {
             Error::invalid_input(
                 "connect",
-                "the database URL is not valid; expected postgres://USER@HOST:PORT/DATABASE",
+                "the database URL is not valid; expected postgres://USER@HOST:PORT/DATABASE, with an sslmode, if any, of \
+                 disable, allow, prefer, require, verify-ca or verify-full",
             )
         })?;
         Ok(Self::from(Source::Url(Box::new(options))))

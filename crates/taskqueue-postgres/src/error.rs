@@ -46,11 +46,24 @@ pub(crate) fn is_refused_setting(error: &sqlx::Error) -> bool {
         .is_some_and(|code| REFUSED_SETTING.contains(&code.as_ref()))
 }
 
-/// What an error while connecting means. The pool goes on trying where nobody listens, until its time is up.
+/// What an error while connecting at first means, when the settings may be wrong: then it is of no use to go on trying. The pool
+/// does where nobody listens, until its time is up.
 pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
+    let for_good = |message: String, error: sqlx::Error| Failure::Database {
+        kind: ErrorKind::Backend,
+        message: message.into(),
+        source: Some(error.into()),
+    };
     let source = match error {
         sqlx::Error::PoolTimedOut => None,
-        sqlx::Error::Io(ref io) if is_tls(io) => return failure(error),
+        sqlx::Error::Io(ref io) if is_tls(io) => return for_good(format!("{NO_TLS}: {io}"), error),
+        sqlx::Error::Tls(ref reason) => return for_good(format!("{NO_TLS}: {reason}"), error),
+        sqlx::Error::Protocol(_) => {
+            return for_good(
+                "what answers at the host and port of the database URL is no PostgreSQL".to_owned(),
+                error,
+            );
+        }
         sqlx::Error::Io(error) => Some(error.into()),
         other => return failure(other),
     };

@@ -216,8 +216,10 @@ fn place(database: &str) -> Result<Place> {
             "a database of scheme {scheme:?} is not SQLite: give sqlite:PATH or a path"
         )));
     }
+    let path = if is_url { path.strip_suffix("?mode=rwc").unwrap_or(path) } else { path };
     if is_url && path.contains('?') {
-        return Err(invalid("URL parameters are not supported: use SqliteConfig's settings".to_owned()));
+        let message = "of URL parameters only mode=rwc is supported, which says what is done anyway: use SqliteConfig's settings";
+        return Err(invalid(message.to_owned()));
     }
     if path.starts_with("file:") {
         // The driver lets SQLite read it as a URI, which may name a database in memory, or one that is opened without locks.
@@ -255,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_url_and_a_plain_path_name_the_same_file() {
-        for database in ["sqlite:a/b.db", "sqlite://a/b.db", "a/b.db"] {
+        for database in ["sqlite:a/b.db", "sqlite://a/b.db", "sqlite://a/b.db?mode=rwc", "a/b.db"] {
             assert_eq!(place(database).unwrap(), Place::File("a/b.db".into()), "{database}");
         }
         assert_eq!(place("sqlite:///srv/q.db").unwrap(), Place::File("/srv/q.db".into()));

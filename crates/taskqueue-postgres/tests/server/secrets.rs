@@ -78,6 +78,7 @@ async fn the_password_of_a_url_that_is_none_is_not_repeated() {
         format!("postgres://ada:{PASSWORD}@host:port/db"),
         format!("ada:{PASSWORD}@host/db"),
         format!("postgres://ada:{PASSWORD}@host/db?sslmode=perhaps"),
+        format!("postgres://ada:{PASSWORD}@host/db?sslmod=verify-full"),
         format!("postgres://ada:{PASSWORD}@host/db?statement-cache-capacity=many"),
     ] {
         let error = PostgresQueue::connect(&url).await.unwrap_err();

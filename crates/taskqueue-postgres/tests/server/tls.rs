@@ -7,12 +7,12 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use taskqueue_postgres::{Error, PostgresConfig, PostgresQueue, Queue, Result};
+use taskqueue_postgres::{Error, ErrorKind, PostgresConfig, PostgresQueue, Queue, Result};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::scratch::{Scratch, assert_unavailable};
+use crate::scratch::Scratch;
 use crate::support::server;
 
 /// What a client sends to ask for TLS: its length, and a number that is no version.
@@ -78,9 +78,10 @@ async fn open(options: &PgConnectOptions, authority: Option<&Path>) -> Result<Po
     PostgresQueue::with_config(config).await
 }
 
+/// It is of no use to try again: the settings are wrong.
 #[track_caller]
 fn assert_names_tls(error: &Error) {
-    assert_unavailable(error);
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Backend, false), "{error}");
     assert!(error.to_string().contains("TLS"), "{error}");
     crate::secrets::assert_holds_no_password(error);
 }
@@ -135,4 +136,21 @@ async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let error = open(&scratch.options().ssl_mode(PgSslMode::Require), None).await.unwrap_err();
 
     assert_names_tls(&error);
+}
+
+/// As MySQL does, which speaks first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_at_which_something_else_answers_is_not_tried_for_ever() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let _ = client.write_all(b"J\0\0\0\x0a9.7.0").await;
+        }
+    });
+
+    let error = PostgresQueue::connect(&format!("postgres://u:p@127.0.0.1:{port}/d")).await.unwrap_err();
+
+    assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Backend, false), "{error}");
+    assert!(error.to_string().contains("is no PostgreSQL"), "{error}");
 }
