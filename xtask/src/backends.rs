@@ -18,6 +18,8 @@ pub(crate) struct Backend {
     pub(crate) also: &'static [&'static str],
     /// Further targets that start containers of their own beside its server: run where it is a container, too.
     pub(crate) faults: &'static [&'static str],
+    /// Which cluster of the same image they may ask for.
+    pub(crate) cluster: Option<&'static str>,
     /// The server that it needs.
     pub(crate) server: Option<Needs>,
 }
@@ -63,8 +65,16 @@ pub(crate) const VARIANT: &str = "three_shards";
 /// The name of the integration test that wires a backend to the conformance suite.
 pub(crate) const CONFORMANCE: &str = "conformance";
 
-const BACKEND: Backend =
-    Backend { name: "", package: "", module: "", suite: CONFORMANCE, also: &[], faults: &[], server: None };
+const BACKEND: Backend = Backend {
+    name: "",
+    package: "",
+    module: "",
+    suite: CONFORMANCE,
+    also: &[],
+    faults: &[],
+    cluster: None,
+    server: None,
+};
 /// The crate of the handlers, whose tests need what they speak to.
 pub(crate) const HANDLERS: &str = "taskqueue-handlers";
 /// What the handlers' tests need, each target one server.
@@ -75,7 +85,7 @@ const DOCUMENTS: &[&str] = &["documents_server"];
 const CRASH: &[&str] = &["crash"];
 
 /// All of them, in the order of the table. The embedded ones are first, what handlers speak to is last.
-pub(crate) static BACKENDS: [Backend; 12] = [
+pub(crate) static BACKENDS: [Backend; 14] = [
     Backend { name: "memory", package: "taskqueue-memory", module: "memory", server: None, ..BACKEND },
     Backend { name: "sqlite", package: "taskqueue-sqlite", module: "sqlite", server: None, ..BACKEND },
     Backend {
@@ -84,6 +94,7 @@ pub(crate) static BACKENDS: [Backend; 12] = [
         module: "postgres",
         also: DOCUMENTS,
         faults: CRASH,
+        cluster: Some("postgres-replica"),
         server: Some(Needs {
             variable: "TASKQUEUE_POSTGRES_URL",
             tests_read: "TASKQUEUE_POSTGRES_URL",
@@ -134,6 +145,33 @@ pub(crate) static BACKENDS: [Backend; 12] = [
             tests_read: "TASKQUEUE_MARIADB_URL",
             images: &["mariadb:11.8"],
             program: Some("mariadbd"),
+            ..SERVER
+        }),
+        ..BACKEND
+    },
+    // The suite runs on one node, which the others follow.
+    Backend {
+        name: "galera",
+        package: "taskqueue-mysql",
+        module: "galera",
+        cluster: Some("galera"),
+        server: Some(Needs {
+            variable: "TASKQUEUE_GALERA_URL",
+            tests_read: "TASKQUEUE_GALERA_URL",
+            images: &["mariadb:11.8"],
+            ..SERVER
+        }),
+        ..BACKEND
+    },
+    Backend {
+        name: "group-replication",
+        package: "taskqueue-mysql",
+        module: "group_replication",
+        cluster: Some("group-replication"),
+        server: Some(Needs {
+            variable: "TASKQUEUE_GROUP_REPLICATION_URL",
+            tests_read: "TASKQUEUE_GROUP_REPLICATION_URL",
+            images: &["mysql:9.7"],
             ..SERVER
         }),
         ..BACKEND
@@ -222,6 +260,12 @@ impl Backend {
         self.suite == CONFORMANCE
     }
 
+    /// Whether its server is in images of this name, whatever the tag.
+    pub(crate) fn runs_on(&self, image: &str) -> bool {
+        let images = self.server.as_ref().map_or(&[][..], |needs| needs.images);
+        images.iter().any(|known| repository(known) == repository(image))
+    }
+
     /// Whether the suite is also run on tables of several shards on this server: one version is enough, and a server
     /// that somebody has named.
     pub(crate) fn runs_variant(&self, server: &str) -> bool {
@@ -242,7 +286,8 @@ pub(crate) fn chosen(names: &[String], images: &[String]) -> Result<Vec<&'static
     let found: Vec<_> = images.iter().map(|image| of_image(image)).collect::<Result<_>>()?;
     if !names.is_empty() {
         let chosen: Vec<_> = names.iter().map(|name| named(name)).collect::<Result<_>>()?;
-        if let Some((image, of)) = images.iter().zip(&found).find(|(_, of)| !chosen.contains(of)) {
+        let is_used = |image: &String| chosen.iter().any(|backend| backend.runs_on(image));
+        if let Some((image, of)) = images.iter().zip(&found).find(|(image, _)| !is_used(image)) {
             bail!("image {image} is of {}, and only {} was asked for", of.name, names.join(", "))
         }
         return Ok(in_order(&chosen));
@@ -260,13 +305,9 @@ pub(crate) fn named(name: &str) -> Result<&'static Backend> {
     Ok(found)
 }
 
-/// The backend whose server this image holds, by the name before the tag.
+/// The backend whose server this image holds, by the name before the tag; of several, the one with a single server.
 pub(crate) fn of_image(image: &str) -> Result<&'static Backend> {
-    let is_of = |backend: &&Backend| match &backend.server {
-        Some(needs) => needs.images.iter().any(|known| repository(known) == repository(image)),
-        None => false,
-    };
-    let Some(found) = BACKENDS.iter().find(is_of) else {
+    let Some(found) = BACKENDS.iter().find(|backend| backend.runs_on(image)) else {
         let images = BACKENDS.iter().filter_map(|backend| backend.server.as_ref()?.images.first());
         let known: Vec<_> = images.map(|image| repository(image)).collect();
         bail!("image {image} is of no backend; there are {}", known.join(", "))
@@ -303,7 +344,7 @@ mod tests {
 
     #[test]
     fn without_names_and_images_every_backend_is_chosen() {
-        assert_eq!(names(&[], &[]).len(), 8);
+        assert_eq!(names(&[], &[]).len(), 10);
         assert!(!names(&[], &[]).contains(&"s3"), "what handlers speak to has no conformance suite");
         assert_eq!(embedded().iter().map(|backend| backend.name).collect::<Vec<_>>(), ["memory", "sqlite"]);
     }
@@ -330,6 +371,8 @@ mod tests {
             ["postgres", "vitess"]
         );
         assert_eq!(names(&["sqlite", "postgres"], &["postgres:16"]), ["sqlite", "postgres"]);
+        assert_eq!(names(&[], &["mariadb:10.11"]), ["mariadb"]);
+        assert_eq!(names(&["galera"], &["mariadb:10.11"]), ["galera"]);
         let error = of_image("oracle:23").expect_err("there is none");
         assert!(error.to_string().starts_with("image oracle:23 is of no backend; there are postgres, "));
     }

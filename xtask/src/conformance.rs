@@ -31,6 +31,8 @@ const PROGRAM_TARGET: &str = "servers";
 const SERVERS_VARIABLE: &str = "TASKQUEUE_SERVERS";
 /// And that which says what they are to ask it for.
 const DURABLE_VARIABLE: &str = "TASKQUEUE_DURABLE_SERVER";
+/// The same of several servers.
+const CLUSTER_VARIABLE: &str = "TASKQUEUE_CLUSTER";
 /// Tests mostly wait for their server: this many at once keep two cores busy.
 const THREADS_ON_SERVERS: &str = "6";
 
@@ -201,6 +203,7 @@ impl Run<'_> {
             command.env("RUST_TEST_THREADS", THREADS_ON_SERVERS);
             command.envs(starts_others.map(|program| (SERVERS_VARIABLE, program)));
             command.envs(up.durable().map(|wanted| (DURABLE_VARIABLE, wanted)));
+            command.envs(up.cluster().map(|wanted| (CLUSTER_VARIABLE, wanted)));
             up.tell(command);
         };
         self.suite(backend, &up.name, tell)?;
@@ -334,5 +337,10 @@ impl Up {
     /// How another one of the same image is asked for, that syncs its disk as in production.
     fn durable(&self) -> Option<String> {
         self.started.as_ref().and_then(Started::durable)
+    }
+
+    /// How a cluster of the same image is asked for.
+    fn cluster(&self) -> Option<String> {
+        self.started.as_ref()?.another(self.backend.cluster?)
     }
 }

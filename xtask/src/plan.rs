@@ -3,7 +3,7 @@
 
 use std::env;
 
-use crate::backends::{self, Backend};
+use crate::backends::Backend;
 use crate::images::{Building, Engine};
 use crate::sources::{Missing, Situation, Sources, installed};
 use crate::workspace::Workspace;
@@ -51,8 +51,8 @@ fn sources(
         let missing = Missing { server, reason: (*reason).to_owned(), is_asked_for: false };
         return Some(Sources { backend, found: Vec::new(), missing: vec![missing] });
     }
-    let is_own = |image: &&str| backends::of_image(image).is_ok_and(|of| of == backend);
-    let images: Vec<&str> = asked.images.iter().map(String::as_str).filter(is_own).collect();
+    let images: Vec<&str> =
+        asked.images.iter().map(String::as_str).filter(|it| backend.runs_on(it)).collect();
     let programs = needs.program.map(installed).unwrap_or_default();
     let situation = Situation { has_url, images: &images, is_asked_for: asked.by_name, programs };
     Some(Sources::choose(backend, needs, situation, get))

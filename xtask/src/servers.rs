@@ -28,8 +28,14 @@ pub(crate) struct Started {
 impl Started {
     /// How another one of the same image is asked for, that syncs its disk as in production. None: it is no container.
     pub(crate) fn durable(&self) -> Option<String> {
-        let (name, image) = self.wanted.split_once('=')?;
-        (!image.starts_with(PROGRAMS)).then(|| format!("{name}-durable={image}"))
+        let (name, _) = self.wanted.split_once('=')?;
+        self.another(&format!("{name}-durable"))
+    }
+
+    /// How servers of this name and of the same image are asked for.
+    pub(crate) fn another(&self, name: &str) -> Option<String> {
+        let (_, image) = self.wanted.split_once('=')?;
+        (!image.starts_with(PROGRAMS)).then(|| format!("{name}={image}"))
     }
 }
 
@@ -125,6 +131,9 @@ mod tests {
         };
         assert_eq!(durable("mysql=mysql:9.7").as_deref(), Some("mysql-durable=mysql:9.7"));
         assert_eq!(durable("postgres=programs:/opt/bin"), None);
+        let started =
+            Started { wanted: "postgres=postgres:17".into(), url: None, admin_url: None, error: None };
+        assert_eq!(started.another("postgres-replica").as_deref(), Some("postgres-replica=postgres:17"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! TASKQUEUE_MYSQL_URL=mysql://root:test@127.0.0.1:3306 cargo nextest run -p taskqueue-mysql --features server-tests mysql::
 //! ```
 //!
-//! Vitess is behind a feature of its own, `vitess-tests`, and `TASKQUEUE_VITESS_URL`. It has not been run.
+//! `TASKQUEUE_GALERA_URL` and `TASKQUEUE_GROUP_REPLICATION_URL` name a node of a cluster each. Vitess is behind a feature of its own, `vitess-tests`, and `TASKQUEUE_VITESS_URL`. It has not been run.
 
 mod support;
 
@@ -22,6 +22,20 @@ mod mariadb {
 
         taskqueue_conformance::suite!(Server { shards: 3, ..MARIADB });
     }
+}
+
+/// On one node, which the others follow.
+mod galera {
+    use crate::support::{MARIADB, Server};
+
+    taskqueue_conformance::suite!(Server { variable: "TASKQUEUE_GALERA_URL", ..MARIADB });
+}
+
+/// On the primary.
+mod group_replication {
+    use crate::support::{MYSQL, Server};
+
+    taskqueue_conformance::suite!(Server { variable: "TASKQUEUE_GROUP_REPLICATION_URL", ..MYSQL });
 }
 
 #[cfg(feature = "vitess-tests")]

@@ -2,8 +2,6 @@
 //! it, and syncs its disk as in production. It knows no engine.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,11 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::bed::{WAIT_MAX, request, tasks, wait_until};
+use crate::servers::Servers;
 
-/// The variable that names the program that holds servers.
-const PROGRAM: &str = "TASKQUEUE_SERVERS";
-/// And what that program is asked for.
-const WANTED: &str = "TASKQUEUE_DURABLE_SERVER";
 /// So many must have been answered when the server is killed.
 const ENQUEUED_MIN: usize = 500;
 const COMPLETED_MIN: usize = 200;
@@ -26,63 +21,6 @@ const COMPLETED_MIN: usize = 200;
 const CALLERS: usize = 4;
 /// Soon over, so that what was claimed and not settled comes back within the test.
 const LEASE: Duration = Duration::from_secs(5);
-
-/// A server in a container of its own.
-struct Server {
-    holder: Child,
-    stdin: Option<ChildStdin>,
-    url: String,
-}
-
-impl Server {
-    /// Starts one, and waits until it answers.
-    fn start() -> Self {
-        let [program, wanted] = [PROGRAM, WANTED].map(|name| {
-            std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: `cargo xtask test` sets it"))
-        });
-        let holder = Command::new(program).arg(wanted).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut holder = holder.expect("the program that holds servers can be run");
-        let (stdin, stdout) = (holder.stdin.take(), holder.stdout.take().expect("it is piped"));
-        let mut server = Self { holder, stdin, url: String::new() };
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).expect("it says where the server is");
-        let said: serde_json::Value = serde_json::from_str(&line).expect("what it says is JSON");
-        server.url = said["url"].as_str().unwrap_or_else(|| panic!("no server: {line}")).to_owned();
-        server
-    }
-
-    fn port(&self) -> &str {
-        let host = self.url.rsplit_once('@').expect("the URL names a user").1;
-        host.split_once(':').expect("it names a port").1.split(['/', '?']).next().expect("a first part")
-    }
-
-    /// Kills it with all its processes and starts it again, with what is on its disk and perhaps at another port.
-    fn kill_and_start_again(&mut self) {
-        let publishes = format!("publish={}", self.port());
-        let found = docker(&["ps", "--quiet", "--no-trunc", "--filter", &publishes]);
-        let container = found.trim();
-        assert!(!container.contains(char::is_whitespace), "one container: {found:?}");
-        docker(&["kill", container]);
-        docker(&["start", container]);
-        let published = docker(&["port", container]);
-        let port =
-            published.lines().next().and_then(|line| line.rsplit_once(':')).expect("it publishes a port").1;
-        self.url = self.url.replacen(&format!(":{}", self.port()), &format!(":{port}"), 1);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let _ended = self.holder.wait();
-    }
-}
-
-fn docker(arguments: &[&str]) -> String {
-    let ran = Command::new("docker").args(arguments).output().expect("docker can be run");
-    assert!(ran.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    String::from_utf8(ran.stdout).expect("docker writes text")
-}
 
 /// What was answered.
 #[derive(Default)]
@@ -99,8 +37,9 @@ pub async fn assert_what_was_answered_outlasts_a_crash<Q: Queue + 'static, F>(op
 where
     F: Future<Output = Result<Q, Error>>,
 {
-    let mut server = tokio::task::spawn_blocking(Server::start).await.expect("the server starts");
-    let queue = open(server.url.clone()).await.expect("the server answers");
+    let servers = Servers::durable().await;
+    let server = &servers.nodes()[0];
+    let queue = open(server.url()).await.expect("the server answers");
     let (queue, answered) = (Arc::new(queue), Arc::<Mutex<Answered>>::default());
     let mut calling = JoinSet::new();
     for size in [1, 1, 10, 50] {
@@ -114,15 +53,11 @@ where
         enqueued.len() >= ENQUEUED_MIN && completed.len() >= COMPLETED_MIN
     };
     wait_until(async || Ok(is_enough().then_some(()))).await.expect("calls are answered");
-    let server = tokio::task::spawn_blocking(move || {
-        server.kill_and_start_again();
-        server
-    });
-    let server = server.await.expect("docker kills and starts it");
+    server.kill().await;
+    server.start().await;
     timeout(WAIT_MAX, calling.join_all()).await.expect("calls to a dead server end");
     queue.close().await;
-    let again =
-        wait_until(async || Ok(open(server.url.clone()).await.ok())).await.expect("the server comes back");
+    let again = wait_until(async || Ok(open(server.url()).await.ok())).await.expect("the server comes back");
     let answered = std::mem::take(&mut *lock(&answered));
     assert_all_there(&again, &answered).await;
     work_off(&again).await;

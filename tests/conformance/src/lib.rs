@@ -17,6 +17,7 @@ mod model_queue;
 mod ordered;
 mod replay;
 mod run;
+mod servers;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
 pub use crash::assert_what_was_answered_outlasts_a_crash;
@@ -27,3 +28,4 @@ pub use harness::{Fixture, Harness, Options};
 pub use model_queue::{ModelHarness, ModelQueue};
 pub use ordered::ORDERED;
 pub use run::{Report, Unmet, Verdict, check, run};
+pub use servers::{Node, Servers};

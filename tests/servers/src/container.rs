@@ -6,97 +6,125 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use testcontainers::bollard::models::{NetworkCreateRequest, PortBinding};
-use testcontainers::core::IntoContainerPort;
 use testcontainers::core::client::docker_client_instance;
+use testcontainers::core::{ExecCommand, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 
 use crate::answer::answers;
+use crate::cluster::Cluster;
 use crate::owner::{LABEL, Owner};
 use crate::recipe::{BEHIND, Recipe};
 
 /// The slowest first start on a busy machine of two cores took half a minute.
-const START_MAX: Duration = Duration::from_secs(180);
-const POLL: Duration = Duration::from_millis(100);
+pub(crate) const START_MAX: Duration = Duration::from_secs(180);
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 
 type Container = ContainerAsync<GenericImage>;
+/// A container that is to be started.
+pub(crate) type Request = ContainerRequest<GenericImage>;
 
-/// A server, and the one behind it where it is a pooler.
-pub(crate) struct Pair {
+/// A server in a container. The container is removed with this value, or by the sweep.
+pub(crate) struct Server {
     pub(crate) url: String,
-    /// Where the server behind is.
-    pub(crate) admin_url: Option<String>,
-    _containers: Vec<Container>,
+    container: Container,
 }
 
-impl Pair {
-    pub(crate) async fn start(
-        recipe: &'static Recipe,
-        image: &str,
-        behind: Option<&str>,
-        owner: &Owner,
-    ) -> Result<Self> {
+/// What is asked for as containers.
+pub(crate) struct Asked<'a> {
+    pub(crate) recipe: &'static Recipe,
+    pub(crate) image: &'a str,
+    pub(crate) owner: &'a Owner,
+}
+
+impl Asked<'_> {
+    /// A server alone, what is behind a pooler after it, or the nodes of a cluster, each in its place.
+    pub(crate) async fn start(&self, behind: Option<&str>) -> Result<Vec<Server>> {
+        if let Some(cluster) = Cluster::of_backend(self.recipe.backend) {
+            return cluster.start(self).await;
+        }
         let Some(behind) = behind else {
-            let (container, url) = start(recipe, request(recipe, image, owner), image).await?;
-            return Ok(Self { url, admin_url: None, _containers: vec![container] });
+            return Ok(vec![self.server(self.request(self.image())).await?]);
         };
-        let network = owner.name();
-        create_network(&network, owner).await?;
-        let server = Recipe::of_backend(BEHIND).expect("there is one for what is behind a pooler");
+        let network = self.network().await?;
+        let recipe = Recipe::of_backend(BEHIND).expect("there is one for what is behind a pooler");
+        let asked = Asked { recipe, image: behind, ..*self };
         let host = format!("{network}-{BEHIND}");
-        let request_behind = request(server, behind, owner).with_network(&network).with_container_name(&host);
-        let (database, admin_url) = start(server, request_behind, behind).await?;
-        let request =
-            request(recipe, image, owner).with_network(&network).with_env_var("DATABASE_HOST", host);
-        let (pooler, url) = start(recipe, request, image).await?;
-        Ok(Self { url, admin_url: Some(admin_url), _containers: vec![pooler, database] })
+        let database = asked.request(asked.image()).with_network(&network).with_container_name(&host);
+        let database = asked.server(database).await?;
+        let pooler = self.request(self.image()).with_network(&network);
+        let pooler = self.server(pooler.with_env_var("DATABASE_HOST", host)).await?;
+        Ok(vec![pooler, database])
+    }
+
+    /// Containers find each other by name on a network of their own. It is named for what is asked for.
+    pub(crate) async fn network(&self) -> Result<String> {
+        let name = format!("{}-{}-{}", self.owner.name(), self.recipe.backend, self.image);
+        let name = name.replace(|one: char| !one.is_ascii_alphanumeric(), "-");
+        let labels = HashMap::from([(LABEL.to_owned(), self.owner.label())]);
+        let request = NetworkCreateRequest {
+            name: name.clone(),
+            labels: Some(labels),
+            ..NetworkCreateRequest::default()
+        };
+        let docker = docker_client_instance().await?;
+        docker.create_network(request).await.context("make a network")?;
+        Ok(name)
+    }
+
+    pub(crate) fn image(&self) -> GenericImage {
+        let (name, tag) = split_tag(self.image);
+        GenericImage::new(name, tag)
+    }
+
+    /// A container of the image.
+    pub(crate) fn request(&self, image: GenericImage) -> Request {
+        let Self { recipe, owner, .. } = self;
+        let port = recipe.port;
+        let request = image
+            .with_exposed_port(port.tcp())
+            .with_label(LABEL, owner.label())
+            .with_startup_timeout(START_MAX)
+            .with_cmd(recipe.command.iter().copied())
+            .with_host_config_modifier(move |host| {
+                // The default publishes on every address of the machine.
+                let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
+                host.publish_all_ports = Some(false);
+                host.port_bindings = Some([(format!("{port}/tcp"), Some(vec![loopback]))].into());
+            });
+        recipe.environment.iter().fold(request, |request, (name, value)| request.with_env_var(*name, *value))
+    }
+
+    /// Starts a container, and waits until its server answers.
+    pub(crate) async fn server(&self, request: Request) -> Result<Server> {
+        let Self { recipe, image, .. } = self;
+        let container = request.start().await.with_context(|| format!("start {image}"))?;
+        let port = container.get_host_port_ipv4(recipe.port.tcp()).await.context("the published port")?;
+        let answered = tokio::time::timeout(START_MAX, wait_for_answer(recipe, &container, port)).await;
+        answered.with_context(|| format!("{image} did not answer within {} s", START_MAX.as_secs()))??;
+        Ok(Server { url: recipe.url(port), container })
     }
 }
 
-/// Containers find each other by name on a network of their own.
-async fn create_network(name: &str, owner: &Owner) -> Result<()> {
-    let labels = HashMap::from([(LABEL.to_owned(), owner.label())]);
-    let request = NetworkCreateRequest {
-        name: name.to_owned(),
-        labels: Some(labels),
-        ..NetworkCreateRequest::default()
-    };
-    let docker = docker_client_instance().await?;
-    docker.create_network(request).await.context("make a network")?;
-    Ok(())
-}
+impl Server {
+    /// By which Docker knows its container.
+    pub(crate) fn id(&self) -> &str {
+        self.container.id()
+    }
 
-fn request(recipe: &'static Recipe, image: &str, owner: &Owner) -> ContainerRequest<GenericImage> {
-    let (name, tag) = split_tag(image);
-    let port = recipe.port;
-    let request = GenericImage::new(name, tag)
-        .with_exposed_port(port.tcp())
-        .with_label(LABEL, owner.label())
-        .with_startup_timeout(START_MAX)
-        .with_cmd(recipe.command.iter().copied())
-        .with_host_config_modifier(move |host| {
-            // The default publishes on every address of the machine.
-            let loopback = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None };
-            host.publish_all_ports = Some(false);
-            host.port_bindings = Some([(format!("{port}/tcp"), Some(vec![loopback]))].into());
-        });
-    recipe.environment.iter().fold(request, |request, (name, value)| request.with_env_var(*name, *value))
+    /// Runs a program inside the container; answers what it printed, where it succeeded.
+    pub(crate) async fn run(&self, command: &[&str]) -> Result<String> {
+        let mut ran = self.container.exec(ExecCommand::new(command.iter().copied())).await?;
+        let (said, complained) = (ran.stdout_to_vec().await?, ran.stderr_to_vec().await?);
+        if ran.exit_code().await? != Some(0) {
+            bail!("{}", String::from_utf8_lossy(&complained).trim_end())
+        }
+        Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
+    }
 }
 
 fn split_tag(image: &str) -> (&str, &str) {
     image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
-}
-
-async fn start(
-    recipe: &Recipe,
-    request: ContainerRequest<GenericImage>,
-    image: &str,
-) -> Result<(Container, String)> {
-    let container = request.start().await.with_context(|| format!("start {image}"))?;
-    let port = container.get_host_port_ipv4(recipe.port.tcp()).await.context("the published port")?;
-    let answered = tokio::time::timeout(START_MAX, wait_for_answer(recipe, &container, port)).await;
-    answered.with_context(|| format!("{image} did not answer within {} s", START_MAX.as_secs()))??;
-    Ok((container, recipe.url(port)))
 }
 
 async fn wait_for_answer(recipe: &Recipe, container: &Container, port: u16) -> Result<()> {

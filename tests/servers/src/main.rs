@@ -2,11 +2,13 @@
 //! is told to end: also when whoever started it was killed. It knows no test.
 //!
 //! Arguments: one a server, `BACKEND=IMAGE` for a container (`postgres=postgres:17`, `pgbouncer=pgbouncer:1@postgres:17`
-//! for a pooler and what is behind it) or `BACKEND=programs:FOLDER` for installed programs. Each server is one line of
-//! JSON on standard output, once it answers or cannot be started:
-//! `{"wanted":"postgres=postgres:17","url":"postgres://…"}`, `{"wanted":"mysql=mysql:9.7","error":"…"}`.
+//! for a pooler and what is behind it, `galera=mariadb:11.8` for a cluster) or `BACKEND=programs:FOLDER` for installed
+//! programs. Each server is one line of JSON on standard output, once it answers or cannot be started, with each of its
+//! containers: `{"wanted":"postgres=postgres:17","url":"postgres://…","nodes":[{"url":"postgres://…","container":"…"}]}`,
+//! `{"wanted":"mysql=mysql:9.7","error":"…"}`. The nodes of a cluster are in a fixed order, the first primary first.
 
 mod answer;
+mod cluster;
 mod container;
 mod owner;
 mod program;
@@ -20,9 +22,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde::Serialize;
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, LocalSet};
 
-use crate::container::Pair;
+use crate::container::{Asked, Server};
 use crate::owner::Owner;
 use crate::program::Program;
 use crate::wanted::{Source, Wanted};
@@ -37,12 +39,22 @@ struct Line {
     admin_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<Node>,
+}
+
+/// One container.
+#[derive(Serialize)]
+struct Node {
+    url: String,
+    /// Its id.
+    container: String,
 }
 
 /// What runs until this program ends.
 enum Held {
     /// Removed by its label.
-    Containers(Pair),
+    Containers(Vec<Server>),
     Program(Program),
 }
 
@@ -55,15 +67,17 @@ async fn main() -> Result<()> {
         eprintln!("what a killed run left behind could not be looked for: {error:#}");
     }
     let mut held = Vec::new();
+    // What a container's program prints cannot be waited for on several threads.
+    let one_thread = LocalSet::new();
     tokio::select! {
         () = told_to_end() => {}
-        () = hold(wanted, &owner, &mut held) => {}
+        () = one_thread.run_until(hold(wanted, &owner, &mut held)) => {}
     }
     for server in held {
         match server {
             Held::Program(program) => program.stop().await,
             // Its own removal would come after ours, and find nothing.
-            Held::Containers(pair) => std::mem::forget(pair),
+            Held::Containers(servers) => std::mem::forget(servers),
         }
     }
     sweep::own(&owner).await
@@ -106,7 +120,7 @@ async fn hold(wanted: Vec<Wanted>, owner: &Arc<Owner>, held: &mut Vec<Held>) {
     let mut starting = JoinSet::new();
     for wanted in wanted {
         let owner = owner.clone();
-        starting.spawn(async move {
+        starting.spawn_local(async move {
             let started = start(&wanted, &owner).await;
             (wanted.text, started)
         });
@@ -128,10 +142,13 @@ async fn hold(wanted: Vec<Wanted>, owner: &Arc<Owner>, held: &mut Vec<Held>) {
 async fn start(wanted: &Wanted, owner: &Owner) -> Result<(Held, Line)> {
     match &wanted.source {
         Source::Image { image, behind } => {
-            let pair = Pair::start(wanted.recipe, image, behind.as_deref(), owner).await?;
-            let line =
-                Line { url: Some(pair.url.clone()), admin_url: pair.admin_url.clone(), ..Line::default() };
-            Ok((Held::Containers(pair), line))
+            let asked = Asked { recipe: wanted.recipe, image, owner };
+            let servers = asked.start(behind.as_deref()).await?;
+            let node = |it: &Server| Node { url: it.url.clone(), container: it.id().to_owned() };
+            let nodes: Vec<Node> = servers.iter().map(node).collect();
+            let admin_url = behind.as_ref().and_then(|_| nodes.last()).map(|node| node.url.clone());
+            let url = nodes.first().map(|node| node.url.clone());
+            Ok((Held::Containers(servers), Line { url, admin_url, nodes, ..Line::default() }))
         }
         Source::Programs(folder) => {
             let program = Program::start(wanted.recipe, folder, owner).await?;

@@ -26,7 +26,7 @@ pub(crate) struct Recipe {
 /// Of a PostgreSQL that a pooler stands in front of.
 pub(crate) const BEHIND: &str = "postgres";
 
-static RECIPES: [Recipe; 13] = [
+static RECIPES: [Recipe; 16] = [
     Recipe {
         backend: "postgres",
         port: 5432,
@@ -107,6 +107,61 @@ static RECIPES: [Recipe; 13] = [
         port: 3306,
         environment: &[("MARIADB_ROOT_PASSWORD", PASSWORD)],
         command: &["mariadbd", "--innodb-buffer-pool-size=1G", "--max-connections=500"],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: true,
+        database: "mysql",
+    },
+    // The clusters: what each of their nodes is told. `cluster.rs` says the rest.
+    Recipe {
+        backend: "postgres-replica",
+        port: 5432,
+        environment: &[("POSTGRES_PASSWORD", PASSWORD), ("PGPASSWORD", PASSWORD)],
+        command: &["postgres", "-cfsync=off", "-cfull_page_writes=off", "-cmax_connections=300"],
+        protocol: Protocol::Postgres,
+        user: "postgres",
+        has_password: true,
+        database: "postgres",
+    },
+    Recipe {
+        backend: "galera",
+        port: 3306,
+        environment: &[("MARIADB_ROOT_PASSWORD", PASSWORD)],
+        command: &[
+            "mariadbd",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--max-connections=500",
+            "--wsrep-on=ON",
+            "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
+            "--wsrep-cluster-name=taskqueue",
+            "--wsrep-sst-method=rsync",
+            "--binlog-format=ROW",
+            "--innodb-autoinc-lock-mode=2",
+        ],
+        protocol: Protocol::Mysql,
+        user: "root",
+        has_password: true,
+        database: "mysql",
+    },
+    Recipe {
+        backend: "group-replication",
+        port: 3306,
+        environment: &[("MYSQL_ROOT_PASSWORD", PASSWORD)],
+        command: &[
+            "mysqld",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--sync-binlog=0",
+            "--secure-file-priv=",
+            "--max-connections=500",
+            "--gtid-mode=ON",
+            "--enforce-gtid-consistency=ON",
+            "--plugin-load-add=group_replication.so",
+            "--loose-group-replication-group-name=7461736b-7175-4575-8500-000000000001",
+            "--loose-group-replication-start-on-boot=OFF",
+            "--loose-group-replication-recovery-get-public-key=ON",
+            // A member that is not heard of is put out after the five seconds in which it is suspected.
+            "--loose-group-replication-member-expel-timeout=0",
+        ],
         protocol: Protocol::Mysql,
         user: "root",
         has_password: true,
