@@ -266,7 +266,7 @@ async fn a_broken_connection_that_was_waited_for_is_replaced_without_an_error(se
 }
 
 async fn a_server_that_is_gone_is_an_error_that_passes(server: Server) {
-    let mut bed = bed_with(server, |config| config.acquire_timeout = Duration::from_secs(5)).await;
+    let bed = bed_with(server, |config| config.acquire_timeout = Duration::from_secs(5)).await;
     bed.proxy.refuse().await;
     bed.proxy.cut().await;
 
@@ -279,7 +279,7 @@ async fn a_server_that_is_gone_is_an_error_that_passes(server: Server) {
 }
 
 async fn a_call_outlasts_a_server_that_comes_back_in_time(server: Server) {
-    let mut bed = bed(server).await;
+    let bed = bed(server).await;
     bed.proxy.refuse().await;
     bed.proxy.cut().await;
     let queue = bed.queue.clone();

@@ -105,7 +105,7 @@ async fn a_server_that_is_late_once_is_not_taken_for_a_pooler() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stops_answering_is_not_waited_for_without_end() {
     let (scratch, proxy) = (Scratch::new().await, Proxy::new().await);
-    proxy.stall_after("BEGIN");
+    proxy.hold_after("BEGIN");
 
     let refusal = open(proxy.options(scratch.options()), |config| {
         config.acquire_timeout = Duration::from_secs(2);

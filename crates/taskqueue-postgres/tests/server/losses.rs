@@ -102,7 +102,7 @@ async fn stored(queue: &PostgresQueue) -> HashSet<TaskId> {
 async fn cut_connections_lose_nothing_and_the_pool_recovers() {
     let (_scratch, proxy, queue) = by_proxy().await;
 
-    producers_lose_nothing(&queue, async || proxy.cut()).await;
+    producers_lose_nothing(&queue, async || proxy.cut().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,10 +118,10 @@ async fn a_server_that_is_down_is_unavailable_in_time_and_used_again_when_it_is_
     let id = queue.enqueue(task()).await.unwrap();
     let lease = claim_one(&queue).await.lease;
 
-    proxy.close();
+    proxy.kill().await;
     let first = in_time(queue.complete(lease.clone())).await.unwrap_err();
     let second = in_time(queue.enqueue(task())).await.unwrap_err();
-    proxy.open();
+    proxy.resume().await;
     wait_until_ok(async || queue.complete(lease.clone()).await).await;
 
     assert_unavailable(&first);
@@ -138,10 +138,10 @@ async fn a_server_that_accepts_and_says_nothing_is_unavailable_in_time() {
         connection.close().await.unwrap();
     }
 
-    proxy.stall();
+    proxy.hold();
     let error = in_time(queue.enqueue(task())).await.unwrap_err();
-    proxy.cut();
-    proxy.open();
+    proxy.cut().await;
+    proxy.pass();
 
     assert_unavailable(&error);
     wait_until_ok(async || queue.enqueue(task()).await).await;
@@ -173,12 +173,12 @@ async fn a_network_that_swallows_packets_is_unavailable_in_time_and_its_connecti
     let lease = claim_one(&queue).await.lease;
     assert_eq!(wait_until_idle(&queue).await, 8);
 
-    proxy.stall();
+    proxy.hold();
     let (single, transaction) =
         in_time(async { tokio::join!(queue.enqueue(task()), queue.complete(lease.clone())) }).await;
     assert!(wait_until_idle(&queue).await <= 6, "the two connections are closed");
-    proxy.cut();
-    proxy.open();
+    proxy.cut().await;
+    proxy.pass();
 
     assert_unavailable(&single.unwrap_err());
     assert_unavailable(&transaction.unwrap_err());
@@ -217,7 +217,7 @@ async fn a_network_that_swallows_packets_after_a_call_does_not_hold_the_calls_pl
     queue.enqueue(task()).await.unwrap();
     let lease = claim_one(&queue).await.lease;
 
-    proxy.stall_after("COMMIT\0");
+    proxy.hold_after("COMMIT\0");
     let done = Settlement::new(lease, Outcome::done().then(task()));
     let settled = in_time(queue.settle_many(vec![done])).await.unwrap();
 
