@@ -14,7 +14,7 @@ use futures::TryStreamExt;
 use support::events::{unique, wait_until};
 use support::gateway::Gateway;
 use support::proof;
-use support::proxy::{Proxy, Rule};
+use taskqueue_conformance::Proxy;
 use taskqueue_core::payloads::AuditLogPayload;
 use taskqueue_core::{NewTask, Queue, RetryPolicy, TaskType};
 use taskqueue_handlers::audit::{AuditConfig, AuditLogHandler, ObjectAudit};
@@ -101,8 +101,8 @@ async fn a_store_whose_answers_are_lost_and_that_dies_costs_no_record() {
     let _proof = proof::begin("audit_log", "killed in mid-delivery: no record is lost", "Ceph RGW 20");
     let (gateway, bucket) = (Gateway::new(), unique("audit"));
     gateway.put(&format!("/{bucket}"), "").await;
-    let mut proxy = Proxy::before(gateway.url().split_once("://").unwrap().1).await;
-    proxy.rule(Rule::LoseAnswers);
+    let proxy = Proxy::before(gateway.url().split_once("://").unwrap().1).await;
+    proxy.lose_answers();
     let broken = S3Config {
         answer_timeout: Duration::from_secs(2),
         ..config(&format!("http://{}", proxy.address()), gateway.keys())
@@ -112,7 +112,7 @@ async fn a_store_whose_answers_are_lost_and_that_dies_costs_no_record() {
     let breaking = async {
         wait_until(async || !objects(&store, &bucket).await.is_empty()).await;
         proxy.kill().await;
-        proxy.restart().await;
+        proxy.resume().await;
     };
     let (report, ()) = tokio::join!(ship(100, broken, bucket.clone()), breaking);
     assert_eq!((report.completed, report.dead_lettered), (100, 0));

@@ -12,7 +12,7 @@ use async_nats::{Client, Subscriber};
 use futures::StreamExt;
 use support::events::{deliver, key, keys, notification, unique, wait_until};
 use support::proof::{self, Proof};
-use support::proxy::{Proxy, Rule};
+use taskqueue_conformance::Proxy;
 use taskqueue_handlers::event::{EventSink, NatsConfig, NatsMode, NatsSink};
 
 /// How long a delivery may take where the server is broken. The first one has to do with one that works.
@@ -112,17 +112,17 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_stream_nothing() 
     let (client, subject) = (client().await, unique("events"));
     let _proof = shows(&client, "JetStream: paused and killed in mid-delivery, nothing is lost or doubled");
     let mut stream = stream(&client, &subject).await;
-    let mut proxy = Proxy::before(&host()).await;
+    let proxy = Proxy::before(&host()).await;
     let config = NatsConfig::new(format!("nats://{}", proxy.address()), &subject);
     let sink = NatsSink::connect(config.timeout(TIMEOUT)).await.unwrap();
     wait_until(async || sink.is_connected()).await;
     sink.deliver(&notification("first")).await.unwrap();
-    proxy.rule(Rule::LoseAnswers);
+    proxy.lose_answers();
     let delivering = tokio::spawn(deliver(50, sink));
     wait_until(async || stream.info().await.unwrap().state.messages > 1).await;
-    proxy.rule(Rule::Stall);
+    proxy.hold();
     proxy.kill().await;
-    proxy.restart().await;
+    proxy.resume().await;
     assert!(delivering.await.unwrap() > 0, "no attempt failed: nothing was broken");
     let mut arrived = stored_events(&mut stream).await;
     arrived.sort();
@@ -146,11 +146,11 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_subscriber_nothin
     let _proof = shows(&client, "core protocol: paused and killed in mid-delivery, nothing is lost");
     let mut subscriber = client.subscribe(subject.clone()).await.unwrap();
     client.flush().await.unwrap();
-    let mut proxy = Proxy::before(&host()).await;
+    let proxy = Proxy::before(&host()).await;
     let config = NatsConfig::new(format!("nats://{}", proxy.address()), &subject).mode(NatsMode::Core);
     let sink = NatsSink::connect(config.timeout(TIMEOUT)).await.unwrap();
     wait_until(async || sink.is_connected()).await;
-    proxy.rule(Rule::Stall);
+    proxy.hold();
     let delivering = tokio::spawn(deliver(50, sink));
     // A second connection's time-out says that the first ones' have passed as well.
     let late = NatsConfig::new(format!("nats://{}", proxy.address()), &subject).mode(NatsMode::Core);
@@ -158,7 +158,7 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_subscriber_nothin
     assert!(!late.deliver(&notification("late")).await.unwrap_err().is_permanent());
     drop(late);
     proxy.kill().await;
-    proxy.restart().await;
+    proxy.resume().await;
     assert!(delivering.await.unwrap() > 0, "no attempt failed: nothing was broken");
     received(&mut subscriber, &keys(50)).await;
 }

@@ -13,7 +13,7 @@ use redis::streams::StreamRangeReply;
 use redis::{AsyncCommands, Client};
 use support::events::{deliver, key, keys, notification, unique, wait_until};
 use support::proof::{self, Proof};
-use support::proxy::{Proxy, Rule};
+use taskqueue_conformance::Proxy;
 use taskqueue_handlers::event::{EventSink, RedisConfig, RedisConfirmation, RedisSink, RedisTarget};
 
 fn url() -> String {
@@ -118,21 +118,21 @@ async fn a_key_that_is_no_stream_fails_for_good_and_a_refused_login_until_it_is_
 async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_nothing() {
     let (mut connection, stream) = (connection().await, unique("events"));
     let _proof = shows(&mut connection, "stream: paused and killed in mid-delivery, nothing is lost").await;
-    let mut proxy = Proxy::before(&host()).await;
+    let proxy = Proxy::before(&host()).await;
     let config = RedisConfig::new(format!("redis://{}", proxy.address()), to_stream(&stream));
     let sink = RedisSink::new(config.timeout(Duration::from_secs(2))).unwrap();
     sink.deliver(&notification("first")).await.unwrap();
     let () = connection.del(&stream).await.unwrap();
-    proxy.rule(Rule::LoseAnswers);
+    proxy.lose_answers();
     let delivering = tokio::spawn(deliver(50, sink));
     wait_until(async || {
         let length: usize = connection.xlen(&stream).await.unwrap();
         length > 0
     })
     .await;
-    proxy.rule(Rule::Stall);
+    proxy.hold();
     proxy.kill().await;
-    proxy.restart().await;
+    proxy.resume().await;
     assert!(delivering.await.unwrap() > 0, "no attempt failed: nothing was broken");
     let arrived = entries(&mut connection, &stream).await;
     let arrived: BTreeSet<String> = arrived.iter().map(|(_, event)| key(event.as_bytes())).collect();

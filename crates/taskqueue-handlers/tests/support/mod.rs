@@ -11,7 +11,6 @@ pub(crate) mod documents;
 pub(crate) mod events;
 pub(crate) mod gateway;
 pub(crate) mod proof;
-pub(crate) mod proxy;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
