@@ -1,0 +1,103 @@
+//! MariaDB's Galera: every node writes, conflicts are seen at the commit, and a node without a majority refuses all.
+
+use std::time::Duration;
+
+use taskqueue_mysql::{Enqueued, Queue};
+use tokio::time::Instant;
+
+use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
+use crate::bed::{Cluster, Kind, STATEMENT, assert_unavailable, say, task, until, until_ok};
+use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with};
+
+async fn cluster() -> Cluster {
+    Cluster::whole(Kind::Galera).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_and_a_unique_key_that_nodes_meet_over_are_created_once() {
+    assert_ids_and_keys_meet(&cluster().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_on_all_nodes_share_the_tasks() {
+    assert_workers_share_the_tasks(&cluster().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_with_a_node_that_is_killed_under_load() {
+    let cluster = cluster().await;
+    let kill = async || {
+        cluster.node(0).kill().await;
+        1
+    };
+    assert_nothing_is_lost_with(&cluster, kill).await;
+    cluster.node(0).start().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_outlasts_the_node_that_it_was_claimed_on() {
+    let cluster = cluster().await;
+    assert_leases_outlast(&cluster, async || 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrators_on_two_nodes_at_once_make_one_schema() {
+    let cluster = cluster().await;
+    let [one, other] = [cluster.connect_to(0).await.unwrap(), cluster.connect_to(1).await.unwrap()];
+    let (migrated, also) = tokio::join!(one.migrate(), other.migrate());
+    migrated.unwrap();
+    also.unwrap();
+    one.enqueue(task()).await.unwrap();
+    until("the task is on the other node", async || other.stats().await.unwrap().pending == 1).await;
+}
+
+/// Two of three are away: what remains is no majority, until they are back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_majority_refuses_in_time_and_recovers() {
+    let cluster = cluster().await;
+    let queue = cluster.queue_on(0).await;
+    let doubtful = task();
+    for number in cluster.others(0) {
+        cluster.node(number).pause().await;
+    }
+
+    // At first the commit waits for the others; then the node knows that it is alone.
+    let in_time = STATEMENT + Duration::from_secs(5);
+    let mut refused = Vec::new();
+    until("the node knows that it is alone", async || {
+        let began = Instant::now();
+        let error = queue.enqueue(doubtful.clone()).await.expect_err("it has no majority");
+        assert!(began.elapsed() < in_time, "it took {:?}: {error}", began.elapsed());
+        assert_unavailable(&error);
+        refused.push(error.to_string());
+        refused.last().is_some_and(|said| said.contains("(1047)"))
+    })
+    .await;
+    println!("{refused:#?}");
+    assert_unavailable(&queue.stats().await.expect_err("it does not read either"));
+    assert_unavailable(&cluster.connect_to(0).await.expect_err("nor open"));
+
+    for number in cluster.others(0) {
+        cluster.node(number).unpause().await;
+    }
+    let enqueued = until_ok(async || queue.enqueue_many(vec![doubtful.clone()]).await).await;
+    assert_eq!(enqueued.iter().map(|it| it.id()).collect::<Vec<_>>(), [doubtful.id]);
+    assert!(matches!(enqueued[0], Enqueued::Created(_) | Enqueued::Repeated(_)));
+    assert_eq!(until_ok(async || queue.stats().await).await.pending, 1, "it is there once");
+    cluster.becomes_whole().await;
+}
+
+/// What a node has committed is on the others a moment later; who reads there and must see it asks them to wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_that_waits_for_the_cluster_reads_what_was_committed() {
+    let cluster = cluster().await;
+    let (one, other) = (cluster.queue_on(0).await, cluster.queue_on(1).await);
+    other.pool().close().await;
+    say(cluster.node(1), "SET GLOBAL wsrep_sync_wait = 1").await;
+    let other = cluster.connect_to(1).await.unwrap();
+    for _ in 0..20 {
+        let id = one.enqueue(task()).await.unwrap();
+        other.get(id).await.unwrap();
+    }
+    say(cluster.node(1), "SET GLOBAL wsrep_sync_wait = 0").await;
+}
