@@ -25,9 +25,9 @@ const STORAGE: u16 = 1030;
 const DISK_FULL: &str = "Got error 28 ";
 /// Of a connection that is of no further use: the server is not ready (Galera), goes down, is offline; the connection
 /// broke, was killed, was idle for too long; the server became read-only after a failover, by its settings, by its
-/// storage or by its group (Group Replication).
-const GONE: [u16; 15] =
-    [1047, 1053, 1077, 1158, 1159, 1160, 1161, 1927, 3032, 3168, 4031, 1290, 1836, 1874, 3100];
+/// storage or by its group (Group Replication); a commit went wrong, as on a node that loses its majority meanwhile (Galera).
+const GONE: [u16; 16] =
+    [1047, 1053, 1077, 1158, 1159, 1160, 1161, 1180, 1927, 3032, 3168, 4031, 1290, 1836, 1874, 3100];
 /// Of Vitess while a shard has no primary: vtgate has no number of its own for that, and vttablet passes on what the client
 /// library says of its connection to MySQL.
 const REPARENTING: [u16; 5] = [1105, 2002, 2003, 2006, 2013];

@@ -15,6 +15,8 @@ use crate::error::{failure, is_duplicate, is_not_supported};
 const SCHEMA: taskqueue_migrations::Engine = taskqueue_migrations::Engine::Mysql;
 /// How long one migrator waits for another. DDL waits for those who use the tables.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How often a migrator begins anew that met another.
+const REPEATS_MAX: u32 = 10;
 /// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 characters.
 /// MySQL 9 has no MD5.
 const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(), ?), 256)), 64)";
@@ -22,8 +24,9 @@ const LOCK_NAME: &str = "LEFT(CONCAT('taskqueue:', SHA2(CONCAT_WS('.', DATABASE(
 /// DDL commits by itself in these engines, so that no transaction can hold a migration together: every statement of a
 /// migration can be repeated, and its version is recorded last, so that what was cut short runs again. A lock of the
 /// session lets migrators take turns; the connection is this call's own, so that the lock ends with it in any case.
-/// Vitess has no such lock, and Galera refuses it in some releases and modes: migrators at once repeat each other's
-/// statements there, which wait for each other in the server, and the version that one has recorded the others find.
+/// Vitess has no such lock, and on Galera it is a node's own: migrators at once repeat each other's statements there, which wait
+/// for each other in the server, and the version that one has recorded the others find. Of two that record it on two nodes at
+/// once, Galera gives up one, which begins anew.
 ///
 /// Answers how many shards the table has.
 pub(crate) async fn migrate(
@@ -32,34 +35,41 @@ pub(crate) async fn migrate(
     table: &TableName,
     shards: Shards,
 ) -> Result<i64> {
-    let migrated = async {
-        let mut connection = pool.acquire().await.map_err(failure)?.detach();
-        // In a pool of the service's something may be open, which DDL would commit, and autocommit may be off.
-        for reset in ["ROLLBACK", "SET SESSION autocommit = 1"] {
-            answers.take(connection.execute(reset)).await.map_err(failure)?;
+    let mut repeats = 0;
+    loop {
+        match migrate_once(pool, answers, table, shards).await {
+            Err(Failure::Contention { .. }) if repeats < REPEATS_MAX => repeats += 1,
+            migrated => return migrated.map_err(|failure| failure.into_error("migrate")),
         }
-        // A wait for other migrators, and DDL, may last longer than a call of the queue's.
-        if let Some(limit) = answers.engine.limit(Duration::ZERO) {
-            let endless = AssertSqlSafe(format!("SET SESSION {limit}"));
-            answers.take(connection.execute(endless)).await.map_err(failure)?;
+    }
+}
+
+async fn migrate_once(pool: &MySqlPool, answers: Answers, table: &TableName, shards: Shards) -> Attempt<i64> {
+    let mut connection = pool.acquire().await.map_err(failure)?.detach();
+    // In a pool of the service's something may be open, which DDL would commit, and autocommit may be off.
+    for reset in ["ROLLBACK", "SET SESSION autocommit = 1"] {
+        answers.take(connection.execute(reset)).await.map_err(failure)?;
+    }
+    // A wait for other migrators, and DDL, may last longer than a call of the queue's.
+    if let Some(limit) = answers.engine.limit(Duration::ZERO) {
+        let endless = AssertSqlSafe(format!("SET SESSION {limit}"));
+        answers.take(connection.execute(endless)).await.map_err(failure)?;
+    }
+    // Vitess is not asked in its own words which tables there are.
+    if answers.engine != Engine::Vitess {
+        if let Some(shards) = finished(answers, &mut connection, table).await? {
+            answers.take(connection.close()).await.map_err(failure)?;
+            return Ok(shards);
         }
-        // Vitess is not asked in its own words which tables there are.
-        if answers.engine != Engine::Vitess {
-            if let Some(shards) = finished(answers, &mut connection, table).await? {
-                answers.take(connection.close()).await.map_err(failure)?;
-                return Ok(shards);
-            }
-            lock(answers, &mut connection, table).await?;
-        }
-        let applied = applied_version(answers, &mut connection, table).await?;
-        for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
-            apply(answers, &mut connection, table, migration).await?;
-        }
-        let shards = shard(answers, &mut connection, table, shards).await?;
-        answers.take(connection.close()).await.map_err(failure)?;
-        Ok(shards)
-    };
-    migrated.await.map_err(|failure: Failure| failure.into_error("migrate"))
+        lock(answers, &mut connection, table).await?;
+    }
+    let applied = applied_version(answers, &mut connection, table).await?;
+    for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
+        apply(answers, &mut connection, table, migration).await?;
+    }
+    let shards = shard(answers, &mut connection, table, shards).await?;
+    answers.take(connection.close()).await.map_err(failure)?;
+    Ok(shards)
 }
 
 /// How many shards the table has, where there is nothing to do: a look, which needs no right but to read. Whoever creates asks for

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use taskqueue_mysql::{Enqueued, MysqlQueue, NewTask, Queue};
+use taskqueue_mysql::{Enqueued, MysqlQueue, NewTask};
 
-use crate::bed::{Cluster, task};
+use crate::bed::{Cluster, task, until};
 use crate::load::{Answered, Load};
 
 /// How often the nodes meet over one task.
@@ -12,8 +12,11 @@ const MEETINGS: usize = 30;
 
 /// A queue on each node.
 pub(crate) async fn queues(cluster: &Cluster) -> Vec<MysqlQueue> {
-    let mut queues = Vec::new();
-    for number in 0..cluster.nodes().len() {
+    const HAS_TABLES: &str = "SELECT CAST(COUNT(*) AS CHAR) FROM tasks_shards";
+    let mut queues = vec![cluster.queue_on(0).await];
+    for number in cluster.others(0) {
+        let has_tables = async || cluster.ask(number, HAS_TABLES).await.is_ok_and(|tables| tables == "1");
+        until("the tables are on each node", has_tables).await;
         queues.push(cluster.queue_on(number).await);
     }
     queues

@@ -162,12 +162,23 @@ impl Cluster {
         self.connect(&address(self.node(number))).await
     }
 
+    /// A queue on this node with a table of this name, as it is.
+    pub(crate) async fn of_table(&self, number: usize, table: &str) -> MysqlQueue {
+        let mut config = self.config(&address(self.node(number)));
+        config.options.table = table.parse().unwrap();
+        MysqlQueue::with_config(config).await.unwrap()
+    }
+
     async fn connect(&self, address: &str) -> Result<MysqlQueue> {
+        MysqlQueue::with_config(self.config(address)).await
+    }
+
+    fn config(&self, address: &str) -> MysqlConfig {
         let url = self.node(0).url();
         let user = url.rsplit_once('@').unwrap().0;
         let mut config = MysqlConfig::url(&format!("{user}@{address}/{}", self.database)).unwrap();
         config.statement_timeout = STATEMENT;
-        MysqlQueue::with_config(config).await
+        config
     }
 
     /// Asks a node about the tables of this test, past the queue.

@@ -43,12 +43,14 @@ async fn a_lease_outlasts_the_node_that_it_was_claimed_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn migrators_on_two_nodes_at_once_make_one_schema() {
     let cluster = cluster().await;
-    let [one, other] = [cluster.connect_to(0).await.unwrap(), cluster.connect_to(1).await.unwrap()];
-    let (migrated, also) = tokio::join!(one.migrate(), other.migrate());
-    migrated.unwrap();
-    also.unwrap();
-    one.enqueue(task()).await.unwrap();
-    until("the task is on the other node", async || other.stats().await.unwrap().pending == 1).await;
+    for table in ["one", "two", "three"] {
+        let [one, other] = [cluster.of_table(0, table).await, cluster.of_table(1, table).await];
+        let (migrated, also) = tokio::join!(one.migrate(), other.migrate());
+        migrated.unwrap();
+        also.unwrap();
+        one.enqueue(task()).await.unwrap();
+        until("the task is on the other node", async || other.stats().await.unwrap().pending == 1).await;
+    }
 }
 
 /// Two of three are away: what remains is no majority, until they are back.

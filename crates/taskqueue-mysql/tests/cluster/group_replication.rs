@@ -1,4 +1,5 @@
-//! MySQL's Group Replication: one member writes, the others take over.
+//! MySQL's Group Replication: one member writes and another takes over; or, where it is asked to, all write, and conflicts are
+//! seen at the commit.
 
 use std::time::Duration;
 
@@ -6,8 +7,8 @@ use taskqueue_mysql::{ErrorKind, Outcome, Queue, Settled, Settlement};
 use tokio::time::Instant;
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
-use crate::bed::{Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, until_ok};
-use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with};
+use crate::bed::{Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, until, until_ok};
+use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with, settle};
 
 async fn cluster() -> Cluster {
     Cluster::whole(Kind::GroupReplication).await
@@ -23,4 +24,121 @@ async fn nothing_is_lost_with_a_primary_that_is_killed_under_load() {
     };
     assert_nothing_is_lost_with(&cluster, kill).await;
     cluster.node(primary).start().await;
+}
+
+/// It goes on as a secondary, and so do its connections, until the queue closes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_with_a_primary_that_hands_over_under_load() {
+    let cluster = cluster().await;
+    let primary = cluster.primary().await;
+    assert_nothing_is_lost_with(&cluster, async || hand_over(&cluster, primary).await).await;
+}
+
+/// Has another member become the primary; answers which.
+async fn hand_over(cluster: &Cluster, primary: usize) -> usize {
+    let next = cluster.others(primary).next().unwrap();
+    let member = cluster.ask(next, "SELECT @@server_uuid").await.unwrap();
+    say(cluster.node(primary), &format!("SELECT group_replication_set_as_primary('{member}')")).await;
+    cluster.primary_among([next]).await
+}
+
+/// Its commits under way are rolled back by the server, or go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_with_a_primary_that_leaves_under_load() {
+    let cluster = cluster().await;
+    let primary = cluster.primary().await;
+    let leave = async || {
+        say(cluster.node(primary), "STOP GROUP_REPLICATION").await;
+        cluster.primary_among(cluster.others(primary)).await
+    };
+    assert_nothing_is_lost_with(&cluster, leave).await;
+    say(cluster.node(primary), "START GROUP_REPLICATION").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_outlasts_the_primary_that_it_was_claimed_on() {
+    let cluster = cluster().await;
+    let primary = cluster.primary().await;
+    assert_leases_outlast(&cluster, async || hand_over(&cluster, primary).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secondary_reads_and_says_why_it_does_not_write() {
+    let cluster = cluster().await;
+    let primary = cluster.primary().await;
+    let secondary = cluster.others(primary).next().unwrap();
+    until("the database is there", async || cluster.ask(secondary, "SELECT 'yes'").await.is_ok()).await;
+    let queue = cluster.connect_to(secondary).await.unwrap();
+    assert_eq!(queue.stats().await.unwrap_err().kind(), ErrorKind::NotMigrated);
+    let error = queue.migrate().await.unwrap_err();
+    assert_unavailable(&error);
+    assert!(error.to_string().contains("read-only"), "{error}");
+
+    let id = cluster.queue_on(primary).await.enqueue(task()).await.unwrap();
+    until("the task is on the secondary", async || queue.get(id).await.is_ok()).await;
+    queue.migrate().await.unwrap();
+    assert_eq!(queue.stats().await.unwrap().pending, 1);
+    for error in [
+        queue.enqueue(task()).await.unwrap_err(),
+        queue.enqueue(task().unique_key("key")).await.unwrap_err(),
+        queue.cancel(id).await.unwrap_err(),
+    ] {
+        assert_unavailable(&error);
+        assert!(error.to_string().contains("read-only"), "{error}");
+    }
+}
+
+/// Two of three are away. A commit waits for them, as long as a statement may; it is done when they are back, whatever its caller
+/// was told, who repeats it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_without_a_majority_is_given_up_in_time_and_can_be_repeated() {
+    let cluster = cluster().await;
+    let primary = cluster.primary().await;
+    let queue = cluster.queue_on(primary).await;
+    queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue, Duration::from_secs(600)).await.lease;
+    let doubtful = task();
+    for number in cluster.others(primary) {
+        cluster.node(number).pause().await;
+    }
+
+    let (began, in_time) = (Instant::now(), STATEMENT + Duration::from_secs(5));
+    let settlement = Settlement::new(lease.clone(), Outcome::done());
+    let (enqueued, settled) =
+        tokio::join!(queue.enqueue(doubtful.clone()), queue.settle_many(vec![settlement]));
+    assert!(began.elapsed() < in_time, "it took {:?}", began.elapsed());
+    assert_unavailable(&enqueued.expect_err("it waits for a majority"));
+    assert_unavailable(&settled.expect_err("it waits for a majority"));
+    assert_eq!(queue.stats().await.unwrap().running, 1, "it still reads");
+
+    for number in cluster.others(primary) {
+        cluster.node(number).unpause().await;
+    }
+    let enqueued = until_ok(async || queue.enqueue_many(vec![doubtful.clone()]).await).await;
+    assert_eq!(enqueued[0].id(), doubtful.id);
+    assert_ne!(settle(&queue, &lease).await, Settled::LeaseLost);
+    let stats = queue.stats().await.unwrap();
+    assert_eq!((stats.pending, stats.running, stats.completed), (1, 0, 1), "each is there once");
+}
+
+/// A group whose members all write, for as long as this is.
+async fn several_primaries(test: impl AsyncFnOnce(&Cluster)) {
+    let cluster = cluster().await;
+    let primary = cluster.node(cluster.primary().await);
+    say(primary, "SELECT group_replication_switch_to_multi_primary_mode()").await;
+    for number in 0..cluster.nodes().len() {
+        cluster.primary_among([number]).await;
+    }
+    test(&cluster).await;
+    say(primary, "SELECT group_replication_switch_to_single_primary_mode()").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_and_a_unique_key_that_primaries_meet_over_are_created_once() {
+    several_primaries(async |cluster| assert_ids_and_keys_meet(cluster).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_on_several_primaries_share_the_tasks() {
+    several_primaries(async |cluster| assert_workers_share_the_tasks(cluster).await).await;
 }

@@ -156,12 +156,10 @@ impl Answered {
             let is_free = lock(&self.leased).insert(claim.task.id);
             assert!(is_free || !is_exclusive, "{} is leased twice", claim.task.id);
         }
-        let settlements: Vec<Settlement> = claims.iter().map(|claim| self.settlement(claim)).collect();
-        // Whatever is given back may be claimed before the answer is here.
-        claims.iter().for_each(|claim| drop(lock(&self.leased).remove(&claim.task.id)));
-        if settlements.is_empty() {
+        if claims.is_empty() {
             return wait_a_moment().await;
         }
+        let settlements = self.settlements(&claims);
         let settled = self.settle(queue, &settlements).await;
         for ((claim, settlement), settled) in claims.iter().zip(&settlements).zip(settled) {
             assert!(settled != Settled::LeaseLost || !is_exclusive, "{} was taken away", claim.task.id);
@@ -175,7 +173,9 @@ impl Answered {
         let settlements = claims.iter().map(|claim| self.settlement(claim)).collect();
         // Whatever is given back may be claimed before the answer is here.
         let mut leased = lock(&self.leased);
-        claims.iter().for_each(|claim| drop(leased.remove(&claim.task.id)));
+        for claim in claims {
+            leased.remove(&claim.task.id);
+        }
         settlements
     }
 

@@ -25,7 +25,6 @@ pub(crate) async fn assert_nothing_is_lost_with(cluster: &Cluster, lose: impl As
 
     let next = lose().await;
     cluster.lead_to(next);
-    cluster.proxy.cut().await;
 
     load.completes(200).await;
     load.ends(&one).await;
