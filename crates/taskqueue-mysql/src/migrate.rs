@@ -62,6 +62,7 @@ async fn migrate_once(pool: &MySqlPool, answers: Answers, table: &TableName, sha
             return Ok(shards);
         }
         lock(answers, &mut connection, table).await?;
+        refuse_table_of_others(answers, &mut connection, table).await?;
     }
     let applied = applied_version(answers, &mut connection, table).await?;
     for migration in MYSQL.iter().filter(|migration| migration.version > applied) {
@@ -79,14 +80,30 @@ async fn finished(
     connection: &mut MySqlConnection,
     table: &TableName,
 ) -> Attempt<Option<i64>> {
-    let find = "SELECT EXISTS (SELECT 1 FROM information_schema.tables \
-         WHERE table_schema = DATABASE() AND table_name = ?)";
-    let find = sqlx::query_scalar::<_, i64>(find).bind(table.migrations()).fetch_one(&mut *connection);
-    if answers.take(find).await.map_err(failure)? == 0 {
+    if !is_there(answers, &mut *connection, &table.migrations()).await? {
         return Ok(None);
     }
     let newest = newest_version(answers, &mut *connection, table).await?;
     if newest < SCHEMA.newest() { Ok(None) } else { recorded_shards(answers, connection, table).await }
+}
+
+/// A migration makes the table of versions first: so the task table by itself is somebody else's. Looked for in this order, since
+/// migrators of several nodes take no turns.
+async fn refuse_table_of_others(
+    answers: Answers,
+    connection: &mut MySqlConnection,
+    table: &TableName,
+) -> Attempt<()> {
+    let is_of_others = is_there(answers, &mut *connection, table.name()).await?
+        && !is_there(answers, connection, &table.migrations()).await?;
+    if is_of_others { Err(Failure::table_of_others(table)) } else { Ok(()) }
+}
+
+async fn is_there(answers: Answers, connection: &mut MySqlConnection, table: &str) -> Attempt<bool> {
+    let find = "SELECT EXISTS (SELECT 1 FROM information_schema.tables \
+         WHERE table_schema = DATABASE() AND table_name = ?)";
+    let find = sqlx::query_scalar::<_, i64>(find).bind(table).fetch_one(connection);
+    Ok(answers.take(find).await.map_err(failure)? != 0)
 }
 
 /// Records how many shards the table has, unless that has been done; answers what is recorded. Tasks from before this

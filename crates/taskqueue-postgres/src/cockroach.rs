@@ -14,7 +14,7 @@ use crate::claimed::CLAIMED;
 use crate::cleanup::{Cleaning, Way};
 use crate::error::failure;
 use crate::leases::{CHECKS_MAX, Checks, heartbeat_of, lock_due};
-use crate::migrate::{applied, create_schema, record};
+use crate::migrate::{applied, create_schema, record, refuse_table_of_others};
 use crate::ready::ByNumber;
 use crate::stats;
 use crate::totals::{FOLD_MIN, Totals};
@@ -250,6 +250,7 @@ pub(crate) async fn migrate(connection: &mut PgConnection, table: &TableName) ->
     if let Some(schema) = table.schema() {
         create_schema(connection, schema).await?;
     }
+    refuse_table_of_others(connection, table).await?;
     let applied = applied(connection, table).await?;
     for migration in COCKROACH.iter().filter(|migration| migration.version > applied) {
         for statement in statements(migration, table) {

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection, Decode, PgConnection, PgPool, Postgres, Row as _, Type};
 use taskqueue_core::{Error, ErrorKind, Result, Shards};
 use taskqueue_migrations::{Migration, POSTGRES};
-use taskqueue_sql::{Attempt, Failure, TableName};
+use taskqueue_sql::{Attempt, Failure, MIGRATIONS, TableName};
 
 use crate::cockroach;
 use crate::config::Engine;
@@ -100,8 +100,25 @@ async fn prepare(connection: &mut PgConnection, table: &TableName) -> Attempt<()
     if let Some(schema) = table.schema() {
         create_schema(&mut transaction, schema).await?;
     }
+    refuse_table_of_others(&mut transaction, table).await?;
     applied(&mut transaction, table).await?;
     transaction.commit().await.map_err(failure)
+}
+
+/// A migration makes the table of versions first: so the task table by itself is somebody else's. Looked for in this order, since
+/// migrators take no turns on CockroachDB.
+pub(crate) async fn refuse_table_of_others(connection: &mut PgConnection, table: &TableName) -> Attempt<()> {
+    let schema = table.schema().map_or_else(|| "current_schema()".to_owned(), |schema| format!("'{schema}'"));
+    let find = |ending: &str| {
+        format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {schema} AND c.relname = '{}{ending}')",
+            table.name()
+        )
+    };
+    let is_of_others =
+        value(&mut *connection, find("")).await? && !value(connection, find(MIGRATIONS)).await?;
+    if is_of_others { Err(Failure::table_of_others(table)) } else { Ok(()) }
 }
 
 /// The newest version that the database has, once it has a table of them; 0 when it has none.

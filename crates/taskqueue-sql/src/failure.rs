@@ -6,6 +6,8 @@ use std::fmt::Display;
 
 use taskqueue_core::{Claim, Error, ErrorKind};
 
+use crate::table::TableName;
+
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// What a call says that others were in the way of.
@@ -46,6 +48,14 @@ pub enum Failure {
 impl Failure {
     /// A stored value that no version of this crate writes.
     pub fn malformed(message: String) -> Self {
+        Self::Database { kind: ErrorKind::Backend, message: message.into(), source: None }
+    }
+
+    /// What a migration meets where the application has a table of the queue's name.
+    pub fn table_of_others(table: &TableName) -> Self {
+        let message = format!(
+            "the table {table} is there and is no queue's: give the queue another one (`table` of its settings, --table of the program)"
+        );
         Self::Database { kind: ErrorKind::Backend, message: message.into(), source: None }
     }
 

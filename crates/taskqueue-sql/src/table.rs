@@ -20,6 +20,8 @@ pub(crate) const TASKS: &str = "";
 pub(crate) const KEYS: &str = "_keys";
 /// What the name of the table of the paused types ends with.
 pub(crate) const PAUSED: &str = "_paused";
+/// What the name of the table of the versions of migrations ends with.
+pub const MIGRATIONS: &str = "_migrations";
 /// What the name of the table of the number of shards ends with.
 pub(crate) const SHARDS: &str = "_shards";
 /// What the name of the table of the sums over finished tasks ends with.
@@ -94,7 +96,7 @@ impl TableName {
 
     /// The table of the applied migrations, never the application's own.
     pub fn migrations(&self) -> String {
-        format!("{self}_migrations")
+        format!("{self}{MIGRATIONS}")
     }
 
     /// The table with this ending, for sea-query, which does the quoting. Columns are

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use taskqueue_core::{Error, ErrorKind};
 use taskqueue_migrations::{Engine, SQLITE};
-use taskqueue_sql::{Access, Attempt, Dialect, TableName};
+use taskqueue_sql::{Access, Attempt, Dialect, Failure, TableName};
 
 use crate::dialect::SqliteDialect;
 use crate::error::failure;
@@ -24,6 +24,11 @@ pub(crate) async fn migrate(dialect: &SqliteDialect) -> Attempt<()> {
 
 async fn apply(dialect: &SqliteDialect, connection: &mut SqliteConnection) -> Attempt<()> {
     let table = &dialect.config.options.table;
+    let is_of_others = is_there(&mut *connection, table.name()).await?
+        && !is_there(&mut *connection, &table.migrations()).await?;
+    if is_of_others {
+        return Err(Failure::table_of_others(table));
+    }
     let applied = applied_version(connection, table).await?;
     Engine::Sqlite
         .check(applied)
@@ -37,6 +42,14 @@ async fn apply(dialect: &SqliteDialect, connection: &mut SqliteConnection) -> At
         query.bind(dialect.now().timestamp_micros()).execute(&mut *connection).await.map_err(failure)?;
     }
     Ok(())
+}
+
+/// The tables and views of this name, whatever the case of its letters.
+async fn is_there(connection: &mut SqliteConnection, name: &str) -> Attempt<bool> {
+    let count =
+        "SELECT count(*) FROM sqlite_master WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE";
+    let row = Query::rendered(count).bind(name).fetch_one(connection).await.map_err(failure)?;
+    Ok(fields(&row)?.integer(0)? > 0)
 }
 
 /// The newest version that the database has; 0 when it has none.

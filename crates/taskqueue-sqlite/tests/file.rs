@@ -387,3 +387,22 @@ async fn a_task_that_was_inserted_by_sql_is_a_task_like_any_other() {
     };
     assert_inserted_tasks_are_like_any_other(&queue, "SQLite", run).await;
 }
+
+#[tokio::test]
+async fn a_table_of_the_application_is_refused_and_nothing_is_made_beside_it() {
+    let folder = folder();
+    let path = folder.path().join("q.db");
+    let config = SqliteConfig::new(path.to_str().unwrap()).unwrap();
+    let queue = SqliteQueue::with_config(config).await.unwrap();
+    let mut other = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE Tasks (title TEXT)").execute(&mut other).await.unwrap();
+
+    for _ in 0..2 {
+        let error = queue.migrate().await.unwrap_err();
+        assert!(error.to_string().contains("the table tasks is there and is no queue's"), "{error}");
+    }
+
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut other).await.unwrap();
+    assert_eq!(tables, 1, "the application's own");
+}
