@@ -8,6 +8,7 @@ use taskqueue_core::{Enqueued, NewTask, Shard, Shards, TaskId, TaskType};
 use crate::operation::Operation;
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
+use crate::vouch::vouch;
 use crate::{Access, Attempt, Dialect, Failure, Now};
 
 /// How often a task is inserted whose way is blocked by what is gone when it is looked for.
@@ -51,7 +52,11 @@ impl<D: Dialect> Operation<D> for Enqueue {
     ) -> Attempt<Vec<Enqueued>> {
         let tasks: Vec<&NewTask> = self.0.iter().collect();
         check(shards, &self.0)?;
-        enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await
+        let answers = enqueue(dialect, connection, dialect.now(), shards, &tasks, 0).await?;
+        if answers.iter().any(|answer| matches!(answer, Enqueued::Repeated(_))) {
+            vouch(dialect, connection).await?;
+        }
+        Ok(answers)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) trait Sink: Send + Sync + 'static {
     /// Enqueues them in one transaction.
     fn enqueue(&self, tasks: &Enqueue) -> impl Future<Output = Result<Vec<Enqueued>>> + Send;
 
-    /// Whether the database answers at all.
+    /// Whether the database takes anything at all.
     fn answers(&self) -> impl Future<Output = bool> + Send;
 }
 

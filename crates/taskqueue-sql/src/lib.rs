@@ -36,6 +36,7 @@ pub mod statements;
 mod table;
 mod unsettled;
 mod upkeep;
+mod vouch;
 mod wider;
 mod within;
 

@@ -12,14 +12,14 @@ use crate::coalesce::Coalescer;
 use crate::enqueue::Enqueue;
 use crate::flush::Sink;
 use crate::keyed::Keyed;
-use crate::look::Version;
 use crate::operation::Operation;
 use crate::round::{Share, TURNS, Turns};
+use crate::vouch::Commits;
 use crate::{Access, Attempt, Dialect, shard};
 
 /// The wait before a transaction is repeated for the first time; it doubles each time.
 const BACKOFF_FIRST: Duration = Duration::from_millis(2);
-/// A database that does not say within this time what it is cannot be reached.
+/// A database that commits nothing within this time takes no tasks now.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl<D: Dialect> Sink for Runner<D> {
     }
 
     async fn answers(&self) -> bool {
-        timeout(ANSWER_TIME_MAX, self.repeat(&Version)).await.is_ok_and(|answer| answer.is_ok())
+        timeout(ANSWER_TIME_MAX, self.repeat(&Commits)).await.is_ok_and(|answer| answer.is_ok())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::finish::Deltas;
 use crate::operation::{Operation, changed};
 use crate::shard::{access_to, by_shard};
 use crate::statements::LIST_MAX;
+use crate::vouch::vouch;
 use crate::{Access, Applied, Attempt, Completed, Dialect, Owner};
 
 /// Applies decisions, each if its lease is the live one.
@@ -64,7 +65,11 @@ impl<D: Dialect> Operation<D> for Settle {
         if !follow_ups.is_empty() {
             enqueue(dialect, connection, now, shards, &follow_ups, self.ready_count(&applied)).await?;
         }
-        self.answers(dialect, connection, shards, &applied).await
+        let answers = self.answers(dialect, connection, shards, &applied).await?;
+        if answers.contains(&Settled::Repeated) {
+            vouch(dialect, connection).await?;
+        }
+        Ok(answers)
     }
 }
 
