@@ -10,11 +10,13 @@ use taskqueue_sql::Failure;
 const CONTENTION: [&str; 2] = ["40001", "40P01"];
 /// Of a lock that others held for longer than `lock_wait_timeout`. NOWAIT, which has the same, is in no statement.
 const LOCK_TIMEOUT: &str = "55P03";
-/// Of servers that are going away, starting or read-only after a failover; of a statement or transaction that took too long for
+/// Of a server that takes no writes, as a replica does, or of a transaction that takes none.
+const READ_ONLY: &str = "25006";
+/// Of servers that are going away or starting; of a statement or transaction that took too long for
 /// the server's settings or was cancelled by hand; of ranges and nodes of CockroachDB that do not answer; and of a commit whose
 /// outcome is unknown, which is safe to repeat since ids and tokens are the client's.
-const UNAVAILABLE: [&str; 11] =
-    ["57P01", "57P02", "57P03", "57P05", "57014", "25006", "25P03", "25P04", "58C00", "58C01", "40003"];
+const UNAVAILABLE: [&str; 10] =
+    ["57P01", "57P02", "57P03", "57P05", "57014", "25P03", "25P04", "58C00", "58C01", "40003"];
 /// The classes of lost connections, and of a server that is out of connections, memory or room on its disk.
 const UNAVAILABLE_CLASSES: [&str; 2] = ["08", "53"];
 
@@ -120,6 +122,10 @@ fn of_database(code: Option<String>, error: sqlx::Error) -> Failure {
                 format!("{cause}: set PostgresConfig's pooler to what stands there ({said})"),
             )
         }
+        READ_ONLY => (
+            ErrorKind::Unavailable,
+            format!("PostgreSQL takes no writes here, as a replica or where it is set read-only: {said}"),
+        ),
         state if is_unavailable(state) => {
             (ErrorKind::Unavailable, format!("PostgreSQL cannot serve this now: {said}"))
         }
