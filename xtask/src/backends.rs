@@ -75,6 +75,8 @@ const BACKEND: Backend = Backend {
     cluster: None,
     server: None,
 };
+/// The target that starts clusters, which takes long.
+const CLUSTERS: &str = "cluster";
 /// The crate of the handlers, whose tests need what they speak to.
 pub(crate) const HANDLERS: &str = "taskqueue-handlers";
 /// What the handlers' tests need, each target one server.
@@ -93,7 +95,7 @@ pub(crate) static BACKENDS: [Backend; 14] = [
         package: "taskqueue-postgres",
         module: "postgres",
         also: DOCUMENTS,
-        faults: CRASH,
+        faults: &["crash", CLUSTERS],
         cluster: Some("postgres-replica"),
         server: Some(Needs {
             variable: "TASKQUEUE_POSTGRES_URL",
@@ -273,6 +275,12 @@ impl Backend {
         let is_older = needs.images.iter().rev().skip(1).any(|image| *image == server);
         needs.behind.is_none() && !is_older
     }
+
+    /// The targets that start containers of their own beside this server. Clusters are started of one version.
+    pub(crate) fn faults_on(&self, server: &str) -> impl Iterator<Item = &'static str> {
+        let has_clusters = self.runs_variant(server);
+        self.faults.iter().copied().filter(move |target| has_clusters || *target != CLUSTERS)
+    }
 }
 
 /// The backends that need no server.
@@ -355,6 +363,16 @@ mod tests {
         assert!(runs("postgres", "postgres:18") && runs("mariadb", "mariadb:11.8"));
         assert!(!runs("postgres", "postgres:15") && !runs("postgres", "postgres:17"));
         assert!(!runs("pgbouncer", "pgbouncer:1"));
+    }
+
+    #[test]
+    fn a_server_is_killed_in_each_version_and_a_cluster_in_one() {
+        let on = |name: &str, server: &str| -> Vec<_> {
+            named(name).expect("it exists").faults_on(server).collect()
+        };
+        assert_eq!(on("postgres", "postgres:15"), ["crash"]);
+        assert_eq!(on("postgres", "postgres:18"), ["crash", "cluster"]);
+        assert_eq!(on("mariadb", "mariadb:11.8"), ["crash"]);
     }
 
     #[test]

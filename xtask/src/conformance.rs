@@ -217,9 +217,9 @@ impl Run<'_> {
                 }
                 self.add_other(ran, (package, target), &up.name);
             }
-            for target in backend.faults.iter().filter(|_| !up.is_container()) {
+            for target in backend.faults_on(&up.name).filter(|_| !up.is_container()) {
                 let reason = format!("{} is not a container that is started for it", up.name);
-                self.add_not_run((backend.package, *target), &reason);
+                self.add_not_run((backend.package, target), &reason);
             }
         }
         self.up.push(up);
@@ -235,8 +235,8 @@ impl Run<'_> {
             let has = |package: &&str| workspace.server_tests(package).any(|target| target == *also);
             ([HANDLERS, PROGRAM].into_iter().find(has).unwrap_or(backend.package), *also)
         });
-        let faults = backend.faults.iter().filter(|_| up.is_container());
-        let also = also.chain(faults.map(|target| (backend.package, *target)));
+        let faults = backend.faults_on(&up.name).filter(|_| up.is_container());
+        let also = also.chain(faults.map(|target| (backend.package, target)));
         if !backend.conforms() {
             return also.collect();
         }
