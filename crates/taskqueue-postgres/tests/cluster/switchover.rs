@@ -1,6 +1,6 @@
 //! A primary that becomes a replica in good order, and a queue that meets a server that takes no writes.
 
-use taskqueue_postgres::{Error, PostgresQueue, Queue, Status, TaskFilter};
+use taskqueue_postgres::{Error, PostgresQueue, Queue, Status, TaskFilter, TaskId};
 
 use crate::bed::{
     Cluster, LIMIT, assert_stats_match_the_rows, assert_unavailable, claim_one, request, task, tasks, until,
@@ -55,8 +55,9 @@ async fn after_a_switchover_the_queue_goes_on_and_keeps_no_connection_to_the_old
     until("it hears others again", async || listener.hears_others()).await;
     tokio::time::timeout(LIMIT, listener.notified()).await.unwrap();
     working.stop().await;
-    for id in answered.enqueued().iter().take(100) {
-        assert_eq!(queue.get(*id).await.unwrap().status, Status::Completed);
+    let some: Vec<TaskId> = answered.enqueued().iter().copied().take(100).collect();
+    for id in some {
+        assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
     }
     assert_stats_match_the_rows(&queue, cluster.replica()).await;
     until_says(cluster.primary(), SESSIONS, "0").await;
