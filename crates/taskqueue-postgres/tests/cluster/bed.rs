@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 /// Far more than anything here takes, also on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-const STEP: Duration = Duration::from_millis(20);
+pub(crate) const STEP: Duration = Duration::from_millis(20);
 
 /// A primary and its replica, and the address by which queues find one of them: the primary at first.
 pub(crate) struct Cluster {
@@ -89,11 +89,11 @@ impl Cluster {
     pub(crate) async fn part(&self) {
         let at = ask(self.primary(), "SELECT pg_current_wal_lsn()::text").await;
         let is_there = format!("SELECT (pg_last_wal_replay_lsn() >= '{at}')::text");
-        until_says(self.replica(), &is_there, "true").await;
+        wait_until_says(self.replica(), &is_there, "true").await;
         say(self.replica(), "ALTER SYSTEM SET primary_conninfo = ''").await;
         say(self.replica(), "SELECT pg_reload_conf()").await;
-        until_says(self.replica(), "SELECT count(*)::text FROM pg_stat_wal_receiver", "0").await;
-        until_says(self.primary(), "SELECT count(*)::text FROM pg_stat_replication", "0").await;
+        wait_until_says(self.replica(), "SELECT count(*)::text FROM pg_stat_wal_receiver", "0").await;
+        wait_until_says(self.primary(), "SELECT count(*)::text FROM pg_stat_replication", "0").await;
     }
 
     /// The primary is shut down in good order, and comes back as a replica of the other server, which is a primary by then.
@@ -104,10 +104,10 @@ impl Cluster {
         say(self.primary(), "ALTER SYSTEM SET synchronous_standby_names = ''").await;
         let stop = "touch \"${PGDATA:-/var/lib/postgresql/data}/standby.signal\"; kill -INT 1";
         self.primary().run(&["sh", "-c", stop]).await;
-        until("it stops", async || TcpStream::connect(address(self.primary())).await.is_err()).await;
+        wait_until("it stops", async || TcpStream::connect(address(self.primary())).await.is_err()).await;
         say(self.replica(), "SELECT pg_promote()").await;
         self.primary().start().await;
-        until("it is a replica", async || is_standby(self.primary()).await.unwrap_or(false)).await;
+        wait_until("it is a replica", async || is_standby(self.primary()).await.unwrap_or(false)).await;
     }
 }
 
@@ -141,12 +141,12 @@ pub(crate) async fn ask(node: &Node, sql: &str) -> String {
 }
 
 /// Asks until this is the answer.
-pub(crate) async fn until_says(node: &Node, sql: &str, answer: &str) {
-    until(sql, async || ask(node, sql).await == answer).await;
+pub(crate) async fn wait_until_says(node: &Node, sql: &str, answer: &str) {
+    wait_until(sql, async || ask(node, sql).await == answer).await;
 }
 
 /// Looks until it is so.
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let looking = async {
         while !is_so().await {
             tokio::time::sleep(STEP).await;
@@ -156,7 +156,7 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// Repeats a call until it succeeds; until then it may only say that the server is not available.
-pub(crate) async fn until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
+pub(crate) async fn wait_until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
     let repeating = async {
         loop {
             match call().await {
@@ -193,7 +193,7 @@ pub(crate) fn request(limit: usize) -> ClaimRequest {
 }
 
 pub(crate) async fn claim_one(queue: &PostgresQueue) -> Claim {
-    let mut claims = until_ok(async || queue.dequeue_many(&request(1)).await).await;
+    let mut claims = wait_until_ok(async || queue.dequeue_many(&request(1)).await).await;
     claims.pop().expect("a task is ready")
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use taskqueue_postgres::{BATCH_MAX, Outcome, PostgresQueue, Queue, Settled, Settlement, TaskFilter};
 
 use crate::bed::{
-    Cluster, LIMIT, ask, assert_stats_match_the_rows, claim_one, request, task, until, until_ok,
+    Cluster, LIMIT, ask, assert_stats_match_the_rows, claim_one, request, task, wait_until, wait_until_ok,
 };
 use crate::load::{Answered, LEASE, Load, worker};
 
@@ -15,11 +15,11 @@ const ENQUEUED_MIN: usize = 500;
 const COMPLETED_MIN: u64 = 200;
 
 async fn completed(queue: &PostgresQueue) -> u64 {
-    until_ok(async || queue.stats().await).await.completed
+    wait_until_ok(async || queue.stats().await).await.completed
 }
 
 async fn enqueued_beyond(answered: &Answered, count: usize) {
-    until("more is enqueued", async || answered.enqueued().len() >= count).await;
+    wait_until("more is enqueued", async || answered.enqueued().len() >= count).await;
 }
 
 /// Asserts that every task that was answered is there; of each there is one row, whose completion left one follow-up.
@@ -50,7 +50,7 @@ async fn after_a_failover_all_that_was_answered_is_there_and_the_queue_goes_on()
     let working = worker(&queue).start();
     let load = Load::start(&queue);
     enqueued_beyond(&load.answered, ENQUEUED_MIN).await;
-    until("tasks are completed", async || completed(&queue).await >= COMPLETED_MIN).await;
+    wait_until("tasks are completed", async || completed(&queue).await >= COMPLETED_MIN).await;
 
     let run = "id || ' ' || attempts || ' ' || completed_at";
     let runs = format!("SELECT string_agg({run}, ',') FROM tasks WHERE status = 3");
@@ -62,10 +62,10 @@ async fn after_a_failover_all_that_was_answered_is_there_and_the_queue_goes_on()
     let answered = load.stop().await;
     assert!(answered.failures() > 0, "calls met the failover");
     let is_idle = async || {
-        let stats = until_ok(async || queue.stats().await).await;
+        let stats = wait_until_ok(async || queue.stats().await).await;
         stats.pending + stats.running + stats.failed == 0
     };
-    until("every task is worked", is_idle).await;
+    wait_until("every task is worked", is_idle).await;
     working.stop().await;
     assert_all_there(&queue, &answered).await;
     assert_stats_match_the_rows(&queue, cluster.replica()).await;
@@ -90,14 +90,14 @@ async fn after_a_failover_workers_hear_of_one_anothers_tasks_again() {
     let cluster = Cluster::synchronous().await;
     let (here, elsewhere) = (cluster.queue().await, cluster.queue().await);
     let mut listener = elsewhere.wake_up().listen();
-    until("it hears others", async || listener.hears_others()).await;
+    wait_until("it hears others", async || listener.hears_others()).await;
 
     cluster.fail_over().await;
-    until("it notices", async || !listener.hears_others()).await;
-    until("it hears others again", async || listener.hears_others()).await;
+    wait_until("it notices", async || !listener.hears_others()).await;
+    wait_until("it hears others again", async || listener.hears_others()).await;
     // For what it may have missed.
     tokio::time::timeout(LIMIT, listener.notified()).await.unwrap();
-    until_ok(async || here.enqueue(task()).await).await;
+    wait_until_ok(async || here.enqueue(task()).await).await;
 
     tokio::time::timeout(Duration::from_secs(2), listener.notified()).await.expect("it is told");
     claim_one(&elsewhere).await;

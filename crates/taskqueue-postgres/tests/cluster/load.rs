@@ -9,7 +9,7 @@ use taskqueue_postgres::{Enqueued, NewTask, Outcome, PostgresQueue, Queue, TaskI
 use taskqueue_worker::{Handler, TaskContext, TaskError, Worker, async_trait};
 use tokio::task::JoinSet;
 
-use crate::bed::{assert_unavailable, mail, task, tasks};
+use crate::bed::{LIMIT, STEP, assert_unavailable, mail, task, tasks};
 
 /// Soon over, so that what was claimed and not settled comes back within the test.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl Load {
 
 async fn produce(queue: PostgresQueue, answered: Arc<Answered>, batch: impl Fn() -> Vec<NewTask>) {
     while !answered.stop.load(Ordering::Relaxed) {
-        enqueue(&queue, &answered, batch()).await;
+        wait_until_enqueued(&queue, &answered, batch()).await;
     }
 }
 
@@ -78,21 +78,25 @@ async fn produce_unique(queue: PostgresQueue, answered: Arc<Answered>) {
     while !answered.stop.load(Ordering::Relaxed) {
         number += 1;
         let new = task().unique_key(format!("key {number}"));
-        enqueue(&queue, &answered, vec![new]).await;
+        wait_until_enqueued(&queue, &answered, vec![new]).await;
         answered.unique.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Repeats the call as a caller would that was told that it can be.
-async fn enqueue(queue: &PostgresQueue, answered: &Answered, batch: Vec<NewTask>) {
-    loop {
-        match queue.enqueue_many(batch.clone()).await {
-            Ok(done) => return answered.enqueued().extend(done.into_iter().map(Enqueued::id)),
-            Err(error) => assert_unavailable(&error),
+async fn wait_until_enqueued(queue: &PostgresQueue, answered: &Answered, batch: Vec<NewTask>) {
+    let enqueuing = async {
+        loop {
+            match queue.enqueue_many(batch.clone()).await {
+                Ok(done) => return done,
+                Err(error) => assert_unavailable(&error),
+            }
+            answered.failures.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(STEP).await;
         }
-        answered.failures.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    };
+    let enqueued = tokio::time::timeout(LIMIT, enqueuing).await.expect("the queue recovers by itself");
+    answered.enqueued().extend(enqueued.into_iter().map(Enqueued::id));
 }
 
 /// Completes each task, with a follow-up for each of the type `mail`.

@@ -8,7 +8,7 @@ use taskqueue_postgres::{
 };
 
 use crate::bed::{
-    Cluster, assert_stats_match_the_rows, claim_one, request, say, task, tasks, until, until_ok,
+    Cluster, assert_stats_match_the_rows, claim_one, request, say, task, tasks, wait_until, wait_until_ok,
 };
 
 /// Claims start at the cursors from the first one on.
@@ -16,7 +16,7 @@ const ALWAYS_AHEAD: Scanning = Scanning { slow: Duration::ZERO, rests: 0 };
 
 async fn complete(queue: &PostgresQueue, lease: &taskqueue_postgres::Lease) -> Settled {
     let done = || vec![Settlement::new(lease.clone(), Outcome::done().then(task()))];
-    until_ok(async || queue.settle_many(done()).await).await[0]
+    wait_until_ok(async || queue.settle_many(done()).await).await[0]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,7 +31,7 @@ async fn a_worker_whose_claim_was_lost_can_settle_neither_the_task_nor_the_next_
     cluster.fail_over().await;
 
     assert_eq!(complete(&queue, &one).await, Settled::LeaseLost, "nobody has claimed it yet");
-    let next = until_ok(async || queue.dequeue_many(&request(2)).await).await;
+    let next = wait_until_ok(async || queue.dequeue_many(&request(2)).await).await;
     assert_eq!(next.len(), ids.len(), "both are ready again");
     let of_one = next.iter().find(|claim| claim.task.id == one.task_id).unwrap();
     assert_eq!(of_one.lease.number, one.number, "the number of the lost claim is given again");
@@ -67,7 +67,7 @@ async fn what_was_lost_can_be_enqueued_again_and_totals_count_what_is_there() {
 
     cluster.fail_over().await;
 
-    let stats = until_ok(async || queue.stats().await).await;
+    let stats = wait_until_ok(async || queue.stats().await).await;
     assert_eq!((stats.completed, stats.pending), (3, 1), "what was lost is lost");
     assert_eq!(queue.get(kept).await.unwrap().status, Status::Pending);
     let again = queue.enqueue_many(lost.to_vec()).await.unwrap();
@@ -102,8 +102,8 @@ async fn cursors_that_are_ahead_of_the_new_server_hide_no_task() {
     say(cluster.replica(), "UPDATE tasks SET queue_at = queue_at - interval '1 minute'").await;
 
     let mut again = 0;
-    until("what the new server has is claimed", async || {
-        again += until_ok(async || queue.dequeue_many(&request(10)).await).await.len();
+    wait_until("what the new server has is claimed", async || {
+        again += wait_until_ok(async || queue.dequeue_many(&request(10)).await).await.len();
         again == 50
     })
     .await;

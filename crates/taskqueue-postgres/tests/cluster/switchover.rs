@@ -3,8 +3,8 @@
 use taskqueue_postgres::{Error, PostgresQueue, Queue, Status, TaskFilter, TaskId};
 
 use crate::bed::{
-    Cluster, LIMIT, assert_stats_match_the_rows, assert_unavailable, claim_one, request, task, tasks, until,
-    until_ok, until_says,
+    Cluster, LIMIT, assert_stats_match_the_rows, assert_unavailable, claim_one, request, task, tasks,
+    wait_until, wait_until_ok, wait_until_says,
 };
 use crate::load::{Load, worker};
 
@@ -34,8 +34,8 @@ async fn after_a_switchover_the_queue_goes_on_and_keeps_no_connection_to_the_old
     let mut listener = queue.wake_up().listen();
     let working = worker(&queue).start();
     let load = Load::start(&queue);
-    until("it hears others", async || listener.hears_others()).await;
-    until("tasks are enqueued", async || load.answered.enqueued().len() >= 500).await;
+    wait_until("it hears others", async || listener.hears_others()).await;
+    wait_until("tasks are enqueued", async || load.answered.enqueued().len() >= 500).await;
 
     cluster.switch_over().await;
     // Where it was, there is a replica now.
@@ -45,14 +45,14 @@ async fn after_a_switchover_the_queue_goes_on_and_keeps_no_connection_to_the_old
     cluster.lead_to(cluster.replica());
 
     let enqueued = load.answered.enqueued().len();
-    until("more is enqueued", async || load.answered.enqueued().len() >= enqueued + 500).await;
+    wait_until("more is enqueued", async || load.answered.enqueued().len() >= enqueued + 500).await;
     let answered = load.stop().await;
     let is_idle = async || {
-        let stats = until_ok(async || queue.stats().await).await;
+        let stats = wait_until_ok(async || queue.stats().await).await;
         stats.pending + stats.running + stats.failed == 0
     };
-    until("every task is worked", is_idle).await;
-    until("it hears others again", async || listener.hears_others()).await;
+    wait_until("every task is worked", is_idle).await;
+    wait_until("it hears others again", async || listener.hears_others()).await;
     tokio::time::timeout(LIMIT, listener.notified()).await.unwrap();
     working.stop().await;
     let some: Vec<TaskId> = answered.enqueued().iter().copied().take(100).collect();
@@ -60,7 +60,7 @@ async fn after_a_switchover_the_queue_goes_on_and_keeps_no_connection_to_the_old
         assert_eq!(queue.get(id).await.unwrap().status, Status::Completed);
     }
     assert_stats_match_the_rows(&queue, cluster.replica()).await;
-    until_says(cluster.primary(), SESSIONS, "0").await;
+    wait_until_says(cluster.primary(), SESSIONS, "0").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,6 +91,6 @@ async fn a_queue_on_a_replica_reads_and_says_why_it_writes_nothing_until_that_is
         assert_unavailable(&refusal);
         assert!(refusal.to_string().contains("takes no writes"), "{refusal}");
     }
-    until_ok(async || queue.enqueue(task()).await).await;
+    wait_until_ok(async || queue.enqueue(task()).await).await;
     assert_eq!(queue.dequeue_many(&request(9)).await.unwrap().len(), 3);
 }

@@ -6,7 +6,7 @@ use taskqueue_postgres::{Enqueued, NewTask, Outcome, PostgresQueue, Queue, Resul
 use tokio::time::Instant;
 
 use crate::bed::{
-    Cluster, ask, assert_unavailable, claim_one, request, say, task, tasks, until_ok, until_says,
+    Cluster, ask, assert_unavailable, claim_one, request, say, task, tasks, wait_until_ok, wait_until_says,
 };
 
 /// How long an answer is waited for.
@@ -55,11 +55,11 @@ async fn calls_that_wait_for_a_lost_replica_are_unavailable_in_time_and_can_be_r
     assert_unavailable(&claimed.unwrap_err());
     assert_eq!((seen.pending, seen.running), (1, 1), "what waits for the replica is seen by nobody");
     for (new, count) in [(single, 1), (batch, 200), (keyed, 1)] {
-        let again = until_ok(async || enqueue(&queue, &new).await).await;
+        let again = wait_until_ok(async || enqueue(&queue, &new).await).await;
         let repeated: Vec<_> = new.iter().map(|task| Enqueued::Repeated(task.id)).collect();
         assert_eq!((again, new.len()), (repeated, count));
     }
-    assert_eq!(until_ok(async || complete(&queue, &lease).await).await, [Settled::Repeated]);
+    assert_eq!(wait_until_ok(async || complete(&queue, &lease).await).await, [Settled::Repeated]);
     assert_eq!(queue.stats().await.unwrap().completed, 1);
 }
 
@@ -87,7 +87,7 @@ async fn enqueues_at_once_that_wait_for_a_lost_replica_all_end_in_time() {
     cluster.replica().unpause().await;
 
     assert!(slowest < ENDED, "{slowest:?}");
-    until_ok(async || queue.enqueue(task()).await).await;
+    wait_until_ok(async || queue.enqueue(task()).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,9 +103,9 @@ async fn what_was_never_on_the_replica_was_not_answered_and_can_be_repeated_ther
     assert_unavailable(&complete(&queue, &lease).await.unwrap_err());
     cluster.fail_over().await;
 
-    let again = until_ok(async || enqueue(&queue, &new).await).await;
+    let again = wait_until_ok(async || enqueue(&queue, &new).await).await;
     assert_eq!(again, [Enqueued::Created(new[0].id)]);
-    assert_eq!(until_ok(async || complete(&queue, &lease).await).await, [Settled::Applied]);
+    assert_eq!(wait_until_ok(async || complete(&queue, &lease).await).await, [Settled::Applied]);
     let count = ask(cluster.replica(), "SELECT count(*)::text FROM tasks").await;
     assert_eq!(count, "3", "the one that is completed, its follow-up, and the new one");
 }
@@ -126,7 +126,7 @@ async fn a_repeat_is_answered_once_what_it_repeats_is_on_the_replica() {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
     )
     .await;
-    until_says(cluster.primary(), "SELECT count(*)::text FROM tasks", "3").await;
+    wait_until_says(cluster.primary(), "SELECT count(*)::text FROM tasks", "3").await;
 
     let enqueued = enqueue(&queue, &new).await;
     let settled = complete(&queue, &lease).await;
@@ -134,6 +134,6 @@ async fn a_repeat_is_answered_once_what_it_repeats_is_on_the_replica() {
 
     assert_unavailable(&enqueued.expect_err("only the primary has it"));
     assert_unavailable(&settled.expect_err("only the primary has it"));
-    assert_eq!(until_ok(async || enqueue(&queue, &new).await).await, [Enqueued::Created(new[0].id)]);
-    assert_eq!(until_ok(async || complete(&queue, &lease).await).await, [Settled::Applied]);
+    assert_eq!(wait_until_ok(async || enqueue(&queue, &new).await).await, [Enqueued::Created(new[0].id)]);
+    assert_eq!(wait_until_ok(async || complete(&queue, &lease).await).await, [Settled::Applied]);
 }
