@@ -12,6 +12,7 @@ use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, readable};
 use crate::shard::by_shard;
 use crate::statements::LIST_MAX;
+use crate::vouch::vouch;
 use crate::{Attempt, Dialect, Owner, Reclaiming, Row, wider};
 
 /// Cancels a task that is not finished.
@@ -30,6 +31,7 @@ impl<D: Dialect> Operation<D> for Cancel {
         let mut row = rows.pop().ok_or_else(|| Error::task_not_found("cancel", id))?;
         let (task_type, from) = kind_of(&mut row)?;
         if from.status().is_finished() {
+            vouch(dialect, connection).await?;
             return Ok(Cancelled::AlreadyFinished(from.status()));
         }
         dialect.let_key_go(connection, shard, id).await?;
@@ -236,8 +238,11 @@ impl<D: Dialect> Operation<D> for Pause {
     const NAME: &'static str = "pause";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
-        dialect.execute(connection, dialect.statements(Shard::FIRST).pause(dialect.now(), &self.0)).await?;
-        Ok(())
+        let pause = dialect.statements(Shard::FIRST).pause(dialect.now(), &self.0);
+        match dialect.execute(connection, pause).await? {
+            0 => vouch(dialect, connection).await,
+            _ => Ok(()),
+        }
     }
 }
 
@@ -250,9 +255,9 @@ impl<D: Dialect> Operation<D> for Resume {
     const NAME: &'static str = "resume";
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
-        dialect.execute(connection, dialect.statements(Shard::FIRST).resume(&self.0)).await?;
+        let resumed = dialect.execute(connection, dialect.statements(Shard::FIRST).resume(&self.0)).await?;
         dialect.doubt();
-        Ok(())
+        if resumed == 0 { vouch(dialect, connection).await } else { Ok(()) }
     }
 }
 

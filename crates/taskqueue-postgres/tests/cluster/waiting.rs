@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use taskqueue_postgres::{Enqueued, NewTask, Outcome, PostgresQueue, Queue, Result, Settled, Settlement};
+use taskqueue_postgres::{
+    Enqueued, Error, Lease, NewTask, Outcome, PostgresQueue, Queue, Result, Settled, Settlement, Status,
+    TaskId, TaskType,
+};
 use tokio::time::Instant;
 
 use crate::bed::{
-    Cluster, ask, assert_unavailable, claim_one, request, say, task, tasks, wait_until_ok, wait_until_says,
+    Cluster, ask, assert_unavailable, claim_one, mail, request, say, task, tasks, wait_until_ok,
+    wait_until_says,
 };
 
 /// How long an answer is waited for.
@@ -18,7 +22,7 @@ async fn impatient(cluster: &Cluster) -> PostgresQueue {
     cluster.queue_with(|config| config.statement_timeout = PATIENCE).await
 }
 
-async fn complete(queue: &PostgresQueue, lease: &taskqueue_postgres::Lease) -> Result<Vec<Settled>> {
+async fn complete(queue: &PostgresQueue, lease: &Lease) -> Result<Vec<Settled>> {
     queue.settle_many(vec![Settlement::new(lease.clone(), Outcome::done().then(task()))]).await
 }
 
@@ -110,30 +114,64 @@ async fn what_was_never_on_the_replica_was_not_answered_and_can_be_repeated_ther
     assert_eq!(count, "3", "the one that is completed, its follow-up, and the new one");
 }
 
+/// What changes something, and may find that done.
+struct Changes {
+    new: Vec<NewTask>,
+    lease: Lease,
+    unwanted: TaskId,
+    resumed: TaskType,
+}
+
+impl Changes {
+    async fn of(queue: &PostgresQueue) -> Self {
+        let resumed = TaskType::new("slow").unwrap();
+        queue.pause(&resumed).await.unwrap();
+        queue.enqueue(task()).await.unwrap();
+        let lease = claim_one(queue).await.lease;
+        Self { new: vec![task()], lease, unwanted: queue.enqueue(task()).await.unwrap(), resumed }
+    }
+
+    /// Why each of them failed.
+    async fn errors(&self, queue: &PostgresQueue) -> Vec<Error> {
+        let paused = mail();
+        let (enqueued, settled, cancelled, paused, resumed) = tokio::join!(
+            enqueue(queue, &self.new),
+            complete(queue, &self.lease),
+            queue.cancel(self.unwanted),
+            queue.pause(&paused),
+            queue.resume(&self.resumed),
+        );
+        vec![
+            enqueued.expect_err("an enqueue"),
+            settled.expect_err("a settle"),
+            cancelled.expect_err("a cancel"),
+            paused.expect_err("a pause"),
+            resumed.expect_err("a resumption"),
+        ]
+    }
+}
+
 /// What is left waiting when its session is ended, or the primary is restarted, is seen by all, and on the primary alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_is_answered_once_what_it_repeats_is_on_the_replica() {
     let cluster = Cluster::synchronous().await;
     let queue = impatient(&cluster).await;
-    queue.enqueue_many(tasks(1)).await.unwrap();
-    let lease = claim_one(&queue).await.lease;
-    let new = vec![task()];
+    let changes = Changes::of(&queue).await;
     cluster.part().await;
-    assert_unavailable(&enqueue(&queue, &new).await.unwrap_err());
-    assert_unavailable(&complete(&queue, &lease).await.unwrap_err());
-    say(
-        cluster.primary(),
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'",
-    )
-    .await;
-    wait_until_says(cluster.primary(), "SELECT count(*)::text FROM tasks", "3").await;
+    changes.errors(&queue).await.iter().for_each(assert_unavailable);
+    let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    say(cluster.primary(), &format!("SELECT pg_terminate_backend(pid) {waiting}")).await;
+    wait_until_says(cluster.primary(), &format!("SELECT count(*)::text {waiting}"), "0").await;
+    let count = ask(cluster.primary(), "SELECT count(*)::text FROM tasks").await;
 
-    let enqueued = enqueue(&queue, &new).await;
-    let settled = complete(&queue, &lease).await;
+    let errors = changes.errors(&queue).await;
     cluster.fail_over().await;
 
-    assert_unavailable(&enqueued.expect_err("only the primary has it"));
-    assert_unavailable(&settled.expect_err("only the primary has it"));
+    errors.iter().for_each(assert_unavailable);
+    assert_eq!(count, "4", "all is done on the primary");
+    let Changes { new, lease, unwanted, resumed } = changes;
     assert_eq!(wait_until_ok(async || enqueue(&queue, &new).await).await, [Enqueued::Created(new[0].id)]);
     assert_eq!(wait_until_ok(async || complete(&queue, &lease).await).await, [Settled::Applied]);
+    assert_eq!(queue.get(unwanted).await.unwrap().status, Status::Pending);
+    assert_eq!(queue.paused().await.unwrap(), [resumed]);
 }
