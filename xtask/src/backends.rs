@@ -85,6 +85,8 @@ const PEER: Backend = Backend { package: HANDLERS, ..BACKEND };
 const DOCUMENTS: &[&str] = &["documents_server"];
 /// What a backend has on its server after it was killed.
 const CRASH: &[&str] = &["crash"];
+/// What a cluster does whose nodes are killed, and written to at once.
+const CLUSTER: &[&str] = &["cluster"];
 
 /// All of them, in the order of the table. The embedded ones are first, what handlers speak to is last.
 pub(crate) static BACKENDS: [Backend; 14] = [
@@ -156,6 +158,7 @@ pub(crate) static BACKENDS: [Backend; 14] = [
         name: "galera",
         package: "taskqueue-mysql",
         module: "galera",
+        faults: CLUSTER,
         cluster: Some("galera"),
         server: Some(Needs {
             variable: "TASKQUEUE_GALERA_URL",
@@ -169,6 +172,7 @@ pub(crate) static BACKENDS: [Backend; 14] = [
         name: "group-replication",
         package: "taskqueue-mysql",
         module: "group_replication",
+        faults: CLUSTER,
         cluster: Some("group-replication"),
         server: Some(Needs {
             variable: "TASKQUEUE_GROUP_REPLICATION_URL",

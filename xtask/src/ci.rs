@@ -43,13 +43,15 @@ pub(crate) fn run(workspace: &Workspace) -> Result<bool> {
 }
 
 /// The servers without which nothing is merged: the oldest, the newest and the common version of PostgreSQL, those of
-/// MySQL and MariaDB that packages exist of, a pooler in transaction mode, and what the handlers speak to.
-const REQUIRED: [&str; 10] = [
+/// MySQL and MariaDB that packages exist of, a cluster of each, a pooler in transaction mode, and what the handlers speak to.
+const REQUIRED: [&str; 12] = [
     "postgres:15",
     "postgres:17",
     "postgres:18",
     "mysql:9.7",
     "mariadb:11.8",
+    "galera:11.8",
+    "group-replication:9.7",
     "pgbouncer:1",
     "ceph-rgw:20",
     "moto:5",

@@ -5,8 +5,9 @@
 //! [`complete_in`](MysqlQueue::complete_in) commit or roll back with the caller's own rows;
 //! `examples/transactional.rs` shows how.
 //!
-//! MySQL from 8.0.22, MariaDB from 10.6; [`Engine::Vitess`] has not been run. With Galera or Group Replication, let workers talk to one node: locks are a
-//! node's own, and conflicts between nodes cost a repeated transaction.
+//! MySQL from 8.0.22, MariaDB from 10.6; [`Engine::Vitess`] has not been run. Nodes of Galera and of Group Replication are taken
+//! as any server is: let a queue's address lead to one of them, and to another when that one is lost. Locks are a node's own, and
+//! conflicts between nodes cost a repeated transaction.
 
 mod answers;
 mod batch;

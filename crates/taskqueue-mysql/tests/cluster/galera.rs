@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use taskqueue_mysql::{Enqueued, Queue};
+use taskqueue_mysql::{Enqueued, Heartbeat, Outcome, Queue, Settled, Settlement};
 use tokio::time::Instant;
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
-use crate::bed::{Cluster, Kind, STATEMENT, assert_unavailable, say, task, until, until_ok};
+use crate::bed::{Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, until, until_ok};
 use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with};
 
 async fn cluster() -> Cluster {
@@ -77,7 +77,8 @@ async fn a_node_without_a_majority_refuses_in_time_and_recovers() {
     .await;
     println!("{refused:#?}");
     assert_unavailable(&queue.stats().await.expect_err("it does not read either"));
-    assert_unavailable(&cluster.connect_to(0).await.expect_err("nor open"));
+    let opened = cluster.connect_to(0).await.unwrap();
+    assert_unavailable(&opened.enqueue(task()).await.expect_err("nor for others"));
 
     for number in cluster.others(0) {
         cluster.node(number).unpause().await;
@@ -89,17 +90,35 @@ async fn a_node_without_a_majority_refuses_in_time_and_recovers() {
     cluster.becomes_whole().await;
 }
 
-/// What a node has committed is on the others a moment later; who reads there and must see it asks them to wait for it.
+/// What a node has committed is on the others a moment later. Who goes on there must have them wait for it, or might be told that a
+/// lease is lost which is live.
 #[tokio::test(flavor = "multi_thread")]
-async fn another_node_that_waits_for_the_cluster_reads_what_was_committed() {
+async fn nodes_that_wait_for_the_cluster_settle_and_read_what_was_claimed_on_another() {
     let cluster = cluster().await;
-    let (one, other) = (cluster.queue_on(0).await, cluster.queue_on(1).await);
-    other.pool().close().await;
+    let one = cluster.queue_on(0).await;
     say(cluster.node(1), "SET GLOBAL wsrep_sync_wait = 1").await;
     let other = cluster.connect_to(1).await.unwrap();
-    for _ in 0..20 {
+    for _ in 0..100 {
         let id = one.enqueue(task()).await.unwrap();
         other.get(id).await.unwrap();
+        let lease = claim_one(&one, Duration::from_secs(600)).await.lease;
+        let beat = other.heartbeat_many(std::slice::from_ref(&lease), None).await.unwrap();
+        assert_eq!(beat, [Heartbeat::Extended]);
+        let settlement = Settlement::new(lease, Outcome::done());
+        assert_eq!(other.settle_many(vec![settlement]).await.unwrap(), [Settled::Applied]);
     }
     say(cluster.node(1), "SET GLOBAL wsrep_sync_wait = 0").await;
+}
+
+/// It still takes connections, and refuses what they say; the queue goes on at another node as soon as the address leads there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_with_a_node_that_is_parted_from_the_others_under_load() {
+    let cluster = cluster().await;
+    let part = async || {
+        say(cluster.node(0), "SET GLOBAL wsrep_provider_options = 'gmcast.isolate=1'").await;
+        cluster.sees(1, 2).await;
+        1
+    };
+    assert_nothing_is_lost_with(&cluster, part).await;
+    say(cluster.node(0), "SET GLOBAL wsrep_provider_options = 'gmcast.isolate=0'").await;
 }
