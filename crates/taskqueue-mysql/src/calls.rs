@@ -23,7 +23,7 @@ use crate::flavour::MysqlFlavour;
 use crate::transaction::Transaction;
 use crate::wire::bind_ids;
 use crate::{
-    claiming, collision, detect, free, insert, keys, leases, listing, oldest, promoting, reclaiming,
+    beating, claiming, collision, detect, free, insert, keys, leases, listing, oldest, promoting, reclaiming,
     settling, wire,
 };
 
@@ -148,7 +148,7 @@ impl Dialect for MysqlDialect {
         leases: &[Lease],
         visibility_timeout: Duration,
     ) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
-        settling::heartbeat(self, connection, shard, leases, visibility_timeout).await
+        beating::heartbeat(self, connection, shard, leases, visibility_timeout).await
     }
 
     async fn ended(

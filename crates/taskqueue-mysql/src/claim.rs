@@ -45,15 +45,6 @@ pub(crate) enum Standing {
     Finished,
 }
 
-/// What a statement does with rows that other sessions have locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OthersLocks {
-    /// It waits for them.
-    Awaited,
-    /// It leaves them out.
-    PassedOver,
-}
-
 /// The literal statements for one table. Those without a list are rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Literal {
@@ -196,12 +187,11 @@ impl Literal {
     }
 
     /// The shard, then the ids. Those that are running, locked in key order: id, lease token.
-    pub(crate) fn running(&self, ids: usize, others_locks: OthersLocks) -> String {
+    pub(crate) fn running(&self, ids: usize) -> String {
         let Self { table, .. } = self;
-        let skip = if others_locks == OthersLocks::PassedOver { " SKIP LOCKED" } else { "" };
         format!(
             "SELECT id, lease_token FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) \
-             AND status = 2 ORDER BY id FOR UPDATE{skip}",
+             AND status = 2 ORDER BY id FOR UPDATE",
             marks(ids)
         )
     }

@@ -8,7 +8,7 @@ use taskqueue_core::{Shard, State, Status, TaskFilter, TaskId, TaskType};
 use taskqueue_sql::{Delta, Flavour as _, Statements, TableName, Total, samples};
 use uuid::Uuid;
 
-use crate::claim::{Literal, Order, OthersLocks, Standing};
+use crate::claim::{Literal, Order, Standing};
 use crate::config::NOW;
 use crate::engine::Engine;
 use crate::flavour::MysqlFlavour;
@@ -46,8 +46,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("take_in_ranges", literal.take(1, 2)),
         ("claim", literal.claim(2)),
         ("bury", burial::text(&table)),
-        ("running", literal.running(2, OthersLocks::Awaited)),
-        ("running_free", literal.running(2, OthersLocks::PassedOver)),
+        ("running", literal.running(2)),
         ("free_due", literal.free(Standing::Due, 2)),
         ("free_ended", literal.free(Standing::Ended, 2)),
         ("free_finished", literal.free(Standing::Finished, 2)),
@@ -88,11 +87,13 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
 }
 
 /// The texts that look at claims and change when they are checked.
-fn claims(leases: &leases::Leases) -> [(&'static str, String); 5] {
+fn claims(leases: &leases::Leases) -> [(&'static str, String); 7] {
     [
         ("free_claims", leases.free(2)),
         ("held_claims", leases.held(2)),
         ("first_ends", leases.first_ends(2)),
+        ("shortened", leases.shortened(2, 1)),
+        ("extendable", leases.extendable(2)),
         ("check_sooner", leases.check_sooner(2)),
         ("check_later", leases.check_later(2)),
     ]

@@ -17,9 +17,6 @@ pub(crate) const OPEN_SHARDS: usize = 5;
 /// The most claims that one check looks at.
 pub(crate) const CHECKED_MAX: usize = 1_000;
 
-/// Longer than a heartbeat's transaction takes, unless it waits for a check of its claims.
-const SOON_SECONDS: u32 = 5;
-
 /// The statements for one table. Those without a list are rendered once.
 #[derive(Debug, Clone)]
 pub(crate) struct Leases {
@@ -95,15 +92,35 @@ impl Leases {
         )
     }
 
-    /// The visibility timeout in us, the tokens, the shard, the visibility timeout again. A heartbeat may shorten a lease: then
-    /// its claim is checked sooner. A usual one finds nothing to bring forward. One that is due, or may be before the heartbeat
-    /// commits, is left as it is, but locked, so that no check puts it off by what the heartbeat is about to change.
+    /// The shard, the ids, the tokens, then a visibility timeout in us. The token of each task that runs under one of these and whose
+    /// lease ends later than that.
+    pub(crate) fn shortened(&self, ids: usize, tokens: usize) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "SELECT lease_token FROM {table} FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) \
+             AND lease_token IN ({}) AND status = 2 AND lease_until > {now} + INTERVAL ? MICROSECOND ORDER BY id",
+            marks(ids),
+            marks(tokens)
+        )
+    }
+
+    /// A visibility timeout in us, the shard, then the ids. Those that are running and that nobody else has locked, locked in key
+    /// order: id, lease token, whether the lease ends later than that.
+    pub(crate) fn extendable(&self, ids: usize) -> String {
+        let Self { table, now, .. } = self;
+        format!(
+            "SELECT id, lease_token, CAST(lease_until > {now} + INTERVAL ? MICROSECOND AS SIGNED) FROM {table} \
+             FORCE INDEX (PRIMARY) WHERE shard = ? AND id IN ({}) AND status = 2 ORDER BY id FOR UPDATE SKIP LOCKED",
+            marks(ids)
+        )
+    }
+
+    /// A visibility timeout in us, the tokens, the shard. For claims of which a heartbeat shortens a lease.
     pub(crate) fn check_sooner(&self, tokens: usize) -> String {
         let Self { table, now, .. } = self;
         format!(
             "UPDATE {table}_leases FORCE INDEX (PRIMARY) \
-             SET check_at = LEAST(check_at, {now} + INTERVAL ? MICROSECOND) WHERE token IN ({}) AND shard = ? \
-             AND (check_at <= {now} + INTERVAL {SOON_SECONDS} SECOND OR check_at > {now} + INTERVAL ? MICROSECOND)",
+             SET check_at = LEAST(check_at, {now} + INTERVAL ? MICROSECOND) WHERE token IN ({}) AND shard = ?",
             marks(tokens)
         )
     }

@@ -11,6 +11,7 @@
 
 mod answers;
 mod batch;
+mod beating;
 mod burial;
 mod calls;
 mod claim;

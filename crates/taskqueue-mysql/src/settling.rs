@@ -1,21 +1,17 @@
-//! Settles and heartbeats from end to end. What their statements are is `claim.rs`'s business.
+//! Settles from end to end. What their statements are is `claim.rs`'s business.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
 
 use sqlx::MySqlConnection;
-use taskqueue_core::clock::micros;
 use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
 use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure, Owner, changed};
 
 use crate::batch::Batch;
-use crate::claim::{LIST_MAX, OthersLocks, ROLLBACK, padded};
+use crate::claim::{LIST_MAX, ROLLBACK, padded};
 use crate::dialect::MysqlDialect;
 use crate::engine::Engine;
 use crate::error::failure;
-use crate::free;
 use crate::keys;
-use crate::run::Query;
 use crate::wire::{self, between_shards, bind_ids, bind_tokens, of_ids};
 
 /// The most claims whose tasks are completed without a look at them first: each takes a statement of its own.
@@ -86,7 +82,7 @@ async fn live_decisions<'d>(
     decisions: &'d [Decision],
 ) -> Attempt<Vec<&'d Decision>> {
     let leases = decisions.iter().map(|decision| &decision.lease);
-    let live = live(dialect, connection, shard, leases, OthersLocks::Awaited).await?;
+    let live = live(dialect, connection, shard, leases).await?;
     let is_live = |decision: &&Decision| live.get(&decision.lease.task_id) == Some(&decision.lease.token);
     Ok(decisions.iter().filter(is_live).collect())
 }
@@ -110,67 +106,6 @@ async fn settle_live<'d>(
     let rows = dialect.each(connection, shard, &dialect.literal().settle, Batch::of_settles(&others)).await?;
     changed(rows, others.len())?;
     Ok([completed, others].concat())
-}
-
-/// Extends the leases that are live, but for those whose tasks or claims others have locked; answers those. One task of a
-/// transaction that stays open must not cost all the others their leases.
-pub(crate) async fn heartbeat(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    leases: &[Lease],
-    visibility_timeout: Duration,
-) -> Attempt<HashSet<(TaskId, LeaseToken)>> {
-    let tokens = check_sooner(dialect, &mut *connection, shard, leases, visibility_timeout).await?;
-    let leases = leases.iter().filter(|lease| tokens.binary_search(&lease.token.get()).is_ok());
-    let live = live(dialect, &mut *connection, shard, leases, OthersLocks::PassedOver).await?;
-    let mut live: Vec<(TaskId, LeaseToken)> = live.into_iter().collect();
-    live.sort_unstable_by_key(|(id, _)| *id);
-    for chunk in live.chunks(LIST_MAX) {
-        let (ids, tokens) = ids_and_tokens(chunk);
-        let sql = dialect.literal().heartbeat(ids.len(), tokens.len());
-        let query = dialect.query(&sql).bind(micros(visibility_timeout)).bind(shard.number());
-        let query = bind_tokens(bind_ids(query, &ids), &tokens);
-        changed(dialect.run(query, &mut *connection).await.map_err(failure)?.rows_affected(), chunk.len())?;
-    }
-    Ok(live.into_iter().collect())
-}
-
-/// Has the claims checked by the time to which their leases are about to be brought, if that is sooner; answers their tokens, in
-/// order. Those that others keep locked for longer than a statement waits are left out: a session whose client is gone without a
-/// word, in the middle of a heartbeat, keeps its locks until the server notices, and all other leases would end meanwhile.
-async fn check_sooner(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    leases: &[Lease],
-    visibility_timeout: Duration,
-) -> Attempt<Vec<i64>> {
-    let tokens: BTreeSet<i64> = leases.iter().map(|lease| lease.token.get()).collect();
-    let mut tokens: Vec<i64> = tokens.into_iter().collect();
-    match bring_forward(dialect, &mut *connection, shard, &tokens, visibility_timeout).await {
-        Err(Failure::LockWait { .. }) => {}
-        done => return done.map(|()| tokens),
-    }
-    let free = free::claims(dialect, &mut *connection, shard, &tokens).await?;
-    tokens.retain(|token| free.contains(token));
-    bring_forward(dialect, connection, shard, &tokens, visibility_timeout).await?;
-    Ok(tokens)
-}
-
-async fn bring_forward(
-    dialect: &MysqlDialect,
-    connection: &mut MySqlConnection,
-    shard: Shard,
-    tokens: &[i64],
-    visibility_timeout: Duration,
-) -> Attempt<()> {
-    let micros = micros(visibility_timeout);
-    let text = |tokens| dialect.literal().leases.check_sooner(tokens);
-    let bind = |query: Query<'static>, tokens: &[i64]| {
-        bind_tokens(query.bind(micros), tokens).bind(shard.number()).bind(micros)
-    };
-    dialect.run_of(connection, tokens, text, bind).await.map(drop).map_err(failure)
 }
 
 /// Forgets claims whose tasks are all settled, and marks the place to which an unsuccessful settle goes back; answers the
@@ -270,7 +205,6 @@ async fn live(
     connection: &mut MySqlConnection,
     shard: Shard,
     leases: impl Iterator<Item = &Lease>,
-    others_locks: OthersLocks,
 ) -> Attempt<HashMap<TaskId, LeaseToken>> {
     let mut held: HashMap<TaskId, BTreeSet<i64>> = HashMap::new();
     for lease in leases {
@@ -279,7 +213,7 @@ async fn live(
     let mut ids: Vec<TaskId> = held.keys().copied().collect();
     ids.sort_unstable();
     let mut live = HashMap::with_capacity(ids.len());
-    let text = |ids| dialect.literal().running(ids, others_locks);
+    let text = |ids| dialect.literal().running(ids);
     for mut row in dialect.rows_of(connection, &ids, text, of_ids(shard)).await? {
         let (id, token) = (row.id(0)?, row.integer(1)?);
         if held.get(&id).is_some_and(|tokens| tokens.contains(&token)) {
@@ -290,7 +224,7 @@ async fn live(
 }
 
 /// The ids, and the distinct tokens, both filled up.
-fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
+pub(crate) fn ids_and_tokens(leases: &[(TaskId, LeaseToken)]) -> (Vec<TaskId>, Vec<i64>) {
     let ids: Vec<TaskId> = leases.iter().map(|(id, _)| *id).collect();
     let tokens: BTreeSet<i64> = leases.iter().map(|(_, token)| token.get()).collect();
     (padded(&ids), padded(&tokens.into_iter().collect::<Vec<_>>()))

@@ -2,13 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection};
 use taskqueue_core::{ClaimRequest, Lease, Queue, Shard, TaskType, WorkerId};
+use taskqueue_sql::Failure;
 
 use super::locks::Bed;
-use crate::{reclaiming, settling};
+use crate::{beating, reclaiming};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -53,7 +55,7 @@ async fn a_lease_that_is_being_shortened_while_its_claim_is_checked_ends_in_time
     let dialect = bed.queue.sql.dialect();
     let (mut beating, mut checking) = (bed.session().await, bed.session().await);
 
-    let extended = settling::heartbeat(dialect, &mut beating, Shard::FIRST, &[lease], MINUTE).await.unwrap();
+    let extended = beating::heartbeat(dialect, &mut beating, Shard::FIRST, &[lease], MINUTE).await.unwrap();
     reclaiming::ended(dialect, &mut checking, Shard::FIRST, 10).await.unwrap();
     checking.execute("COMMIT").await.unwrap();
     beating.execute("COMMIT").await.unwrap();
@@ -67,7 +69,7 @@ async fn a_lease_that_is_being_shortened_when_its_claim_becomes_due_ends_in_time
     let dialect = bed.queue.sql.dialect();
     let (mut beating, mut checking) = (bed.session().await, bed.session().await);
 
-    let extended = settling::heartbeat(dialect, &mut beating, Shard::FIRST, &[lease], MINUTE).await.unwrap();
+    let extended = beating::heartbeat(dialect, &mut beating, Shard::FIRST, &[lease], MINUTE).await.unwrap();
     let is_due = "SELECT CAST(check_at <= UTC_TIMESTAMP(6) AS SIGNED) FROM tasks_leases";
     let mut beside = MySqlConnection::connect(&bed.url).await.unwrap();
     while sqlx::query_scalar::<_, i64>(is_due).fetch_one(&mut beside).await.unwrap() == 0 {}
@@ -77,6 +79,55 @@ async fn a_lease_that_is_being_shortened_when_its_claim_becomes_due_ends_in_time
 
     assert_eq!(extended.len(), 1);
     assert!(is_checked_in_time(bed).await);
+}
+
+/// A check may be made by somebody who stands still.
+async fn a_lease_is_extended_while_its_claim_is_checked(variable: &str) {
+    let (bed, lease) = with_a_claim_due_in(-1, variable).await;
+    let dialect = bed.queue.sql.dialect();
+    let (mut beating, mut checking) = (bed.session().await, bed.session().await);
+    checking.execute("SELECT token FROM tasks_leases FOR UPDATE").await.unwrap();
+
+    let extended =
+        beating::heartbeat(dialect, &mut beating, Shard::FIRST, &[lease], 120 * MINUTE).await.unwrap();
+
+    assert_eq!(extended.len(), 1, "it waits for no lock of a claim");
+    drop((beating, checking));
+    bed.end().await;
+}
+
+/// By another heartbeat: then this one shortens it, and has not locked its claim.
+async fn a_lease_that_was_extended_since_it_was_looked_at_is_looked_at_anew(variable: &str) {
+    let (bed, lease) = with_a_claim_due_in(60, variable).await;
+    let mut beating = bed.session().await;
+    let (held, looked_at) = ([(lease.task_id, lease.token)], BTreeSet::new());
+
+    let locked =
+        beating::lock(bed.queue.sql.dialect(), &mut beating, Shard::FIRST, &held, 1, &looked_at).await;
+
+    assert!(matches!(locked, Err(Failure::Contention { .. })), "{locked:?}");
+    drop(beating);
+    bed.end().await;
+}
+
+#[tokio::test]
+async fn mysql_looks_anew_at_a_lease_that_was_extended_since() {
+    a_lease_that_was_extended_since_it_was_looked_at_is_looked_at_anew("TASKQUEUE_MYSQL_URL").await;
+}
+
+#[tokio::test]
+async fn mariadb_looks_anew_at_a_lease_that_was_extended_since() {
+    a_lease_that_was_extended_since_it_was_looked_at_is_looked_at_anew("TASKQUEUE_MARIADB_URL").await;
+}
+
+#[tokio::test]
+async fn mysql_extends_a_lease_while_its_claim_is_checked() {
+    a_lease_is_extended_while_its_claim_is_checked("TASKQUEUE_MYSQL_URL").await;
+}
+
+#[tokio::test]
+async fn mariadb_extends_a_lease_while_its_claim_is_checked() {
+    a_lease_is_extended_while_its_claim_is_checked("TASKQUEUE_MARIADB_URL").await;
 }
 
 #[tokio::test]

@@ -1,1 +1,1 @@
-UPDATE tasks_leases FORCE INDEX (PRIMARY) SET check_at = LEAST(check_at, UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND) WHERE token IN (?, ?) AND shard = ? AND (check_at <= UTC_TIMESTAMP(6) + INTERVAL 5 SECOND OR check_at > UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND)
+UPDATE tasks_leases FORCE INDEX (PRIMARY) SET check_at = LEAST(check_at, UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND) WHERE token IN (?, ?) AND shard = ?

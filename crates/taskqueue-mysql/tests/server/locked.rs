@@ -346,11 +346,14 @@ async fn a_claim_that_others_keep_locked_costs_no_other_claim_its_leases(server:
     let of_first = format!("SELECT token FROM tasks_leases WHERE token = {}", leases[0].token.get());
     let mut locked = locks(&database, &of_first).await;
 
-    let beside = queue.heartbeat_many(&leases, None).await.unwrap();
+    let extending = queue.heartbeat_many(&leases, None).await.unwrap();
+    let sooner = Some(Duration::from_secs(60));
+    let shortening = queue.heartbeat_many(&leases, sooner).await.unwrap();
     locked.execute("ROLLBACK").await.unwrap();
-    let after = queue.heartbeat_many(&leases, None).await.unwrap();
+    let after = queue.heartbeat_many(&leases, sooner).await.unwrap();
 
-    assert_eq!(beside, [Heartbeat::Locked, Heartbeat::Extended]);
+    assert_eq!(extending, [Heartbeat::Extended, Heartbeat::Extended], "it changes no claim");
+    assert_eq!(shortening, [Heartbeat::Locked, Heartbeat::Extended]);
     assert_eq!(after, [Heartbeat::Extended, Heartbeat::Extended]);
     assert_eq!(queue.contention_retries(), 0, "it has waited once");
 }
