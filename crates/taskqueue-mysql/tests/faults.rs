@@ -7,6 +7,8 @@
 mod cases;
 #[path = "faults/migrating.rs"]
 mod migrating;
+#[path = "faults/nodes.rs"]
+mod nodes;
 #[path = "support/proxy.rs"]
 mod proxy;
 #[path = "faults/read_only.rs"]
