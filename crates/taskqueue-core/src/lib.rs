@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod clock;
+pub mod control;
 #[doc(hidden)]
 pub mod delegate;
 mod error;

@@ -18,12 +18,9 @@ use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
 use crate::settling::Finished;
 use crate::slots::{Ask, Claimed};
-use crate::timing::{Poll, backoff, jittered, later};
+use crate::timing::{Poll, after_errors, jittered, later};
 use crate::{executor, maintenance};
 
-/// The longest wait after failed claims.
-const ERROR_WAIT_MAX: Duration = Duration::from_secs(5);
-const ERROR_WAIT_MIN: Duration = Duration::from_millis(100);
 /// How long no extra claim is made after one that brought nothing of a queue that was not empty: others make theirs.
 const EXTRA_REST: Duration = Duration::from_millis(100);
 
@@ -284,7 +281,7 @@ impl Dispatcher<'_> {
 
     async fn back_off(&mut self, error: &Error) {
         self.errors = self.errors.saturating_add(1);
-        let wait = backoff(self.errors, ERROR_WAIT_MIN, ERROR_WAIT_MAX);
+        let wait = after_errors(self.errors);
         warn!(error = %Escaped(error), attempt = self.errors, "claiming failed; trying again in {wait:?}");
         let _ = tokio::time::timeout(wait, self.pipe.tokens.stop.cancelled()).await;
     }

@@ -206,12 +206,36 @@ fn record_wait(metrics: &TypeMetrics, claim: &Claim, held: Duration) {
 /// have dropped it.
 fn log_failure(lease: &Lease, outcome: &Outcome) {
     let Outcome::Fail { error, retry } = outcome else { return };
-    let Lease { task_id: id, task_type, attempt, max_retries: max, .. } = lease;
-    let next = match retry {
-        Retry::Never => "failed permanently; now a dead letter".to_owned(),
-        _ if attempt >= max => format!("failed at attempt {attempt} of {max}; now a dead letter"),
-        Retry::After(delay) => format!("failed at attempt {attempt} of {max}; next in {delay:?}"),
-        Retry::ByPolicy => format!("failed at attempt {attempt} of {max}; next by the queue's policy"),
-    };
+    let Lease { task_id: id, task_type, attempt, max_retries, .. } = lease;
+    let next = next(retry, *attempt, *max_retries);
     warn!(%id, r#type = %task_type, attempt, error = %Escaped(error), "{next}");
+}
+
+/// What becomes of a failed attempt. Which one it was the line says beside it.
+fn next(retry: &Retry, attempt: u32, max: u32) -> String {
+    let left = max.saturating_sub(attempt);
+    let left = if left == 1 { "1 attempt left".to_owned() } else { format!("{left} attempts left") };
+    match retry {
+        Retry::Never => "failed permanently; now a dead letter".to_owned(),
+        _ if attempt >= max => "failed with no attempt left; now a dead letter".to_owned(),
+        Retry::After(delay) => format!("failed with {left}; the next in {delay:.1?}"),
+        Retry::ByPolicy => format!("failed with {left}; the next by the queue's policy"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_attempt_says_how_many_are_left_and_when_the_next_is() {
+        let after = Retry::After(Duration::from_micros(1_926_543));
+        assert_eq!(next(&after, 1, 3), "failed with 2 attempts left; the next in 1.9s");
+        assert_eq!(
+            next(&Retry::ByPolicy, 2, 3),
+            "failed with 1 attempt left; the next by the queue's policy"
+        );
+        assert_eq!(next(&after, 3, 3), "failed with no attempt left; now a dead letter");
+        assert_eq!(next(&Retry::Never, 1, 3), "failed permanently; now a dead letter");
+    }
 }

@@ -157,6 +157,16 @@ impl Leases {
         self.lock().values().for_each(|kept| kept.held.stop.stop());
     }
 
+    /// Lets go of all that are held at the end of the worker. Answers them, those first whose outcomes are on their way to the
+    /// store, and how many these are.
+    pub(crate) fn abandon(&self) -> (Vec<Lease>, usize) {
+        let kept: Vec<Kept> = self.lock().drain().map(|(_, kept)| kept).collect();
+        let (settling, running): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|kept| kept.held.is_being_settled());
+        let lease = |kept: &Kept| kept.held.lease().clone();
+        (settling.iter().chain(&running).map(lease).collect(), settling.len())
+    }
+
     /// Waits until none is held.
     pub(crate) async fn none_held(&self) {
         loop {

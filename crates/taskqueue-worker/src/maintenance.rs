@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::escaped::Escaped;
 use crate::pipe::Pipe;
-use crate::timing::jittered;
+use crate::timing::{after_errors, jittered};
 
 /// The most rows of one maintenance call. A full one is followed by the next at once; after another one, what is left
 /// waits for the next time. A cleanup of a large table goes on then where it stopped.
@@ -106,7 +106,8 @@ where
     Ok(())
 }
 
-/// Runs `step` at a jittered interval, and again at once while it finds as many rows as it may.
+/// Runs `step` at a jittered interval, and again at once while it finds as many rows as it may. After failures in a row it
+/// waits longer than that, as claims do; one that does not fail ends that.
 fn every<S, F>(pipe: &Arc<Pipe>, operation: &'static str, interval: Duration, step: S)
 where
     S: Fn(Arc<dyn Queue>) -> F + Send + Sync + 'static,
@@ -115,20 +116,25 @@ where
     let pipe_of_loop = Arc::clone(pipe);
     pipe.tracker.spawn(async move {
         let pipe = pipe_of_loop;
-        let mut rows = 0;
+        let (mut rest, mut errors) = (jittered(interval), 0_u32);
         loop {
-            if rows < ROWS_MAX as u64 {
-                tokio::select! {
-                    () = pipe.tokens.stop.cancelled() => return,
-                    () = tokio::time::sleep(jittered(interval)) => {}
-                }
-            } else if pipe.tokens.stop.is_cancelled() {
-                return;
+            tokio::select! {
+                biased;
+                () = pipe.tokens.stop.cancelled() => return,
+                () = tokio::time::sleep(rest) => {}
             }
-            rows = pipe.call(operation, &step).await.unwrap_or_else(|error| {
-                warn!(error = %Escaped(&error), "maintenance failed; it is repeated at its next time");
-                0
-            });
+            rest = match pipe.call(operation, &step).await {
+                Ok(rows) => {
+                    errors = 0;
+                    if rows < ROWS_MAX as u64 { jittered(interval) } else { Duration::ZERO }
+                }
+                Err(error) => {
+                    errors = errors.saturating_add(1);
+                    let rest = after_errors(errors).max(jittered(interval));
+                    warn!(error = %Escaped(&error), attempt = errors, "maintenance failed; trying again in {rest:?}");
+                    rest
+                }
+            };
         }
     });
 }

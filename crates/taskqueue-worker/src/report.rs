@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskqueue_core::{Lease, Outcome, Retry, Settled};
 
-/// What a worker did until it stopped. Each count is of settles that the queue confirmed, but that a completion of a
+/// What a worker did until it stopped. Each count but the last is of settles that the queue confirmed; a completion of a
 /// handler's own ([`Outcome::settled`]) is counted as its handler says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -22,6 +22,9 @@ pub struct Report {
     /// Tasks whose lease was lost: cancelled, or taken back by another worker. What their handlers returned
     /// was dropped.
     pub leases_lost: u64,
+    /// Tasks whose outcome the queue did not confirm before the worker gave up or ended, or that had none as their handlers
+    /// blocked their threads. Some may be settled all the same; the others are handled again when their leases end.
+    pub unconfirmed: u64,
 }
 
 /// Which count a settle goes to.
@@ -57,6 +60,7 @@ pub(crate) struct Tally {
     snoozed: AtomicU64,
     released: AtomicU64,
     leases_lost: AtomicU64,
+    unconfirmed: AtomicU64,
 }
 
 impl Tally {
@@ -78,6 +82,11 @@ impl Tally {
         self.leases_lost.fetch_add(leases, Ordering::Relaxed);
     }
 
+    /// Counts tasks whose outcome the queue did not confirm.
+    pub(crate) fn unconfirmed(&self, tasks: u64) {
+        self.unconfirmed.fetch_add(tasks, Ordering::Relaxed);
+    }
+
     /// The counts so far.
     pub(crate) fn report(&self) -> Report {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -88,6 +97,7 @@ impl Tally {
             snoozed: get(&self.snoozed),
             released: get(&self.released),
             leases_lost: get(&self.leases_lost),
+            unconfirmed: get(&self.unconfirmed),
         }
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn give_up(pipe: &Pipe, rows: &[Finished], failure: &Error) {
             error = %Escaped(failure), rows = rows.len(), %tasks,
             "outcomes could not be settled; their tasks are handled again"
         );
+        pipe.tally.unconfirmed(rows.len() as u64);
         pipe.leases.remove(keys(rows));
     }
 }

@@ -9,9 +9,10 @@ use taskqueue_core::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::dispatcher::{self, Mode};
+use crate::named::named;
 use crate::periodic::ahead;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
@@ -101,12 +102,32 @@ async fn end_stages(pipe: &Pipe, mut settler: JoinHandle<()>, is_quiet: bool) {
     let end = Instant::now() + SETTLE_PERIOD;
     if !is_quiet || timeout_at(end - LAST_TRY_PERIOD, &mut settler).await.is_err() {
         pipe.tokens.give_up.cancel();
-        let _ = timeout_at(end, settler).await;
+        if timeout_at(end, &mut settler).await.is_err() {
+            // Its calls go on to their ends, but nobody tells of them any more.
+            settler.abort();
+            let _ = settler.await;
+        }
     }
+    tell_of_unconfirmed(pipe);
     pipe.tokens.end.cancel();
     pipe.tracker.close();
     if is_quiet {
         let _ = timeout_at(end, pipe.tracker.wait()).await;
+    }
+}
+
+/// Counts the tasks that are held even now, and tells of those whose outcomes are lost. Of handlers that block their threads
+/// is told already.
+fn tell_of_unconfirmed(pipe: &Pipe) {
+    let (leases, outcomes) = pipe.leases.abandon();
+    pipe.tally.unconfirmed(leases.len() as u64);
+    if outcomes > 0 {
+        let tasks = named(leases[..outcomes].iter());
+        error!(
+            rows = outcomes, %tasks,
+            "outcomes could not be settled within {SETTLE_PERIOD:?}; tasks that the database has not settled all the same are \
+             handled again when their leases end"
+        );
     }
 }
 

@@ -5,10 +5,18 @@ use std::time::Duration;
 use taskqueue_core::clock::DURATION_MAX;
 use tokio::time::Instant;
 
+const ERROR_WAIT_MIN: Duration = Duration::from_millis(100);
+const ERROR_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// The wait after the n-th failure in a row: doubling, at most `max`, jittered.
 pub(crate) fn backoff(failures: u32, min: Duration, max: Duration) -> Duration {
     let doubled = min.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     jittered(doubled.min(max))
+}
+
+/// The wait after the n-th call in a row that the store has failed: claims and maintenance are tried again after it.
+pub(crate) fn after_errors(errors: u32) -> Duration {
+    backoff(errors, ERROR_WAIT_MIN, ERROR_WAIT_MAX)
 }
 
 /// `interval`, shortened by a random part of up to a fifth, so that workers spread.

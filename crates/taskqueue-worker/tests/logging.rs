@@ -102,7 +102,8 @@ async fn without_spans_a_lost_lease_and_an_outcome_that_is_given_up_name_their_t
     spy.fail(Call::Heartbeat, usize::MAX);
     spy.fail(Call::Settle, usize::MAX);
     gate.open_for(13);
-    running.stop().await;
+    let report = running.stop().await;
+    assert_eq!((report.completed, report.unconfirmed), (0, 13));
 
     let given_up = log.lines("outcomes could not be settled");
     // One was tried a last time by itself, and then the others were given up with it.
@@ -137,4 +138,28 @@ async fn an_error_that_holds_line_breaks_and_escape_codes_stays_one_line_of_plai
         Some("exit status 1:\n\u{1b}[31mno such file\r\n"),
         "it is stored as it is"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn outcomes_that_a_silent_store_did_not_confirm_are_told_and_counted() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let ids = enqueue_numbers(&spy, 4).await;
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(at_gate).concurrency(4);
+    let running = builder.build().unwrap().start();
+    gate.open_for(1);
+    gate.wait_for(4).await;
+    wait_until("one is settled", async || running.report().completed == 1).await;
+    spy.hold_settles(true);
+    gate.open_for(3);
+
+    let report = running.stop().await;
+
+    assert_eq!((report.completed, report.unconfirmed), (1, 3));
+    let lines = log.lines("could not be settled");
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(line.contains("ERROR") && line.contains("rows=3"), "{line}");
+    let named = ids.iter().filter(|id| line.contains(&id.to_string())).count();
+    assert_eq!(named, 3, "{line}");
 }

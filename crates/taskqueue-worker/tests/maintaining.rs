@@ -235,3 +235,28 @@ fn each_settled_task_is_counted_once_and_timed_by_its_type() {
     assert_eq!(value("zapfs_taskqueue_task_wait_duration_seconds", "number"), Some(5));
     assert_eq!(value("zapfs_taskqueue_workers_active", ""), Some(0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn maintenance_that_fails_is_tried_ever_less_often_until_it_works_again() {
+    async fn quick(_: Number) {}
+    let spy = Spy::deaf(queue());
+    let running = Worker::builder(spy.clone()).handler(quick).build().unwrap().start();
+    let promotions = async |seconds: u32| {
+        let before = spy.calls(Call::Promote).len();
+        tokio::time::sleep(seconds * SECOND).await;
+        spy.calls(Call::Promote).len() - before
+    };
+    spy.refuse(Call::Promote, usize::MAX);
+
+    let (first, later) = (promotions(60).await, promotions(600).await);
+    spy.refuse(Call::Promote, 0);
+    promotions(6).await;
+    let after = promotions(60).await;
+
+    assert!(
+        (12..=25).contains(&first) && (120..=150).contains(&later),
+        "{first} in a minute, then {later} in ten"
+    );
+    assert!((240..=300).contains(&after), "{after} in a minute when it worked again");
+    running.stop().await;
+}

@@ -19,14 +19,15 @@ pub enum Call {
     Stats,
     Enqueue,
     Now,
+    Promote,
 }
 
 #[derive(Default)]
 struct Log {
     /// The calls, each with its rows: the tasks claimed, settled or extended.
     calls: Mutex<Vec<(Call, usize)>>,
-    failures: [AtomicUsize; 7],
-    refusals: [AtomicUsize; 7],
+    failures: [AtomicUsize; 8],
+    refusals: [AtomicUsize; 8],
     silent_heartbeats: AtomicUsize,
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
@@ -176,7 +177,7 @@ fn brings_follow_ups(settlement: &Settlement) -> bool {
 delegate_queue!(
     Spy,
     |spy| spy.queue,
-    except enqueue_many, dequeue_many, settle_many, heartbeat_many, stats, now, wake_up
+    except enqueue_many, dequeue_many, settle_many, heartbeat_many, stats, now, promote_due, wake_up
 );
 
 impl Spy {
@@ -226,6 +227,11 @@ impl Spy {
         self.pass(Call::Stats, 0)?;
         self.wait_for_the_store(self.log.stats_take).await;
         self.queue.stats().await
+    }
+
+    async fn promote_due(&self, limit: usize) -> Result<u64> {
+        self.pass(Call::Promote, limit)?;
+        self.queue.promote_due(limit).await
     }
 
     async fn now(&self) -> Result<Timestamp> {
