@@ -8,8 +8,9 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 /// A moment in UTC with microsecond precision, the finest that every supported engine keeps.
 pub type Timestamp = DateTime<Utc>;
 
-/// The longest duration that a delay, a timeout or an age may have: a thousand years of 365 days. Longer
-/// ones are taken as this, so that adding them to a time cannot overflow any engine's range.
+/// The longest duration that a delay, a timeout or an age may have: a thousand years of 365 days. A
+/// longer delay of a new task is refused, all other longer ones are taken as this, so that adding them to a time cannot
+/// overflow any engine's range.
 pub const DURATION_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
 /// So many times as long as it took rests what is looked at again and again: a twentieth of the time is the most that it takes.

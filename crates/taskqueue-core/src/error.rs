@@ -58,7 +58,7 @@ pub enum ErrorKind {
 /// }
 /// ```
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{operation}: {message}")]
+#[error("{}{message}", before(.operation, .message))]
 pub struct Error {
     kind: ErrorKind,
     operation: &'static str,
@@ -167,5 +167,28 @@ impl Error {
     /// holds the unique key.
     pub fn task_id(&self) -> Option<TaskId> {
         self.task_id
+    }
+}
+
+/// What stands before an error's message: the operation, unless the message begins with the same words.
+fn before(operation: &str, message: &str) -> String {
+    let is_said = message
+        .strip_prefix(operation)
+        .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    if is_said { String::new() } else { format!("{operation}: ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_its_operation_once() {
+        let shown = |operation, message: &'static str| Error::invalid_input(operation, message).to_string();
+        assert_eq!(shown("enqueue", "no task"), "enqueue: no task");
+        assert_eq!(shown("worker", "worker: visibility timeout 0ns"), "worker: visibility timeout 0ns");
+        assert_eq!(shown("status", "status \"foo\" is none"), "status \"foo\" is none");
+        assert_eq!(shown("settle", "settlements are too many"), "settle: settlements are too many");
+        assert_eq!(shown("task", "task_type is empty"), "task: task_type is empty");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::Datelike as _;
 use serde::Serialize;
 
-use crate::clock::truncate;
+use crate::clock::{DURATION_MAX, truncate};
 use crate::task::MAX_RETRIES_DEFAULT;
 use crate::{Error, Metadata, Payload, Priority, RawPayload, Result, TaskId, TaskType, Timestamp};
 
@@ -138,7 +138,8 @@ impl NewTask {
         self
     }
 
-    /// Runs it not before `delay` after the enqueue, by the queue's clock.
+    /// Runs it not before `delay` after the enqueue, by the queue's clock. At most
+    /// [`DURATION_MAX`](crate::clock::DURATION_MAX).
     #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.schedule = Schedule::After(delay);
@@ -193,10 +194,16 @@ impl NewTask {
             let given = self.max_retries;
             return Err(self.invalid(format!("max_retries {given} is not in 1..={MAX_RETRIES_MAX}")));
         }
-        if let Schedule::At(at) = self.schedule
-            && !SCHEDULED_YEARS.contains(&at.year())
-        {
-            return Err(self.invalid(format!("scheduled_at {at} is outside the years 1 to 9999")));
+        match self.schedule {
+            Schedule::At(at) if !SCHEDULED_YEARS.contains(&at.year()) => {
+                return Err(self.invalid(format!("scheduled_at {at} is outside the years 1 to 9999")));
+            }
+            Schedule::After(delay) if delay > DURATION_MAX => {
+                let message =
+                    format!("delay {delay:?} is longer than the limit of {DURATION_MAX:?}, 1,000 years");
+                return Err(self.invalid(message));
+            }
+            _ => {}
         }
         if let Some(key) = &self.unique_key
             && (key.is_empty() || key.len() > UNIQUE_KEY_BYTES_MAX || key.contains('\0'))
@@ -235,11 +242,15 @@ impl NewTask {
 /// `InvalidInput` when it is empty, longer than 50 characters or has a control character.
 pub fn check_region(operation: &'static str, region: &str) -> Result<()> {
     let chars = region.chars().count();
-    if chars == 0 || chars > REGION_CHARS_MAX || region.chars().any(char::is_control) {
-        let message = format!("region is not 1 to {REGION_CHARS_MAX} printable characters; it has {chars}");
-        return Err(Error::invalid_input(operation, message));
-    }
-    Ok(())
+    let message = match region.chars().find(|c| c.is_control()) {
+        _ if chars == 0 => "region is empty".to_owned(),
+        _ if chars > REGION_CHARS_MAX => {
+            format!("region has {chars} characters, more than the limit of {REGION_CHARS_MAX}")
+        }
+        Some(control) => format!("region has a control character, {control:?}"),
+        None => return Ok(()),
+    };
+    Err(Error::invalid_input(operation, message))
 }
 
 /// What can be enqueued: a [`NewTask`], or any [`Payload`] by value or by reference.

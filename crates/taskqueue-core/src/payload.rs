@@ -33,7 +33,7 @@ impl<P: Payload> Payload for &P {
     const TYPE: &'static str = P::TYPE;
 }
 
-/// JSON text. Valid by construction; the text that went in comes back byte for byte. Cheap to clone.
+/// JSON text. Valid by construction, unless a program stored it by SQL of its own; the text that went in comes back byte for byte. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RawPayload(Arc<str>);
 
@@ -61,7 +61,8 @@ impl RawPayload {
         Ok(Self(json.into()))
     }
 
-    /// Text that a backend stored after it had been checked; it is not checked again.
+    /// Text that a backend has stored; it is not checked again. A producer that writes rows by itself may have stored what is
+    /// not JSON.
     pub fn from_stored(json: impl Into<Arc<str>>) -> Self {
         Self(json.into())
     }
@@ -87,10 +88,14 @@ impl fmt::Debug for RawPayload {
     }
 }
 
+/// Stored text that is not JSON, as a producer's own INSERT may leave it, becomes a JSON string: one such row must not keep
+/// a listing from being written.
 impl Serialize for RawPayload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        match serde_json::from_str::<&RawValue>(&self.0) {
+            Ok(raw) => raw.serialize(serializer),
+            Err(_) => self.0.serialize(serializer),
+        }
     }
 }
 

@@ -95,6 +95,10 @@ impl TaskPage {
 pub struct QueueStats {
     /// Tasks waiting, now or for their time.
     pub pending: u64,
+    /// Of the pending ones those that wait for their time; the others are ready. One that is due counts here until it is
+    /// promoted.
+    #[serde(default)]
+    pub scheduled: u64,
     /// Tasks leased to workers.
     pub running: u64,
     /// Tasks finished and not yet cleaned up.

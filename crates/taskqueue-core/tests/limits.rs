@@ -4,6 +4,7 @@
 
 use proptest::prelude::*;
 use taskqueue_core::batches::{check_limit, validate_batch};
+use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::new_task::{MAX_RETRIES_MAX, METADATA_BYTES_MAX, UNIQUE_KEY_BYTES_MAX};
 use taskqueue_core::{
     BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, ErrorKind, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload,
@@ -55,6 +56,14 @@ fn text_that_is_not_one_json_value_is_refused() {
 }
 
 #[test]
+fn stored_text_that_is_not_json_is_written_as_a_json_string_and_json_as_it_is() {
+    let written = |text: &str| serde_json::to_string(&RawPayload::from_stored(text)).unwrap();
+    assert_eq!(written("not \"JSON\""), r#""not \"JSON\"""#);
+    assert_eq!(written("nul"), r#""nul""#);
+    assert_eq!(written(r#"{ "z": 1.0 }"#), r#"{ "z": 1.0 }"#);
+}
+
+#[test]
 fn a_value_without_a_json_form_is_refused() {
     let map = std::collections::BTreeMap::from([(vec![1], 2)]);
     assert_eq!(NewTask::json("a", &map).unwrap_err().kind(), ErrorKind::InvalidPayload);
@@ -84,6 +93,15 @@ fn a_task_is_scheduled_within_the_years_1_to_9999() {
 }
 
 #[test]
+fn a_delay_is_at_most_a_thousand_years_and_a_longer_one_is_refused_not_cut() {
+    validate(&task().delay(DURATION_MAX)).unwrap();
+    let over = task().delay(DURATION_MAX + std::time::Duration::from_nanos(1));
+    assert_eq!(refused(&over), ErrorKind::InvalidInput);
+    let error = validate(&over).unwrap_err().to_string();
+    assert!(error.contains("longer than the limit of 31536000000s, 1,000 years"), "{error}");
+}
+
+#[test]
 fn a_unique_key_has_one_to_two_hundred_bytes_without_nul() {
     for key in ["k".to_owned(), "k".repeat(UNIQUE_KEY_BYTES_MAX), "é".repeat(UNIQUE_KEY_BYTES_MAX / 2)] {
         validate(&task().unique_key(key)).unwrap();
@@ -103,8 +121,14 @@ fn a_region_has_one_to_fifty_printable_characters() {
     for region in ["r".to_owned(), "é".repeat(REGION_CHARS_MAX)] {
         validate(&task().region(region)).unwrap();
     }
-    for region in [String::new(), "r".repeat(REGION_CHARS_MAX + 1), "a\nb".to_owned()] {
-        assert_eq!(refused(&task().region(region)), ErrorKind::InvalidInput);
+    for (region, wrong) in [
+        (String::new(), "region is empty"),
+        ("r".repeat(REGION_CHARS_MAX + 1), "region has 51 characters, more than the limit of 50"),
+        ("a\tb".to_owned(), "region has a control character, '\\t'"),
+    ] {
+        let task = task().region(region);
+        assert_eq!(refused(&task), ErrorKind::InvalidInput);
+        assert!(validate(&task).unwrap_err().to_string().contains(wrong), "{wrong}");
     }
 }
 

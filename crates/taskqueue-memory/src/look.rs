@@ -32,6 +32,7 @@ impl Store {
         let completed: u64 = count(Status::Completed);
         QueueStats {
             pending: count(Status::Pending),
+            scheduled: self.indexes.count(State::Delayed),
             running: count(Status::Running),
             completed,
             failed: count(Status::Failed),

@@ -171,7 +171,11 @@ fn count_open(stats: &mut QueueStats, mut row: Row) -> Attempt<()> {
     let (state, task_type) = (row.state(0)?, type_of(&mut row, 1));
     let tasks = u64::try_from(row.integer(2)?).unwrap_or_default();
     match state {
-        State::Ready | State::Delayed => stats.pending += tasks,
+        State::Ready => stats.pending += tasks,
+        State::Delayed => {
+            stats.pending += tasks;
+            stats.scheduled += tasks;
+        }
         State::Running => stats.running += tasks,
         State::Failed => stats.failed += tasks,
         State::Completed | State::DeadLetter | State::Cancelled => return Ok(()),

@@ -25,7 +25,12 @@ pub(crate) async fn each_status_is_counted(harness: &dyn Harness) -> Verdict {
             }
         }
     }
-    assert_eq!(counts(&bed.stats().await?), [2, 2, 3, 4, 5, 6], "delayed is pending");
+    let stats = bed.stats().await?;
+    assert_eq!(
+        (counts(&stats), stats.scheduled),
+        ([2, 2, 3, 4, 5, 6], 1),
+        "delayed is pending, and told apart"
+    );
     Ok(())
 }
 
@@ -107,10 +112,12 @@ pub(crate) async fn a_task_for_later_is_not_the_oldest_pending_one(harness: &dyn
     bed.enqueue(task().scheduled_at(now + HOUR)).await?;
     bed.bring_to(Status::Failed, of("failed")).await?;
     let stats = bed.stats().await?;
-    assert_eq!((stats.pending, stats.oldest_pending), (1, None), "nothing is ready");
+    assert_eq!((stats.pending, stats.scheduled, stats.oldest_pending), (1, 1, None), "nothing is ready");
     bed.advance(2 * HOUR).await;
     bed.promote_due(1).await?;
-    bed.assert_time(bed.stats().await?.oldest_pending, now + 2 * HOUR);
+    let stats = bed.stats().await?;
+    assert_eq!((stats.pending, stats.scheduled), (1, 0), "a retry that is not promoted yet is failed");
+    bed.assert_time(stats.oldest_pending, now + 2 * HOUR);
     Ok(())
 }
 
