@@ -18,6 +18,7 @@ use crate::assets::VERSION;
 use crate::failure::Failure;
 use crate::place::Root;
 use crate::served::Served;
+use crate::shown;
 
 /// What a page's handler answers.
 type Page = Result<Html<String>, Failure>;
@@ -63,7 +64,7 @@ impl Frame {
 }
 
 fn render(page: &impl Template) -> Page {
-    page.render().map(Html).map_err(|error| {
+    page.render().map(|page| Html(shown::controls(page))).map_err(|error| {
         Failure::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "page",

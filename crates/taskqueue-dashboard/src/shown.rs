@@ -3,6 +3,7 @@
 
 use chrono::SecondsFormat;
 use taskqueue_core::Timestamp;
+use taskqueue_core::control::is_control;
 
 /// A time as a page shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,20 @@ pub(crate) fn thousands(number: u64) -> String {
 /// `number` tasks, in words: "1 task", "2,000 tasks".
 pub(crate) fn tasks(number: u64) -> String {
     format!("{} {}", thousands(number), if number == 1 { "task" } else { "tasks" })
+}
+
+/// A page with the control characters that a text has brought escaped, but for those between lines and words: one that turns
+/// the direction of what follows would make a text look like another.
+pub(crate) fn controls(page: String) -> String {
+    let is_escaped = |c: char| is_control(c) && !matches!(c, '\n' | '\r' | '\t');
+    if !page.contains(is_escaped) {
+        return page;
+    }
+    let mut escaped = String::with_capacity(page.len());
+    for c in page.chars() {
+        if is_escaped(c) { escaped.extend(c.escape_default()) } else { escaped.push(c) }
+    }
+    escaped
 }
 
 /// The first `chars_max` characters of `text`, marked where it was cut.

@@ -28,7 +28,9 @@ struct View {
 
 /// Says what it will do.
 pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQuery) -> Page {
-    let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
+    let fields = Fields::read(query.unwrap_or_default().as_bytes());
+    fields.only(&["type", "status", "region", "after"])?;
+    let filter = fields.filter(served.page_size)?;
     let ahead = Some(ahead(&served, &filter).await);
     let list = list(&filter);
     let frame = Frame::new("Redrive dead letters", root, &served);

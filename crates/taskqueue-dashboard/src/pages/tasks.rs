@@ -45,7 +45,9 @@ struct Row {
 
 /// Shows it.
 pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQuery) -> Page {
-    let filter = Fields::read(query.unwrap_or_default().as_bytes()).filter(served.page_size)?;
+    let fields = Fields::read(query.unwrap_or_default().as_bytes());
+    fields.only(&["type", "status", "region", "after"])?;
+    let filter = fields.filter(served.page_size)?;
     let queue = served.asked.queue();
     let asked_for = filter.clone();
     let question = async move {

@@ -39,6 +39,17 @@ async fn what_a_task_carries_is_text_on_every_page() {
 }
 
 #[tokio::test]
+async fn a_character_that_turns_the_direction_of_a_text_is_shown_as_such() {
+    let queue = MemoryQueue::new();
+    let task =
+        NewTask::raw("mail", "{\n\"file\":\"gpj.\u{202e}exe\"}").expect("JSON").metadata("\u{2066}k", "v");
+    let id = queue.enqueue(task).await.expect("there is room");
+    let page = get(&acting_on(&queue), &format!("/tasks/{id}")).await;
+    page.shows(&["gpj.\\u{202e}exe", "\\u{2066}k"]);
+    assert!(!page.body.contains(['\u{202e}', '\u{2066}']), "{page:?}");
+}
+
+#[tokio::test]
 async fn what_a_url_or_a_form_brings_is_text_as_well() {
     let app = acting_on(&MemoryQueue::new());
     let hostile = "%3Cscript%3Ealert(1)%3C/script%3E%22'%3E";

@@ -1,6 +1,7 @@
 //! What the pages show, and that their links lead to pages.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::Router;
 use taskqueue_dashboard::Dashboard;
@@ -61,6 +62,28 @@ async fn a_list_is_walked_page_by_page_and_has_each_task_once() {
     }
     expected.reverse();
     assert_eq!(seen, expected, "newest first, each once, and no other type's");
+}
+
+#[tokio::test]
+async fn a_calendar_is_told_from_a_backlog() {
+    let queue = MemoryQueue::new();
+    enqueue(&queue, "mail", 2).await;
+    let later = NewTask::raw("mail", "1").expect("a valid task").delay(Duration::from_secs(3600));
+    queue.enqueue(later).await.expect("there is room");
+    let app = acting_on(&queue);
+    get(&app, "/overview").await.shows(&["<dt>pending for later</dt><dd>1</dd>"]);
+    let stats = get(&app, "/api/stats").await.json();
+    assert_eq!((stats["pending"].as_u64(), stats["scheduled"].as_u64()), (Some(3), Some(1)));
+}
+
+#[tokio::test]
+async fn a_page_with_a_misspelt_filter_is_refused_and_lists_nothing() {
+    let app = acting_on(&full().await);
+    for path in ["/tasks?typ=pay", "/tasks?type=dead&type=waiting", "/tasks?other=1", "/redrive?typ=dead"] {
+        let page = get(&app, path).await;
+        assert!(page.status == 400 && !page.body.contains("data-label"), "{path}: {page:?}");
+    }
+    assert!(get(&app, "/tasks?typ=pay").await.body.contains("&#34;typ&#34; is none of type, status"));
 }
 
 #[tokio::test]
