@@ -1,16 +1,18 @@
 //! Task input: JSON lines and payload texts become tasks. It owns the form of a task object and the numbering of
-//! lines; it knows no queue and no command line.
+//! lines; it knows no queue and no command.
 
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use taskqueue_core::{
     Metadata, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Priority, RawPayload, TaskId, TaskType, Timestamp,
 };
 
 use crate::failure::{Failure, Outcome};
+use crate::values;
 
 const READ_BYTES: usize = 1024 * 1024;
 /// The longest line that is read: the largest payload with as much again for escapes and the other fields.
@@ -24,6 +26,7 @@ pub(crate) struct Defaults {
     pub(crate) delay: Option<Duration>,
     pub(crate) max_retries: Option<u32>,
     pub(crate) region: Option<String>,
+    pub(crate) metadata: Metadata,
 }
 
 /// How a line is read.
@@ -44,6 +47,7 @@ struct TaskObject {
     task_type: TaskType,
     payload: RawPayload,
     id: Option<TaskId>,
+    #[serde(default, deserialize_with = "priority")]
     priority: Option<Priority>,
     scheduled_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "delay")]
@@ -51,8 +55,7 @@ struct TaskObject {
     max_retries: Option<u32>,
     unique_key: Option<String>,
     region: Option<String>,
-    #[serde(default)]
-    metadata: Metadata,
+    metadata: Option<Metadata>,
     #[serde(rename = "status")]
     _status: Option<IgnoredAny>,
     #[serde(rename = "started_at")]
@@ -75,11 +78,24 @@ struct TaskObject {
     _reclaims: Option<IgnoredAny>,
 }
 
+/// In the form of the option, a name among them, or as the number that a stored task has.
+fn priority<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Priority>, D::Error> {
+    let wrong = |given: Value| {
+        serde::de::Error::custom(format!(
+            "priority {given} is not low, normal, high, urgent or a 32-bit number"
+        ))
+    };
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => values::priority(&text).map(Some).map_err(|_| wrong(Value::String(text))),
+        given => Priority::deserialize(&given).map(Some).map_err(|_| wrong(given)),
+    }
+}
+
 fn delay<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(|error| {
-        serde::de::Error::custom(format!("delay {text:?} is not a duration like 30s or 5m: {error}"))
-    })
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    let delay = values::duration(&text);
+    delay.map(Some).map_err(|error| serde::de::Error::custom(format!("delay {text:?}: {error}")))
 }
 
 impl LineForm {
@@ -127,7 +143,7 @@ impl TaskObject {
         if let Some(region) = self.region {
             task = task.region(region);
         }
-        self.metadata.into_iter().fold(task, |task, (key, value)| task.metadata(key, value))
+        self.metadata.into_iter().flatten().fold(task, |task, (key, value)| task.metadata(key, value))
     }
 }
 
@@ -149,7 +165,7 @@ impl Defaults {
         if let Some(region) = &self.region {
             task = task.region(region.clone());
         }
-        task
+        self.metadata.iter().fold(task, |task, (key, value)| task.metadata(key, value))
     }
 }
 
@@ -268,6 +284,27 @@ mod tests {
             (7, Some("k"), Some("eu"))
         );
         assert_eq!(task.metadata["a"], "b");
+    }
+
+    #[test]
+    fn a_task_object_takes_what_the_options_take_and_null_for_nothing() {
+        let read = |fields: &str| {
+            let text = format!("{{\"type\":\"mail\",\"payload\":1,{fields}}}");
+            read(&text, LineForm::TaskObjects).map(|mut lines| lines.remove(0).task)
+        };
+        let priority = |given: &str| read(&format!("\"priority\":{given}")).expect("it is one").priority;
+        assert_eq!(["\"high\"", "20", "\"-3\"", "null"].map(priority).map(|it| it.0), [10, 20, -3, 5]);
+        let none = read(r#""delay":null,"metadata":null,"region":null,"max_retries":null"#).expect("nothing");
+        assert_eq!((none.schedule, none.metadata.len()), (Schedule::Now, 0));
+        for (fields, named) in [
+            ("\"priority\":\"soon\"", "priority \"soon\" is not low, normal,"),
+            ("\"priority\":3000000000", "priority 3000000000 is not"),
+            ("\"delay\":\"soon\"", "delay \"soon\": "),
+            ("\"delay\":\"1000000y\"", "longer than the limit of 1,000 years"),
+        ] {
+            let failure = read(fields).expect_err("it is wrong");
+            assert!(failure.message().is_some_and(|text| text.contains(named)), "{failure:?}");
+        }
     }
 
     #[test]

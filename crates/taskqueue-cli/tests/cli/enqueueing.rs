@@ -149,3 +149,82 @@ fn what_standard_input_has_brought_is_enqueued_before_it_ends() {
     drop(stdin);
     assert_eq!(running.wait(), (0, "enqueued 3 tasks\n".to_owned()));
 }
+
+#[test]
+fn a_dash_as_file_is_standard_input() {
+    let program = Program::new();
+    let one = program.run_with_input(&["enqueue", "--type", "mail", "--file", "-"], "[1]\n");
+    assert_eq!(program.ok(&["get", one.stdout.trim(), "--payload"]), "[1]", "{one:?}");
+    let many =
+        program.run_with_input(&["enqueue", "--json-lines", "--type", "mail", "--file", "-"], "1\n2\n");
+    assert_eq!(many.stdout, "enqueued 2 tasks\n");
+}
+
+#[test]
+fn what_cannot_be_a_payload_is_a_usage_error() {
+    let program = Program::new();
+    std::fs::create_dir(program.folder().join("folder")).expect("the folder is writable");
+    program.file_of_bytes("latin1.json", b"\"gr\xf6\xdfe\"");
+    for options in [&["--type", "mail"][..], &["--json-lines"]] {
+        let args = [&["enqueue", "--file", "folder"], options].concat();
+        program.run(&args).refused(2, "folder is a folder, not a file");
+        let args = [&["enqueue", "--file", "latin1.json"], options].concat();
+        program.run(&args).refused(2, "not UTF-8");
+    }
+    let mut command = program.command(&["enqueue", "--type", "mail", "-"]);
+    let latin1 = std::fs::File::open(program.folder().join("latin1.json")).expect("it is there");
+    let output = command.stdin(latin1).output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && text.contains("standard input is not UTF-8"), "{text}");
+    assert!(!program.folder().join("taskqueue.db").exists());
+}
+
+#[test]
+fn a_value_that_cannot_be_is_refused_by_its_limit_and_named_once() {
+    let program = Program::new();
+    let refused = |options: &[&str]| {
+        let ran = program.run(&[&["enqueue", "--type", "mail", "1"], options].concat());
+        assert_eq!(ran.code, 2, "{ran:?}");
+        ran.stderr
+    };
+    assert!(refused(&["--delay", "1000000y"]).contains("longer than the limit of 1,000 years"));
+    let region = refused(&["--region", "a\tb"]);
+    assert!(region.contains("region has a control character, '\\t'"), "{region}");
+    assert!(refused(&["--metadata", "key"]).contains("not of the form KEY=VALUE"));
+    let task_type = program.run(&["enqueue", "--type", "Mail", "1"]).stderr;
+    assert_eq!(task_type.matches("task type").count(), 1, "{task_type}");
+}
+
+#[test]
+fn metadata_is_given_by_options_and_a_lines_own_stands_above_it() {
+    let program = Program::new();
+    let options = ["--type", "mail", "--metadata", "tenant=a=b", "--metadata", "empty="];
+    let id = program.ok(&[&["enqueue", "1"], &options[..]].concat());
+    let task = program.json(&["get", id.trim(), "--json"]);
+    assert_eq!(task["metadata"], serde_json::json!({ "tenant": "a=b", "empty": "" }));
+    let line = r#"{"type":"mail","payload":1,"metadata":{"tenant":"own"}}"#;
+    program.run_with_input(&["enqueue", "--json-lines", "--metadata", "tenant=a", "--metadata", "k=v"], line);
+    let task = &program.json(&["list", "--json", "--limit", "1"])["tasks"][0];
+    assert_eq!(task["metadata"], serde_json::json!({ "tenant": "own", "k": "v" }));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_enqueue_says_how_far_it_came_and_how_to_go_on() {
+    let program = Program::new();
+    program.ok(&["migrate"]);
+    let mut running = Background::start(program.command(&["enqueue", "--json-lines", "--type", "mail"]));
+    let mut stdin = running.child.stdin.take().expect("it is piped");
+    stdin.write_all(b"1\n2\n").expect("the program reads");
+    wait_until(|| program.json(&["stats", "--json"])["pending"].as_u64() == Some(2));
+    running.signal("INT");
+    let line = running.wait_for("interrupted");
+    assert!(
+        line.contains(
+            "2 tasks were enqueued up to line 2; go on with --from-line 3; to repeat lines is safe"
+        ),
+        "{line}"
+    );
+    assert_eq!(running.child.wait().expect("it ends").code(), Some(130));
+    drop(stdin);
+}
