@@ -1,6 +1,7 @@
 //! The command line: the program's own options and the list of commands. Each command's options stand with the command, the
 //! forms of their values in `values`.
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 #[cfg(feature = "dashboard")]
@@ -12,7 +13,7 @@ use crate::commands::{
 };
 use crate::demo;
 use crate::failure::EXIT_CODES_HELP;
-use crate::target::Target;
+use crate::target::{DATABASE_VARIABLE, Target};
 
 /// A durable task queue for services that already have a database.
 ///
@@ -76,7 +77,8 @@ impl Cli {
     pub(crate) fn read() -> Self {
         let matches = Self::command().get_matches();
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        cli.target.learn_origin(&matches);
+        let located = cli.target.locate(std::env::var(DATABASE_VARIABLE));
+        located.unwrap_or_else(|wrong| Self::command().error(ErrorKind::InvalidUtf8, wrong).exit());
         cli
     }
 }

@@ -100,7 +100,7 @@ async fn open(target: &Target, tables: Tables) -> Outcome<Arc<dyn Queue>> {
         Tables::Expected => queue.paused().await,
         Tables::Awaited => once_migrated(|| queue.paused()).await,
     };
-    asked.map_err(|error| Failure::from(error).context(target))?;
+    asked.map_err(|error| Failure::opening(error).context(target))?;
     Ok(queue)
 }
 

@@ -69,6 +69,16 @@ impl Failure {
         Self::new(code, format!("{what}: {error}"))
     }
 
+    /// The queue could not be opened or has no tables. What was asked of it to find that out is nobody's affair.
+    pub(crate) fn opening(error: Error) -> Self {
+        let operation = format!("{}: ", error.operation());
+        let mut failure = Self::from(error);
+        if let Some(message) = failure.message.strip_prefix(&operation) {
+            failure.message = message.to_owned();
+        }
+        failure
+    }
+
     /// The output's reader has gone: stop, and say nothing.
     pub(crate) fn reader_gone() -> Self {
         Self::new(Code::Ok, "")

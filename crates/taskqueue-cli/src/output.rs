@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use taskqueue_core::control::is_control;
 
 use crate::failure::{Failure, Outcome};
 
@@ -77,13 +78,18 @@ impl Table {
         let widths = self.widths();
         let mut text = String::new();
         for row in &self.rows {
-            let cells = row.iter().zip(&self.align).zip(&widths).map(|((cell, align), &width)| match align {
-                Align::Left => format!("{cell:<width$}"),
-                Align::Right => format!("{cell:>width$}"),
-            });
-            let line = cells.collect::<Vec<_>>().join("  ");
             text.push_str(&" ".repeat(indent));
-            text.push_str(line.trim_end());
+            for (column, cell) in row.iter().enumerate() {
+                let blanks = " ".repeat(widths[column] - cell.chars().count());
+                let is_last = column + 1 == row.len();
+                match self.align[column] {
+                    Align::Left if is_last => text.push_str(cell),
+                    Align::Left => text.extend([cell, blanks.as_str()]),
+                    Align::Right => text.extend([blanks.as_str(), cell]),
+                }
+                text.push_str(if is_last { "" } else { "  " });
+            }
+            text.truncate(text.trim_end_matches(' ').len());
             text.push('\n');
         }
         text
@@ -107,11 +113,12 @@ fn width(row: &[String], column: usize) -> usize {
     row.get(column).map_or(0, |cell| cell.chars().count())
 }
 
-/// `text` with control characters escaped: what a task carries must not drive the reader's terminal.
+/// `text` with control characters escaped: what a task carries must not drive the reader's terminal, nor look like another
+/// text.
 pub(crate) fn printable(text: &str) -> String {
-    if text.chars().any(char::is_control) {
+    if text.chars().any(is_control) {
         text.chars()
-            .map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() })
+            .map(|c| if is_control(c) { c.escape_default().to_string() } else { c.to_string() })
             .collect()
     } else {
         text.to_owned()
@@ -157,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn a_cell_may_be_of_any_length() {
+        let long = "x".repeat(100_000);
+        let mut table = Table::plain([Align::Left, Align::Right, Align::Left]);
+        table.row(["a".to_owned(), "1".to_owned(), long.clone()]);
+        table.row([long.clone(), "12".to_owned(), "b".to_owned()]);
+        let text = table.render(0);
+        let (first, second) = text.split_once('\n').expect("two rows");
+        assert_eq!(first, format!("a{}   1  {long}", " ".repeat(99_999)));
+        assert_eq!(second, format!("{long}  12  b\n"));
+    }
+
+    #[test]
     fn the_parts_of_a_table_line_up() {
         let mut table = Table::new(&[("TYPE", Align::Left), ("TASKS", Align::Right)]);
         table.row(["event".to_owned(), "12".to_owned()]);
@@ -169,6 +188,7 @@ mod tests {
     fn a_tasks_text_cannot_drive_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\n"), "a\\u{1b}[31mb\\n");
         assert_eq!(printable("größe"), "größe");
+        assert_eq!(printable("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Which queue a command works on: the options that say so, and what is shown of them. A URL may hold a password, so
 //! it is never shown: a server is named by the option or the variable that it came from, a SQLite file by its path.
 
+use std::env::VarError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::ArgMatches;
-use clap::parser::ValueSource;
 use taskqueue_migrations::Engine;
 use taskqueue_sql::TableName;
 
@@ -17,6 +16,9 @@ const DATABASE_DEFAULT: &str = "sqlite:taskqueue.db";
 /// an argument.
 pub(crate) const DATABASE_VARIABLE: &str = "TASKQUEUE_DATABASE_URL";
 
+/// What help puts above the options that every command has.
+const HEADING: &str = "Which queue";
+
 const FORMS: &str =
     "write sqlite:FILE, postgres://USER:PASSWORD@HOST/DATABASE or mysql://USER:PASSWORD@HOST/DATABASE";
 
@@ -24,25 +26,24 @@ const FORMS: &str =
 #[derive(Clone, clap::Args)]
 pub(crate) struct Target {
     /// The database, as a URL: sqlite:FILE, postgres://…, mysql://… or mariadb://…
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = DATABASE_VARIABLE,
-        hide_env_values = true,
-        default_value = DATABASE_DEFAULT
-    )]
-    database: String,
+    /// [env: TASKQUEUE_DATABASE_URL] [default: sqlite:taskqueue.db]
+    // Not by clap: of an option that the environment sets it says in usage errors that it is to be given.
+    #[arg(long = "database", global = true, help_heading = HEADING, value_name = "URL")]
+    given: Option<String>,
 
     /// The task table; everything else is named after it [default: tasks]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     table: Option<TableName>,
 
     /// PostgreSQL: the schema of the tables [default: the first of the session's search_path, often public]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = HEADING, value_name = "NAME")]
     schema: Option<String>,
 
-    /// Where the database's URL came from.
+    /// The database's URL, wherever it came from.
+    #[arg(skip = DATABASE_DEFAULT.to_owned())]
+    database: String,
+
+    /// Where that was.
     #[arg(skip)]
     origin: Origin,
 }
@@ -68,6 +69,7 @@ impl Target {
     /// A SQLite file of our own making.
     pub(crate) fn of_file(path: &Path) -> Self {
         Self {
+            given: None,
             database: format!("sqlite:{}", path.display()),
             table: None,
             schema: None,
@@ -75,13 +77,23 @@ impl Target {
         }
     }
 
-    /// Learns from the arguments where the URL came from.
-    pub(crate) fn learn_origin(&mut self, matches: &ArgMatches) {
-        self.origin = match matches.value_source("database") {
-            Some(ValueSource::CommandLine) => Origin::Option,
-            Some(ValueSource::EnvVariable) => Origin::Variable,
-            _ => Origin::Default,
+    /// Takes the URL from the arguments, or else from this variable of the environment.
+    ///
+    /// # Errors
+    /// What is wrong with the variable. It may hold a password, and is not shown.
+    pub(crate) fn locate(&mut self, variable: Result<String, VarError>) -> Result<(), String> {
+        let found = match (self.given.take(), variable) {
+            (Some(url), _) => Some((url, Origin::Option)),
+            (None, Ok(url)) => Some((url, Origin::Variable)),
+            (None, Err(VarError::NotPresent)) => None,
+            (None, Err(VarError::NotUnicode(_))) => {
+                return Err(format!("the database URL in {DATABASE_VARIABLE} is not UTF-8"));
+            }
         };
+        if let Some((url, origin)) = found {
+            (self.database, self.origin) = (url, origin);
+        }
+        Ok(())
     }
 
     /// The same, in this table unless the command line names one.
@@ -129,6 +141,15 @@ impl Target {
         })
     }
 
+    /// What the URL says of the server: which of the two it is that speaks MySQL's protocol, it may leave open.
+    fn server(&self, engine: Engine) -> String {
+        match (engine, self.database.split(':').next()) {
+            (Engine::Mysql, Some("mariadb")) => "MariaDB".to_owned(),
+            (Engine::Mysql, _) => "MySQL or MariaDB".to_owned(),
+            _ => engine.to_string(),
+        }
+    }
+
     /// Where the URL leads.
     pub(crate) fn place(&self) -> Outcome<Place> {
         let Some((scheme, rest)) = self.database.split_once(':') else {
@@ -153,7 +174,7 @@ impl fmt::Display for Target {
         };
         match self.place() {
             Ok(Place::File(path)) => path.display().fmt(f),
-            Ok(Place::Server(engine)) => write!(f, "the {engine} database of {origin}"),
+            Ok(Place::Server(engine)) => write!(f, "the {} database of {origin}", self.server(engine)),
             Err(_) => write!(f, "the database of {origin}"),
         }
     }
@@ -199,7 +220,13 @@ mod tests {
     use crate::failure::Code;
 
     fn target(database: &str) -> Target {
-        Target { database: database.to_owned(), table: None, schema: None, origin: Origin::Variable }
+        Target {
+            given: None,
+            database: database.to_owned(),
+            table: None,
+            schema: None,
+            origin: Origin::Variable,
+        }
     }
 
     fn refusal(database: &str) -> String {
@@ -236,6 +263,22 @@ mod tests {
     }
 
     #[test]
+    fn the_option_stands_above_the_variable_and_both_above_the_default() {
+        let located = |given: Option<&str>, variable| {
+            let mut target = target(DATABASE_DEFAULT);
+            (target.given, target.origin) = (given.map(str::to_owned), Origin::Default);
+            target.locate(variable).map(|()| (target.database, target.origin))
+        };
+        let variable = || Ok("sqlite:v.db".to_owned());
+        assert_eq!(located(Some("sqlite:o.db"), variable()), Ok(("sqlite:o.db".into(), Origin::Option)));
+        assert_eq!(located(None, variable()), Ok(("sqlite:v.db".into(), Origin::Variable)));
+        assert_eq!(located(None, Err(VarError::NotPresent)), Ok((DATABASE_DEFAULT.into(), Origin::Default)));
+        let broken =
+            located(None, Err(VarError::NotUnicode("secret".into()))).expect_err("it cannot be read");
+        assert!(broken.contains(DATABASE_VARIABLE) && !broken.contains("secret"), "{broken}");
+    }
+
+    #[test]
     fn a_schema_is_refused_where_there_are_none() {
         let target = Target { schema: Some("work".to_owned()), ..target("sqlite:x") };
         for engine in [Engine::Postgres, Engine::Cockroach] {
@@ -259,6 +302,9 @@ mod tests {
         let server = target("postgres://ada:secret@host/db");
         assert_eq!(server.to_string(), "the PostgreSQL database of TASKQUEUE_DATABASE_URL");
         assert!(!format!("{server:?}").contains("secret"));
+        let shown = |url: &str| target(url).to_string();
+        assert_eq!(shown("mariadb://h/db"), "the MariaDB database of TASKQUEUE_DATABASE_URL");
+        assert_eq!(shown("mysql://h/db"), "the MySQL or MariaDB database of TASKQUEUE_DATABASE_URL");
         for url in ["oracle://u:secret@h", "u secret://x:y", "secret"] {
             let message = refusal(url);
             assert!(!message.contains("secret") && message.contains("sqlite:FILE"), "{message}");

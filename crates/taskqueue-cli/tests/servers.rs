@@ -167,7 +167,7 @@ fn what_cannot_be_opened_is_told_apart_and_no_secret_is_shown(server: Server) {
     for (url, code, text) in cases {
         let ran = Program::on_url(url).run(&["stats"]);
         ran.refused(code, text);
-        ran.refused(code, &format!("the {} database of TASKQUEUE_DATABASE_URL", server.shown));
+        ran.refused(code, &format!("{} database of TASKQUEUE_DATABASE_URL", server.shown));
         assert!(!ran.stderr.contains("s3cr3t") && !ran.stderr.contains("://"), "{ran:?}");
     }
 }

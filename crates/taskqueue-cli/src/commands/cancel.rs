@@ -8,6 +8,7 @@ use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output;
 use crate::target::Target;
+use crate::values;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +28,7 @@ from claiming more.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The tasks' ids
-    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "task_type", "status", "yes"])]
+    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "task_type", "status", "region", "yes"])]
     ids: Vec<TaskId>,
     /// All tasks that are not finished
     #[arg(long)]
@@ -35,9 +36,12 @@ pub(crate) struct Args {
     /// With --all: only of this type
     #[arg(long = "type", value_name = "TYPE", requires = "all")]
     task_type: Option<TaskType>,
-    /// With --all: only in this status: pending, running or failed
-    #[arg(long, requires = "all", value_parser = all::unfinished)]
+    /// With --all: only in this status
+    #[arg(long, requires = "all", value_parser = values::status(&all::UNFINISHED))]
     status: Option<Status>,
+    /// With --all: only of this region
+    #[arg(long, requires = "all")]
+    region: Option<String>,
     /// With --all: do it
     #[arg(long, requires = "all")]
     yes: bool,

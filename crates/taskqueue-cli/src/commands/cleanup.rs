@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskqueue_core::{CLEANUP_LOOK, Cleanup, FinishedStatuses, Queue, QueueStats};
+use taskqueue_core::{CLEANUP_LOOK, Cleanup, FinishedStatuses, Queue, QueueStats, Status};
 
 use super::MAINTENANCE_BATCH;
 use crate::connect;
@@ -11,6 +11,9 @@ use crate::output;
 use crate::progress::{Progress, Unit};
 use crate::target::Target;
 use crate::values;
+
+/// The statuses that a task ends in.
+const FINISHED: [Status; 3] = [Status::Completed, Status::Cancelled, Status::DeadLetter];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,15 +29,15 @@ pub(crate) struct Args {
     /// The least age, counted from when a task finished
     #[arg(long, value_name = "AGE", value_parser = values::duration, default_value = "7d")]
     older_than: Duration,
-    /// Only tasks in these statuses: completed, cancelled, dead_letter
+    /// Only tasks in these statuses
     #[arg(
         long,
         value_name = "STATUSES",
         value_delimiter = ',',
-        value_parser = finished,
+        value_parser = values::status(&FINISHED),
         default_values = ["completed", "cancelled"]
     )]
-    status: Vec<FinishedStatuses>,
+    status: Vec<Status>,
     /// Remove at most this many
     #[arg(long)]
     limit: Option<u64>,
@@ -42,7 +45,8 @@ pub(crate) struct Args {
 
 /// Removes them in short transactions, and says how many.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
-    let statuses = args.status.into_iter().reduce(FinishedStatuses::with).unwrap_or_default();
+    let statuses = args.status.into_iter().filter_map(FinishedStatuses::of);
+    let statuses = statuses.reduce(FinishedStatuses::with).unwrap_or_default();
     let queue = connect::existing(target).await?;
     let mut progress = Progress::quiet("removing", Unit::Things("tasks"), args.limit.unwrap_or_default());
     let mut removed = 0;
@@ -69,12 +73,6 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     ))
 }
 
-/// A status that a task ends in.
-fn finished(name: &str) -> Result<FinishedStatuses, String> {
-    let status = name.parse().ok().and_then(FinishedStatuses::of);
-    status.ok_or_else(|| "not completed, cancelled or dead_letter".to_owned())
-}
-
 /// How many calls look at every task of a queue: one in a small queue. One more where a call can end within the
 /// tasks, since others come meanwhile.
 fn calls_to_look_at_all(stats: &QueueStats) -> u64 {
@@ -90,8 +88,9 @@ mod tests {
 
     #[test]
     fn only_statuses_that_tasks_end_in_are_cleaned_up() {
-        assert_eq!(finished("dead_letter"), Ok(FinishedStatuses::DEAD_LETTER));
-        assert!(finished("running").is_err() && finished("").is_err());
+        let ends = Status::ALL.into_iter().filter(|status| FinishedStatuses::of(*status).is_some());
+        assert_eq!(ends.collect::<Vec<_>>().len(), FINISHED.len());
+        assert!(FINISHED.iter().all(|status| FinishedStatuses::of(*status).is_some()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use taskqueue_core::Queue;
-use taskqueue_dashboard::{Actions, Dashboard, Hosts, PAGE_SIZE_DEFAULT, Payloads};
+use taskqueue_dashboard::{Actions, Dashboard, Hosts, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Payloads};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = values::duration, default_value = "10s")]
     query_timeout: Duration,
     /// How many tasks a page of a list has
-    #[arg(long, value_name = "TASKS", default_value_t = PAGE_SIZE_DEFAULT)]
+    #[arg(long, value_name = "TASKS", value_parser = page_size, default_value_t = PAGE_SIZE_DEFAULT)]
     page_size: usize,
     /// How the log on standard error is written: text, or json for one object a line
     #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true, default_value_t = LogFormat::Text)]
@@ -78,12 +78,16 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     log::start(args.log_format);
     let password = password(args.password_file.as_deref(), std::env::var(PASSWORD_VARIABLE))?;
     let hosts = hosts(args.listen, password.is_some())?;
+    let payloads = payloads(&args)?;
+    if args.query_timeout.is_zero() {
+        return Err(Failure::usage("dashboard: --query-timeout is zero: no query could be answered"));
+    }
     let mut stop = Stop::listen(false)?;
     let queue = tokio::select! {
         queue = connect::existing(target) => queue?,
         () = stop.requested() => return Err(interrupted("dashboard: interrupted before it was served")),
     };
-    let dashboard = dashboard(&queue, password, hosts, &args)?;
+    let dashboard = dashboard(&queue, password, hosts, payloads, &args)?;
     let listener = TcpListener::bind(args.listen).await;
     let listener =
         listener.map_err(|error| Failure::io(format!("cannot listen on {}", args.listen), &error))?;
@@ -93,6 +97,11 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     serve(listener, dashboard.router(), &mut stop, dashboard.answer_max()).await?;
     let _ = tokio::time::timeout(CLOSE_PERIOD, queue.close()).await;
     Ok(())
+}
+
+fn page_size(text: &str) -> Result<usize, String> {
+    let tasks = text.parse().ok().filter(|tasks| (1..=PAGE_SIZE_MAX).contains(tasks));
+    tasks.ok_or_else(|| format!("not a number of 1 to {PAGE_SIZE_MAX}"))
 }
 
 /// From the file, or else the environment: never from an argument, which every user of the host can read.
@@ -129,17 +138,26 @@ fn hosts(listen: SocketAddr, has_password: bool) -> Outcome<Hosts> {
     }
 }
 
+/// What is shown of payloads. A name that is missing may be one that was to be kept back.
+fn payloads(args: &Args) -> Outcome<Payloads> {
+    let names: Vec<String> = args.redact.iter().map(|name| name.trim().to_owned()).collect();
+    match names.as_slice() {
+        _ if args.hide_payloads => Ok(Payloads::Hidden),
+        [] => Ok(Payloads::Shown),
+        names if names.iter().any(String::is_empty) => Err(Failure::usage(
+            "dashboard: --redact has an empty name: name the fields to keep back, or use --hide-payloads",
+        )),
+        _ => Ok(Payloads::Redacted(names)),
+    }
+}
+
 fn dashboard(
     queue: &Arc<dyn Queue>,
     password: Option<String>,
     hosts: Hosts,
+    payloads: Payloads,
     args: &Args,
 ) -> Outcome<Dashboard> {
-    let payloads = match args.redact.as_slice() {
-        _ if args.hide_payloads => Payloads::Hidden,
-        [] => Payloads::Shown,
-        names => Payloads::Redacted(names.iter().map(|name| name.trim().to_owned()).collect()),
-    };
     let mut builder = Dashboard::builder(Arc::clone(queue))
         .actions(if args.allow_actions { Actions::Allowed } else { Actions::Refused })
         .hosts(hosts)

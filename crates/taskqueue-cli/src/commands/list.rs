@@ -31,8 +31,8 @@ pub(crate) struct Args {
     /// Only tasks of this type
     #[arg(long = "type", value_name = "TYPE")]
     task_type: Option<TaskType>,
-    /// Only tasks in this status: pending, running, completed, failed, dead_letter or cancelled
-    #[arg(long)]
+    /// Only tasks in this status
+    #[arg(long, value_parser = values::status(&Status::ALL))]
     status: Option<Status>,
     /// Only tasks of this region
     #[arg(long)]

@@ -1,14 +1,21 @@
 //! Where and how commands that run for long log: to standard error, what `RUST_LOG` asks for, as text or as JSON. It logs nothing itself.
 
+mod line;
+
 use std::env::VarError;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
+use self::line::Line;
+
 use crate::output;
 
 const VARIABLE: &str = "RUST_LOG";
+/// Not empty, it refuses colours.
+const COLOUR_VARIABLE: &str = "NO_COLOR";
 /// What is logged unless the variable says otherwise. The start and the end of the worker are told in words.
 const DEFAULT: &str = "info,taskqueue_worker::shutdown=warn";
 
@@ -29,9 +36,18 @@ pub(super) fn start(format: LogFormat) {
     }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
+        LogFormat::Text => {
+            let refused = std::env::var_os(COLOUR_VARIABLE);
+            let coloured = is_coloured(std::io::stderr().is_terminal(), refused.as_deref());
+            log.with_ansi(coloured).event_format(Line).init();
+        }
         LogFormat::Json => log.json().init(),
     }
+}
+
+/// Colours are for terminals, and for people who have not said that they want none: see https://no-color.org.
+fn is_coloured(is_terminal: bool, refused: Option<&OsStr>) -> bool {
+    is_terminal && refused.is_none_or(OsStr::is_empty)
 }
 
 /// What was asked for, or else the default, and what to say if that cannot be read.
@@ -53,6 +69,12 @@ fn filter(given: Result<String, VarError>) -> (EnvFilter, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_unless_they_are_refused() {
+        assert!(is_coloured(true, None) && is_coloured(true, Some(OsStr::new(""))));
+        assert!(!is_coloured(true, Some(OsStr::new("1"))) && !is_coloured(false, None));
+    }
 
     #[test]
     fn a_filter_that_cannot_be_read_is_named_and_another_is_taken() {

@@ -50,7 +50,11 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::migrated(target, args.shards).await?;
     let backend = queue.backend().await?;
     queue.close().await;
-    output::line(format!("the tables in {target} are up to date ({} {})", backend.name, backend.version))
+    let newest = target.engine()?.newest();
+    output::line(format!(
+        "the tables in {target} are up to date: version {newest} ({} {})",
+        backend.name, backend.version
+    ))
 }
 
 fn print(target: &Target, args: &Args) -> Outcome {

@@ -1,6 +1,6 @@
 //! `pause` and `resume`: stop claims of a task type, and let it be claimed again.
 
-use taskqueue_core::{Queue, TaskType};
+use taskqueue_core::{Queue, QueueStats, TaskType};
 
 use crate::connect;
 use crate::failure::Outcome;
@@ -13,7 +13,7 @@ Examples:
   taskqueue stats          shows which types are paused
   taskqueue resume mail
 
-What runs goes on, and enqueueing goes on.";
+What runs goes on, and enqueueing goes on. A type that no task has now is paused as well, with a word on standard error.";
 
 pub(crate) const RESUME_HELP: &str = "\
 Examples:
@@ -29,10 +29,16 @@ pub(crate) struct Args {
     task_type: TaskType,
 }
 
-/// Pauses the type.
+/// Pauses the type. It may be one whose tasks are still to come, or a slip of the pen: who typed it is told.
 pub(crate) async fn pause(target: &Target, Args { task_type }: Args) -> Outcome {
     let queue = connect::existing(target).await?;
     queue.pause(&task_type).await?;
+    // What it is good for is done: statistics that are not to be had now take nothing away from that.
+    if queue.stats().await.is_ok_and(|stats| !is_known(&stats, &task_type)) {
+        output::note(format!(
+            "taskqueue: no unfinished task and no dead letter is of type {task_type} now: is it the type that you mean?"
+        ));
+    }
     queue.close().await;
     output::line(format!("paused {task_type}: what runs goes on, nothing more is claimed"))
 }
@@ -40,7 +46,15 @@ pub(crate) async fn pause(target: &Target, Args { task_type }: Args) -> Outcome 
 /// Resumes the type.
 pub(crate) async fn resume(target: &Target, Args { task_type }: Args) -> Outcome {
     let queue = connect::existing(target).await?;
+    let was_paused = queue.paused().await?.contains(&task_type);
     queue.resume(&task_type).await?;
     queue.close().await;
+    if !was_paused {
+        output::note(format!("taskqueue: {task_type} was not paused: is it the type that you mean?"));
+    }
     output::line(format!("resumed {task_type}: workers claim it again"))
+}
+
+fn is_known(stats: &QueueStats, task_type: &TaskType) -> bool {
+    stats.by_type.contains_key(task_type) || stats.dead_letter_by_type.contains_key(task_type)
 }

@@ -1,6 +1,6 @@
 //! `redrive`: makes dead letters pending again.
 
-use taskqueue_core::{Queue, Redrive, Status, TaskFilter, TaskId, TaskType};
+use taskqueue_core::{Error, ErrorKind, Queue, Redrive, Status, TaskFilter, TaskId, TaskType};
 
 use super::pages::{PAGE, Pages};
 use crate::connect;
@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   taskqueue redrive 0198c5d0-0000-7000-8000-000000000001
   taskqueue redrive --all --type event
-  taskqueue redrive --all --limit 100
+  taskqueue redrive --all --region eu --limit 100
 
 A redriven task starts anew, with no attempts counted. One whose unique key another unfinished task holds by now \
 stays a dead letter. With --all each dead letter is taken once, the newest first: one that dies again meanwhile stays.";
@@ -23,7 +23,7 @@ stays a dead letter. With --all each dead letter is taken once, the newest first
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The dead letters' ids
-    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "task_type", "limit"])]
+    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "task_type", "region", "limit"])]
     ids: Vec<TaskId>,
     /// All dead letters
     #[arg(long)]
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// With --all: only of this type
     #[arg(long = "type", value_name = "TYPE", requires = "all")]
     task_type: Option<TaskType>,
+    /// With --all: only of this region
+    #[arg(long, requires = "all")]
+    region: Option<String>,
     /// With --all: at most this many, the newest
     #[arg(long, requires = "all")]
     limit: Option<u64>,
@@ -53,6 +56,7 @@ async fn all(queue: &impl Queue, args: &Args) -> Outcome<u64> {
     let filter = TaskFilter {
         task_type: args.task_type.clone(),
         status: Some(Status::DeadLetter),
+        region: args.region.clone(),
         ..TaskFilter::default()
     };
     let mut pages = Pages::of(queue, filter);
@@ -106,7 +110,12 @@ async fn one(queue: &impl Queue, id: TaskId) -> Outcome {
 }
 
 async fn why_not(queue: &impl Queue, id: TaskId) -> Outcome<Failure> {
-    let task = queue.get(id).await?;
+    let task = match queue.get(id).await {
+        Err(error) if error.kind() == ErrorKind::TaskNotFound => {
+            return Ok(Error::task_not_found("redrive", id).into());
+        }
+        found => found?,
+    };
     let why = match task.unique_key {
         Some(key) if task.status == taskqueue_core::Status::DeadLetter => {
             format!("task {id} stays a dead letter: another task holds its unique key {key:?}")

@@ -7,14 +7,16 @@ use taskqueue_core::{Queue, QueueStats, TaskType};
 
 use super::shown;
 use crate::connect;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{self, Align, Table, thousands};
 use crate::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
   taskqueue stats
-  taskqueue stats --json | jq .dead_letter";
+  taskqueue stats --json | jq .dead_letter
+
+Pending are tasks that are ready and those that wait for their time: of these the JSON has the number as `scheduled`.";
 
 /// Shows how many tasks the queue holds in each status and type.
 #[derive(Debug, clap::Args)]
@@ -35,17 +37,20 @@ struct Shown {
 /// Prints the numbers.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let shown = Shown { stats: queue.stats().await?, paused: queue.paused().await? };
+    let shown = Shown { stats: queue.stats().await?, paused: paused(&queue).await? };
     queue.close().await;
     if args.json { output::json(&shown) } else { output::write(&text(&shown)) }
+}
+
+async fn paused(queue: &impl Queue) -> Outcome<Vec<TaskType>> {
+    queue.paused().await.map_err(|error| Failure::opening(error).context("stats: cannot list paused types"))
 }
 
 fn text(shown: &Shown) -> String {
     let Shown { stats, paused } = shown;
     let mut table = Table::plain([Align::Left, Align::Right, Align::Left]);
     let mut row = |name: &str, tasks: u64, note: String| table.row([name.to_owned(), thousands(tasks), note]);
-    let oldest = stats.oldest_pending.map(|time| format!("oldest ready since {}", self::shown(time)));
-    row("pending", stats.pending, oldest.unwrap_or_default());
+    row("pending", stats.pending, pending(stats));
     row("running", stats.running, String::new());
     row("failed", stats.failed, note(stats.failed, "waiting for a retry"));
     row("completed", stats.completed, average(stats));
@@ -65,6 +70,17 @@ fn text(shown: &Shown) -> String {
         text.push_str(&dead_letters(&stats.dead_letter_by_type));
     }
     text
+}
+
+/// A backlog is told from a calendar.
+fn pending(stats: &QueueStats) -> String {
+    let scheduled = match stats.scheduled {
+        0 => None,
+        1 => Some("1 waits for its time".to_owned()),
+        tasks => Some(format!("{} wait for their time", thousands(tasks))),
+    };
+    let oldest = stats.oldest_pending.map(|time| format!("oldest ready since {}", self::shown(time)));
+    scheduled.into_iter().chain(oldest).collect::<Vec<_>>().join(", ")
 }
 
 fn by_type(stats: &QueueStats, paused: &[TaskType]) -> String {
@@ -111,6 +127,18 @@ mod tests {
         let text = text(&Shown { stats, paused: vec![task_type("event"), task_type("mail")] });
         assert!(text.contains("  event  1,200  paused\n"), "{text}");
         assert!(text.contains("  mail       0  paused\n"), "{text}");
+    }
+
+    #[test]
+    fn tasks_that_wait_for_their_time_are_told_from_a_backlog() {
+        let shown = |pending, scheduled, oldest_pending| {
+            let stats = QueueStats { pending, scheduled, oldest_pending, ..QueueStats::default() };
+            text(&Shown { stats, paused: Vec::new() }).lines().next().map(str::to_owned).unwrap_or_default()
+        };
+        let time = "2026-01-01T00:00:00Z".parse().ok();
+        assert!(shown(1200, 1200, None).ends_with("1,200  1,200 wait for their time"));
+        assert!(shown(2, 1, time).ends_with("1 waits for its time, oldest ready since 2026-01-01T00:00:00Z"));
+        assert!(shown(2, 0, time).ends_with("2  oldest ready since 2026-01-01T00:00:00Z"));
     }
 
     #[test]

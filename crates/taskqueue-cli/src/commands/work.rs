@@ -7,6 +7,7 @@ mod handlers;
 mod health;
 mod metrics;
 mod periodic;
+mod program;
 mod ready;
 mod sinks;
 #[cfg(not(feature = "s3"))]
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskqueue_core::metrics::{Metrics, NAMESPACE_DEFAULT};
-use taskqueue_core::{CONCURRENCY_DEFAULT, Queue, TaskType};
+use taskqueue_core::{CONCURRENCY_DEFAULT, Queue, RetryPolicy, TaskType};
 use taskqueue_worker::{MaintenanceConfig, Periodic, Report, RunningWorker, Worker};
 
 use self::handlers::Handlers;
@@ -40,6 +41,9 @@ use crate::values;
 
 /// How long a database that does not answer is waited for when all is done.
 const CLOSE_PERIOD: Duration = Duration::from_secs(1);
+
+/// Of tasks that the database did not confirm the outcome of.
+const UNKNOWN: &str = "outcomes unknown";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,8 +68,11 @@ TASKQUEUE_LEASE_NUMBER, which rises with each claim of the task: what outlives a
 Any number of workers may be given the same --cron and --every: each time becomes one task, which is enqueued ahead, \
 and is worked by whoever handles its type. Times that pass while no worker runs are left out, but for the one that was ahead.
 
+A program of --exec that is not there or cannot be run is refused at the start, with exit code 2.
+
 On SIGTERM, Ctrl-C or, on Linux, the end of its terminal a worker stops claiming, finishes what it runs and ends; a second signal \
-ends it and its commands at once.
+ends it and its commands at once. Where the database does not answer then, it waits ten seconds for it; outcomes that are not settled by then are told \
+as unknown, and their tasks may run again when their leases end.
 
 Webhooks are signed (Standard Webhooks, HMAC-SHA256) when TASKQUEUE_WEBHOOK_SECRET or --webhook-secret-file \
 gives a secret; those of --handlers when the file of --config does. docs/handlers.md has a whole such file, and says what \
@@ -154,7 +161,8 @@ pub(crate) struct Args {
     /// How the log on standard error is written: text, or json for one object a line
     #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = true, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// Work what is due now, then end
+    /// Work what is due now, then end. The exit code is 0 when that is done, also where tasks have failed or become dead
+    /// letters: the line at the end counts them
     #[arg(long)]
     drain: bool,
     /// Stop when standard input ends: for a parent process that may die
@@ -231,6 +239,8 @@ fn build(
         .poll_interval(args.poll_interval)
         .grace_period(args.grace_period)
         .metrics(args.metrics())
+        // The queue's own, from here: so the log knows when a failed task is tried again.
+        .retry(RetryPolicy::default())
         .maintenance(maintenance);
     if let Some(timeout) = args.visibility_timeout {
         builder = builder.visibility_timeout(timeout);
@@ -269,9 +279,11 @@ fn text(report: &Report) -> String {
         (report.snoozed, "put off"),
         (report.released, "handed back"),
         (report.leases_lost, "lost to another worker or cancelled"),
+        (report.unconfirmed, UNKNOWN),
     ];
     let mut text = format!("worked: {} completed", output::thousands(report.completed));
     for (tasks, what) in counts.into_iter().filter(|(tasks, _)| *tasks > 0) {
+        let what = if what == UNKNOWN && tasks == 1 { "outcome unknown" } else { what };
         text.push_str(&format!(", {} {what}", output::thousands(tasks)));
     }
     text
@@ -301,5 +313,9 @@ mod tests {
         report.completed = 1200;
         report.dead_lettered = 2;
         assert_eq!(text(&report), "worked: 1,200 completed, 2 became dead letters");
+        report.unconfirmed = 1;
+        assert_eq!(text(&report), "worked: 1,200 completed, 2 became dead letters, 1 outcome unknown");
+        report.unconfirmed = 3;
+        assert!(text(&report).ends_with(", 3 outcomes unknown"));
     }
 }

@@ -151,3 +151,22 @@ fn a_cancel_that_fails_on_its_way_says_how_many_tasks_are_cancelled() {
     ran.refused(1, "no more of these");
     ran.refused(1, "; 210 tasks were cancelled");
 }
+
+#[test]
+fn a_region_of_all_is_kept_to() {
+    let program = Program::new();
+    let lines = ["eu", "us", "eu"]
+        .map(|region| format!("{{\"type\":\"event\",\"payload\":1,\"region\":\"{region}\"}}\n"));
+    program.run_with_input(&["enqueue", "--json-lines"], &lines.concat());
+    program.ok(&["work", "--drain", "--event-file", "events.jsonl"]);
+    assert_eq!(program.ok(&["redrive", "--all", "--region", "us"]), "redriven: 1 task is pending again\n");
+    assert_eq!(program.ok(&["redrive", "--all", "--region", "eu"]), "redriven: 2 tasks are pending again\n");
+    program.run(&["cancel", "--all", "--region", "eu"]).refused(2, "would cancel 2 tasks");
+    assert_eq!(
+        program.ok(&["cancel", "--all", "--region", "eu", "--yes"]),
+        "cancelled 2 tasks (2 pending)\n"
+    );
+    for command in ["cancel", "redrive"] {
+        assert_eq!(program.run(&[command, "--region", "eu", "0198c5d0-0000-7000-8000-000000000001"]).code, 2);
+    }
+}

@@ -73,5 +73,8 @@ fn a_dashboard_that_cannot_be_served_safely_is_refused() {
         .run(&["dashboard", "--password-file", "dashboard.secret"])
         .refused(2, "password is shorter than 8 bytes");
     program.run(&["dashboard", "--password-file", "missing"]).refused(3, "cannot read missing");
-    program.run(&["dashboard", "--query-timeout", "0s"]).refused(2, "query_timeout is zero");
+    program.run(&["dashboard", "--query-timeout", "0s"]).refused(2, "--query-timeout is zero");
+    program.run(&["dashboard", "--redact", ""]).refused(2, "--redact has an empty name");
+    let size = program.run(&["dashboard", "--page-size", "0"]).stderr;
+    assert!(size.contains("'--page-size <TASKS>'") && size.contains("1 to 200"), "{size}");
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use crate::support::Program;
-use crate::task_objects;
+use crate::{sql, task_objects};
 
 #[test]
 fn pages_of_a_listing_hold_every_task_once() {
@@ -104,4 +104,53 @@ fn a_reader_that_goes_away_is_no_error() {
     let mut stderr = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut stderr).expect("UTF-8");
     assert_eq!((child.wait().expect("it ends").code(), stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_task_with_a_long_text_is_shown_whole() {
+    let program = Program::new();
+    let payload = format!("\"{}\"", "x".repeat(100_000));
+    let id = program.run_with_input(&["enqueue", "--type", "mail", "-"], &payload).stdout;
+    let shown = program.ok(&["get", id.trim()]);
+    assert!(shown.contains(&format!("payload    {payload}\n")), "{} bytes", shown.len());
+    assert!(shown.lines().all(|line| line.len() < 60 || line.starts_with("payload")), "nothing is padded");
+}
+
+/// As another program may write it: the column holds any text.
+const NOT_JSON: &str = "UPDATE tasks SET payload = 'no \"JSON\"'";
+
+#[test]
+fn a_payload_that_is_not_json_is_a_text_in_every_listing() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "1");
+    sql(&program, NOT_JSON, "SELECT 0");
+    program.enqueue("mail", "2");
+    for tasks in [program.json(&["list", "--json"]), program.json(&["list", "--all", "--json"])] {
+        assert_eq!(
+            (&tasks["tasks"][0]["payload"], &tasks["tasks"][1]["payload"]),
+            (&2.into(), &"no \"JSON\"".into())
+        );
+    }
+    assert!(program.ok(&["list", "--json-lines"]).contains(r#""payload":"no \"JSON\"""#));
+    assert_eq!(program.json(&["get", &id, "--json"])["payload"], "no \"JSON\"");
+    assert_eq!(program.ok(&["get", &id, "--payload"]), "no \"JSON\"", "byte for byte");
+}
+
+#[test]
+fn a_text_that_turns_the_direction_is_shown_as_such() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "\"gpj.\u{202e}exe\"");
+    let shown = program.ok(&["get", &id]);
+    assert!(shown.contains("\"gpj.\\u{202e}exe\"") && !shown.contains('\u{202e}'), "{shown}");
+}
+
+#[test]
+fn an_unknown_task_is_named_with_the_command_that_was_asked_for() {
+    let program = Program::new();
+    program.ok(&["migrate"]);
+    let id = "0198c5d0-0000-7000-8000-000000000009";
+    for command in ["get", "cancel", "redrive"] {
+        let ran = program.run(&[command, id]);
+        assert_eq!(ran.stderr, format!("taskqueue: {command}: task not found: {id}\n"), "{ran:?}");
+    }
 }

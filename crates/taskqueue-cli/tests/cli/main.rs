@@ -16,6 +16,7 @@ mod shell;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;
+mod telling;
 mod working;
 
 use sqlx::sqlite::SqliteConnectOptions;

@@ -17,9 +17,10 @@ pub(crate) struct Server {
 
 pub(crate) const POSTGRES: Server =
     Server { variable: "TASKQUEUE_POSTGRES_URL", engine: "postgres", shown: "PostgreSQL" };
-pub(crate) const MYSQL: Server = Server { variable: "TASKQUEUE_MYSQL_URL", engine: "mysql", shown: "MySQL" };
+pub(crate) const MYSQL: Server =
+    Server { variable: "TASKQUEUE_MYSQL_URL", engine: "mysql", shown: "MySQL or MariaDB" };
 pub(crate) const MARIADB: Server =
-    Server { variable: "TASKQUEUE_MARIADB_URL", engine: "mariadb", shown: "MySQL" };
+    Server { variable: "TASKQUEUE_MARIADB_URL", engine: "mariadb", shown: "MariaDB" };
 
 /// A database that is dropped with this value.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::output::{self, count, thousands};
 use crate::progress::{Progress, Unit};
 
 /// What can be cancelled, in the order in which tasks go on: one that is claimed or fails meanwhile is met again.
-const UNFINISHED: [Status; 3] = [Status::Pending, Status::Running, Status::Failed];
+pub(super) const UNFINISHED: [Status; 3] = [Status::Pending, Status::Running, Status::Failed];
 /// Each cancel is a transaction of its own, so that some at once share their waits for the disk.
 const AT_ONCE: usize = 8;
 
@@ -25,12 +25,6 @@ struct Tally {
     failed: u64,
     /// Finished or removed between the listing and the cancel.
     finished: u64,
-}
-
-/// A status that a task can be cancelled from.
-pub(super) fn unfinished(text: &str) -> Result<Status, String> {
-    let status = text.parse().ok().filter(|status| UNFINISHED.contains(status));
-    status.ok_or_else(|| "not pending, running or failed".to_owned())
 }
 
 /// Cancels them, or says how many there are.
@@ -57,16 +51,21 @@ pub(super) async fn cancel(queue: &Arc<dyn Queue>, args: &Args) -> Outcome {
 /// One listing a status: a listing of all would walk over what is finished as well.
 fn filters(args: &Args) -> impl Iterator<Item = TaskFilter> {
     let statuses = UNFINISHED.into_iter().filter(|status| args.status.is_none_or(|only| only == *status));
-    let task_type = args.task_type.clone();
+    let (task_type, region) = (args.task_type.clone(), args.region.clone());
     statuses.map(move |status| TaskFilter {
         status: Some(status),
         task_type: task_type.clone(),
+        region: region.clone(),
         ..TaskFilter::default()
     })
 }
 
-/// How many there are now: from the statistics, which know types and statuses, but not one within the other.
+/// How many there are now: from the statistics, which know types and statuses, but not one within the other,
+/// and no regions.
 async fn number(queue: &Arc<dyn Queue>, args: &Args) -> Outcome<u64> {
+    if args.region.is_some() {
+        return counted(queue, args).await;
+    }
     let stats = queue.stats().await?;
     match (&args.task_type, args.status) {
         (None, None) => Ok(stats.pending + stats.running + stats.failed),

@@ -2,6 +2,7 @@
 //! the crate of ready-made handlers.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use taskqueue_worker::{Configure, Handler, WorkerBuilder};
 
 use super::Args;
 use super::config::HandlersFile;
-use super::ready;
+use super::{program, ready};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
@@ -66,7 +67,9 @@ impl Handlers {
     fn add_commands(&mut self, args: &Args) -> Outcome {
         for (task_type, command) in &args.exec {
             let task_type = TaskType::new(task_type)?;
-            let handler = ExecHandler::new().allow(task_type.clone(), ExecCommand::new(words(command)?)?);
+            let words = words(command)?;
+            program::check(&words[0], std::env::var_os("PATH").as_deref())?;
+            let handler = ExecHandler::new().allow(task_type.clone(), ExecCommand::new(words)?);
             match args.timeout {
                 Some(timeout) => self.add(task_type, handler.timeout(timeout))?,
                 None => self.add(task_type, handler)?,
@@ -185,9 +188,20 @@ fn secret(file: Option<&Path>) -> Outcome<Option<SigningSecret>> {
             let text = std::fs::read_to_string(path);
             Some(text.map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error))?)
         }
-        None => std::env::var(SECRET_VARIABLE).ok(),
+        None => of_environment(std::env::var(SECRET_VARIABLE))?,
     };
     Ok(text.map(|text| SigningSecret::parse(text.trim())).transpose()?)
+}
+
+/// One that cannot be read is no missing one: deliveries would go out unsigned.
+fn of_environment(variable: Result<String, VarError>) -> Outcome<Option<String>> {
+    match variable {
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(Failure::usage(format!("work: the secret in {SECRET_VARIABLE} is not UTF-8")))
+        }
+    }
 }
 
 /// A command as a shell would split it into words; no shell ever runs it.
@@ -251,6 +265,14 @@ mod tests {
             !is_told(&["--handlers", "cleanup", "--config", "handlers.toml"], true),
             "nothing is delivered"
         );
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_refused_and_not_shown() {
+        let refused = of_environment(Err(VarError::NotUnicode("hunter2".into()))).expect_err("it was meant");
+        assert_eq!(refused.code(), crate::failure::Code::Usage);
+        assert!(!format!("{refused:?}").contains("hunter2"), "{refused:?}");
+        assert_eq!(of_environment(Err(VarError::NotPresent)).expect("none is asked for"), None);
     }
 
     #[test]

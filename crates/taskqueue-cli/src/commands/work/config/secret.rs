@@ -1,5 +1,6 @@
 //! Secrets that the file of `--config` names. It owns how they are read, and that no message shows one.
 
+use std::env::VarError;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
@@ -59,8 +60,10 @@ impl HandlersFile {
     /// The secret itself. No message shows it.
     pub(in crate::commands::work) fn secret(&self, key: &str, secret: &Secret) -> Outcome<String> {
         let text = match secret {
-            Secret::Env(name) => std::env::var(name)
-                .map_err(|_| self.wrong(key, format!("the environment variable {name} is not set")))?,
+            Secret::Env(name) => std::env::var(name).map_err(|error| {
+                let wrong = if error == VarError::NotPresent { "not set" } else { "not UTF-8" };
+                self.wrong(key, format!("the environment variable {name} is {wrong}"))
+            })?,
             Secret::File(path) => std::fs::read_to_string(path)
                 .map_err(|error| self.wrong(key, format!("cannot read {}: {error}", path.display())))?,
         };
