@@ -36,7 +36,11 @@ on_every_server! {
 fn tasks_are_enqueued_listed_shown_and_counted(server: Server) {
     let database = server.database();
     let program = Program::on(&database);
-    assert!(program.ok(&["migrate"]).contains(&format!(" are up to date ({} ", server.engine)));
+    let text = program.ok(&["migrate"]);
+    assert!(
+        text.contains(" are up to date: version ") && text.contains(&format!("({} ", server.engine)),
+        "{text}"
+    );
     let id = program.enqueue("mail", r#"{"to":  "größe"}"#);
     assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"größe\"}");
     program.run(&["enqueue", "--type", "mail", "--unique-key", "k", "1"]);

@@ -144,7 +144,7 @@ impl RunningWorker {
     /// A claim that is under way ends beside the handlers, and what it brings is handed back unstarted.
     ///
     /// Returns when all is settled. A store that does not answer is waited for ten seconds more in all, and a handler
-    /// that blocks its thread is left behind; both kinds of task are handled again when their leases end.
+    /// that blocks its thread is left behind; both kinds of task are handled again when their leases end, and counted as [`Report::unconfirmed`].
     ///
     /// # Cancel safety
     /// When this future is dropped, the worker goes on stopping in the background.
