@@ -99,15 +99,16 @@ impl TaskContext {
     /// The right to settle this attempt, for a handler that does so itself: in its own transaction, with `complete_in` of
     /// the SQL backends. It then returns [`Outcome::settled`](crate::Outcome::settled), which says what follows.
     ///
-    /// Take it right before that transaction. From here on the worker cannot tell a lease that the handler has settled from
-    /// one that was lost, so a heartbeat that finds it gone no longer cancels the handler; settling with a lost lease
-    /// fails with `LeaseLost`, and [`heartbeat`](Self::heartbeat) says so before.
+    /// A heartbeat that finds the lease gone then looks up what became of the task: one that was cancelled or taken back
+    /// [cancels](Self::cancelled) the handler as ever; one that the handler has settled lets it go on for as long as it wants.
+    /// Settling with a lost lease fails with `LeaseLost`: roll the transaction back. [`heartbeat`](Self::heartbeat) says so
+    /// before.
     ///
     /// A handler that fails after its commit changes nothing: its task is completed and stays so. The report then counts
     /// a lost lease in place of the completion. Settling through [`queue`](Self::queue) is for nobody: its metrics count such a
     /// completion, and the worker counts it again.
     pub fn lease(&self) -> Lease {
-        self.held.settling();
+        self.held.give_to_handler();
         self.held.lease().clone()
     }
 

@@ -13,7 +13,7 @@ use taskqueue_core::{Claim, Lease, Outcome, Retry, RetryPolicy, Settled, trace};
 use tokio::sync::futures::Notified;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, debug, warn};
+use tracing::{Instrument, debug, info, warn};
 
 use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
@@ -70,7 +70,7 @@ async fn work<'p>(
     let cx = TaskContext { held: Arc::clone(&held), deadline, pipe: Arc::clone(pipe) };
     let returned = tokio::select! {
         biased;
-        result = attempt(registered, cx).instrument(span.clone()) => Some(decide(registered, lease, result)),
+        result = attempt(pipe, &held, registered, cx).instrument(span.clone()) => Some(decide(registered, lease, result)),
         () = must_be_dropped(pipe, &held, interrupted) => None,
     };
     let (has_returned, mut outcome) = (returned.is_some(), returned.unwrap_or(Outcome::Release));
@@ -142,10 +142,23 @@ fn fail(pipe: &Pipe, handler: usize, held: Arc<Held>, panic: &(dyn Any + Send)) 
 }
 
 /// One attempt, with its deadline and its panics.
-async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, TaskError> {
+async fn attempt(
+    pipe: &Pipe,
+    held: &Held,
+    registered: &Registered,
+    cx: TaskContext,
+) -> Result<Outcome, TaskError> {
     let deadline = cx.deadline().map(|deadline| (deadline, cx.cancelled().clone()));
     // In an async block, so that a handler that panics before its first await is caught, too.
-    let run = AssertUnwindSafe(async { registered.handler.handle(cx).await }).catch_unwind();
+    let run = async {
+        let result = registered.handler.handle(cx).await;
+        if pipe.leases.are_all_cancelled() && held.stop.is_stopped() {
+            give_back(held, result)
+        } else {
+            result
+        }
+    };
+    let run = AssertUnwindSafe(run).catch_unwind();
     let finished = match deadline {
         None => run.await,
         Some((deadline, token)) => match timeout_at(deadline, run).await {
@@ -158,6 +171,20 @@ async fn attempt(registered: &Registered, cx: TaskContext) -> Result<Outcome, Ta
         },
     };
     finished.unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+/// What becomes of a task whose handler was told to stop with the worker: an error that another attempt may mend says no more than
+/// that it did, and uses up no attempt. A delay that it asks for is kept.
+fn give_back(held: &Held, result: Result<Outcome, TaskError>) -> Result<Outcome, TaskError> {
+    let (error, outcome) = match result.unwrap_or_else(TaskError::into_outcome) {
+        Outcome::Fail { error, retry: Retry::ByPolicy } => (error, Outcome::Release),
+        Outcome::Fail { error, retry: Retry::After(delay) } => (error, Outcome::Snooze { delay }),
+        outcome => return Ok(outcome),
+    };
+    let Lease { task_id: id, task_type, attempt, .. } = held.lease();
+    let error = Escaped(&error);
+    info!(%id, r#type = %task_type, attempt, %error, "stopped with the worker; the attempt is given back");
+    Ok(outcome)
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> TaskError {

@@ -32,12 +32,20 @@ pub(crate) struct Held {
     /// Right before the call that claimed it.
     pub(crate) claimed_at: Instant,
     is_being_settled: AtomicBool,
+    may_be_settled_by_handler: AtomicBool,
 }
 
 impl Held {
     /// What a call that began then has claimed.
     pub(crate) fn new(claim: Claim, claimed_at: Instant) -> Arc<Self> {
-        Arc::new(Self { claim, stop: Stop::default(), claimed_at, is_being_settled: AtomicBool::new(false) })
+        let (is_being_settled, may_be_settled_by_handler) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self {
+            claim,
+            stop: Stop::default(),
+            claimed_at,
+            is_being_settled,
+            may_be_settled_by_handler,
+        })
     }
 
     /// The right to settle it.
@@ -45,9 +53,13 @@ impl Held {
         &self.claim.lease
     }
 
-    /// Its outcome is on its way to the store, or its handler may send it.
-    pub(crate) fn settling(&self) {
-        self.is_being_settled.store(true, Ordering::Release);
+    /// Its handler may settle it from now on.
+    pub(crate) fn give_to_handler(&self) {
+        self.may_be_settled_by_handler.store(true, Ordering::Release);
+    }
+
+    fn may_be_settled_by_handler(&self) -> bool {
+        self.may_be_settled_by_handler.load(Ordering::Acquire)
     }
 
     fn is_being_settled(&self) -> bool {
@@ -59,8 +71,17 @@ impl Held {
 struct Kept {
     held: Arc<Held>,
     extended_at: Instant,
-    /// Whether a heartbeat found it lost while its outcome was on its way to the store.
+    /// Whether a heartbeat found it lost while its outcome was on its way to the store, or its handler may have settled it.
     is_lost: bool,
+}
+
+/// What a heartbeat found that is no longer live.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// These were lost, and are let go.
+    pub(crate) lost: Vec<Lease>,
+    /// These were lost, or settled by their handlers: what became of their tasks tells.
+    pub(crate) in_doubt: Vec<Arc<Held>>,
 }
 
 /// Every claim enters here once and leaves here once: settled, lost, or given up.
@@ -68,6 +89,7 @@ struct Kept {
 pub(crate) struct Leases {
     kept: Mutex<HashMap<LeaseKey, Kept>>,
     emptied: Notify,
+    are_all_cancelled: AtomicBool,
 }
 
 impl Leases {
@@ -98,7 +120,7 @@ impl Leases {
     /// Answers whether it is held still. Without the lock, which all handlers would wait for: a heartbeat that finds it lost in
     /// this very moment counts it, and the settle does so again.
     pub(crate) fn settling(&self, held: &Held) -> bool {
-        held.settling();
+        held.is_being_settled.store(true, Ordering::Release);
         !held.stop.is_stopped() || self.holds(held.lease())
     }
 
@@ -130,10 +152,10 @@ impl Leases {
     }
 
     /// Takes down what a heartbeat that was sent at `sent_at` found. A lost lease is let go and its handler told.
-    /// Answers those that were lost.
-    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], sent_at: Instant) -> Vec<Lease> {
+    /// One that its handler may have settled is in doubt, and not asked for again.
+    pub(crate) fn record(&self, leases: &[Lease], answers: &[Heartbeat], sent_at: Instant) -> Found {
         let mut kept = self.lock();
-        let mut lost = Vec::new();
+        let mut found = Found::default();
         for (lease, answer) in leases.iter().zip(answers) {
             let key = LeaseKey::from(lease);
             match (answer, kept.get_mut(&key)) {
@@ -142,18 +164,43 @@ impl Leases {
                 (Heartbeat::Extended, Some(kept)) => kept.extended_at = kept.extended_at.max(sent_at),
                 // Its settle, which may have ended it, says what became of it.
                 (Heartbeat::Lost, Some(kept)) if kept.held.is_being_settled() => kept.is_lost = true,
+                (Heartbeat::Lost, Some(kept)) if kept.held.may_be_settled_by_handler() => {
+                    if !std::mem::replace(&mut kept.is_lost, true) {
+                        found.in_doubt.push(Arc::clone(&kept.held));
+                    }
+                }
                 (Heartbeat::Lost, Some(_)) => {
                     kept.remove(&key).inspect(|kept| kept.held.stop.stop());
-                    lost.push(lease.clone());
+                    found.lost.push(lease.clone());
                 }
             }
         }
         self.tell_if_empty(&kept);
-        lost
+        found
+    }
+
+    /// Lets go of a lease that was in doubt and is lost, and tells its handler. Answers whether it was held still, and its
+    /// outcome is not on its way.
+    pub(crate) fn lose(&self, held: &Held) -> bool {
+        let mut kept = self.lock();
+        if held.is_being_settled() || kept.remove(&LeaseKey::from(held.lease())).is_none() {
+            return false;
+        }
+        held.stop.stop();
+        self.tell_if_empty(&kept);
+        true
+    }
+
+    /// Asks for a lease again that is in doubt still: what became of its task could not be looked up.
+    pub(crate) fn ask_again(&self, held: &Held) {
+        if let Some(kept) = self.lock().get_mut(&LeaseKey::from(held.lease())) {
+            kept.is_lost = false;
+        }
     }
 
     /// Tells every handler to stop. Their leases are held on, so that what they return can be settled.
     pub(crate) fn cancel_all(&self) {
+        self.are_all_cancelled.store(true, Ordering::Release);
         self.lock().values().for_each(|kept| kept.held.stop.stop());
     }
 
@@ -165,6 +212,11 @@ impl Leases {
             kept.into_iter().partition(|kept| kept.held.is_being_settled());
         let lease = |kept: &Kept| kept.held.lease().clone();
         (settling.iter().chain(&running).map(lease).collect(), settling.len())
+    }
+
+    /// Whether every handler was told to stop, with the worker.
+    pub(crate) fn are_all_cancelled(&self) -> bool {
+        self.are_all_cancelled.load(Ordering::Acquire)
     }
 
     /// Waits until none is held.

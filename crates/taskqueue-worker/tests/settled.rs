@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use ::metrics::with_local_recorder;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use support::spy::{Call, Spy};
-use support::{Number, SECOND, number_type, queue};
+use support::{Gate, Number, SECOND, number_type, queue};
 use taskqueue_memory::MemoryQueue;
 use taskqueue_worker::core::{ErrorKind, Status};
 use taskqueue_worker::{Configure, Data, Outcome, Queue, RetryPolicy, TaskContext, TaskError, Worker};
@@ -134,10 +134,9 @@ async fn a_handler_that_settles_with_a_lost_lease_learns_it_from_the_settle() {
     async fn late(_: Number, cx: TaskContext, store: Data<MemoryQueue>) -> Result<Outcome, TaskError> {
         let lease = cx.lease();
         store.cancel(cx.id()).await?;
-        tokio::time::sleep(100 * SECOND).await;
         let refused = store.complete(lease).await.expect_err("the task was cancelled");
         assert_eq!(refused.kind(), ErrorKind::LeaseLost);
-        Err(refused.into())
+        Err(TaskError::permanent(refused))
     }
     let queue = queue();
     let id = queue.enqueue(Number { n: 1 }).await.unwrap();
@@ -145,13 +144,70 @@ async fn a_handler_that_settles_with_a_lost_lease_learns_it_from_the_settle() {
 
     let report = builder.visibility_timeout(30 * SECOND).build().unwrap().drain().await;
 
-    assert_eq!((report.completed, report.failed, report.leases_lost), (0, 0, 1), "counted once");
+    assert_eq!((report.completed, report.dead_lettered, report.leases_lost), (0, 0, 1), "counted once");
     assert_eq!(queue.get(id).await.unwrap().status, Status::Cancelled);
-    assert!(
-        queue
-            .dequeue(&taskqueue_worker::WorkerId::new("x").unwrap(), &[number_type()])
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let (worker, types) = (taskqueue_worker::WorkerId::new("x").unwrap(), [number_type()]);
+    assert!(queue.dequeue(&worker, &types).await.unwrap().is_none());
+}
+
+/// Has asked for its lease, if only to log it, and then waits until it is told to stop.
+async fn holds_on(_: Number, cx: TaskContext, gate: Data<Gate>) {
+    let _ = cx.lease().claimed_at;
+    gate.open_for(1);
+    gate.pass().await;
+    cx.cancelled().cancelled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_has_asked_for_its_lease_is_told_that_its_task_was_cancelled() {
+    let (queue, gate) = (queue(), Gate::closed());
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(holds_on);
+    let draining = tokio::spawn(builder.visibility_timeout(30 * SECOND).build().unwrap().drain());
+    gate.wait_for(1).await;
+
+    queue.cancel(id).await.unwrap();
+
+    let report = tokio::time::timeout(SECOND, draining).await.expect("it is told at once").unwrap();
+    assert_eq!((report.completed, report.leases_lost), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_has_asked_for_its_lease_is_told_that_its_task_was_taken_back() {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(holds_on);
+    let maintenance = taskqueue_worker::MaintenanceConfig::off();
+    let running = builder
+        .visibility_timeout(30 * SECOND)
+        .maintenance(maintenance)
+        .concurrency(1)
+        .build()
+        .unwrap()
+        .start();
+    gate.wait_for(1).await;
+    spy.fail(Call::Heartbeat, 60);
+
+    support::wait_until("it is taken back", async || spy.reclaim_stale(10).await.unwrap().released == 1)
+        .await;
+
+    gate.wait_for(2).await;
+    assert_eq!(spy.get(id).await.unwrap().attempts, 2, "its slot was free for the next attempt");
+    let report = running.stop().await;
+    assert_eq!((report.completed, report.leases_lost), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_at_a_task_that_fails_is_made_again() {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(holds_on);
+    let draining = tokio::spawn(builder.visibility_timeout(30 * SECOND).build().unwrap().drain());
+    gate.wait_for(1).await;
+    spy.fail(Call::Get, 2);
+
+    spy.queue.cancel(id).await.unwrap();
+
+    let report = tokio::time::timeout(60 * SECOND, draining).await.expect("by a later heartbeat").unwrap();
+    assert_eq!(report.leases_lost, 1);
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, count, enqueue_numbers, queue, wait_until};
 use taskqueue_worker::core::Status;
-use taskqueue_worker::{Data, Outcome, Queue, RunningWorker, TaskContext, Worker};
+use taskqueue_worker::{
+    Configure, Data, Outcome, Queue, RunningWorker, Task, TaskContext, TaskError, Worker,
+};
 use tokio::time::Instant;
 
 /// Waits at the gate, or for its token, whichever comes first.
@@ -238,4 +240,77 @@ async fn a_dropped_worker_stops_in_the_background() {
     assert_eq!(waiting.attempts, 0);
     gate.open_for(1);
     support::wait_for_status(&queue, ids[0], Status::Completed).await;
+}
+
+/// What is returned by a handler that a stop interrupts, and what then becomes of its task.
+async fn interrupted(error: TaskError, timeout: Option<Duration>) -> (taskqueue_worker::Report, Task) {
+    let (queue, gate) = (queue(), Gate::closed());
+    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let handler = move |_: Number, cx: TaskContext, gate: Data<Gate>| {
+        let error = error.clone();
+        async move {
+            tokio::select! {
+                () = gate.pass() => Ok(()),
+                () = cx.cancelled().cancelled() => Err(error),
+            }
+        }
+    };
+    let handler = handler.timeout(timeout.unwrap_or(600 * SECOND));
+    let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(handler);
+    let running = builder.grace_period(20 * SECOND).build().unwrap().start();
+    gate.wait_for(1).await;
+    let report = running.stop().await;
+    (report, queue.get(id).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_a_handler_that_was_told_to_stop_gives_its_attempt_back() {
+    let (report, task) = interrupted(TaskError::from("stopping"), None).await;
+
+    assert_eq!((report.released, report.failed, report.dead_lettered), (1, 0, 0));
+    assert_eq!((task.status, task.attempts, task.last_error), (Status::Pending, 0, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_with_a_delay_keeps_it_when_its_attempt_is_given_back() {
+    let (report, task) = interrupted(TaskError::retry_after("busy", 3600 * SECOND), None).await;
+
+    assert_eq!((report.snoozed, report.released, report.failed), (1, 0, 0));
+    assert_eq!((task.status, task.attempts), (Status::Pending, 0));
+    assert!((task.scheduled_at - task.created_at).num_seconds() >= 3600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permanent_error_stays_one_though_the_worker_stops() {
+    let (report, task) = interrupted(TaskError::permanent("no such user"), None).await;
+
+    assert_eq!((report.dead_lettered, report.released), (1, 0));
+    assert_eq!((task.status, task.last_error.as_deref()), (Status::DeadLetter, Some("no such user")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_is_a_failed_attempt_though_the_worker_stops() {
+    let (report, task) = interrupted(TaskError::from("stopping"), Some(15 * SECOND)).await;
+
+    assert_eq!((report.failed, report.released), (1, 0), "its time was up before it was told");
+    assert_eq!((task.status, task.attempts), (Status::Failed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_within_the_grace_period_is_a_failed_attempt() {
+    async fn fails(_: Number, gate: Data<Gate>) -> Result<(), TaskError> {
+        gate.pass().await;
+        Err(TaskError::from("oh"))
+    }
+    let (queue, gate) = (queue(), Gate::closed());
+    queue.enqueue(Number { n: 1 }).await.unwrap();
+    let running = Worker::builder(queue).data_arc(Arc::clone(&gate)).handler(fails).build().unwrap().start();
+    gate.wait_for(1).await;
+    let stopping = tokio::spawn(running.stop());
+    tokio::time::sleep(SECOND).await;
+    gate.open_for(1);
+
+    let report = stopping.await.unwrap();
+
+    assert_eq!((report.failed, report.released), (1, 0));
 }

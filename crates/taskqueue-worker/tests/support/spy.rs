@@ -20,6 +20,7 @@ pub enum Call {
     Enqueue,
     Now,
     Promote,
+    Get,
 }
 
 #[derive(Default)]
@@ -177,7 +178,7 @@ fn brings_follow_ups(settlement: &Settlement) -> bool {
 delegate_queue!(
     Spy,
     |spy| spy.queue,
-    except enqueue_many, dequeue_many, settle_many, heartbeat_many, stats, now, promote_due, wake_up
+    except enqueue_many, dequeue_many, settle_many, heartbeat_many, get, stats, now, promote_due, wake_up
 );
 
 impl Spy {
@@ -221,6 +222,11 @@ impl Spy {
         let answer =
             |lease| if self.is_passed_over(lease) { Some(Heartbeat::Locked) } else { answers.next() };
         Ok(leases.iter().filter_map(answer).collect())
+    }
+
+    async fn get(&self, id: TaskId) -> Result<Task> {
+        self.pass(Call::Get, 1)?;
+        self.queue.get(id).await
     }
 
     async fn stats(&self) -> Result<QueueStats> {
