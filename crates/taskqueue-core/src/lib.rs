@@ -3,6 +3,7 @@
 //!
 //! A service depends on one backend crate, which re-exports all of this.
 
+pub mod backend;
 pub mod batches;
 pub mod clock;
 pub mod control;
@@ -33,9 +34,7 @@ pub use batches::{BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{TASK_TYPE_CHARS_MAX, TaskId, TaskType, WORKER_ID_CHARS_MAX, WorkerId};
-pub use lease::{
-    Claim, ClaimRequest, Heartbeat, Lease, LeaseToken, VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
-};
+pub use lease::{Claim, ClaimRequest, Heartbeat, Lease, LeaseToken, VISIBILITY_TIMEOUT_DEFAULT};
 pub use new_task::{IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, REGION_CHARS_MAX, Schedule};
 pub use observed::Observed;
 pub use payload::{Payload, RawPayload};
@@ -44,12 +43,8 @@ pub use query::{
     TaskFilter, TaskPage,
 };
 pub use queue::{Backend, Enqueued, Queue};
-pub use reclaim::{AfterLeaseEnd, EndedLease, after_lease_end, lease_ended_error};
 pub use retry::{BACKOFF_CAP_DEFAULT, JITTER_DEFAULT, RetryPolicy};
-pub use settle::{
-    Completed, Decision, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement, Transition, decide_batch,
-    shorten,
-};
+pub use settle::{Completed, LAST_ERROR_BYTES_MAX, Outcome, Retry, Settled, Settlement};
 pub use shard::{SHARDS_MAX, Shard, Shards};
 pub use state::State;
 pub use task::{MAX_RETRIES_DEFAULT, Metadata, Priority, Status, Task};

@@ -16,7 +16,8 @@ use crate::{
 const PROMOTE_ON_EMPTY_LIMIT: usize = 100;
 
 /// What became of one task of an enqueued batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Enqueued {
     /// It is in the queue now, under this id.
     Created(TaskId),
@@ -53,6 +54,11 @@ pub struct Backend {
 /// # Cancel safety
 /// Dropping a call's future never corrupts the queue and never leaks a transaction: the call either happened or
 /// did not, and enqueue and settle can be repeated safely.
+///
+/// # How to take one
+/// `&impl Queue` where the caller's type is known, `Arc<dyn Queue>` where the database is chosen at run time: it is a queue itself,
+/// as `Box<dyn Queue>` is. `&dyn Queue` has the batch forms only. [`delegate_queue!`](crate::delegate_queue) puts a type of your
+/// own around a queue.
 ///
 /// ```
 /// use taskqueue_core::{Outcome, Queue, Result, TaskType, WorkerId};
@@ -220,7 +226,8 @@ pub trait Queue: Send + Sync + 'static {
         0
     }
 
-    /// Enqueues one task: a payload, or a [`NewTask`].
+    /// Enqueues one task: a payload, or a [`NewTask`]. The id of one that was enqueued before is answered again, and nothing is
+    /// added: a clone of a [`NewTask`] is the same task ([`NewTask::copy_with_new_id`]).
     ///
     /// # Errors
     /// As [`enqueue_many`](Queue::enqueue_many), and `DuplicateUnique` when its unique key is taken.
@@ -316,3 +323,4 @@ fn only<T>(operation: &'static str, mut answers: Vec<T>) -> Result<T> {
 }
 
 crate::delegate_queue!(Arc<Q>, |queue| **queue, generic [Q: Queue + ?Sized]);
+crate::delegate_queue!(Box<Q>, |queue| **queue, generic [Q: Queue + ?Sized]);

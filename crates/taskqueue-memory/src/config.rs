@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use taskqueue_core::backend::check_visibility_timeout;
 use taskqueue_core::{
     Clock, Completed, Error, MAX_RECLAIMS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, Result, RetryPolicy,
-    SystemClock, VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
+    SystemClock, VISIBILITY_TIMEOUT_DEFAULT,
 };
 
 /// The settings of a [`MemoryQueue`](crate::MemoryQueue). The defaults suit most uses.

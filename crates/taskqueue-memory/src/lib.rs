@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use taskqueue_core::backend::{Decision, check_visibility_timeout, decide_batch};
 use taskqueue_core::batches::{check_batch, check_limit, prepare_batch};
 pub use taskqueue_core::*;
 

@@ -1,6 +1,7 @@
 //! What keeps the queue in order beside the hot path: promote, reclaim, redrive, cleanup.
 
-use taskqueue_core::{AfterLeaseEnd, FinishedStatuses, Reclaimed, Redrive, State, Timestamp};
+use taskqueue_core::backend::AfterLeaseEnd;
+use taskqueue_core::{FinishedStatuses, Reclaimed, Redrive, State, Timestamp};
 
 use crate::index::up_to;
 use crate::rising::Slot;

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use taskqueue_core::{
-    AfterLeaseEnd, EndedLease, Lease, LeaseToken, NewTask, Schedule, State, Task, Timestamp, Transition,
-    WorkerId, after_lease_end, clock, lease_ended_error,
-};
+use taskqueue_core::backend::{AfterLeaseEnd, EndedLease, Transition, after_lease_end, lease_ended_error};
+use taskqueue_core::{Lease, LeaseToken, NewTask, Schedule, State, Task, Timestamp, WorkerId, clock};
 
 /// The row of the task table.
 pub(crate) struct Row {

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use taskqueue_core::backend::Decision;
 use taskqueue_core::{
-    Cancelled, Claim, Completed, Decision, Enqueued, Error, Heartbeat, Lease, NewTask, Result, Settled,
-    State, TaskId, TaskType, Timestamp,
+    Cancelled, Claim, Completed, Enqueued, Error, Heartbeat, Lease, NewTask, Result, Settled, State, TaskId,
+    TaskType, Timestamp,
 };
 
 use crate::index::Indexes;

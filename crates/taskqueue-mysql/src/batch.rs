@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use taskqueue_core::backend::{Decision, Transition};
 use taskqueue_core::clock::micros;
-use taskqueue_core::{Decision, State, TaskId, Transition};
+use taskqueue_core::{State, TaskId};
 use taskqueue_sql::Reclaiming;
 
 use crate::packet::RECORD_BYTES;

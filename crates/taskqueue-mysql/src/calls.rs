@@ -6,9 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::MySqlConnection;
 use sqlx::query::Query;
-use taskqueue_core::{
-    Backend, Claim, Decision, Enqueued, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId,
-};
+use taskqueue_core::backend::Decision;
+use taskqueue_core::{Backend, Claim, Enqueued, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId};
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, KeyedEnqueues, Options, Owner, Reclaiming, Row,
     Sharding, Statement, Unsettled, changed,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::MySqlConnection;
-use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
+use taskqueue_core::backend::{Decision, Transition};
+use taskqueue_core::{Lease, LeaseToken, Shard, TaskId};
 use taskqueue_sql::{Applied, Attempt, Dialect as _, Failure, Owner, changed};
 
 use crate::batch::Batch;

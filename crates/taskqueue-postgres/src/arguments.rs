@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use taskqueue_core::backend::Transition;
 use taskqueue_core::clock::micros;
-use taskqueue_core::{Lease, NewTask, Schedule, State, Timestamp, Transition};
+use taskqueue_core::{Lease, NewTask, Schedule, State, Timestamp};
 use uuid::Uuid;
 
 use crate::query::Query;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::PgConnection;
+use taskqueue_core::backend::Decision;
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, WakeUp,
+    Backend, Claim, Cleanup, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Completed, Dialect, KeyedEnqueues, Options, Owner, Reclaiming, Row,

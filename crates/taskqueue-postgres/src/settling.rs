@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
+use taskqueue_core::backend::{Decision, Transition};
 use taskqueue_core::clock::micros;
-use taskqueue_core::{Decision, Lease, LeaseToken, Shard, TaskId, Transition};
+use taskqueue_core::{Lease, LeaseToken, Shard, TaskId};
 use taskqueue_sql::{Applied, Attempt, Dialect as _, Owner, Row};
 use uuid::Uuid;
 

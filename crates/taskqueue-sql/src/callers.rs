@@ -1,9 +1,10 @@
 //! The calls that take part in a transaction of the caller's: what they did commits or rolls back with the caller's rows.
 //! They begin and end no transaction, repeat nothing and rouse nobody.
 
+use taskqueue_core::backend::decide_batch;
 use taskqueue_core::batches::prepare_batch;
 use taskqueue_core::{
-    Enqueued, Error, ErrorKind, Lease, NewTask, Outcome, Result, Settled, Settlement, TaskId, decide_batch,
+    Enqueued, Error, ErrorKind, Lease, NewTask, Outcome, Result, Settled, Settlement, TaskId,
 };
 
 use crate::enqueue::Enqueue;

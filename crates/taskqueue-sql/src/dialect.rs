@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_query::Expr;
+use taskqueue_core::backend::Decision;
 use taskqueue_core::{
-    Backend, Claim, Cleanup, Decision, Enqueued, Lease, LeaseToken, NewTask, Shard, State, TaskFilter,
-    TaskId, TaskType, WakeUp, WorkerId,
+    Backend, Claim, Cleanup, Enqueued, Lease, LeaseToken, NewTask, Shard, State, TaskFilter, TaskId,
+    TaskType, WakeUp, WorkerId,
 };
 
 use crate::{

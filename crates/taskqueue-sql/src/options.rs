@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use taskqueue_core::backend::check_visibility_timeout;
 use taskqueue_core::{
     Completed, Error, MAX_RECLAIMS_DEFAULT, PAYLOAD_BYTES_MAX_DEFAULT, Result, RetryPolicy,
-    VISIBILITY_TIMEOUT_DEFAULT, check_visibility_timeout,
+    VISIBILITY_TIMEOUT_DEFAULT,
 };
 
 use crate::TableName;

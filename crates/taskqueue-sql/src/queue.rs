@@ -6,11 +6,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use taskqueue_core::backend::{check_visibility_timeout, decide_batch};
 use taskqueue_core::batches::{check_batch, check_limit, prepare_batch};
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Status,
-    Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp, check_visibility_timeout, decide_batch,
+    Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, WakeUp,
 };
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;

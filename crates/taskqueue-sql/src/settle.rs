@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use foldhash::HashMap;
-use taskqueue_core::{Decision, LeaseToken, NewTask, Settled, Shards, State, TaskId, Transition};
+use taskqueue_core::backend::{Decision, Transition};
+use taskqueue_core::{LeaseToken, NewTask, Settled, Shards, State, TaskId};
 
 use crate::enqueue::{check, enqueue};
 use crate::finish::Deltas;

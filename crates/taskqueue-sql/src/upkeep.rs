@@ -3,10 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use taskqueue_core::{
-    AfterLeaseEnd, Cancelled, EndedLease, Error, LeaseToken, Reclaimed, Shard, Shards, State, TaskId,
-    TaskType, after_lease_end, lease_ended_error,
-};
+use taskqueue_core::backend::{AfterLeaseEnd, EndedLease, after_lease_end, lease_ended_error};
+use taskqueue_core::{Cancelled, Error, LeaseToken, Reclaimed, Shard, Shards, State, TaskId, TaskType};
 
 use crate::finish::Deltas;
 use crate::operation::{Operation, changed, kind_of, readable};

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use sea_query::Expr;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
+use taskqueue_core::backend::{Decision, Transition};
 use taskqueue_core::clock::add;
 use taskqueue_core::{
-    Backend, Claim, Decision, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, Timestamp, Transition,
-    WakeUp,
+    Backend, Claim, Lease, LeaseToken, NewTask, Shard, TaskFilter, TaskId, Timestamp, WakeUp,
 };
 use taskqueue_sql::{
     Access, Applied, Attempt, Claiming, Dialect, Options, Owner, Reclaiming, Row, Statement, Statements,

@@ -1,9 +1,10 @@
 //! What goes into the statements of `claim.rs`: the row of a new task, and batches as JSON arrays. Pure.
 
 use serde_json::json;
+use taskqueue_core::backend::{Decision, Transition};
 use taskqueue_core::clock::add;
 use taskqueue_core::new_task::Schedule;
-use taskqueue_core::{Decision, Lease, LeaseToken, NewTask, State, TaskId, Timestamp, Transition};
+use taskqueue_core::{Lease, LeaseToken, NewTask, State, TaskId, Timestamp};
 use taskqueue_sql::{Reclaiming, stored_metadata};
 
 use crate::query::Bound;

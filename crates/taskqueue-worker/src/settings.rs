@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use taskqueue_core::{CONCURRENCY_DEFAULT, POLL_INTERVAL_DEFAULT, RetryPolicy, check_visibility_timeout};
+use taskqueue_core::backend::check_visibility_timeout;
+use taskqueue_core::{CONCURRENCY_DEFAULT, POLL_INTERVAL_DEFAULT, RetryPolicy};
 
 /// The most tasks of one claim: larger batches gain little more and hold locks for longer.
 pub(crate) const STORE_BATCH_MAX: usize = 1_000;
@@ -19,6 +20,7 @@ pub(crate) fn claimed_max(concurrency: usize) -> usize {
 /// do, and jittered, so that they spread.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[must_use = "it does nothing until it is given to a worker"]
 pub struct MaintenanceConfig {
     /// How often due tasks (delayed ones, retries) are made ready; this bounds how late they start. `None`:
     /// never by this worker. Default: 250 ms.
@@ -59,36 +61,37 @@ impl MaintenanceConfig {
         Self { promote_interval: None, reclaim_interval: None, depth_interval: None, ..Self::default() }
     }
 
-    /// Removes completed and cancelled tasks that finished longer than `age` ago. Dead letters stay.
-    #[must_use]
-    pub fn retention(mut self, age: Duration) -> Self {
-        self.retention = Some(age);
+    /// Removes completed and cancelled tasks that finished longer than `age` ago; `None`: never. Dead letters stay.
+    pub fn retention(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.retention = age.into();
         self
     }
 
-    /// Removes dead letters that died longer than `age` ago: nobody can redrive them then.
-    #[must_use]
-    pub fn dead_letter_retention(mut self, age: Duration) -> Self {
-        self.dead_letter_retention = Some(age);
+    /// Removes dead letters that died longer than `age` ago: nobody can redrive them then. `None`: never.
+    pub fn dead_letter_retention(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.dead_letter_retention = age.into();
         self
     }
 
-    /// Sets how often due tasks are made ready.
-    #[must_use]
-    pub fn promote_interval(mut self, interval: Duration) -> Self {
-        self.promote_interval = Some(interval);
+    /// Sets how often due tasks are made ready; `None`: never by this worker.
+    pub fn promote_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.promote_interval = interval.into();
         self
     }
 
-    /// Sets how often tasks of dead workers are taken back.
-    #[must_use]
-    pub fn reclaim_interval(mut self, interval: Duration) -> Self {
-        self.reclaim_interval = Some(interval);
+    /// Sets how often tasks of dead workers are taken back; `None`: never by this worker.
+    pub fn reclaim_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.reclaim_interval = interval.into();
+        self
+    }
+
+    /// Sets how often the depth gauges are sampled; `None`: never by this worker.
+    pub fn depth_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.depth_interval = interval.into();
         self
     }
 
     /// Sets how often tasks past the retention are removed.
-    #[must_use]
     pub fn cleanup_interval(mut self, interval: Duration) -> Self {
         self.cleanup_interval = interval;
         self
@@ -105,6 +108,17 @@ impl MaintenanceConfig {
     }
 }
 
+/// What becomes of a task whose payload is not the JSON form of what its handler takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UndecodablePayload {
+    /// It is a dead letter at once: the same text decodes no better at the next attempt. The default.
+    #[default]
+    DeadLetter,
+    /// The attempt failed, and others follow by the retry policy: while a new version is rolled out, a worker of that version may
+    /// take the next one.
+    Retry,
+}
+
 /// What the builder collects; each field's meaning and default is told at its method there.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
@@ -118,6 +132,8 @@ pub(crate) struct Settings {
     pub(crate) visibility_timeout: Option<Duration>,
     pub(crate) settle_delay: Duration,
     pub(crate) retry: Option<RetryPolicy>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) undecodable: UndecodablePayload,
     pub(crate) maintenance: MaintenanceConfig,
 }
 
@@ -134,6 +150,8 @@ impl Default for Settings {
             visibility_timeout: None,
             settle_delay: Duration::from_millis(2),
             retry: None,
+            timeout: None,
+            undecodable: UndecodablePayload::default(),
             maintenance: MaintenanceConfig::default(),
         }
     }
@@ -147,6 +165,9 @@ impl Settings {
         }
         not_zero("poll interval", Some(self.poll_interval))?;
         not_zero("heartbeat interval", self.heartbeat_interval)?;
+        if self.timeout == Some(Duration::ZERO) {
+            return Err("timeout is zero: every handler would always fail".to_owned());
+        }
         check_visibility_timeout("worker", visibility_timeout).map_err(|error| error.to_string())?;
         if let Some(interval) = self.heartbeat_interval
             && interval.saturating_mul(2) > visibility_timeout

@@ -6,12 +6,13 @@ mod row;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
+use taskqueue_core::backend::{Decision, check_visibility_timeout, decide_batch};
 use taskqueue_core::batches::{check_batch, check_limit, validate_batch};
 use taskqueue_core::clock::{add, subtract};
 use taskqueue_core::{
-    Cancelled, Claim, ClaimRequest, Cleanup, Decision, Enqueued, Error, Heartbeat, Lease, LeaseToken,
-    NewTask, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, State, Status, Task, TaskFilter,
-    TaskId, TaskPage, TaskType, Timestamp, check_visibility_timeout, decide_batch,
+    Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, Heartbeat, Lease, LeaseToken, NewTask,
+    QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, State, Status, Task, TaskFilter, TaskId,
+    TaskPage, TaskType, Timestamp,
 };
 
 use crate::Options;

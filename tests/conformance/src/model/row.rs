@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use taskqueue_core::backend::Transition;
 use taskqueue_core::clock::add;
 use taskqueue_core::{
     Claim, ClaimRequest, Lease, LeaseToken, NewTask, Schedule, State, Status, Task, TaskType, Timestamp,
-    Transition,
 };
 
 /// What a reclaimed task's `last_error` speaks of, in whatever words.
