@@ -88,6 +88,12 @@ impl From<Uuid> for TaskId {
     }
 }
 
+impl From<TaskId> for Uuid {
+    fn from(id: TaskId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -116,8 +122,7 @@ impl TaskType {
     /// `InvalidInput` when it is empty, longer than 64 characters or has a character outside `[a-z0-9_.:-]`.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.:-".contains(&byte);
-        if name.is_empty() || name.len() > TASK_TYPE_CHARS_MAX || !name.bytes().all(fits) {
+        if !is_type_name(name) {
             let shown: String = name.chars().take(TASK_TYPE_CHARS_MAX + 1).collect();
             return Err(Error::invalid_input(
                 "task type",
@@ -127,17 +132,65 @@ impl TaskType {
         Ok(Self(name.into()))
     }
 
-    /// The type of the payload `P`.
+    /// The type of the payload `P`. A `P::TYPE` that is no valid type name does not compile.
     ///
     /// # Errors
-    /// `InvalidInput` when `P::TYPE` is not a valid type name.
+    /// None: it is a `Result` as [`new`](Self::new) is.
     pub fn of<P: Payload>() -> Result<Self> {
+        const { assert!(is_type_name(P::TYPE), "a Payload's TYPE is 1 to 64 characters of [a-z0-9_.:-]") };
         Self::new(P::TYPE)
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Whether a task type may be called so. A constant function has no iterators.
+const fn is_type_name(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if !matches!(bytes[at], b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b':' | b'-') {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty() && bytes.len() <= TASK_TYPE_CHARS_MAX
+}
+
+impl AsRef<str> for TaskType {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq<str> for TaskType {
+    fn eq(&self, name: &str) -> bool {
+        self.as_str() == name
+    }
+}
+
+impl PartialEq<&str> for TaskType {
+    fn eq(&self, name: &&str) -> bool {
+        self.as_str() == *name
+    }
+}
+
+impl TryFrom<&str> for TaskType {
+    type Error = Error;
+
+    fn try_from(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for TaskType {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Self::new(name)
     }
 }
 

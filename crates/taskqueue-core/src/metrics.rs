@@ -1,6 +1,8 @@
 //! Metric names, labels and buckets, and the handles that record them. Labels carry types and outcomes, never
 //! ids. Nothing is recorded until the program installs a `metrics` recorder; install it before the first task.
 
+mod describe;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -55,10 +57,11 @@ struct TypeHandles {
 }
 
 impl Metrics {
-    /// Metrics named `<namespace>_taskqueue_…`.
+    /// Metrics named `<namespace>_taskqueue_…`; without a namespace `taskqueue_…`.
     pub fn new(namespace: &str) -> Self {
+        let separator = if namespace.is_empty() { "" } else { "_" };
         Self(Arc::new(Inner {
-            prefix: format!("{namespace}_{SUBSYSTEM}_"),
+            prefix: format!("{namespace}{separator}{SUBSYSTEM}_"),
             by_type: RwLock::default(),
             dead_types: Mutex::default(),
         }))

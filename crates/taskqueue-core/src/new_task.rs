@@ -40,6 +40,10 @@ pub enum Schedule {
 
 /// A task to be enqueued.
 ///
+/// It has its id from the moment that it is made, and a clone has the same one: enqueued twice it is one task, which is what
+/// makes it safe to repeat an enqueue whose answer was lost. A template of which several tasks are made is copied with
+/// [`copy_with_new_id`](Self::copy_with_new_id).
+///
 /// ```
 /// use std::time::Duration;
 /// use taskqueue_core::{NewTask, Priority};
@@ -53,6 +57,7 @@ pub enum Schedule {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[must_use = "a task does nothing until it is enqueued"]
 pub struct NewTask {
     /// The id; enqueue is idempotent by it.
     pub id: TaskId,
@@ -76,12 +81,14 @@ pub struct NewTask {
 }
 
 impl NewTask {
-    /// A task of the payload's type, with a new id, priority normal, due now, three attempts.
+    /// A task of the payload's type, with a new id, priority normal, due now, as many attempts as
+    /// [`P::MAX_RETRIES`](Payload::MAX_RETRIES) says: three, unless the payload says otherwise.
     ///
     /// # Errors
-    /// `InvalidInput` when `P::TYPE` is no valid type name; `InvalidPayload` when the payload has no JSON form.
+    /// `InvalidPayload` when the payload has no JSON form.
     pub fn new<P: Payload>(payload: &P) -> Result<Self> {
-        Ok(Self::of_parts(TaskType::of::<P>()?, RawPayload::encode(payload)?))
+        let task = Self::of_parts(TaskType::of::<P>()?, RawPayload::encode(payload)?);
+        Ok(task.max_retries(P::MAX_RETRIES))
     }
 
     /// A task of a type and JSON text given by themselves. The text is kept byte for byte.
@@ -116,8 +123,31 @@ impl NewTask {
         }
     }
 
+    /// The same task with a new id: another task, where a clone would be the same one. With a unique key both still have that
+    /// key.
+    ///
+    /// ```
+    /// use taskqueue_core::{NewTask, Priority};
+    ///
+    /// let template = NewTask::raw("poll", "{}")?.priority(Priority::HIGH);
+    /// assert_eq!(template.clone().id, template.id, "enqueued twice, this is one task");
+    /// assert_ne!(template.copy_with_new_id().id, template.id);
+    /// # Ok::<(), taskqueue_core::Error>(())
+    /// ```
+    pub fn copy_with_new_id(&self) -> Self {
+        let id = match &self.unique_key {
+            Some(key) => TaskId::for_unique_key(&self.task_type, key),
+            None => TaskId::generate(),
+        };
+        Self { id, id_is_given: false, ..self.clone() }
+    }
+
+    /// Whether somebody chose the id.
+    pub(crate) fn has_given_id(&self) -> bool {
+        self.id_is_given
+    }
+
     /// Sets the id. Enqueuing the same id again changes nothing.
-    #[must_use]
     pub fn id(mut self, id: impl Into<TaskId>) -> Self {
         self.id = id.into();
         self.id_is_given = true;
@@ -125,14 +155,12 @@ impl NewTask {
     }
 
     /// Sets how urgent it is.
-    #[must_use]
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
+    pub fn priority(mut self, priority: impl Into<Priority>) -> Self {
+        self.priority = priority.into();
         self
     }
 
     /// Runs it not before `time`, truncated to microseconds.
-    #[must_use]
     pub fn scheduled_at(mut self, time: Timestamp) -> Self {
         self.schedule = Schedule::At(truncate(time));
         self
@@ -140,14 +168,13 @@ impl NewTask {
 
     /// Runs it not before `delay` after the enqueue, by the queue's clock. At most
     /// [`DURATION_MAX`](crate::clock::DURATION_MAX).
-    #[must_use]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.schedule = Schedule::After(delay);
         self
     }
 
-    /// Sets how many attempts it may have in total.
-    #[must_use]
+    /// Sets how many attempts it may have in total, the first one included: 1 means that nothing is tried again. Three, the
+    /// default, are over after some six seconds by the default retry policy (2 s and 4 s between them).
     pub fn max_retries(mut self, attempts: u32) -> Self {
         self.max_retries = attempts;
         self
@@ -155,7 +182,6 @@ impl NewTask {
 
     /// Lets no other unfinished task of this type have the same key: enqueue refuses the second one with
     /// `DuplicateUnique`. A finished task never stands in the way.
-    #[must_use]
     pub fn unique_key(mut self, key: impl Display) -> Self {
         let key = key.to_string();
         if !self.id_is_given {
@@ -166,14 +192,12 @@ impl NewTask {
     }
 
     /// Sets the region that it belongs to.
-    #[must_use]
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
         self
     }
 
     /// Adds one entry of metadata.
-    #[must_use]
     pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.metadata.insert(key.into(), value.into());
         self

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::{Error, Result};
+use crate::{Error, MAX_RETRIES_DEFAULT, Result};
 
 /// A typed payload: what is enqueued, and what a handler of this type receives.
 ///
@@ -25,15 +25,33 @@ use crate::{Error, Result};
 /// ```
 pub trait Payload: Serialize {
     /// The task type: 1 to 64 characters of `[a-z0-9_.:-]`. It is stored with each task, so it must not
-    /// change while tasks of it exist.
+    /// change while tasks of it exist. Another form does not compile once the payload is enqueued or handled somewhere:
+    ///
+    /// ```compile_fail
+    /// use taskqueue_core::{NewTask, Payload};
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Welcome {}
+    /// impl Payload for Welcome {
+    ///     const TYPE: &'static str = "Welcome"; // an upper-case letter
+    /// }
+    /// NewTask::new(&Welcome {});
+    /// ```
     const TYPE: &'static str;
+
+    /// How many attempts a task of this type has in total, the first one included, unless it
+    /// [says otherwise](crate::NewTask::max_retries). Default: 3.
+    const MAX_RETRIES: u32 = MAX_RETRIES_DEFAULT;
 }
 
 impl<P: Payload> Payload for &P {
     const TYPE: &'static str = P::TYPE;
+    const MAX_RETRIES: u32 = P::MAX_RETRIES;
 }
 
-/// JSON text. Valid by construction, unless a program stored it by SQL of its own; the text that went in comes back byte for byte. Cheap to clone.
+/// JSON text. Valid by construction, unless a program stored it by SQL of its own; the text that went in comes back byte for byte.
+/// Cheap to clone. Its `Debug` form, and with it that of a task and of a claim, tells only how long it is: it may be large, and
+/// nobody's business.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RawPayload(Arc<str>);
 
@@ -84,7 +102,7 @@ impl RawPayload {
 
 impl fmt::Debug for RawPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "RawPayload({} bytes)", self.0.len())
     }
 }
 

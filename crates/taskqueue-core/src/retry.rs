@@ -13,9 +13,9 @@ pub const JITTER_DEFAULT: f64 = 0.2;
 
 type CustomFn = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
 
-/// How long a task waits after its failed attempt number n. The delay is never over the cap, nor over [`DURATION_MAX`];
-/// without jitter it never falls from one attempt to the next (custom functions excepted). Jitter shortens a delay by a
-/// random part of up to `jitter`, so that tasks that failed together do not come back together.
+/// How long a task waits after its failed attempt number n. The delay is never over the cap, where there is one, nor over
+/// [`DURATION_MAX`]; without jitter it never falls from one attempt to the next (custom functions excepted). Jitter shortens a
+/// delay by a random part of up to `jitter`, so that tasks that failed together do not come back together.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,9 +26,10 @@ type CustomFn = Arc<dyn Fn(u32) -> Duration + Send + Sync>;
 /// assert_eq!(delays, [1, 2, 4, 30]);
 /// ```
 #[derive(Clone)]
+#[must_use = "a policy does nothing until it is given to a queue, a worker or a handler"]
 pub struct RetryPolicy {
     curve: Curve,
-    cap: Duration,
+    cap: Option<Duration>,
     jitter: f64,
 }
 
@@ -46,35 +47,36 @@ impl RetryPolicy {
         Self::exponential_from(Duration::from_secs(1))
     }
 
-    /// `base * 2^attempt`, at most five minutes, with a jitter of a fifth.
+    /// `base * 2^attempt`, at most five minutes or `base`, whichever is longer, unless [`cap`](Self::cap) says otherwise; with a
+    /// jitter of a fifth.
     pub fn exponential_from(base: Duration) -> Self {
-        Self::of_curve(Curve::Exponential(base))
+        Self::of_curve(Curve::Exponential(base), base)
     }
 
-    /// `step * attempt`, at most five minutes, with a jitter of a fifth.
+    /// `step * attempt`, at most five minutes or `step`, whichever is longer, unless [`cap`](Self::cap) says otherwise; with a
+    /// jitter of a fifth.
     pub fn linear(step: Duration) -> Self {
-        Self::of_curve(Curve::Linear(step))
+        Self::of_curve(Curve::Linear(step), step)
     }
 
-    /// Always `delay`, without jitter; the cap is the delay itself.
+    /// Always `delay`, without jitter.
     pub fn fixed(delay: Duration) -> Self {
-        Self { curve: Curve::Fixed(delay), cap: delay, jitter: 0.0 }
+        Self { curve: Curve::Fixed(delay), cap: None, jitter: 0.0 }
     }
 
-    /// What `delay(attempt)` says, at most five minutes unless [`cap`](Self::cap) says otherwise, without jitter.
+    /// What `delay(attempt)` says, without jitter and without a cap.
     pub fn custom(delay: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
-        Self { curve: Curve::Custom(Arc::new(delay)), cap: BACKOFF_CAP_DEFAULT, jitter: 0.0 }
+        Self { curve: Curve::Custom(Arc::new(delay)), cap: None, jitter: 0.0 }
     }
 
-    /// Sets the longest delay. Default: five minutes ([`BACKOFF_CAP_DEFAULT`]); of [`fixed`](Self::fixed) the delay itself.
-    #[must_use]
+    /// Sets the longest delay. Default: five minutes ([`BACKOFF_CAP_DEFAULT`]), or the delay that a policy begins with if that is
+    /// longer; none for [`fixed`](Self::fixed) and [`custom`](Self::custom).
     pub fn cap(mut self, cap: Duration) -> Self {
-        self.cap = cap;
+        self.cap = Some(cap);
         self
     }
 
     /// Sets the part of a delay that jitter may take away, taken as within `0.0..=1.0`.
-    #[must_use]
     pub fn jitter(mut self, part: f64) -> Self {
         self.jitter = if part.is_nan() { 0.0 } else { part.clamp(0.0, 1.0) };
         self
@@ -88,12 +90,12 @@ impl RetryPolicy {
             Curve::Fixed(delay) => *delay,
             Curve::Custom(delay) => delay(attempt),
         };
-        let whole = delay.min(self.cap).min(DURATION_MAX);
+        let whole = delay.min(self.cap.unwrap_or(DURATION_MAX)).min(DURATION_MAX);
         whole.mul_f64(1.0 - self.jitter * random.clamp(0.0, 1.0)).min(whole)
     }
 
-    fn of_curve(curve: Curve) -> Self {
-        Self { curve, cap: BACKOFF_CAP_DEFAULT, jitter: JITTER_DEFAULT }
+    fn of_curve(curve: Curve, base: Duration) -> Self {
+        Self { curve, cap: Some(BACKOFF_CAP_DEFAULT.max(base)), jitter: JITTER_DEFAULT }
     }
 }
 
@@ -111,7 +113,8 @@ impl fmt::Debug for RetryPolicy {
             Curve::Fixed(delay) => format!("fixed {delay:?}"),
             Curve::Custom(_) => "custom".to_owned(),
         };
-        write!(f, "RetryPolicy({curve}, cap {:?}, jitter {})", self.cap, self.jitter)
+        let cap = self.cap.map_or_else(|| "no cap".to_owned(), |cap| format!("cap {cap:?}"));
+        write!(f, "RetryPolicy({curve}, {cap}, jitter {})", self.jitter)
     }
 }
 
@@ -137,7 +140,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_delay_is_over_the_cap(policy in policies(), attempt in any::<u32>(), random in 0.0..1.0_f64) {
-            prop_assert!(policy.delay(attempt, random) <= policy.cap);
+            prop_assert!(policy.cap.is_none_or(|cap| policy.delay(attempt, random) <= cap));
         }
 
         #[test]
@@ -159,6 +162,20 @@ mod tests {
         let delays: Vec<u64> =
             (1..=10).map(|attempt| RetryPolicy::default().delay(attempt, 0.0).as_secs()).collect();
         assert_eq!(delays, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    }
+
+    #[test]
+    fn a_policy_waits_as_long_as_it_says_though_that_is_over_the_default_cap() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(RetryPolicy::custom(move |attempt| hour * attempt).delay(2, 0.0), 2 * hour);
+        assert_eq!(RetryPolicy::linear(hour).delay(2, 0.0), hour);
+        assert_eq!(RetryPolicy::exponential_from(hour).delay(1, 0.0), hour);
+        assert_eq!(RetryPolicy::linear(hour).cap(3 * hour).delay(2, 0.0), 2 * hour);
+        assert_eq!(
+            RetryPolicy::linear(hour).cap(hour / 60).delay(2, 0.0),
+            hour / 60,
+            "a cap that is set is the cap"
+        );
     }
 
     #[test]

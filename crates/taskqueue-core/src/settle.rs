@@ -13,10 +13,13 @@ pub const LAST_ERROR_BYTES_MAX: usize = 8 * 1024;
 
 const TOO_LATE: &str =
     "follow-up task of an outcome that is settled already: enqueue it in the transaction that completes";
+const NO_COMPLETION: &str =
+    "follow-up task of an outcome that is no completion: nothing follows a task that is not done";
 
 /// What became of a claim.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[must_use = "an outcome does nothing until it is returned or settled"]
 pub enum Outcome {
     /// It is finished. The follow-up tasks are enqueued in the same transaction, or neither happens; one whose
     /// id or unique key is taken already is passed over.
@@ -59,10 +62,13 @@ impl Outcome {
         Self::Settled
     }
 
-    /// Adds a follow-up task to a completion: it is enqueued in the same transaction, or neither happens. On
-    /// an outcome that is no completion it changes nothing, as nothing then follows. A payload that has no JSON
-    /// form turns the outcome into a permanent failure that says so; so does a follow-up of [`settled`](Self::settled),
-    /// which would come too late: enqueue it in the transaction.
+    /// Adds a follow-up task to a completion: it is enqueued in the same transaction, or neither happens. Each needs an id of
+    /// its own: clones of one [`NewTask`] are refused when the outcome is settled ([`NewTask::copy_with_new_id`] makes another
+    /// task of it).
+    ///
+    /// What cannot be done turns the outcome into a permanent failure that says so, as nothing is lost silently: a payload
+    /// that has no JSON form; a follow-up of [`settled`](Self::settled), which would come too late: enqueue it in the
+    /// transaction; one of an outcome that is no completion, after which nothing follows. A permanent failure stays as it is.
     ///
     /// ```
     /// use taskqueue_core::{NewTask, Outcome};
@@ -73,15 +79,16 @@ impl Outcome {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn then(mut self, task: impl IntoTask) -> Self {
         match &mut self {
             Self::Complete { follow_ups } => match task.into_task() {
                 Ok(task) => follow_ups.push(task),
                 Err(error) => return Self::permanent(format!("follow-up task: {error}")),
             },
+            Self::Fail { retry: Retry::Never, .. } => {}
+            Self::Fail { error, .. } => return Self::permanent(format!("{error}; {NO_COMPLETION}")),
+            Self::Snooze { .. } | Self::Release => return Self::permanent(NO_COMPLETION),
             Self::Settled => return Self::permanent(TOO_LATE),
-            _ => {}
         }
         self
     }
@@ -132,6 +139,7 @@ pub enum Completed {
 
 /// One settle of a batch.
 #[derive(Debug, Clone, PartialEq)]
+#[must_use = "a settlement does nothing until it is settled"]
 pub struct Settlement {
     /// The claim that is settled.
     pub lease: Lease,
@@ -148,6 +156,7 @@ impl Settlement {
 
 /// What a settle found, in the order of the batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a lost lease is no error here: nothing was settled then"]
 pub enum Settled {
     /// The lease was live; the task is what the outcome says.
     Applied,
@@ -242,9 +251,9 @@ impl Settlement {
 /// Checks a batch of settlements and decides each; every backend calls this first.
 ///
 /// # Errors
-/// `InvalidInput` for more than `BATCH_MAX` settlements, a task settled twice in one batch, [`Outcome::Settled`] or follow-ups
-/// whose payloads together are more than `BATCH_PAYLOAD_BYTES_MAX`, and as [`NewTask::validate`](crate::NewTask::validate) for each
-/// follow-up: then nothing of the batch is applied.
+/// `InvalidInput` for more than `BATCH_MAX` settlements, a task settled twice in one batch, [`Outcome::Settled`], clones of one
+/// task among the follow-ups of an outcome, or follow-ups whose payloads together are more than `BATCH_PAYLOAD_BYTES_MAX`, and
+/// as [`NewTask::validate`](crate::NewTask::validate) for each follow-up: then nothing of the batch is applied.
 pub fn decide_batch(
     settlements: Vec<Settlement>,
     policy: &RetryPolicy,
@@ -261,11 +270,27 @@ pub fn decide_batch(
         }
         let mut decision = settlement.decide(policy, rand::random())?;
         batches::prepare_batch(&mut decision.follow_ups, payload_bytes_max)?;
+        refuse_clones(&decision.follow_ups)?;
         decisions.push(decision);
     }
     let follow_ups = decisions.iter().flat_map(|decision| &decision.follow_ups);
     batches::check_payloads("settle", follow_ups, payload_bytes_max)?;
     Ok(decisions)
+}
+
+/// Two follow-ups with one id would be one task. An id that was given says that this is meant; one that was made tells of a clone.
+fn refuse_clones(follow_ups: &[NewTask]) -> Result<()> {
+    let mut seen = HashSet::with_capacity(follow_ups.len());
+    for task in follow_ups {
+        if !seen.insert(task.id) && !task.has_given_id() {
+            let message = format!(
+                "two follow-up tasks of type {} are clones with one id: copy_with_new_id makes two tasks of them",
+                task.task_type
+            );
+            return Err(Error::invalid_input("settle", message).task(task.id));
+        }
+    }
+    Ok(())
 }
 
 fn after_failure(

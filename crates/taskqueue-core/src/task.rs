@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, RawPayload, Result, TaskId, TaskType, Timestamp, WorkerId};
 
-/// How many attempts a task has unless it says otherwise.
+/// How many attempts a task has, the first one included, unless it or its payload says otherwise.
 pub const MAX_RETRIES_DEFAULT: u32 = 3;
 
 /// Where a task stands, as users see it.
@@ -88,6 +88,12 @@ impl Priority {
 impl Default for Priority {
     fn default() -> Self {
         Self::NORMAL
+    }
+}
+
+impl From<i32> for Priority {
+    fn from(priority: i32) -> Self {
+        Self(priority)
     }
 }
 

@@ -7,9 +7,9 @@ use taskqueue_core::batches::{check_limit, validate_batch};
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::new_task::{MAX_RETRIES_MAX, METADATA_BYTES_MAX, UNIQUE_KEY_BYTES_MAX};
 use taskqueue_core::{
-    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, ErrorKind, IntoTask, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload,
-    Priority, REGION_CHARS_MAX, RawPayload, Result, Schedule, TASK_TYPE_CHARS_MAX, TaskId, TaskType,
-    Timestamp, WORKER_ID_CHARS_MAX, WorkerId,
+    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, ErrorKind, NewTask, PAYLOAD_BYTES_MAX_DEFAULT, Payload, Priority,
+    REGION_CHARS_MAX, RawPayload, Result, Schedule, TASK_TYPE_CHARS_MAX, TaskId, TaskType, Timestamp,
+    WORKER_ID_CHARS_MAX, WorkerId,
 };
 
 fn task() -> NewTask {
@@ -224,13 +224,41 @@ fn malformed_identifiers_are_refused_in_json_too() {
 }
 
 #[test]
-fn a_payload_type_that_is_malformed_is_refused_at_enqueue() {
+fn a_payload_says_how_many_attempts_its_tasks_have() {
     #[derive(serde::Serialize)]
-    struct Wrong;
-    impl Payload for Wrong {
-        const TYPE: &'static str = "Wrong Type";
+    struct Once;
+    impl Payload for Once {
+        const TYPE: &'static str = "once";
+        const MAX_RETRIES: u32 = 1;
     }
-    assert_eq!(Wrong.into_task().unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(NewTask::new(&Once).unwrap().max_retries, 1);
+    assert_eq!(NewTask::new(&&Once).unwrap().max_retries, 1);
+    assert_eq!(NewTask::new(&Once).unwrap().max_retries(7).max_retries, 7);
+}
+
+#[test]
+fn a_clone_is_the_same_task_and_a_copy_with_a_new_id_another() {
+    let template = NewTask::raw("a", "{}").unwrap().id(uuid::Uuid::from_u128(7)).priority(9);
+    assert_eq!(template.clone().id, template.id);
+    let copy = template.copy_with_new_id();
+    assert_ne!(copy.id, template.id);
+    assert_eq!(copy.clone().id(template.id), template, "all else is the same");
+    let unique = NewTask::raw("a", "{}").unwrap().unique_key("k");
+    let bits = |task: &NewTask| uuid::Uuid::from(task.id).as_u128() & 0xffff;
+    assert_eq!(bits(&unique.copy_with_new_id()), bits(&unique), "where its key is unique");
+}
+
+#[test]
+fn the_debug_form_of_a_task_tells_how_long_its_payload_is_and_not_what_is_in_it() {
+    let shown = format!("{:?}", NewTask::raw("a", r#"{"iban":"DE02"}"#).unwrap());
+    assert!(shown.contains("15 bytes") && !shown.contains("DE02"), "{shown}");
+}
+
+#[test]
+fn a_task_type_is_compared_with_and_made_of_text() {
+    let mail = TaskType::try_from("mail").unwrap();
+    assert!(mail == *"mail" && mail == "mail" && mail.as_ref() == "mail");
+    assert!(TaskType::try_from("Mail".to_owned()).is_err());
 }
 
 #[test]

@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use taskqueue_core::backend::{Decision, Transition, decide_batch, shorten};
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{
-    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, Clock, Decision, ErrorKind, LAST_ERROR_BYTES_MAX, Lease, LeaseToken,
+    BATCH_MAX, BATCH_PAYLOAD_BYTES_MAX, Clock, ErrorKind, LAST_ERROR_BYTES_MAX, Lease, LeaseToken,
     ManualClock, NewTask, Outcome, PAYLOAD_BYTES_MAX_DEFAULT, Retry, RetryPolicy, Settlement, State, TaskId,
-    TaskType, Transition, decide_batch, shorten,
+    TaskType,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,14 +73,6 @@ fn delays_are_cut_to_what_every_engine_can_add_to_a_time() {
     assert_eq!(snooze, Transition::Snooze { delay: DURATION_MAX });
     let retry = decide(lease(1, 3), Outcome::retry_after("", Duration::MAX)).transition;
     assert_eq!(retry, Transition::Retry { delay: DURATION_MAX, error: error("") });
-}
-
-#[test]
-fn a_follow_up_on_an_outcome_that_is_no_completion_changes_nothing() {
-    let next = || NewTask::raw("next", "{}").unwrap();
-    for outcome in [Outcome::Release, Outcome::snooze(SECOND), Outcome::fail("oh")] {
-        assert_eq!(outcome.clone().then(next()), outcome);
-    }
 }
 
 #[test]
@@ -203,4 +196,36 @@ proptest! {
         let decision = decide(lease(attempt, max_retries), Outcome::fail("oh"));
         prop_assert_eq!(decision.transition.state() == State::Failed, attempt < max_retries);
     }
+}
+
+#[test]
+fn a_follow_up_of_what_is_no_completion_is_a_permanent_failure_that_says_why() {
+    let next = NewTask::raw("next", "{}").unwrap();
+    for outcome in [Outcome::snooze(SECOND), Outcome::Release, Outcome::settled()] {
+        let Outcome::Fail { error, retry: Retry::Never } = outcome.then(next.clone()) else {
+            panic!("it is lost")
+        };
+        assert!(error.contains("follow-up task of an outcome"), "{error}");
+    }
+    let Outcome::Fail { error, retry: Retry::Never } = Outcome::fail("no disk").then(next.clone()) else {
+        panic!("it is lost")
+    };
+    assert!(error.starts_with("no disk; follow-up task"), "{error}");
+    assert_eq!(Outcome::permanent("no disk").then(next), Outcome::permanent("no disk"), "it says enough");
+}
+
+#[test]
+fn clones_of_one_task_among_the_follow_ups_of_an_outcome_are_refused() {
+    let decide = |outcome| {
+        let settlements = vec![Settlement::new(lease(1, 3), outcome)];
+        decide_batch(settlements, &RetryPolicy::default(), PAYLOAD_BYTES_MAX_DEFAULT)
+    };
+    let next = NewTask::raw("next", "{}").unwrap();
+    let refused = decide(Outcome::done().then(next.clone()).then(next.clone())).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert!(refused.to_string().contains("clones"), "{refused}");
+
+    decide(Outcome::done().then(next.copy_with_new_id()).then(next.clone())).unwrap();
+    let given = next.id(TaskId::generate());
+    decide(Outcome::done().then(given.clone()).then(given)).expect("an id that was given is meant");
 }
