@@ -274,7 +274,7 @@ impl CleanupHandler {
 #[async_trait]
 impl Handler for CleanupHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let mut payload: CleanupPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let mut payload: CleanupPayload = cx.decode()?;
         if is_wide(&payload) && payload.requested_at == 0 {
             payload.requested_at = cx.task().created_at.timestamp_nanos_opt().unwrap_or_default();
         }

@@ -77,7 +77,7 @@ impl<S: EventSink> EventHandler<S> {
 #[async_trait]
 impl<S: EventSink> Handler for EventHandler<S> {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let payload = cx.decode()?;
         self.deliver(cx.id(), cx.task().region.as_deref(), &payload).await?;
         Ok(Outcome::done())
     }

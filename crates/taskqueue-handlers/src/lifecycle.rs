@@ -221,7 +221,7 @@ impl LifecycleHandler {
 #[async_trait]
 impl Handler for LifecycleHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload: LifecyclePayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let payload: LifecyclePayload = cx.decode()?;
         let outcome = self.act(&payload).await?;
         tracing::debug!(
             action = payload.action.as_str(),

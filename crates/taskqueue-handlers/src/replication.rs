@@ -303,7 +303,7 @@ impl ReplicationHandler {
 #[async_trait]
 impl Handler for ReplicationHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload: ReplicationPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let payload: ReplicationPayload = cx.decode()?;
         let there = self.destination(&payload)?;
         let replicated = tokio::select! {
             replicated = self.replicate_to(&there, &payload) => replicated?,

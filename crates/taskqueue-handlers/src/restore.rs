@@ -271,7 +271,7 @@ impl RestoreHandler {
 #[async_trait]
 impl Handler for RestoreHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload: RestorePayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let payload: RestorePayload = cx.decode()?;
         let advanced = self.advance(&payload).await;
         // A worker that was frozen past its lease must not tell of what it saw before: another one may have told of
         // the end.

@@ -59,7 +59,7 @@ impl WebhookHandler {
 #[async_trait]
 impl Handler for WebhookHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let payload = cx.decode()?;
         self.deliver(cx.id(), &payload).await?;
         Ok(Outcome::done())
     }

@@ -5,23 +5,22 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use taskqueue_core::metrics::Metrics;
-use taskqueue_core::{Error, Observed, Payload, Queue, Result, RetryPolicy, TaskType, WorkerId};
+use taskqueue_core::{Error, Observed, Queue, Result, RetryPolicy, TaskType, WorkerId};
 
 use crate::periodic::check_names;
 use crate::pipe::{Pipe, Registered};
 use crate::prefetch::Prefetch;
 use crate::settings::Settings;
 use crate::slots::Slots;
-use crate::task_fn::Typed;
-use crate::{DataMap, Handler, HandlerOptions, MaintenanceConfig, Periodic, TaskFn, Worker};
-
-type Check = fn(&DataMap) -> Result<(), String>;
+use crate::{
+    DataMap, Handler, HandlerOptions, MaintenanceConfig, Periodic, TaskFn, UndecodablePayload, Worker,
+    handler_fn,
+};
 
 /// A handler as it was given to the builder.
 struct Given {
     task_type: Result<TaskType>,
     handler: Arc<dyn Handler>,
-    check: Check,
 }
 
 /// Builds a [`Worker`]. Nothing but a handler is needed; each method says what its setting costs.
@@ -88,7 +87,7 @@ impl WorkerBuilder {
     }
 
     /// As [`data`](Self::data), for a value that is shared already.
-    pub fn data_arc<T: Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
+    pub fn data_arc<T: ?Sized + Send + Sync + 'static>(mut self, value: Arc<T>) -> Self {
         self.data.insert(value);
         self
     }
@@ -103,7 +102,7 @@ impl WorkerBuilder {
     /// Handles tasks of a type that is named at run time. The handler may carry options, as in
     /// [`handler`](Self::handler).
     pub fn handle(mut self, task_type: TaskType, handler: impl Handler) -> Self {
-        self.given.push(Given { task_type: Ok(task_type), handler: Arc::new(handler), check: |_| Ok(()) });
+        self.given.push(Given { task_type: Ok(task_type), handler: Arc::new(handler) });
         self
     }
 
@@ -184,6 +183,19 @@ impl WorkerBuilder {
         self
     }
 
+    /// How long one attempt may take before it is stopped and counts as failed, for types without a timeout of their own
+    /// ([`Configure::timeout`](crate::Configure::timeout), where `Duration::MAX` is for ever). Default: for ever.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// What becomes of tasks whose payload a handler function cannot take. Default: they are dead letters at once.
+    pub fn undecodable_payload(mut self, means: UndecodablePayload) -> Self {
+        self.settings.undecodable = means;
+        self
+    }
+
     /// What the worker does for the queue beside handling tasks. Default: promote, reclaim and sample depths;
     /// remove nothing.
     pub fn maintenance(mut self, config: MaintenanceConfig) -> Self {
@@ -203,16 +215,24 @@ impl WorkerBuilder {
     /// `InvalidInput`, naming it: no handler, two handlers of one type, a malformed type or name, data that a
     /// handler asks for and that was not given, two periodic tasks of one name, a concurrency of zero, settings that
     /// contradict each other.
-    pub fn build(self) -> Result<Worker> {
+    pub fn build(mut self) -> Result<Worker> {
+        check_names(&self.periodic)?;
+        let handlers = resolve(std::mem::take(&mut self.given), &self.data, &self.settings)?;
+        if handlers.is_empty() {
+            return Err(invalid("no handler: give at least one".to_owned()));
+        }
+        self.pipe(handlers).map(Worker::new)
+    }
+
+    /// What the stages of a worker with these handlers share.
+    pub(crate) fn pipe(self, handlers: Vec<Registered>) -> Result<Pipe> {
         let worker_id = WorkerId::unique(&self.settings.name)?;
         let visibility_timeout = self.settings.visibility_timeout.unwrap_or(self.queue.visibility_timeout());
         self.settings.validate(visibility_timeout).map_err(invalid)?;
-        check_names(&self.periodic)?;
-        let handlers = resolve(self.given, &self.data, self.settings.retry.as_ref())?;
         let by_type = index(&handlers)?;
         let limits = handlers.iter().map(|handler| handler.concurrency).collect();
         let slots = Slots::new(self.settings.concurrency, Prefetch::new(self.settings.prefetch), limits);
-        Ok(Worker::new(Pipe {
+        Ok(Pipe {
             queue: Arc::new(Observed::with_metrics(Arc::clone(&self.queue), self.metrics.clone())),
             unobserved: self.queue,
             metrics: self.metrics,
@@ -230,34 +250,31 @@ impl WorkerBuilder {
             tokens: Default::default(),
             interrupts: Default::default(),
             tracker: Default::default(),
-        }))
+        })
     }
 }
 
 fn given_function<M: 'static, F: TaskFn<M>>(function: F) -> Given {
-    let name = <F::Payload as Payload>::TYPE;
-    Given { task_type: TaskType::new(name), handler: Arc::new(Typed::<F, M>::new(function)), check: F::check }
+    Given { task_type: TaskType::of::<F::Payload>(), handler: Arc::new(handler_fn(function)) }
 }
 
-fn resolve(given: Vec<Given>, data: &DataMap, retry: Option<&RetryPolicy>) -> Result<Vec<Registered>> {
-    given.into_iter().map(|given| register(given, data, retry)).collect()
+fn resolve(given: Vec<Given>, data: &DataMap, settings: &Settings) -> Result<Vec<Registered>> {
+    given.into_iter().map(|given| register(given, data, settings)).collect()
 }
 
-fn register(given: Given, data: &DataMap, retry: Option<&RetryPolicy>) -> Result<Registered> {
-    let task_type = given.task_type?;
-    let options = given.handler.options();
+fn register(given: Given, data: &DataMap, settings: &Settings) -> Result<Registered> {
+    let Given { task_type, handler } = given;
+    let task_type = task_type?;
+    let options = handler.options();
     let of_type = |text: String| invalid(format!("handler of {task_type}: {text}"));
-    (given.check)(data).map_err(of_type)?;
+    handler.check(data).map_err(of_type)?;
     options.validate().map_err(of_type)?;
-    let HandlerOptions { concurrency, timeout, retry: own } = options;
-    let (handler, retry) = (given.handler, own.or(retry.cloned()));
+    let HandlerOptions { concurrency, timeout, retry } = options;
+    let (timeout, retry) = (timeout.or(settings.timeout), retry.or_else(|| settings.retry.clone()));
     Ok(Registered { task_type, handler, concurrency, timeout, retry, metrics: OnceLock::new() })
 }
 
 fn index(handlers: &[Registered]) -> Result<HashMap<TaskType, usize>> {
-    if handlers.is_empty() {
-        return Err(invalid("no handler: give at least one".to_owned()));
-    }
     let mut by_type = HashMap::default();
     for (index, handler) in handlers.iter().enumerate() {
         if by_type.insert(handler.task_type.clone(), index).is_some() {

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use taskqueue_core::{
     Error, Heartbeat, Lease, Metadata, Queue, RawPayload, Result, Task, TaskId, TaskType, WorkerId,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::DataMap;
 use crate::leases::Held;
 use crate::pipe::Pipe;
+use crate::{DataMap, TaskError, UndecodablePayload};
 
 /// How long a heartbeat waits for a lock to go, from one try to the next: that of the worker's own is gone in a moment.
 const LOCKED_WAITS: [Duration; 3] =
@@ -137,6 +138,18 @@ impl TaskContext {
     /// Shared state, for handlers that are no plain function.
     pub fn data(&self) -> &DataMap {
         &self.pipe.data
+    }
+
+    /// The payload as a value, for handlers that are no plain function.
+    ///
+    /// # Errors
+    /// It is not the JSON form of a `P`. The worker says whether that is permanent
+    /// ([`undecodable_payload`](crate::WorkerBuilder::undecodable_payload)).
+    pub fn decode<P: DeserializeOwned>(&self) -> Result<P, TaskError> {
+        self.payload().decode().map_err(|error| match self.pipe.settings.undecodable {
+            UndecodablePayload::DeadLetter => TaskError::permanent(error),
+            UndecodablePayload::Retry => TaskError::from(error),
+        })
     }
 
     /// Extends the lease now, to a visibility timeout (the worker's, else the queue's) from now. The worker does so by

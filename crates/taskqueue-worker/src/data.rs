@@ -32,16 +32,18 @@ use crate::{FromContext, TaskContext, TaskError};
 /// assert!(builder.build().is_err(), "the greeting was not given");
 /// assert!(Worker::builder(MemoryQueue::new()).handler(greet).data(Greeting("hello")).build().is_ok());
 /// ```
+///
+/// A trait's object is given with [`data_arc`](crate::WorkerBuilder::data_arc), and taken as `Data<dyn Mailer>`.
 #[derive(Debug)]
-pub struct Data<T>(pub Arc<T>);
+pub struct Data<T: ?Sized>(pub Arc<T>);
 
-impl<T> Clone for Data<T> {
+impl<T: ?Sized> Clone for Data<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Deref for Data<T> {
+impl<T: ?Sized> Deref for Data<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -49,20 +51,19 @@ impl<T> Deref for Data<T> {
     }
 }
 
-/// The values that the builder was given, by type.
+/// The values that the builder was given, by type: each a `Data<T>`, which has a size where `T` has none.
 #[derive(Default, Clone)]
 pub struct DataMap(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
 impl DataMap {
     /// Keeps `value`; it replaces one of the same type.
-    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: Arc<T>) {
-        self.0.insert(TypeId::of::<T>(), value);
+    pub(crate) fn insert<T: ?Sized + Send + Sync + 'static>(&mut self, value: Arc<T>) {
+        self.0.insert(TypeId::of::<T>(), Arc::new(Data(value)));
     }
 
     /// The value of this type, if it was given.
-    pub fn get<T: Send + Sync + 'static>(&self) -> Option<Data<T>> {
-        let value = Arc::clone(self.0.get(&TypeId::of::<T>())?);
-        value.downcast().ok().map(Data)
+    pub fn get<T: ?Sized + Send + Sync + 'static>(&self) -> Option<Data<T>> {
+        self.0.get(&TypeId::of::<T>())?.downcast_ref().cloned()
     }
 }
 
@@ -72,11 +73,11 @@ impl std::fmt::Debug for DataMap {
     }
 }
 
-fn missing<T>() -> String {
+fn missing<T: ?Sized>() -> String {
     format!("Data<{0}> was not given: call .data(value) with a {0}", type_name::<T>())
 }
 
-impl<T: Send + Sync + 'static> FromContext for Data<T> {
+impl<T: ?Sized + Send + Sync + 'static> FromContext for Data<T> {
     fn from_context(cx: &TaskContext) -> Result<Self, TaskError> {
         cx.data().get().ok_or_else(|| TaskError::permanent(missing::<T>()))
     }

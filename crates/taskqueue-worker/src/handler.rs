@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_core::{Outcome, RetryPolicy};
 
-use crate::{TaskContext, TaskError};
+use crate::{DataMap, TaskContext, TaskError};
 
 /// Handles tasks of a type that is known only at run time, or whose payload is not decoded: register it with
 /// [`handle`](crate::WorkerBuilder::handle). Where the payload has a type, a plain async function is simpler.
@@ -39,9 +39,18 @@ pub trait Handler: Send + Sync + 'static {
     /// as the error says ([`TaskError`]). A panic counts as such an error.
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError>;
 
-    /// How this handler is run; what [`Configure`] sets goes over it.
+    /// How this handler is run; what [`Configure`] sets goes over it. A handler around another one answers what that says.
     fn options(&self) -> HandlerOptions {
         HandlerOptions::default()
+    }
+
+    /// Checks, when the worker is built, that it was given what the handler needs. A handler around another one asks that.
+    ///
+    /// # Errors
+    /// A text that says what is missing.
+    fn check(&self, data: &DataMap) -> Result<(), String> {
+        let _ = data;
+        Ok(())
     }
 }
 
@@ -54,6 +63,10 @@ impl<H: Handler + ?Sized> Handler for Arc<H> {
     fn options(&self) -> HandlerOptions {
         (**self).options()
     }
+
+    fn check(&self, data: &DataMap) -> Result<(), String> {
+        (**self).check(data)
+    }
 }
 
 #[async_trait]
@@ -65,22 +78,46 @@ impl<H: Handler> Handler for Configured<H> {
     fn options(&self) -> HandlerOptions {
         self.options.clone().or(self.handler.options())
     }
+
+    fn check(&self, data: &DataMap) -> Result<(), String> {
+        self.handler.check(data)
+    }
 }
 
 /// How the handler of one type is run. `None` everywhere by default.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
+#[must_use = "they do nothing until a handler answers them"]
 pub struct HandlerOptions {
     /// The most tasks of this type at once in this worker; `None`: only the worker's concurrency bounds it. At
     /// least 1. No more than this are claimed, either: they are not prefetched beyond it.
     pub concurrency: Option<usize>,
-    /// How long one attempt may take before it is stopped and counts as failed; `None`: for ever. Not zero.
+    /// How long one attempt may take before it is stopped and counts as failed; `None`: the worker's timeout, or else for ever;
+    /// `Duration::MAX`: for ever. Not zero.
     pub timeout: Option<Duration>,
     /// How long to wait after a failed attempt; `None`: the worker's policy, or else the queue's.
     pub retry: Option<RetryPolicy>,
 }
 
 impl HandlerOptions {
+    /// Sets the most tasks of the type at once.
+    pub fn concurrency(mut self, tasks: usize) -> Self {
+        self.concurrency = Some(tasks);
+        self
+    }
+
+    /// Sets how long one attempt may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets how long to wait after a failed attempt.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = Some(policy);
+        self
+    }
+
     /// What is set here, and where nothing is set, what `other` says.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
@@ -104,6 +141,7 @@ impl HandlerOptions {
 
 /// A handler with options of its own.
 #[derive(Debug, Clone)]
+#[must_use = "a handler does nothing until it is given to a worker"]
 pub struct Configured<H> {
     pub(crate) handler: H,
     pub(crate) options: HandlerOptions,
@@ -111,21 +149,18 @@ pub struct Configured<H> {
 
 impl<H> Configured<H> {
     /// See [`Configure::concurrency`].
-    #[must_use]
     pub fn concurrency(mut self, tasks: usize) -> Self {
         self.options.concurrency = Some(tasks);
         self
     }
 
     /// See [`Configure::timeout`].
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
     }
 
     /// See [`Configure::retry`].
-    #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.options.retry = Some(policy);
         self

@@ -6,7 +6,7 @@ use taskqueue_core::{Lease, Outcome, Retry, Settled};
 
 /// What a worker did until it stopped. Each count but the last is of settles that the queue confirmed; a completion of a
 /// handler's own ([`Outcome::settled`]) is counted as its handler says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct Report {
     /// Tasks finished.

@@ -25,6 +25,7 @@ type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq)]
+#[must_use = "an error does nothing until it is returned"]
 pub struct TaskError {
     text: String,
     retry: Retry,
@@ -42,7 +43,6 @@ impl TaskError {
     }
 
     /// The same error, permanent.
-    #[must_use]
     pub fn into_permanent(self) -> Self {
         Self { retry: Retry::Never, ..self }
     }

@@ -197,27 +197,55 @@ impl<M, F: TaskFn<M>> TaskFn<ConfiguredSignature<M>> for Configured<F> {
     }
 }
 
-/// A function in the form in which the executor runs every handler: it decodes the payload, then calls.
-pub(crate) struct Typed<F, M> {
-    function: F,
-    signature: PhantomData<fn() -> M>,
+/// An async function as a [`Handler`]: it decodes the payload, then calls. For what takes handlers of any kind: middleware of
+/// your own, or a second name for a type, whose tasks have the same payload.
+///
+/// ```
+/// use taskqueue_memory::MemoryQueue;
+/// use taskqueue_worker::{Payload, TaskType, Worker, handler_fn};
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Welcome {
+///     user: u64,
+/// }
+/// impl Payload for Welcome {
+///     const TYPE: &'static str = "welcome";
+/// }
+///
+/// async fn welcome(mail: Welcome) {
+///     println!("welcome, {}", mail.user);
+/// }
+///
+/// # fn main() -> taskqueue_worker::Result<()> {
+/// Worker::builder(MemoryQueue::new())
+///     .handler(welcome)
+///     .handle(TaskType::new("greeting")?, handler_fn(welcome)) // what the type was called once
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+pub fn handler_fn<M: 'static>(function: impl TaskFn<M>) -> impl Handler {
+    Typed { function, signature: PhantomData }
 }
 
-impl<F, M> Typed<F, M> {
-    pub(crate) fn new(function: F) -> Self {
-        Self { function, signature: PhantomData }
-    }
+/// A function in the form in which the executor runs every handler.
+struct Typed<F, M> {
+    function: F,
+    signature: PhantomData<fn() -> M>,
 }
 
 #[async_trait]
 impl<M: 'static, F: TaskFn<M>> Handler for Typed<F, M> {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        // The same text cannot decode better at the next attempt.
-        let payload = cx.payload().decode::<F::Payload>().map_err(TaskError::permanent)?;
+        let payload = cx.decode::<F::Payload>()?;
         self.function.call(payload, cx).await
     }
 
     fn options(&self) -> HandlerOptions {
         self.function.options()
+    }
+
+    fn check(&self, data: &DataMap) -> Result<(), String> {
+        F::check(data)
     }
 }

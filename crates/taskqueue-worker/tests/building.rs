@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use support::{Number, SECOND, queue};
 use taskqueue_worker::core::ErrorKind;
-use taskqueue_worker::{Configure, Data, MaintenanceConfig, Payload, Queue, Worker, WorkerBuilder};
+use taskqueue_worker::{Configure, Data, MaintenanceConfig, Queue, Worker, WorkerBuilder};
 
 async fn handle(_: Number) {}
 
@@ -41,17 +41,6 @@ async fn two_handlers_of_one_type_are_refused() {
 #[tokio::test]
 async fn a_worker_without_handlers_is_refused() {
     assert!(refusal(|builder| builder).contains("no handler"));
-}
-
-#[tokio::test]
-async fn a_malformed_type_name_is_refused() {
-    #[derive(serde::Serialize, serde::Deserialize)]
-    struct Bad;
-    impl Payload for Bad {
-        const TYPE: &'static str = "Not A Type";
-    }
-    async fn bad(_: Bad) {}
-    assert!(refusal(|builder| builder.handler(bad)).contains("Not A Type"));
 }
 
 #[tokio::test]

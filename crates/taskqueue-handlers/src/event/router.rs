@@ -107,7 +107,7 @@ impl<C: NotificationConfigStore> EventRouter<C> {
 #[async_trait]
 impl<C: NotificationConfigStore> Handler for EventRouter<C> {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let event: EventPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let event: EventPayload = cx.decode()?;
         let matches = match assigned(&cx) {
             Some(to) => vec![to],
             None => self.matches(&event).await?,

@@ -130,7 +130,7 @@ impl DiscoveryHandler {
 #[async_trait]
 impl Handler for DiscoveryHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let mut payload: FederationDiscoveryPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let mut payload: FederationDiscoveryPayload = cx.decode()?;
         if payload.started_at == 0 {
             payload.started_at = nanos(cx.task().created_at);
         }

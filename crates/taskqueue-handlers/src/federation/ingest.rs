@@ -170,7 +170,7 @@ impl IngestHandler {
 #[async_trait]
 impl Handler for IngestHandler {
     async fn handle(&self, cx: TaskContext) -> Result<Outcome, TaskError> {
-        let payload: FederationIngestPayload = cx.payload().decode().map_err(TaskError::permanent)?;
+        let payload: FederationIngestPayload = cx.decode()?;
         let Some(config) = configured(&*self.configs, &payload.bucket).await? else {
             self.metrics.outcome("paused");
             return Ok(Outcome::snooze(PAUSE_SNOOZE));
