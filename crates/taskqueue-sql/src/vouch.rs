@@ -17,8 +17,12 @@ pub(crate) async fn vouch<D: Dialect>(dialect: &D, connection: &mut D::Connectio
     if !D::APPENDS_TOTALS {
         return Ok(());
     }
-    let nothing = Total { task_type: NOBODY.to_owned(), state: State::Completed, delta: Delta::default() };
-    dialect.add_totals(connection, &[nothing], Owner::Queue).await
+    dialect.add_totals(connection, &[nobodys(0)], Owner::Queue).await
+}
+
+fn nobodys(tasks: i64) -> Total {
+    let delta = Delta { tasks, busy_us: 0 };
+    Total { task_type: NOBODY.to_owned(), state: State::Completed, delta }
 }
 
 /// Finds out whether the database answers, and commits what it takes.
@@ -31,14 +35,17 @@ impl<D: Dialect> Operation<D> for Commits {
     const ASKS_FOR_TASKS: bool = false;
 
     fn access(&self, _shards: Shards) -> Access {
-        Access::Single
+        if D::APPENDS_TOTALS { Access::Single } else { Access::Write }
     }
 
+    /// Where sums are changed in place, the row is left as it was: a change that changes nothing is no write.
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<()> {
         if D::APPENDS_TOTALS {
-            vouch(dialect, connection).await
-        } else {
-            dialect.backend(connection).await.map(drop)
+            return vouch(dialect, connection).await;
         }
+        for tasks in [1, -1] {
+            dialect.add_totals(connection, &[nobodys(tasks)], Owner::Queue).await?;
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use taskqueue_mysql::{ErrorKind, Outcome, Queue, Settled, Settlement};
+use taskqueue_mysql::{ErrorKind, NewTask, Outcome, Queue, Settled, Settlement};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
@@ -88,8 +89,8 @@ async fn a_secondary_reads_and_says_why_it_does_not_write() {
     }
 }
 
-/// Two of three are away. A commit waits for them, as long as a statement may; it is done when they are back, whatever its caller
-/// was told, who repeats it.
+/// Two of three are away. Commits wait for them, as long as a statement may; they are done when those are back, whatever their
+/// callers were told, who repeat them. Enqueues that share one are not tried one by one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_without_a_majority_is_given_up_in_time_and_can_be_repeated() {
     let cluster = cluster().await;
@@ -97,28 +98,34 @@ async fn a_commit_without_a_majority_is_given_up_in_time_and_can_be_repeated() {
     let queue = cluster.queue_on(primary).await;
     queue.enqueue(task()).await.unwrap();
     let lease = claim_one(&queue, Duration::from_secs(600)).await.lease;
-    let doubtful = task();
+    let doubtful: Vec<NewTask> = std::iter::repeat_with(task).take(20).collect();
     for number in cluster.others(primary) {
         cluster.node(number).pause().await;
     }
 
     let (began, in_time) = (Instant::now(), STATEMENT + Duration::from_secs(5));
     let settlement = Settlement::new(lease.clone(), Outcome::done());
-    let (enqueued, settled) =
-        tokio::join!(queue.enqueue(doubtful.clone()), queue.settle_many(vec![settlement]));
-    assert!(began.elapsed() < in_time, "it took {:?}", began.elapsed());
-    assert_unavailable(&enqueued.expect_err("it waits for a majority"));
+    let mut enqueuing = JoinSet::new();
+    for task in doubtful.clone() {
+        let queue = queue.clone();
+        enqueuing.spawn(async move { queue.enqueue(task).await });
+    }
+    let settled = queue.settle_many(vec![settlement]).await;
     assert_unavailable(&settled.expect_err("it waits for a majority"));
+    for enqueued in enqueuing.join_all().await {
+        assert_unavailable(&enqueued.expect_err("it waits for a majority"));
+    }
+    assert!(began.elapsed() < in_time, "it took {:?}", began.elapsed());
     assert_eq!(queue.stats().await.unwrap().running, 1, "it still reads");
 
     for number in cluster.others(primary) {
         cluster.node(number).unpause().await;
     }
-    let enqueued = until_ok(async || queue.enqueue_many(vec![doubtful.clone()]).await).await;
-    assert_eq!(enqueued[0].id(), doubtful.id);
+    let enqueued = until_ok(async || queue.enqueue_many(doubtful.clone()).await).await;
+    assert!(enqueued.iter().map(|enqueued| enqueued.id()).eq(doubtful.iter().map(|task| task.id)));
     assert_ne!(settle(&queue, &lease).await, Settled::LeaseLost);
     let stats = queue.stats().await.unwrap();
-    assert_eq!((stats.pending, stats.running, stats.completed), (1, 0, 1), "each is there once");
+    assert_eq!((stats.pending, stats.running, stats.completed), (20, 0, 1), "each is there once");
 }
 
 /// A group whose members all write, for as long as this is.
