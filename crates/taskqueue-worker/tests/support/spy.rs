@@ -23,12 +23,15 @@ pub enum Call {
     Get,
 }
 
+/// How many kinds there are; `Get` is the last.
+const CALLS: usize = Call::Get as usize + 1;
+
 #[derive(Default)]
 struct Log {
     /// The calls, each with its rows: the tasks claimed, settled or extended.
     calls: Mutex<Vec<(Call, usize)>>,
-    failures: [AtomicUsize; 8],
-    refusals: [AtomicUsize; 8],
+    failures: [AtomicUsize; CALLS],
+    refusals: [AtomicUsize; CALLS],
     silent_heartbeats: AtomicUsize,
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
