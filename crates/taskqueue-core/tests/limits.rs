@@ -242,7 +242,7 @@ fn a_clone_is_the_same_task_and_a_copy_with_a_new_id_another() {
     assert_eq!(template.clone().id, template.id);
     let copy = template.copy_with_new_id();
     assert_ne!(copy.id, template.id);
-    assert_eq!(copy.clone().id(template.id), template, "all else is the same");
+    assert_eq!(copy.id(template.id), template, "all else is the same");
     let unique = NewTask::raw("a", "{}").unwrap().unique_key("k");
     let bits = |task: &NewTask| uuid::Uuid::from(task.id).as_u128() & 0xffff;
     assert_eq!(bits(&unique.copy_with_new_id()), bits(&unique), "where its key is unique");

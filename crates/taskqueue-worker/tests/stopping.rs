@@ -245,7 +245,7 @@ async fn a_dropped_worker_stops_in_the_background() {
 /// What is returned by a handler that a stop interrupts, and what then becomes of its task.
 async fn interrupted(error: TaskError, timeout: Option<Duration>) -> (taskqueue_worker::Report, Task) {
     let (queue, gate) = (queue(), Gate::closed());
-    let id = queue.enqueue(Number { n: 1 }).await.unwrap();
+    let id = queue.enqueue(Number { n: 1 }).await.expect("there is room");
     let handler = move |_: Number, cx: TaskContext, gate: Data<Gate>| {
         let error = error.clone();
         async move {
@@ -257,10 +257,10 @@ async fn interrupted(error: TaskError, timeout: Option<Duration>) -> (taskqueue_
     };
     let handler = handler.timeout(timeout.unwrap_or(600 * SECOND));
     let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(handler);
-    let running = builder.grace_period(20 * SECOND).build().unwrap().start();
+    let running = builder.grace_period(20 * SECOND).build().expect("the settings are valid").start();
     gate.wait_for(1).await;
     let report = running.stop().await;
-    (report, queue.get(id).await.unwrap())
+    (report, queue.get(id).await.expect("it is there"))
 }
 
 #[tokio::test(start_paused = true)]
