@@ -1,6 +1,7 @@
 //! The one public error. It owns the kinds that callers match on; it knows no database driver.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::TaskId;
@@ -39,6 +40,32 @@ pub enum ErrorKind {
     NotMigrated,
     /// The database refused or failed in another way.
     Backend,
+}
+
+impl ErrorKind {
+    /// Its name, as for a log's field or a label: `task_not_found`, `lease_lost`, ….
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TaskNotFound => "task_not_found",
+            Self::QueueFull => "queue_full",
+            Self::QueueClosed => "queue_closed",
+            Self::InvalidPayload => "invalid_payload",
+            Self::MaxRetriesExceeded => "max_retries_exceeded",
+            Self::LeaseLost => "lease_lost",
+            Self::InvalidInput => "invalid_input",
+            Self::DuplicateUnique => "duplicate_unique",
+            Self::Unavailable => "unavailable",
+            Self::DatabaseNotFound => "database_not_found",
+            Self::NotMigrated => "not_migrated",
+            Self::Backend => "backend",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// A failed call. It left the queue as it was (or, when a commit's reply was lost, in a state in which

@@ -69,3 +69,12 @@ fn empty_optional_fields_are_left_out_however_they_were_set() {
     let json = serde_json::to_string(&event).unwrap();
     assert!(!json.contains("version_id") && !json.contains("user_agent"), "{json}");
 }
+
+#[test]
+fn a_kind_of_error_is_shown_by_its_name() {
+    let error = taskqueue_core::TaskType::new("Mail").unwrap_err();
+    assert_eq!(
+        (error.kind().as_str(), format!("{}", error.kind()).as_str()),
+        ("invalid_input", "invalid_input")
+    );
+}

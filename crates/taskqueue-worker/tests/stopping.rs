@@ -1,5 +1,7 @@
 //! How a worker stops: what happens to tasks that run, and to those that were only claimed.
 
+#![allow(clippy::unwrap_used, reason = "these are tests, though some of it is outside a test function")]
+
 mod support;
 
 use std::sync::Arc;
