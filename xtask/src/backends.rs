@@ -75,8 +75,8 @@ const BACKEND: Backend = Backend {
     cluster: None,
     server: None,
 };
-/// The target that starts clusters, which takes long.
-const CLUSTERS: &str = "cluster";
+/// What a cluster does whose nodes are killed, and written to at once: it starts them, which takes long.
+const CLUSTER: &str = "cluster";
 /// The crate of the handlers, whose tests need what they speak to.
 pub(crate) const HANDLERS: &str = "taskqueue-handlers";
 /// What the handlers' tests need, each target one server.
@@ -85,8 +85,6 @@ const PEER: Backend = Backend { package: HANDLERS, ..BACKEND };
 const DOCUMENTS: &[&str] = &["documents_server"];
 /// What a backend has on its server after it was killed.
 const CRASH: &[&str] = &["crash"];
-/// What a cluster does whose nodes are killed, and written to at once.
-const CLUSTER: &[&str] = &["cluster"];
 
 /// All of them, in the order of the table. The embedded ones are first, what handlers speak to is last.
 pub(crate) static BACKENDS: [Backend; 14] = [
@@ -97,7 +95,7 @@ pub(crate) static BACKENDS: [Backend; 14] = [
         package: "taskqueue-postgres",
         module: "postgres",
         also: DOCUMENTS,
-        faults: &["crash", CLUSTERS],
+        faults: &["crash", CLUSTER],
         cluster: Some("postgres-replica"),
         server: Some(Needs {
             variable: "TASKQUEUE_POSTGRES_URL",
@@ -158,7 +156,7 @@ pub(crate) static BACKENDS: [Backend; 14] = [
         name: "galera",
         package: "taskqueue-mysql",
         module: "galera",
-        faults: CLUSTER,
+        faults: &[CLUSTER],
         cluster: Some("galera"),
         server: Some(Needs {
             variable: "TASKQUEUE_GALERA_URL",
@@ -172,7 +170,7 @@ pub(crate) static BACKENDS: [Backend; 14] = [
         name: "group-replication",
         package: "taskqueue-mysql",
         module: "group_replication",
-        faults: CLUSTER,
+        faults: &[CLUSTER],
         cluster: Some("group-replication"),
         server: Some(Needs {
             variable: "TASKQUEUE_GROUP_REPLICATION_URL",
@@ -283,7 +281,7 @@ impl Backend {
     /// The targets that start containers of their own beside this server. Clusters are started of one version.
     pub(crate) fn faults_on(&self, server: &str) -> impl Iterator<Item = &'static str> {
         let has_clusters = self.runs_variant(server);
-        self.faults.iter().copied().filter(move |target| has_clusters || *target != CLUSTERS)
+        self.faults.iter().copied().filter(move |target| has_clusters || *target != CLUSTER)
     }
 }
 

@@ -210,7 +210,7 @@ impl Run<'_> {
         if self.tests == Tests::All {
             for (package, target) in Self::other_targets(self.workspace, &up) {
                 let ran = self.program(backend, (package, target), &up.name, tell)?;
-                if ran.is_none() && backend.also.contains(&target) {
+                if ran.is_none() && (backend.also.contains(&target) || backend.faults.contains(&target)) {
                     let what =
                         format!("{target} of {package}, {}: it has no tests of {}", up.name, backend.name);
                     self.ran.others.push((what, Counts::of_check(false)));

@@ -15,6 +15,8 @@ use crate::error::{failure, is_duplicate, is_not_supported};
 const SCHEMA: taskqueue_migrations::Engine = taskqueue_migrations::Engine::Mysql;
 /// How long one migrator waits for another. DDL waits for those who use the tables.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How the names of the tables end that migrations make beside that of the versions.
+const ENDINGS: [&str; 6] = ["", "_keys", "_leases", "_paused", "_totals", "_shards"];
 /// How often a migrator begins anew that met another.
 const REPEATS_MAX: u32 = 10;
 /// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 characters.
@@ -87,16 +89,21 @@ async fn finished(
     if newest < SCHEMA.newest() { Ok(None) } else { recorded_shards(answers, connection, table).await }
 }
 
-/// A migration makes the table of versions first: so the task table by itself is somebody else's. Looked for in this order, since
-/// migrators of several nodes take no turns.
+/// A migration makes the table of versions first: so another one of the queue's names without that is somebody else's. Looked for in
+/// this order, since migrators of several nodes take no turns.
 async fn refuse_table_of_others(
     answers: Answers,
     connection: &mut MySqlConnection,
     table: &TableName,
 ) -> Attempt<()> {
-    let is_of_others = is_there(answers, &mut *connection, table.name()).await?
-        && !is_there(answers, connection, &table.migrations()).await?;
-    if is_of_others { Err(Failure::table_of_others(table)) } else { Ok(()) }
+    for ending in ENDINGS {
+        let name = format!("{table}{ending}");
+        if is_there(answers, &mut *connection, &name).await? {
+            let is_ours = is_there(answers, connection, &table.migrations()).await?;
+            return if is_ours { Ok(()) } else { Err(Failure::table_of_others(&name)) };
+        }
+    }
+    Ok(())
 }
 
 async fn is_there(answers: Answers, connection: &mut MySqlConnection, table: &str) -> Attempt<bool> {

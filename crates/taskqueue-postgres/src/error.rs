@@ -60,7 +60,8 @@ pub(crate) fn connect_failure(error: sqlx::Error) -> Failure {
         sqlx::Error::PoolTimedOut => None,
         sqlx::Error::Io(ref io) if is_tls(io) => return for_good(format!("{NO_TLS}: {io}"), error),
         sqlx::Error::Tls(ref reason) => return for_good(format!("{NO_TLS}: {reason}"), error),
-        sqlx::Error::Protocol(_) => {
+        // A server that cannot start one more process says so before it knows of TLS, by an error that the driver does not read.
+        sqlx::Error::Protocol(ref said) if !said.contains("0x45") => {
             return for_good(
                 "what answers at the host and port of the database URL is no PostgreSQL".to_owned(),
                 error,

@@ -16,6 +16,8 @@ const LOCK: i64 = 0x7461_736b_7175_6575;
 /// How long a step may wait for the task table. All that comes meanwhile waits behind it: behind a dump's lock, which lasts as long as
 /// the dump, the queue would stand still.
 const TABLE_LOCK_SECS: u32 = 5;
+/// How the names of the tables end that migrations make beside that of the versions.
+const ENDINGS: [&str; 5] = ["", "_leases", "_paused", "_totals", "_shards"];
 /// A stricter default would refuse whoever had to wait for the lock.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
@@ -105,20 +107,22 @@ async fn prepare(connection: &mut PgConnection, table: &TableName) -> Attempt<()
     transaction.commit().await.map_err(failure)
 }
 
-/// A migration makes the table of versions first: so the task table by itself is somebody else's. Looked for in this order, since
-/// migrators take no turns on CockroachDB.
+/// A migration makes the table of versions first: so another one of the queue's names without that is somebody else's. Looked for in
+/// this order, since migrators take no turns on CockroachDB.
 pub(crate) async fn refuse_table_of_others(connection: &mut PgConnection, table: &TableName) -> Attempt<()> {
     let schema = table.schema().map_or_else(|| "current_schema()".to_owned(), |schema| format!("'{schema}'"));
-    let find = |ending: &str| {
+    let first_of = |names: &str| {
         format!(
-            "SELECT EXISTS (SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
-             WHERE n.nspname = {schema} AND c.relname = '{}{ending}')",
-            table.name()
+            "SELECT min(c.relname::text) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE n.nspname = {schema} AND c.relname IN ({names})"
         )
     };
-    let is_of_others =
-        value(&mut *connection, find("")).await? && !value(connection, find(MIGRATIONS)).await?;
-    if is_of_others { Err(Failure::table_of_others(table)) } else { Ok(()) }
+    let name = table.name();
+    let names = ENDINGS.map(|ending| format!("'{name}{ending}'")).join(", ");
+    let found: Option<String> = value(&mut *connection, first_of(&names)).await?;
+    let Some(found) = found else { return Ok(()) };
+    let versions: Option<String> = value(connection, first_of(&format!("'{name}{MIGRATIONS}'"))).await?;
+    if versions.is_some() { Ok(()) } else { Err(Failure::table_of_others(&found)) }
 }
 
 /// The newest version that the database has, once it has a table of them; 0 when it has none.

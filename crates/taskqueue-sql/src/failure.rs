@@ -6,8 +6,6 @@ use std::fmt::Display;
 
 use taskqueue_core::{Claim, Error, ErrorKind};
 
-use crate::table::TableName;
-
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// What a call says that others were in the way of.
@@ -51,8 +49,8 @@ impl Failure {
         Self::Database { kind: ErrorKind::Backend, message: message.into(), source: None }
     }
 
-    /// What a migration meets where the application has a table of the queue's name.
-    pub fn table_of_others(table: &TableName) -> Self {
+    /// What a migration meets where the application has a table of a name of the queue's.
+    pub fn table_of_others(table: &str) -> Self {
         let message = format!(
             "the table {table} is there and is no queue's: give the queue another one (`table` of its settings, --table of the program)"
         );

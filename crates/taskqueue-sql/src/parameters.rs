@@ -4,12 +4,22 @@ use taskqueue_core::{Error, Result};
 use tracing::warn;
 
 /// The URL without the parameters that the driver would pass over. One about TLS is refused: a connection that was to be
-/// checked would not be. The others are named in a warning. No value is: a misspelt `password` has one, too.
+/// checked would not be. The others are named in a warning. No value is: a misspelt `password` has one, too. A password with
+/// a `?` or `#` that is not encoded is refused before anything is taken for a parameter.
 ///
 /// # Errors
 /// `InvalidInput`, naming the parameter.
 pub fn known_parameters(url: &str, is_known: impl Fn(&str) -> bool) -> Result<String> {
+    if url.contains('#') {
+        return Err(Error::invalid_input("connect", "the database URL has a #: write %23"));
+    }
     let Some((address, query)) = url.split_once('?') else { return Ok(url.to_owned()) };
+    if query.contains('@') && !address.contains('@') {
+        return Err(Error::invalid_input(
+            "connect",
+            "the database URL has a ? before its @: write %3F, and %40 for an @",
+        ));
+    }
     let mut kept = Vec::new();
     for pair in query.split('&') {
         let name = form_urlencoded::parse(pair.as_bytes()).next().unwrap_or_default().0;
@@ -44,6 +54,18 @@ mod tests {
                 said.contains("is not known") && !said.contains("hidden") && !said.contains("secret"),
                 "{said}"
             );
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_not_taken_for_parameters() {
+        for url in [
+            "postgres://u:pa?ssl-secret@h/d",
+            "postgres://u:pa#x@h/d?sslmode=require",
+            "mysql://h/d#?sslmode=x",
+        ] {
+            let said = known(url).expect_err(url).to_string();
+            assert!(said.contains("write %") && !said.contains("secret"), "{said}");
         }
     }
 

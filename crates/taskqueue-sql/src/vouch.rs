@@ -8,11 +8,12 @@ use taskqueue_core::{Shards, State};
 use crate::operation::Operation;
 use crate::{Access, Attempt, Delta, Dialect, Owner, Total};
 
-/// The type of a sum of nothing. No task has it, and it counts none.
+/// The type of a sum of nothing, which counts no task, also where a task is called so.
 const NOBODY: &str = "taskqueue";
 
 /// Writes what changes nothing, where that is a row that nobody waits for, so that the commit waits for what this
-/// transaction has read.
+/// transaction has read. A number for the transaction is not enough (`pg_current_xact_id`): PostgreSQL waits only for one that has
+/// written to its log before it commits.
 pub(crate) async fn vouch<D: Dialect>(dialect: &D, connection: &mut D::Connection) -> Attempt<()> {
     if !D::APPENDS_TOTALS {
         return Ok(());

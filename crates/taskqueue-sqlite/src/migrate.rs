@@ -9,6 +9,9 @@ use crate::dialect::SqliteDialect;
 use crate::error::failure;
 use crate::query::{Query, fields};
 
+/// How the names of the tables end that migrations make beside that of the versions.
+const ENDINGS: [&str; 3] = ["", "_paused", "_totals"];
+
 /// Applies what is missing. BEGIN IMMEDIATE makes processes that migrate at once take turns; the later ones find
 /// nothing to do.
 pub(crate) async fn migrate(dialect: &SqliteDialect) -> Attempt<()> {
@@ -24,10 +27,12 @@ pub(crate) async fn migrate(dialect: &SqliteDialect) -> Attempt<()> {
 
 async fn apply(dialect: &SqliteDialect, connection: &mut SqliteConnection) -> Attempt<()> {
     let table = &dialect.config.options.table;
-    let is_of_others = is_there(&mut *connection, table.name()).await?
-        && !is_there(&mut *connection, &table.migrations()).await?;
-    if is_of_others {
-        return Err(Failure::table_of_others(table));
+    let is_new = !is_there(&mut *connection, &table.migrations()).await?;
+    for ending in ENDINGS {
+        let name = format!("{table}{ending}");
+        if is_new && is_there(&mut *connection, &name).await? {
+            return Err(Failure::table_of_others(&name));
+        }
     }
     let applied = applied_version(connection, table).await?;
     Engine::Sqlite

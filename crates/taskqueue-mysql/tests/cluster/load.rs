@@ -83,7 +83,7 @@ impl Load {
         let (lease, is_exclusive) = (self.lease, self.is_exclusive);
         self.callers.spawn(async move {
             while !answered.is_over() {
-                answered.work(&queue, lease, is_exclusive).await;
+                answered.work(&queue, (20, lease), is_exclusive).await;
                 tokio::task::yield_now().await;
             }
         });
@@ -103,7 +103,7 @@ impl Load {
         timeout(LIMIT, callers.join_all()).await.expect("the callers are answered");
         until("all is worked", async || {
             until_ok(async || queue.reclaim_stale(1_000).await).await;
-            answered.work(queue, lease, false).await;
+            answered.work(queue, (500, lease), false).await;
             let stats = until_ok(async || queue.stats().await).await;
             assert_eq!((stats.failed, stats.dead_letter), (0, 0));
             stats.pending + stats.running == 0
@@ -145,8 +145,8 @@ impl Answered {
     }
 
     /// Claims and settles once.
-    async fn work(&self, queue: &MysqlQueue, lease: Duration, is_exclusive: bool) {
-        let request = request(20, lease);
+    async fn work(&self, queue: &MysqlQueue, (limit, lease): (usize, Duration), is_exclusive: bool) {
+        let request = request(limit, lease);
         // Where nobody is told of a claim, its lease has to end.
         let claims = match self.told(queue.dequeue_many(&request).await) {
             Ok(claims) => claims,

@@ -38,14 +38,14 @@ async fn where_there_is_nothing_to_do_who_may_only_read_and_write_may_migrate(se
 async fn a_table_of_the_application_is_refused_and_nothing_is_made_beside_it(server: Server) {
     let (_, database) = fresh(server).await;
     let mut connection = database.connect().await;
-    connection.execute("CREATE TABLE notes (title text)").await.unwrap();
+    connection.execute("CREATE TABLE notes_paused (title text)").await.unwrap();
     let mut config = MysqlConfig::url(&database.url()).unwrap();
     config.options.table = "notes".parse().unwrap();
     let queue = MysqlQueue::with_config(config).await.unwrap();
 
     for _ in 0..2 {
         let error = queue.migrate().await.unwrap_err();
-        assert!(error.to_string().contains("the table notes is there and is no queue's"), "{error}");
+        assert!(error.to_string().contains("the table notes_paused is there and is no queue's"), "{error}");
     }
 
     let made = connection.fetch_all("SHOW TABLES LIKE 'notes%'").await.unwrap();

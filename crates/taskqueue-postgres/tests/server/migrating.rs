@@ -142,12 +142,12 @@ async fn a_migrator_waits_for_its_turn_for_longer_than_others_for_a_lock() {
 async fn a_table_of_the_application_is_refused_and_nothing_is_made_beside_it() {
     let scratch = Scratch::new().await;
     let mut connection = scratch.connect().await;
-    say(&mut connection, "CREATE TABLE tasks (title text)".to_owned()).await.unwrap();
+    say(&mut connection, "CREATE TABLE tasks_leases (title text)".to_owned()).await.unwrap();
     let queue = scratch.queue().await;
 
     for _ in 0..2 {
         let error = queue.migrate().await.unwrap_err();
-        assert!(error.to_string().contains("the table tasks is there and is no queue's"), "{error}");
+        assert!(error.to_string().contains("the table tasks_leases is there and is no queue's"), "{error}");
     }
 
     let count = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'");
