@@ -155,7 +155,7 @@ macro_rules! __behaviours {
                 promotion_changes_nothing_but_the_state_and_the_time_of_change
                 delayed_and_failed_tasks_are_promoted_in_one_order
                 promotion_reaches_every_type
-                a_delay_beyond_all_bounds_is_taken_as_the_longest
+                a_delay_beyond_the_longest_is_refused_and_the_longest_is_kept
                 what_becomes_ready_rouses_those_who_listen
             }
             exclusivity {

@@ -201,6 +201,7 @@ impl Model {
         stats.avg_processing_time_ms = processing_ms / stats.completed.max(1) as f64;
         let ready = self.rows.iter().filter(|row| row.state == State::Ready);
         stats.oldest_pending = ready.map(|row| row.ready_at).min();
+        stats.scheduled = self.rows.iter().filter(|row| row.state == State::Delayed).count() as u64;
         stats
     }
 

@@ -67,11 +67,15 @@ impl Load {
     }
 }
 
+/// Between two calls: what waits at the end must be worked soon, also by a slow machine.
+async fn wait_a_moment() {
+    tokio::time::sleep(STEP).await;
+}
+
 async fn produce(queue: PostgresQueue, answered: Arc<Answered>, batch: impl Fn() -> Vec<NewTask>) {
     while !answered.stop.load(Ordering::Relaxed) {
         wait_until_enqueued(&queue, &answered, batch()).await;
-        // What waits at the end must be worked soon, also by a slow machine.
-        tokio::time::sleep(STEP).await;
+        wait_a_moment().await;
     }
 }
 
@@ -82,7 +86,7 @@ async fn produce_unique(queue: PostgresQueue, answered: Arc<Answered>) {
         let new = task().unique_key(format!("key {number}"));
         wait_until_enqueued(&queue, &answered, vec![new]).await;
         answered.unique.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(STEP).await;
+        wait_a_moment().await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskqueue_core::clock::{DURATION_MAX, add};
-use taskqueue_core::{NewTask, Outcome, Status};
+use taskqueue_core::{ErrorKind, NewTask, Outcome, Status};
 
 use crate::bed::{Bed, HOUR, MINUTE, SECOND, WAIT_MAX, ids, new_ids, task, task_type, worker};
 use crate::{Harness, Verdict};
@@ -166,9 +166,13 @@ pub(crate) async fn promotion_reaches_every_type(harness: &dyn Harness) -> Verdi
     Ok(())
 }
 
-pub(crate) async fn a_delay_beyond_all_bounds_is_taken_as_the_longest(harness: &dyn Harness) -> Verdict {
+pub(crate) async fn a_delay_beyond_the_longest_is_refused_and_the_longest_is_kept(
+    harness: &dyn Harness,
+) -> Verdict {
     let bed = Bed::new(harness).await;
-    let id = bed.enqueue(task().delay(Duration::MAX)).await?;
+    let error = bed.enqueue(task().delay(DURATION_MAX + SECOND)).await.expect_err("it would come too early");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    let id = bed.enqueue(task().delay(DURATION_MAX)).await?;
     let stored = bed.get(id).await?;
     assert_eq!(stored.scheduled_at, add(stored.created_at, DURATION_MAX));
     assert_eq!(bed.promote_due(10).await?, 0);
