@@ -45,7 +45,7 @@ pub(super) fn start(format: LogFormat) {
     }
 }
 
-/// Colours are for terminals, and for people who have not said that they want none: see https://no-color.org.
+/// Colours are for terminals, and for people who have not said by `NO_COLOR` that they want none.
 fn is_coloured(is_terminal: bool, refused: Option<&OsStr>) -> bool {
     is_terminal && refused.is_none_or(OsStr::is_empty)
 }
