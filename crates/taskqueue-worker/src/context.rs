@@ -100,8 +100,9 @@ impl TaskContext {
     /// The right to settle this attempt, for a handler that does so itself: in its own transaction, with `complete_in` of
     /// the SQL backends. It then returns [`Outcome::settled`](crate::Outcome::settled), which says what follows.
     ///
-    /// A heartbeat that finds the lease gone then looks up what became of the task: one that was cancelled or taken back
-    /// [cancels](Self::cancelled) the handler as ever; one that the handler has settled lets it go on for as long as it wants.
+    /// A heartbeat that finds the lease gone then looks up what became of the task: one that the handler has settled lets it
+    /// go on for as long as it wants, unless another claim has followed; one that was lost in any way
+    /// [cancels](Self::cancelled) it as ever.
     /// Settling with a lost lease fails with `LeaseLost`: roll the transaction back. [`heartbeat`](Self::heartbeat) says so
     /// before.
     ///
@@ -157,7 +158,8 @@ impl TaskContext {
     /// another session keeps the task locked it tries three times more, within a third of a second.
     ///
     /// # Errors
-    /// `LeaseLost` when the task is no longer this worker's (the token is cancelled then), `Unavailable` when another session
+    /// `LeaseLost` when the task is no longer this worker's: the token is cancelled then, but after [`lease`](Self::lease) only
+    /// once it was looked up that the handler has not settled the task itself. `Unavailable` when another session
     /// keeps the task locked, `QueueClosed`, and what the database says.
     ///
     /// # Cancel safety

@@ -48,6 +48,7 @@ mod builder;
 mod context;
 mod data;
 mod dispatcher;
+mod doubt;
 mod escaped;
 mod executor;
 mod handler;

@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use taskqueue_core::metrics::{Metrics, TypeMetrics};
-use taskqueue_core::{
-    Error, ErrorKind, Heartbeat, Lease, Queue, Result, RetryPolicy, Status, Task, TaskType, WorkerId,
-};
+use taskqueue_core::{Error, ErrorKind, Heartbeat, Lease, Queue, Result, RetryPolicy, TaskType, WorkerId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::escaped::Escaped;
-use crate::leases::{Found, Held, Leases};
+use crate::doubt;
+use crate::leases::{Found, Leases};
 use crate::named::named;
 use crate::report::Tally;
 use crate::settings::Settings;
@@ -117,11 +115,12 @@ impl Pipe {
         self.tell_of_lost(&lost);
         for held in in_doubt {
             let pipe = Arc::clone(self);
-            self.tracker.spawn(async move { pipe.look_at(&held).await });
+            self.tracker.spawn(async move { doubt::look_at(&pipe, &held).await });
         }
     }
 
-    fn tell_of_lost(&self, lost: &[Lease]) {
+    /// Counts lost leases and rouses their handlers.
+    pub(crate) fn tell_of_lost(&self, lost: &[Lease]) {
         if !lost.is_empty() {
             let tasks = named(lost.iter());
             warn!(leases = lost.len(), %tasks, "leases were lost: their tasks were cancelled or taken back");
@@ -131,35 +130,9 @@ impl Pipe {
         }
     }
 
-    /// Finds out whether a lease that is gone was settled by its handler, which then has all the time it wants, or was lost.
-    async fn look_at(&self, held: &Held) {
-        let lease = held.lease();
-        match self.unobserved.get(lease.task_id).await {
-            Ok(task) if was_taken(&held.claim.task, &task) => {
-                if self.leases.lose(held) {
-                    self.tell_of_lost(std::slice::from_ref(lease));
-                }
-            }
-            // Also one that is there no more: a completion may delete it.
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::TaskNotFound => {}
-            Err(error) => {
-                let error = Escaped(&error);
-                warn!(%error, id = %lease.task_id, "a lease is gone, and its task could not be looked up; it is soon");
-                self.leases.ask_again(held);
-            }
-        }
-    }
-
     /// Drops every handler that has not returned.
     pub(crate) fn kill_handlers(&self) {
         self.tokens.kill.cancel();
         self.interrupts.notify_waiters();
     }
-}
-
-/// Whether somebody else has ended the lease of a task that was claimed so: by a cancel, or by a reclaim, which is counted.
-/// Otherwise it was settled.
-fn was_taken(claimed: &Task, now: &Task) -> bool {
-    now.status == Status::Cancelled || now.reclaims > claimed.reclaims
 }

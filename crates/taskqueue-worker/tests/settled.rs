@@ -13,8 +13,11 @@ use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, number_type, queue};
 use taskqueue_memory::MemoryQueue;
-use taskqueue_worker::core::{ErrorKind, Status};
-use taskqueue_worker::{Configure, Data, Outcome, Queue, RetryPolicy, TaskContext, TaskError, Worker};
+use taskqueue_worker::core::{ErrorKind, Redrive, Status};
+use taskqueue_worker::{
+    Configure, Data, MaintenanceConfig, NewTask, Outcome, Queue, RetryPolicy, TaskContext, TaskError, TaskId,
+    Worker, WorkerId,
+};
 
 /// Runs it in paused time; answers what every counter and histogram of this name holds in all.
 fn counted<F: Future<Output = ()>>(test: impl FnOnce() -> F) -> impl Fn(&str) -> u64 {
@@ -210,4 +213,46 @@ async fn a_look_at_a_task_that_fails_is_made_again() {
 
     let report = tokio::time::timeout(60 * SECOND, draining).await.expect("by a later heartbeat").unwrap();
     assert_eq!(report.leases_lost, 1);
+}
+
+/// Has asked for its lease and waits; the queue stands for a server whose heartbeats fail until `lose` has been done.
+async fn is_told_of(lose: impl AsyncFnOnce(&MemoryQueue, TaskId)) {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let id = spy.enqueue(NewTask::new(&Number { n: 1 }).unwrap().max_retries(1)).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(holds_on);
+    let builder = builder.maintenance(MaintenanceConfig::off()).visibility_timeout(30 * SECOND);
+    let running = builder.concurrency(1).prefetch(0).build().unwrap().start();
+    gate.wait_for(1).await;
+    spy.fail(Call::Heartbeat, usize::MAX);
+    spy.fail(Call::Dequeue, usize::MAX);
+    support::wait_until("its lease ends", async || {
+        spy.queue.reclaim_stale(10).await.unwrap().dead_lettered == 1
+    })
+    .await;
+
+    lose(&spy.queue, id).await;
+    spy.fail(Call::Heartbeat, 0);
+
+    support::wait_until("it is told", async || running.active() == 0).await;
+    assert_eq!(running.report().leases_lost, 1);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_has_asked_for_its_lease_is_told_that_its_task_was_taken_back_and_redriven() {
+    is_told_of(async |queue, id| {
+        queue.redrive(&Redrive::Tasks(vec![id])).await.unwrap();
+        assert_eq!(queue.get(id).await.unwrap().reclaims, 0, "a redrive begins anew");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_has_asked_for_its_lease_is_told_that_another_has_claimed_its_redriven_task() {
+    is_told_of(async |queue, id| {
+        queue.redrive(&Redrive::Tasks(vec![id])).await.unwrap();
+        let other = WorkerId::new("other").unwrap();
+        queue.dequeue(&other, &[number_type()]).await.unwrap().expect("it is ready again");
+    })
+    .await;
 }
