@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::escaped::Escaped;
-use crate::leases::{Held, LeaseKey};
+use crate::leases::Held;
 use crate::pipe::Pipe;
 use crate::settings::STORE_BATCH_MAX;
-use crate::settling::Finished;
+use crate::settling::{Finished, give_up_unsent};
 use crate::slots::{Ask, Claimed};
 use crate::timing::{Poll, after_errors, jittered, later};
 use crate::{executor, maintenance};
@@ -98,7 +98,7 @@ pub(crate) async fn release(pipe: &Pipe, settle: &mpsc::Sender<Finished>, held: 
     }
     // The settler ends after its senders, unless it has given up.
     if let Err(unsent) = settle.send(Finished { held, outcome: Outcome::Release }).await {
-        pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);
+        give_up_unsent(pipe, unsent.0);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::escaped::Escaped;
 use crate::leases::{Held, LeaseKey};
 use crate::pipe::{Pipe, Registered};
 use crate::report::Kind;
-use crate::settling::Finished;
+use crate::settling::{Finished, give_up_unsent};
 use crate::slots::Claimed;
 use crate::timing::later;
 use crate::{TaskContext, TaskError, span};
@@ -41,7 +41,7 @@ pub(crate) async fn run_slot(pipe: Arc<Pipe>, settle: mpsc::Sender<Finished>, fi
             && pipe.leases.settling(&finished.held)
             && let Err(unsent) = settle.send(finished).await
         {
-            pipe.leases.remove([LeaseKey::from(unsent.0.held.lease())]);
+            give_up_unsent(&pipe, unsent.0);
         }
         next = pipe.slots.finish(handler);
         // Handlers that never wait must not keep this thread from its other tasks.

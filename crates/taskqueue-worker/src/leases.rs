@@ -102,13 +102,12 @@ impl Leases {
         }
     }
 
-    /// Lets go of leases that were settled or given up.
-    pub(crate) fn remove(&self, keys: impl IntoIterator<Item = LeaseKey>) {
+    /// Lets go of leases that were settled or given up. Answers how many of them were held.
+    pub(crate) fn remove(&self, keys: impl IntoIterator<Item = LeaseKey>) -> usize {
         let mut kept = self.lock();
-        for key in keys {
-            kept.remove(&key);
-        }
+        let removed = keys.into_iter().filter(|key| kept.remove(key).is_some()).count();
         self.tell_if_empty(&kept);
+        removed
     }
 
     /// Whether the lease is held still.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use taskqueue_core::{Error, Lease, Outcome, Settled, Settlement};
+use taskqueue_core::{Error, ErrorKind, Lease, Outcome, Settled, Settlement};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -65,14 +65,27 @@ pub(crate) async fn settle(pipe: &Pipe, batch: Vec<Finished>) -> Result<(), Unta
 /// Outcomes that will not be settled.
 pub(crate) fn give_up(pipe: &Pipe, rows: &[Finished], failure: &Error) {
     if !rows.is_empty() {
-        let tasks = named(rows.iter().map(|row| row.held.lease()));
-        error!(
-            error = %Escaped(failure), rows = rows.len(), %tasks,
-            "outcomes could not be settled; their tasks are handled again"
-        );
-        pipe.tally.unconfirmed(rows.len() as u64);
+        tell_of_unsettled(pipe, rows, failure);
         pipe.leases.remove(keys(rows));
     }
+}
+
+/// An outcome for a settler that has ended before. One whose lease the worker has given up meanwhile is counted already.
+pub(crate) fn give_up_unsent(pipe: &Pipe, row: Finished) {
+    let rows = [row];
+    if pipe.leases.remove(keys(&rows)) > 0 {
+        let failure = Error::new(ErrorKind::Unavailable, "settle", "the worker has given up");
+        tell_of_unsettled(pipe, &rows, &failure);
+    }
+}
+
+fn tell_of_unsettled(pipe: &Pipe, rows: &[Finished], failure: &Error) {
+    let tasks = named(rows.iter().map(|row| row.held.lease()));
+    error!(
+        error = %Escaped(failure), rows = rows.len(), %tasks,
+        "outcomes could not be settled; their tasks are handled again"
+    );
+    pipe.tally.unconfirmed(rows.len() as u64);
 }
 
 fn record(pipe: &Pipe, batch: &[Finished], answers: &[Settled]) {
@@ -89,4 +102,67 @@ fn record(pipe: &Pipe, batch: &[Finished], answers: &[Settled]) {
 
 fn keys(rows: &[Finished]) -> impl Iterator<Item = LeaseKey> {
     rows.iter().map(|row| LeaseKey::from(row.held.lease()))
+}
+
+#[cfg(test)]
+mod tests {
+    use taskqueue_core::{ClaimRequest, NewTask};
+    use taskqueue_memory::MemoryQueue;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::slots::Claimed;
+    use crate::{Handler, TaskContext, TaskError, Worker, async_trait, dispatcher, executor};
+
+    struct Done;
+
+    #[async_trait]
+    impl Handler for Done {
+        async fn handle(&self, _: TaskContext) -> Result<Outcome, TaskError> {
+            Ok(Outcome::done())
+        }
+    }
+
+    /// A worker that holds a task, and a settler that has ended.
+    async fn holding() -> (Arc<Pipe>, Arc<Held>, mpsc::Sender<Finished>) {
+        let task = NewTask::raw("mail", "1").expect("it is JSON");
+        let builder = Worker::builder(MemoryQueue::new()).handle(task.task_type.clone(), Done);
+        let pipe = builder.build().expect("it is valid").pipe;
+        let request = ClaimRequest::new(pipe.worker_id.clone(), [task.task_type.clone()], 1);
+        pipe.queue.enqueue_many(vec![task]).await.expect("it is taken");
+        let claim = pipe.queue.dequeue_many(&request).await.expect("it answers").remove(0);
+        let held = Held::new(claim, Instant::now());
+        pipe.leases.add(std::slice::from_ref(&held));
+        (pipe, held, mpsc::channel(1).0)
+    }
+
+    #[tokio::test]
+    async fn an_outcome_for_which_the_settler_has_ended_counts_as_unconfirmed() {
+        let (pipe, held, settle) = holding().await;
+        let admitted = pipe.slots.admit(vec![Claimed { held, handler: 0 }], Instant::now());
+        let first = admitted.ok().and_then(|mut starting| starting.pop()).expect("it starts at once");
+
+        executor::run_slot(Arc::clone(&pipe), settle, first).await;
+
+        assert_eq!((pipe.tally.report().unconfirmed, pipe.leases.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_release_for_which_the_settler_has_ended_counts_as_unconfirmed() {
+        let (pipe, held, settle) = holding().await;
+
+        dispatcher::release(&pipe, &settle, held).await;
+
+        assert_eq!((pipe.tally.report().unconfirmed, pipe.leases.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn an_outcome_that_the_end_of_the_worker_has_counted_counts_once() {
+        let (pipe, held, settle) = holding().await;
+        pipe.leases.abandon();
+
+        dispatcher::release(&pipe, &settle, held).await;
+
+        assert_eq!(pipe.tally.report().unconfirmed, 0, "the end of the worker counts what it abandons");
+    }
 }

@@ -22,7 +22,7 @@ use crate::{Report, WorkerBuilder, shutdown};
 /// [`Observed`](taskqueue_core::Observed) one, or each task counts twice.
 #[must_use = "a worker does nothing until it is started"]
 pub struct Worker {
-    pipe: Arc<Pipe>,
+    pub(crate) pipe: Arc<Pipe>,
 }
 
 impl Worker {
