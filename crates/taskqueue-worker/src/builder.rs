@@ -246,6 +246,7 @@ impl WorkerBuilder {
             data: self.data,
             slots,
             leases: Default::default(),
+            looks: Default::default(),
             tally: Default::default(),
             tokens: Default::default(),
             interrupts: Default::default(),

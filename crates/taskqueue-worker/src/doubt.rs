@@ -1,7 +1,10 @@
 //! Leases that are gone and that their handlers may have settled. It owns the judgement of what became of their tasks; who is
 //! in doubt is said by `leases`.
 
+use std::sync::Arc;
+
 use taskqueue_core::{ErrorKind, Result, Status, Task};
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::escaped::Escaped;
@@ -19,10 +22,38 @@ enum Fate {
     Held,
 }
 
+/// The most looks of a worker at once: each may hold a connection, and as many leases can be in doubt as there are handlers.
+const LOOKS_MAX: usize = 2;
+
+/// What bounds the looks of one worker.
+pub(crate) struct Looks(Semaphore);
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(Semaphore::new(LOOKS_MAX))
+    }
+}
+
+/// Looks at one after the other, but for those whose handlers have returned meanwhile.
+pub(crate) async fn look_at_all(pipe: Arc<Pipe>, in_doubt: Vec<Arc<Held>>) {
+    for held in in_doubt {
+        let _permit = pipe.looks.0.acquire().await;
+        if pipe.tokens.end.is_cancelled() {
+            return;
+        }
+        if pipe.leases.holds(held.lease()) {
+            look_at(&pipe, &held).await;
+        }
+    }
+}
+
 /// Finds out whether a lease that is gone was settled by its handler or was lost.
-pub(crate) async fn look_at(pipe: &Pipe, held: &Held) {
+async fn look_at(pipe: &Pipe, held: &Held) {
     let id = held.lease().task_id;
-    match fate(&held.claim.task, pipe.unobserved.get(id).await) {
+    let queue = Arc::clone(&pipe.unobserved);
+    // As a call of its own: a backend that panics must not keep the lease in doubt for ever.
+    let looked_up = pipe.call("get", |_| async move { queue.get(id).await }).await;
+    match fate(&held.claim.task, looked_up) {
         Ok(Fate::Settled) => {}
         Ok(Fate::Held) => pipe.leases.ask_again(held),
         Ok(Fate::Taken) => {

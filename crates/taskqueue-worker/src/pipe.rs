@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::doubt;
+use crate::doubt::{self, Looks};
 use crate::leases::{Found, Leases};
 use crate::named::named;
 use crate::report::Tally;
@@ -69,6 +69,7 @@ pub(crate) struct Pipe {
     pub(crate) data: DataMap,
     pub(crate) slots: Slots,
     pub(crate) leases: Leases,
+    pub(crate) looks: Looks,
     pub(crate) tally: Tally,
     pub(crate) tokens: Tokens,
     /// Rouses every slot: a lease was lost, or handlers are to be dropped.
@@ -113,9 +114,8 @@ impl Pipe {
     fn record(self: &Arc<Self>, leases: &[Lease], answers: &[Heartbeat], sent_at: Instant) {
         let Found { lost, in_doubt } = self.leases.record(leases, answers, sent_at);
         self.tell_of_lost(&lost);
-        for held in in_doubt {
-            let pipe = Arc::clone(self);
-            self.tracker.spawn(async move { doubt::look_at(&pipe, &held).await });
+        if !in_doubt.is_empty() {
+            self.tracker.spawn(doubt::look_at_all(Arc::clone(self), in_doubt));
         }
     }
 

@@ -215,6 +215,42 @@ async fn a_look_at_a_task_that_fails_is_made_again() {
     assert_eq!(report.leases_lost, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_look_at_a_task_that_panics_is_made_again() {
+    let (spy, gate) = (Spy::on(queue()), Gate::closed());
+    let id = spy.enqueue(Number { n: 1 }).await.unwrap();
+    let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(holds_on);
+    let draining = tokio::spawn(builder.visibility_timeout(30 * SECOND).build().unwrap().drain());
+    gate.wait_for(1).await;
+    spy.crash(Call::Get, 1);
+
+    spy.queue.cancel(id).await.unwrap();
+
+    let report = tokio::time::timeout(60 * SECOND, draining).await.expect("by a later heartbeat").unwrap();
+    assert_eq!(report.leases_lost, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_two_tasks_are_looked_at_at_once() {
+    for cancels_are_heard in [true, false] {
+        let (spy, gate) = (Spy::with_slow_gets(queue(), SECOND), Gate::closed());
+        let ids = support::enqueue_numbers(&spy, 20).await;
+        let builder = Worker::builder(spy.clone()).data_arc(Arc::clone(&gate)).handler(holds_on);
+        let running = builder.visibility_timeout(60 * SECOND).concurrency(20).build().unwrap().start();
+        gate.wait_for(20).await;
+        spy.fail(Call::Heartbeat, if cancels_are_heard { 0 } else { 20 });
+
+        for id in ids {
+            spy.queue.cancel(id).await.unwrap();
+        }
+        support::wait_until("all are told", async || running.active() == 0).await;
+
+        assert_eq!((running.report().leases_lost, spy.calls(Call::Get).len()), (20, 20));
+        assert!(spy.gets_at_once() <= 2, "{}", spy.gets_at_once());
+        running.stop().await;
+    }
+}
+
 /// Has asked for its lease and waits; the queue stands for a server whose heartbeats fail until `lose` has been done.
 async fn is_told_of(lose: impl AsyncFnOnce(&MemoryQueue, TaskId)) {
     let (spy, gate) = (Spy::on(queue()), Gate::closed());

@@ -32,6 +32,7 @@ struct Log {
     calls: Mutex<Vec<(Call, usize)>>,
     failures: [AtomicUsize; CALLS],
     refusals: [AtomicUsize; CALLS],
+    crashes: [AtomicUsize; CALLS],
     silent_heartbeats: AtomicUsize,
     settles_are_held: watch::Sender<bool>,
     follow_ups_are_held: watch::Sender<bool>,
@@ -50,6 +51,11 @@ struct Log {
     claims_take: Duration,
     /// How long statistics take.
     stats_take: Duration,
+    /// How long each look at a task takes.
+    gets_take: Duration,
+    gets_under_way: AtomicUsize,
+    /// The most of them at once.
+    gets_at_once: AtomicUsize,
 }
 
 /// The spy. Clones share what they saw.
@@ -84,6 +90,16 @@ impl Spy {
         Self { queue, log: Arc::new(Log { stats_take, ..Log::default() }) }
     }
 
+    /// A spy whose looks at tasks take so long.
+    pub fn with_slow_gets(queue: MemoryQueue, gets_take: Duration) -> Self {
+        Self { queue, log: Arc::new(Log { gets_take, ..Log::default() }) }
+    }
+
+    /// How many looks at tasks were under way at once, at most.
+    pub fn gets_at_once(&self) -> usize {
+        self.log.gets_at_once.load(Ordering::SeqCst)
+    }
+
     /// A spy whose settles wait so long for a lock before they fail.
     pub fn with_lock_waits(queue: MemoryQueue, lock_waits: Duration) -> Self {
         Self { queue, log: Arc::new(Log { lock_waits, ..Log::default() }) }
@@ -112,6 +128,11 @@ impl Spy {
     /// Lets the next `times` calls of this kind fail as a database does that refuses.
     pub fn refuse(&self, call: Call, times: usize) {
         self.log.refusals[call as usize].store(times, Ordering::SeqCst);
+    }
+
+    /// Lets the next `times` calls of this kind panic.
+    pub fn crash(&self, call: Call, times: usize) {
+        self.log.crashes[call as usize].store(times, Ordering::SeqCst);
     }
 
     /// The calls of this kind so far, failed ones included: the rows of each.
@@ -159,6 +180,7 @@ impl Spy {
 
     fn pass(&self, call: Call, rows: usize) -> Result<()> {
         self.log.calls.lock().unwrap().push((call, rows));
+        assert!(!take_one(&self.log.crashes[call as usize]), "the backend crashes");
         if take_one(&self.log.failures[call as usize]) {
             return Err(Error::new(ErrorKind::Unavailable, "spy", "the database is away"));
         }
@@ -229,6 +251,10 @@ impl Spy {
 
     async fn get(&self, id: TaskId) -> Result<Task> {
         self.pass(Call::Get, 1)?;
+        let under_way = self.log.gets_under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.log.gets_at_once.fetch_max(under_way, Ordering::SeqCst);
+        self.wait_for_the_store(self.log.gets_take).await;
+        self.log.gets_under_way.fetch_sub(1, Ordering::SeqCst);
         self.queue.get(id).await
     }
 
