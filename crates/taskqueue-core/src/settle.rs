@@ -63,12 +63,13 @@ impl Outcome {
     }
 
     /// Adds a follow-up task to a completion: it is enqueued in the same transaction, or neither happens. Each needs an id of
-    /// its own: clones of one [`NewTask`] are refused when the outcome is settled ([`NewTask::copy_with_new_id`] makes another
-    /// task of it).
+    /// its own: a clone of a [`NewTask`] is the same task ([`NewTask::copy_with_new_id`] makes another one of it).
     ///
     /// What cannot be done turns the outcome into a permanent failure that says so, as nothing is lost silently: a payload
-    /// that has no JSON form; a follow-up of [`settled`](Self::settled), which would come too late: enqueue it in the
-    /// transaction; one of an outcome that is no completion, after which nothing follows. A permanent failure stays as it is.
+    /// that has no JSON form; a clone of a follow-up that is there already, unless its id was given; a follow-up of
+    /// [`settled`](Self::settled), which would come too late: enqueue it in the transaction; one of a snooze or a release, after
+    /// which nothing follows. A failure stays what it is, with its retry; its text says that the follow-up was not enqueued,
+    /// unless it is permanent.
     ///
     /// ```
     /// use taskqueue_core::{NewTask, Outcome};
@@ -82,11 +83,13 @@ impl Outcome {
     pub fn then(mut self, task: impl IntoTask) -> Self {
         match &mut self {
             Self::Complete { follow_ups } => match task.into_task() {
+                Ok(task) if is_clone(&task, follow_ups) => return Self::permanent(clones(&task)),
                 Ok(task) => follow_ups.push(task),
                 Err(error) => return Self::permanent(format!("follow-up task: {error}")),
             },
             Self::Fail { retry: Retry::Never, .. } => {}
-            Self::Fail { error, .. } => return Self::permanent(format!("{error}; {NO_COMPLETION}")),
+            Self::Fail { error, .. } if error.ends_with(NO_COMPLETION) => {}
+            Self::Fail { error, .. } => *error = format!("{error}; {NO_COMPLETION}"),
             Self::Snooze { .. } | Self::Release => return Self::permanent(NO_COMPLETION),
             Self::Settled => return Self::permanent(TOO_LATE),
         }
@@ -278,19 +281,27 @@ pub fn decide_batch(
     Ok(decisions)
 }
 
-/// Two follow-ups with one id would be one task. An id that was given says that this is meant; one that was made tells of a clone.
+/// Refuses what [`Outcome::then`] refuses, in follow-ups that were put together without it.
 fn refuse_clones(follow_ups: &[NewTask]) -> Result<()> {
     let mut seen = HashSet::with_capacity(follow_ups.len());
     for task in follow_ups {
         if !seen.insert(task.id) && !task.has_given_id() {
-            let message = format!(
-                "two follow-up tasks of type {} are clones with one id: copy_with_new_id makes two tasks of them",
-                task.task_type
-            );
-            return Err(Error::invalid_input("settle", message).task(task.id));
+            return Err(Error::invalid_input("settle", clones(task)).task(task.id));
         }
     }
     Ok(())
+}
+
+/// Two follow-ups with one id would be one task. An id that was given says that this is meant; one that was made tells of a clone.
+fn is_clone(task: &NewTask, follow_ups: &[NewTask]) -> bool {
+    !task.has_given_id() && follow_ups.iter().any(|other| other.id == task.id)
+}
+
+fn clones(task: &NewTask) -> String {
+    format!(
+        "two follow-up tasks of type {} are clones with one id: copy_with_new_id makes two tasks of them",
+        task.task_type
+    )
 }
 
 fn after_failure(

@@ -207,21 +207,41 @@ fn a_follow_up_of_what_is_no_completion_is_a_permanent_failure_that_says_why() {
         };
         assert!(error.contains("follow-up task of an outcome"), "{error}");
     }
-    let Outcome::Fail { error, retry: Retry::Never } = Outcome::fail("no disk").then(next.clone()) else {
-        panic!("it is lost")
-    };
-    assert!(error.starts_with("no disk; follow-up task"), "{error}");
     assert_eq!(Outcome::permanent("no disk").then(next), Outcome::permanent("no disk"), "it says enough");
 }
 
 #[test]
-fn clones_of_one_task_among_the_follow_ups_of_an_outcome_are_refused() {
+fn a_follow_up_of_a_failure_leaves_its_retry_as_it_is_and_is_told_of() {
+    let next = NewTask::raw("next", "{}").unwrap();
+    for (failure, expected) in [
+        (Outcome::fail("no disk"), Retry::ByPolicy),
+        (Outcome::retry_after("no disk", SECOND), Retry::After(SECOND)),
+    ] {
+        let outcome = failure.then(next.clone());
+        let Outcome::Fail { error, retry } = &outcome else { panic!("it is a failure: {outcome:?}") };
+        assert_eq!(*retry, expected);
+        assert!(error.starts_with("no disk; follow-up task"), "{error}");
+        assert_eq!(outcome.clone().then(next.clone()), outcome, "once is enough");
+    }
+}
+
+#[test]
+fn a_clone_of_a_follow_up_is_a_permanent_failure_that_says_why() {
+    let next = NewTask::raw("next", "{}").unwrap();
+    let Outcome::Fail { error, retry: Retry::Never } = Outcome::done().then(next.clone()).then(next) else {
+        panic!("one of them is lost")
+    };
+    assert!(error.contains("clones") && error.contains("type next"), "{error}");
+}
+
+#[test]
+fn clones_among_follow_ups_that_were_put_together_by_hand_are_refused() {
     let decide = |outcome| {
         let settlements = vec![Settlement::new(lease(1, 3), outcome)];
         decide_batch(settlements, &RetryPolicy::default(), PAYLOAD_BYTES_MAX_DEFAULT)
     };
     let next = NewTask::raw("next", "{}").unwrap();
-    let refused = decide(Outcome::done().then(next.clone()).then(next.clone())).unwrap_err();
+    let refused = decide(Outcome::Complete { follow_ups: vec![next.clone(), next.clone()] }).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert!(refused.to_string().contains("clones"), "{refused}");
 
