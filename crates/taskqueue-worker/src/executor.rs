@@ -66,7 +66,7 @@ async fn work<'p>(
     let span = span::of_task(&held);
     let (metrics, started_at) = (registered.metrics(&pipe.metrics), Instant::now());
     record_wait(metrics, &held.claim, started_at - held.claimed_at);
-    let deadline = registered.timeout.map(|timeout| later(started_at, timeout));
+    let deadline = registered.timeout().map(|timeout| later(started_at, timeout));
     let cx = TaskContext { held: Arc::clone(&held), deadline, pipe: Arc::clone(pipe) };
     let returned = tokio::select! {
         biased;
@@ -152,7 +152,8 @@ async fn attempt(
     // In an async block, so that a handler that panics before its first await is caught, too.
     let run = async {
         let result = registered.handler.handle(cx).await;
-        if pipe.leases.are_all_cancelled() && held.stop.is_stopped() {
+        // Of a lease that was lost there is nothing to give back.
+        if pipe.leases.are_all_cancelled() && held.stop.is_stopped() && pipe.leases.holds(held.lease()) {
             give_back(held, result)
         } else {
             result

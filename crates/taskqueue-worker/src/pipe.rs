@@ -34,6 +34,11 @@ pub(crate) struct Registered {
 }
 
 impl Registered {
+    /// How long an attempt may take, if not for ever.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout.filter(|timeout| *timeout != Duration::MAX)
+    }
+
     /// Where its tasks are recorded.
     pub(crate) fn metrics(&self, all: &Metrics) -> &TypeMetrics {
         self.metrics.get_or_init(|| all.of_type(&self.task_type))

@@ -110,6 +110,7 @@ impl MaintenanceConfig {
 
 /// What becomes of a task whose payload is not the JSON form of what its handler takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum UndecodablePayload {
     /// It is a dead letter at once: the same text decodes no better at the next attempt. The default.
     #[default]

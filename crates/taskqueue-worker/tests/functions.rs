@@ -101,15 +101,20 @@ async fn the_timeout_of_the_worker_is_for_handlers_without_one_of_their_own() {
     async fn slow(_: Number) {
         tokio::time::sleep(60 * SECOND).await;
     }
+    async fn without_end(_: Number, cx: TaskContext) {
+        assert_eq!(cx.deadline(), None);
+    }
     let task = || NewTask::new(&Number { n: 1 }).unwrap().max_retries(1);
 
     let of_worker = work(task(), |builder| builder.handler(hang).timeout(7 * SECOND)).await;
     let own = work(task(), |builder| builder.handler(hang.timeout(3 * SECOND)).timeout(7 * SECOND)).await;
     let none = work(task(), |builder| builder.handler(slow.timeout(Duration::MAX)).timeout(7 * SECOND)).await;
 
+    let endless = work(task(), |builder| builder.handler(without_end.timeout(Duration::MAX))).await;
+
     assert_eq!(of_worker.last_error.as_deref(), Some("timed out after 7s"));
     assert_eq!(own.last_error.as_deref(), Some("timed out after 3s"));
-    assert_eq!(none.status, Status::Completed);
+    assert_eq!((none.status, endless.status), (Status::Completed, Status::Completed));
     assert!(Worker::builder(queue()).handler(hang).timeout(Duration::ZERO).build().is_err());
 }
 

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use support::spy::{Call, Spy};
 use support::{Gate, Number, SECOND, at_gate, enqueue_numbers, queue, wait_until};
-use taskqueue_worker::{Configure, Queue, RetryPolicy, TaskError, TaskId, Worker};
+use taskqueue_worker::{Configure, Data, Queue, RetryPolicy, TaskContext, TaskError, TaskId, Worker};
+use tracing::Level;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// What was logged.
@@ -26,8 +28,13 @@ impl Log {
     }
 
     /// Takes down what this thread logs, at WARN and above, until the answer is dropped.
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_ansi(false);
+    fn listen(&self) -> DefaultGuard {
+        self.listen_at(Level::WARN)
+    }
+
+    /// The same at this level and above.
+    fn listen_at(&self, level: Level) -> DefaultGuard {
+        let subscriber = tracing_subscriber::fmt().with_max_level(level).with_ansi(false);
         tracing::subscriber::set_default(subscriber.with_writer(self.clone()).finish())
     }
 }
@@ -162,4 +169,34 @@ async fn outcomes_that_a_silent_store_did_not_confirm_are_told_and_counted() {
     assert!(line.contains("ERROR") && line.contains("rows=3"), "{line}");
     let named = ids.iter().filter(|id| line.contains(&id.to_string())).count();
     assert_eq!(named, 3, "{line}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_is_said_to_be_given_back_only_where_the_lease_is_held() {
+    async fn fails_late(_: Number, cx: TaskContext, gate: Data<Gate>) -> Result<(), TaskError> {
+        cx.cancelled().cancelled().await;
+        gate.pass().await;
+        Err(TaskError::from("stopping"))
+    }
+    for is_held in [true, false] {
+        let log = Log::default();
+        let _listening = log.listen_at(Level::INFO);
+        let (queue, gate) = (queue(), Gate::closed());
+        let ids = enqueue_numbers(&queue, 1).await;
+        let builder = Worker::builder(queue.clone()).data_arc(Arc::clone(&gate)).handler(fails_late);
+        let running = builder.grace_period(SECOND).cancel_period(600 * SECOND).build().unwrap().start();
+        wait_until("it runs", async || running.active() == 1).await;
+        let stopping = tokio::spawn(running.stop());
+        gate.wait_for(1).await;
+        if !is_held {
+            queue.cancel(ids[0]).await.unwrap();
+            wait_until("it is lost", async || log.lines("leases were lost").len() == 1).await;
+        }
+
+        gate.open_for(1);
+
+        let report = stopping.await.unwrap();
+        assert_eq!((report.released, report.leases_lost), if is_held { (1, 0) } else { (0, 1) });
+        assert_eq!(log.lines("the attempt is given back").len(), usize::from(is_held));
+    }
 }
