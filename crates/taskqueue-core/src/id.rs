@@ -132,7 +132,7 @@ impl TaskType {
         Ok(Self(name.into()))
     }
 
-    /// The type of the payload `P`. A `P::TYPE` that is no valid type name does not compile.
+    /// The type of the payload `P`. A `P::TYPE` that is no valid type name does not build.
     ///
     /// # Errors
     /// None: it is a `Result` as [`new`](Self::new) is.

@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod batches;
 pub mod clock;
+#[doc(hidden)]
 pub mod control;
 #[doc(hidden)]
 pub mod delegate;

@@ -7,6 +7,7 @@ use chrono::Datelike as _;
 use serde::Serialize;
 
 use crate::clock::{DURATION_MAX, truncate};
+use crate::control::is_control;
 use crate::task::MAX_RETRIES_DEFAULT;
 use crate::{Error, Metadata, Payload, Priority, RawPayload, Result, TaskId, TaskType, Timestamp};
 
@@ -87,6 +88,10 @@ impl NewTask {
     /// # Errors
     /// `InvalidPayload` when the payload has no JSON form.
     pub fn new<P: Payload>(payload: &P) -> Result<Self> {
+        const {
+            let is_in_range = P::MAX_RETRIES >= 1 && P::MAX_RETRIES <= MAX_RETRIES_MAX;
+            assert!(is_in_range, "a Payload's MAX_RETRIES is 1 to 1,000,000");
+        }
         let task = Self::of_parts(TaskType::of::<P>()?, RawPayload::encode(payload)?);
         Ok(task.max_retries(P::MAX_RETRIES))
     }
@@ -263,10 +268,11 @@ impl NewTask {
 /// Checks a region's form, wherever one is given.
 ///
 /// # Errors
-/// `InvalidInput` when it is empty, longer than 50 characters or has a control character.
+/// `InvalidInput` when it is empty, longer than 50 characters or has a control character, one that turns the direction of text
+/// included.
 pub fn check_region(operation: &'static str, region: &str) -> Result<()> {
     let chars = region.chars().count();
-    let message = match region.chars().find(|c| c.is_control()) {
+    let message = match region.chars().find(|c| is_control(*c)) {
         _ if chars == 0 => "region is empty".to_owned(),
         _ if chars > REGION_CHARS_MAX => {
             format!("region has {chars} characters, more than the limit of {REGION_CHARS_MAX}")

@@ -25,7 +25,7 @@ use crate::{Error, MAX_RETRIES_DEFAULT, Result};
 /// ```
 pub trait Payload: Serialize {
     /// The task type: 1 to 64 characters of `[a-z0-9_.:-]`. It is stored with each task, so it must not
-    /// change while tasks of it exist. Another form does not compile once the payload is enqueued or handled somewhere:
+    /// change while tasks of it exist. Another form does not build once the payload is enqueued or handled somewhere:
     ///
     /// ```compile_fail
     /// use taskqueue_core::{NewTask, Payload};
@@ -40,7 +40,20 @@ pub trait Payload: Serialize {
     const TYPE: &'static str;
 
     /// How many attempts a task of this type has in total, the first one included, unless it
-    /// [says otherwise](crate::NewTask::max_retries). Default: 3.
+    /// [says otherwise](crate::NewTask::max_retries): 1 to 1,000,000. Default: 3. Another number does not build once a task is made
+    /// of the payload:
+    ///
+    /// ```compile_fail
+    /// use taskqueue_core::{NewTask, Payload};
+    ///
+    /// #[derive(serde::Serialize)]
+    /// struct Welcome {}
+    /// impl Payload for Welcome {
+    ///     const TYPE: &'static str = "welcome";
+    ///     const MAX_RETRIES: u32 = 0;
+    /// }
+    /// NewTask::new(&Welcome {});
+    /// ```
     const MAX_RETRIES: u32 = MAX_RETRIES_DEFAULT;
 }
 

@@ -125,6 +125,7 @@ fn a_region_has_one_to_fifty_printable_characters() {
         (String::new(), "region is empty"),
         ("r".repeat(REGION_CHARS_MAX + 1), "region has 51 characters, more than the limit of 50"),
         ("a\tb".to_owned(), "region has a control character, '\\t'"),
+        ("a\u{202e}b".to_owned(), "region has a control character, '\\u{202e}'"),
     ] {
         let task = task().region(region);
         assert_eq!(refused(&task), ErrorKind::InvalidInput);
