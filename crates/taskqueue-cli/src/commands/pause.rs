@@ -1,6 +1,9 @@
 //! `pause` and `resume`: stop claims of a task type, and let it be claimed again.
 
+use std::time::Duration;
+
 use taskqueue_core::{Queue, QueueStats, TaskType};
+use tokio::time::timeout;
 
 use crate::connect;
 use crate::failure::Outcome;
@@ -21,6 +24,9 @@ Examples:
 
 Changes nothing when the type is not paused.";
 
+/// How long statistics are waited for: those of a large queue may take long.
+const HINT_PERIOD: Duration = Duration::from_secs(1);
+
 /// The task type of either.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -33,20 +39,23 @@ pub(crate) struct Args {
 pub(crate) async fn pause(target: &Target, Args { task_type }: Args) -> Outcome {
     let queue = connect::existing(target).await?;
     queue.pause(&task_type).await?;
-    // What it is good for is done: statistics that are not to be had now take nothing away from that.
-    if queue.stats().await.is_ok_and(|stats| !is_known(&stats, &task_type)) {
+    output::line(format!("paused {task_type}: what runs goes on, nothing more is claimed"))?;
+    // What it is good for is done: statistics that are not to be had now, or not soon, take nothing away from that.
+    let stats = timeout(HINT_PERIOD, queue.stats()).await;
+    if stats.is_ok_and(|stats| stats.is_ok_and(|stats| !is_known(&stats, &task_type))) {
         output::note(format!(
             "taskqueue: no unfinished task and no dead letter is of type {task_type} now: is it the type that you mean?"
         ));
     }
     queue.close().await;
-    output::line(format!("paused {task_type}: what runs goes on, nothing more is claimed"))
+    Ok(())
 }
 
 /// Resumes the type.
 pub(crate) async fn resume(target: &Target, Args { task_type }: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let was_paused = queue.paused().await?.contains(&task_type);
+    // Asked for a hint only: what it cannot answer keeps nobody from resuming.
+    let was_paused = queue.paused().await.map_or(true, |paused| paused.contains(&task_type));
     queue.resume(&task_type).await?;
     queue.close().await;
     if !was_paused {
