@@ -206,7 +206,7 @@ async fn prepare(target: &Target, args: &Args) -> Outcome<(Arc<dyn Queue>, Handl
         return Ok((connect::existing_or_new(target).await?, handlers));
     };
     let health = Arc::new(Health::new(args.poll_interval));
-    metrics::serve(address, Arc::clone(&health)).await?;
+    metrics::serve(address, &args.metrics(), Arc::clone(&health)).await?;
     let queue = connect::existing_or_new(target).await?;
     Ok((Arc::new(Watched { queue, health }), handlers))
 }

@@ -169,6 +169,7 @@ fn a_worker_serves_its_metrics() {
             && page.contains(
                 "zapfs_taskqueue_task_processing_duration_seconds_bucket{type=\"mail\",le=\"60\"} 1",
             )
+            && page.contains("# HELP zapfs_taskqueue_tasks_processed_total ")
     });
     worker.signal("TERM");
     assert_eq!(worker.wait().0, 0);

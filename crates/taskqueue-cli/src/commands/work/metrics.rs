@@ -9,7 +9,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use taskqueue_core::metrics::DURATION_BUCKETS;
+use taskqueue_core::metrics::{DURATION_BUCKETS, Metrics};
 use tokio::net::TcpListener;
 
 use super::health::Health;
@@ -21,9 +21,10 @@ const BATCH_BUCKETS: [f64; 12] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 2
 /// How often what was recorded is folded together, so that it does not pile up while nobody reads the page.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Records metrics from now on, and serves them and the worker's health until the process ends.
-pub(super) async fn serve(address: SocketAddr, health: Arc<Health>) -> Outcome {
+/// Records these metrics from now on, and serves them and the worker's health until the process ends.
+pub(super) async fn serve(address: SocketAddr, metrics: &Metrics, health: Arc<Health>) -> Outcome {
     let handle = record()?;
+    metrics.describe();
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| Failure::io(format!("cannot listen on {address}"), &error))?;
     let address = listener.local_addr().map_err(|error| Failure::io("cannot listen", &error))?;
