@@ -172,7 +172,7 @@ impl NewTask {
     }
 
     /// Runs it not before `delay` after the enqueue, by the queue's clock. At most
-    /// [`DURATION_MAX`](crate::clock::DURATION_MAX).
+    /// [`DURATION_MAX`].
     pub fn delay(mut self, delay: Duration) -> Self {
         self.schedule = Schedule::After(delay);
         self
