@@ -186,8 +186,10 @@ mod tests {
 
     impl Silent {
         async fn enqueue_many(&self, _: Vec<NewTask>) -> Result<Vec<Enqueued>> {
+            // A timer may not be polled any more once its runtime has ended.
+            let mut ticks = tokio::time::interval(Duration::from_millis(1));
             loop {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                ticks.tick().await;
             }
         }
     }
