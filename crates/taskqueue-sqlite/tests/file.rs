@@ -1,5 +1,4 @@
-//! What is unique to the SQLite backend: the file, its migration, the processes that share it, the caller's own
-//! transactions. What every backend does is in the conformance suite.
+//! What is unique to the SQLite backend: the file, the processes that share it, the caller's own transactions. What every backend does is in the conformance suite.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail them as the tests do")]
 
@@ -31,18 +30,6 @@ fn welcome(number: usize) -> NewTask {
 
 fn claim_welcome(worker: &str, limit: usize) -> ClaimRequest {
     ClaimRequest::new(WorkerId::new(worker).unwrap(), [TaskType::new("welcome").unwrap()], limit)
-}
-
-#[tokio::test]
-async fn a_database_that_was_not_migrated_says_so() {
-    let folder = folder();
-    let queue = SqliteQueue::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
-
-    for error in [queue.enqueue(welcome(1)).await.unwrap_err(), queue.stats().await.unwrap_err()] {
-        assert_eq!(error.kind(), ErrorKind::NotMigrated);
-        assert!(error.to_string().contains("migrate"), "{error}");
-        assert!(!error.is_transient());
-    }
 }
 
 #[tokio::test]
@@ -81,35 +68,6 @@ async fn completed_tasks_are_deleted_where_the_queue_is_set_so() {
     queue.migrate().await.unwrap();
 
     assert_completed_tasks_are_deleted(&queue).await;
-}
-
-#[tokio::test]
-async fn processes_that_open_and_migrate_at_once_all_succeed() {
-    let folder = folder();
-    let opening: Vec<_> = (0..8)
-        .map(|_| {
-            let path = folder.path().to_owned();
-            tokio::spawn(async move { queue_in(&path).await })
-        })
-        .collect();
-    for queue in opening {
-        queue.await.unwrap().enqueue(welcome(1)).await.unwrap();
-    }
-    assert_eq!(queue_in(folder.path()).await.stats().await.unwrap().pending, 8);
-}
-
-#[tokio::test]
-async fn a_database_of_a_newer_version_is_refused() {
-    let folder = folder();
-    let queue = queue_in(folder.path()).await;
-    let mut connection =
-        SqliteConnection::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
-    sqlx::query("INSERT INTO tasks_migrations VALUES (9000, 'later', 0)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    let error = queue.migrate().await.unwrap_err();
-    assert!(error.to_string().contains("9000"), "{error}");
 }
 
 #[tokio::test]
@@ -386,23 +344,4 @@ async fn a_task_that_was_inserted_by_sql_is_a_task_like_any_other() {
         sqlx::raw_sql(sql).execute(&mut other).await.unwrap();
     };
     assert_inserted_tasks_are_like_any_other(&queue, "SQLite", run).await;
-}
-
-#[tokio::test]
-async fn a_table_of_the_application_is_refused_and_nothing_is_made_beside_it() {
-    let folder = folder();
-    let path = folder.path().join("q.db");
-    let config = SqliteConfig::new(path.to_str().unwrap()).unwrap();
-    let queue = SqliteQueue::with_config(config).await.unwrap();
-    let mut other = SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE Tasks (title TEXT)").execute(&mut other).await.unwrap();
-
-    for _ in 0..2 {
-        let error = queue.migrate().await.unwrap_err();
-        assert!(error.to_string().contains("the table tasks is there and is no queue's"), "{error}");
-    }
-
-    let tables: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut other).await.unwrap();
-    assert_eq!(tables, 1, "the application's own");
 }
