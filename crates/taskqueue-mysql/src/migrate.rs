@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, MySqlPool};
 use taskqueue_core::{Error, ErrorKind, Result, Shards};
 use taskqueue_migrations::{MYSQL, Migration};
-use taskqueue_sql::{Attempt, Failure, TableName};
+use taskqueue_sql::{Attempt, Failure, KEYS, PAUSED, SHARDS, TASKS, TOTALS, TableName};
 
 use crate::answers::Answers;
 use crate::engine::Engine;
@@ -16,7 +16,7 @@ const SCHEMA: taskqueue_migrations::Engine = taskqueue_migrations::Engine::Mysql
 /// How long one migrator waits for another. DDL waits for those who use the tables.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// How the names of the tables end that migrations make beside that of the versions.
-const ENDINGS: [&str; 6] = ["", "_keys", "_leases", "_paused", "_totals", "_shards"];
+const ENDINGS: [&str; 6] = [TASKS, KEYS, "_leases", PAUSED, TOTALS, SHARDS];
 /// How often a migrator begins anew that met another.
 const REPEATS_MAX: u32 = 10;
 /// The name of the lock of one database's task table. Such locks are the whole server's, and names end at 64 characters.

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection, Decode, PgConnection, PgPool, Postgres, Row as _, Type};
 use taskqueue_core::{Error, ErrorKind, Result, Shards};
 use taskqueue_migrations::{Migration, POSTGRES};
-use taskqueue_sql::{Attempt, Failure, MIGRATIONS, TableName};
+use taskqueue_sql::{Attempt, Failure, MIGRATIONS, PAUSED, SHARDS, TASKS, TOTALS, TableName};
 
 use crate::cockroach;
 use crate::config::Engine;
@@ -17,7 +17,7 @@ const LOCK: i64 = 0x7461_736b_7175_6575;
 /// the dump, the queue would stand still.
 const TABLE_LOCK_SECS: u32 = 5;
 /// How the names of the tables end that migrations make beside that of the versions.
-const ENDINGS: [&str; 5] = ["", "_leases", "_paused", "_totals", "_shards"];
+const ENDINGS: [&str; 5] = [TASKS, "_leases", PAUSED, TOTALS, SHARDS];
 /// A stricter default would refuse whoever had to wait for the lock.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 

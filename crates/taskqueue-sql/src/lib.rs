@@ -55,7 +55,9 @@ pub use row::{Field, Row, TASK_COLUMNS, count_of, integer, read_metadata, stored
 pub use samples::samples;
 pub use shard::Sharding;
 pub use statements::{Delta, Statements};
-pub use table::{Column, MIGRATIONS, TABLE_CHARS_MAX, TABLE_DEFAULT, TableName};
+pub use table::{
+    Column, KEYS, MIGRATIONS, PAUSED, SHARDS, TABLE_CHARS_MAX, TABLE_DEFAULT, TASKS, TOTALS, TableName,
+};
 pub use unsettled::{Epoch, Unsettled};
 pub use wider::wider;
 pub use within::within;

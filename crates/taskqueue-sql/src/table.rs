@@ -15,17 +15,17 @@ pub const TABLE_DEFAULT: &str = "tasks";
 pub const TABLE_CHARS_MAX: usize = 48;
 
 /// What the task table's own name ends with.
-pub(crate) const TASKS: &str = "";
+pub const TASKS: &str = "";
 /// What the name of the table of the unique keys that are held ends with, where there is one.
-pub(crate) const KEYS: &str = "_keys";
+pub const KEYS: &str = "_keys";
 /// What the name of the table of the paused types ends with.
-pub(crate) const PAUSED: &str = "_paused";
+pub const PAUSED: &str = "_paused";
 /// What the name of the table of the versions of migrations ends with.
 pub const MIGRATIONS: &str = "_migrations";
 /// What the name of the table of the number of shards ends with.
-pub(crate) const SHARDS: &str = "_shards";
+pub const SHARDS: &str = "_shards";
 /// What the name of the table of the sums over finished tasks ends with.
-pub(crate) const TOTALS: &str = "_totals";
+pub const TOTALS: &str = "_totals";
 
 /// The name of a task table: `[a-z_][a-z0-9_]*`, at most 48 characters, alone or within a schema whose name has the
 /// same form. It is none of the words that an engine reserves, so that a queue can move between engines. An identifier by

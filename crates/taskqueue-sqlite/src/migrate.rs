@@ -3,14 +3,14 @@
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use taskqueue_core::{Error, ErrorKind};
 use taskqueue_migrations::{Engine, SQLITE};
-use taskqueue_sql::{Access, Attempt, Dialect, Failure, TableName};
+use taskqueue_sql::{Access, Attempt, Dialect, Failure, PAUSED, TASKS, TOTALS, TableName};
 
 use crate::dialect::SqliteDialect;
 use crate::error::failure;
 use crate::query::{Query, fields};
 
 /// How the names of the tables end that migrations make beside that of the versions.
-const ENDINGS: [&str; 3] = ["", "_paused", "_totals"];
+const ENDINGS: [&str; 3] = [TASKS, PAUSED, TOTALS];
 
 /// Applies what is missing. BEGIN IMMEDIATE makes processes that migrate at once take turns; the later ones find
 /// nothing to do.
