@@ -16,8 +16,6 @@ mod read_only;
 #[path = "faults/socket.rs"]
 mod socket;
 mod support;
-#[path = "support/waiting.rs"]
-mod waiting;
 
 use std::time::Duration;
 
@@ -26,11 +24,11 @@ use proxy::{Proxy, Rule};
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 use support::{Database, Server};
+use taskqueue_conformance::wait_until;
 use taskqueue_mysql::{
     Claim, ClaimRequest, Enqueued, Error, ErrorKind, Lease, MysqlConfig, MysqlQueue, NewTask, Outcome, Queue,
     Settled, Settlement, Status, TaskType, WorkerId,
 };
-use waiting::wait_until;
 
 /// More messages than any call here sends.
 const MESSAGES_MAX: usize = 16;

@@ -30,8 +30,6 @@ mod support;
 mod transactions;
 #[path = "server/unable.rs"]
 mod unable;
-#[path = "support/waiting.rs"]
-mod waiting;
 #[path = "server/width.rs"]
 mod width;
 
@@ -39,11 +37,11 @@ use cases::on;
 use sqlx::mysql::MySqlPoolOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use support::{Database, Server};
+use taskqueue_conformance::wait_until;
 use taskqueue_mysql::{
     Claim, ClaimRequest, Engine, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Status, TaskId,
     TaskType, WorkerId,
 };
-use waiting::wait_until;
 
 async fn fresh(server: Server) -> (MysqlQueue, Database) {
     let database = server.database().await;

@@ -19,6 +19,7 @@ mod proxy;
 mod replay;
 mod run;
 mod servers;
+mod waiting;
 
 pub use behaviour::{BEHAVIOURS, Behaviour, Checking};
 pub use crash::assert_what_was_answered_outlasts_a_crash;
@@ -31,3 +32,4 @@ pub use ordered::ORDERED;
 pub use proxy::{Fate, Proxy};
 pub use run::{Report, Unmet, Verdict, check, run};
 pub use servers::{Node, Servers};
+pub use waiting::{assert_unavailable, wait_a_moment, wait_until, wait_until_ok};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use taskqueue_mysql::{Enqueued, MysqlQueue, NewTask};
 
-use crate::bed::{Cluster, task, until};
+use crate::bed::{Cluster, task, wait_until};
 use crate::load::{Answered, Load};
 
 /// How often the nodes meet over one task.
@@ -16,7 +16,7 @@ pub(crate) async fn queues(cluster: &Cluster) -> Vec<MysqlQueue> {
     let mut queues = vec![cluster.queue_on(0).await];
     for number in cluster.others(0) {
         let has_tables = async || cluster.ask(number, HAS_TABLES).await.is_ok_and(|tables| tables == "1");
-        until("the tables are on each node", has_tables).await;
+        wait_until("the tables are on each node", has_tables).await;
         queues.push(cluster.queue_on(number).await);
     }
     queues

@@ -7,9 +7,9 @@ use std::time::Duration;
 use sqlx::mysql::MySqlConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use taskqueue_conformance::{Node, Proxy, Servers};
+pub(crate) use taskqueue_conformance::{assert_unavailable, wait_a_moment, wait_until, wait_until_ok};
 use taskqueue_mysql::{
-    Claim, ClaimRequest, Error, ErrorKind, MysqlConfig, MysqlQueue, NewTask, Queue, Result, TaskId, TaskType,
-    WorkerId,
+    Claim, ClaimRequest, MysqlConfig, MysqlQueue, NewTask, Queue, Result, TaskId, TaskType, WorkerId,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -17,7 +17,6 @@ use tokio::sync::{Mutex, MutexGuard};
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 /// How long a statement of these queues may take.
 pub(crate) const STATEMENT: Duration = Duration::from_secs(10);
-const STEP: Duration = Duration::from_millis(20);
 
 /// The nodes between two tests.
 static NODES: Mutex<Option<Servers>> = Mutex::const_new(None);
@@ -105,7 +104,7 @@ impl Cluster {
     /// Waits until a node sees so many.
     pub(crate) async fn sees(&self, number: usize, members: usize) {
         let (node, members) = (self.node(number), members.to_string());
-        until("the members are in order", async || {
+        wait_until("the members are in order", async || {
             try_ask(node, self.kind.members()).await.is_ok_and(|seen| seen == members)
         })
         .await;
@@ -125,7 +124,7 @@ impl Cluster {
              WHERE member_id = @@server_uuid AND member_role = 'PRIMARY' AND member_state = 'ONLINE' \
              AND NOT @@super_read_only";
         let (members, mut found): (Vec<usize>, _) = (members.into_iter().collect(), None);
-        until("there is a primary", async || {
+        wait_until("there is a primary", async || {
             for member in &members {
                 let is_primary = try_ask(self.node(*member), IS_PRIMARY).await;
                 found = is_primary.is_ok_and(|is_primary| is_primary == "1").then_some(*member).or(found);
@@ -231,41 +230,6 @@ async fn try_ask(node: &Node, sql: &'static str) -> sqlx::Result<String> {
     row.try_get(0)
 }
 
-/// Looks until it is so.
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
-            wait_a_moment().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
-
-/// Repeats a call until it succeeds; until then it may only say that the server is not available.
-pub(crate) async fn until_ok<T>(mut call: impl AsyncFnMut() -> Result<T>) -> T {
-    let repeating = async {
-        loop {
-            match call().await {
-                Ok(answer) => return answer,
-                Err(error) => assert_unavailable(&error),
-            }
-            wait_a_moment().await;
-        }
-    };
-    tokio::time::timeout(LIMIT, repeating).await.expect("the queue recovers by itself")
-}
-
-/// Before something is asked again.
-pub(crate) async fn wait_a_moment() {
-    tokio::time::sleep(STEP).await;
-}
-
-#[track_caller]
-pub(crate) fn assert_unavailable(error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}: {error:?}");
-    assert!(error.is_transient(), "{error}");
-}
-
 pub(crate) fn task() -> NewTask {
     NewTask::raw("mail", "{}").unwrap()
 }
@@ -283,5 +247,5 @@ pub(crate) fn request(limit: usize, lease: Duration) -> ClaimRequest {
 }
 
 pub(crate) async fn claim_one(queue: &MysqlQueue, lease: Duration) -> Claim {
-    until_ok(async || queue.dequeue_many(&request(1, lease)).await).await.pop().expect("a task is ready")
+    wait_until_ok(async || queue.dequeue_many(&request(1, lease)).await).await.pop().expect("a task is ready")
 }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
 use crate::bed::{
-    Cluster, Kind, LIMIT, STATEMENT, assert_unavailable, claim_one, say, task, until, until_ok,
+    Cluster, Kind, LIMIT, STATEMENT, assert_unavailable, claim_one, say, task, wait_until, wait_until_ok,
 };
 use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with};
 
@@ -51,7 +51,7 @@ async fn migrators_on_two_nodes_at_once_make_one_schema() {
         migrated.unwrap();
         also.unwrap();
         one.enqueue(task()).await.unwrap();
-        until("the task is on the other node", async || other.stats().await.unwrap().pending == 1).await;
+        wait_until("the task is on the other node", async || other.stats().await.unwrap().pending == 1).await;
     }
 }
 
@@ -76,7 +76,7 @@ async fn a_node_without_a_majority_refuses_in_time_and_recovers() {
 
     // At first a commit waits for the others; then the node knows that it is alone.
     let in_time = STATEMENT + Duration::from_secs(5);
-    until("the node knows that it is alone", async || {
+    wait_until("the node knows that it is alone", async || {
         let began = Instant::now();
         let error = queue.enqueue(doubtful.clone()).await.expect_err("it has no majority");
         assert!(began.elapsed() < in_time, "it took {:?}: {error}", began.elapsed());
@@ -91,7 +91,7 @@ async fn a_node_without_a_majority_refuses_in_time_and_recovers() {
     for number in cluster.others(0) {
         cluster.node(number).unpause().await;
     }
-    let enqueued = until_ok(async || queue.enqueue_many(vec![doubtful.clone()]).await).await;
+    let enqueued = wait_until_ok(async || queue.enqueue_many(vec![doubtful.clone()]).await).await;
     assert_eq!(enqueued.iter().map(|it| it.id()).collect::<Vec<_>>(), [doubtful.id]);
     assert!(matches!(enqueued[0], Enqueued::Created(_) | Enqueued::Repeated(_)));
     let count = format!(

@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
-use crate::bed::{Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, until, until_ok};
+use crate::bed::{
+    Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, wait_until, wait_until_ok,
+};
 use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with, settle};
 
 async fn cluster() -> Cluster {
@@ -68,7 +70,7 @@ async fn a_secondary_reads_and_says_why_it_does_not_write() {
     let cluster = cluster().await;
     let primary = cluster.primary().await;
     let secondary = cluster.others(primary).next().unwrap();
-    until("the database is there", async || cluster.ask(secondary, "SELECT 'yes'").await.is_ok()).await;
+    wait_until("the database is there", async || cluster.ask(secondary, "SELECT 'yes'").await.is_ok()).await;
     let queue = cluster.connect_to(secondary).await.unwrap();
     assert_eq!(queue.stats().await.unwrap_err().kind(), ErrorKind::NotMigrated);
     let error = queue.migrate().await.unwrap_err();
@@ -76,7 +78,7 @@ async fn a_secondary_reads_and_says_why_it_does_not_write() {
     assert!(error.to_string().contains("read-only"), "{error}");
 
     let id = cluster.queue_on(primary).await.enqueue(task()).await.unwrap();
-    until("the task is on the secondary", async || queue.get(id).await.is_ok()).await;
+    wait_until("the task is on the secondary", async || queue.get(id).await.is_ok()).await;
     queue.migrate().await.unwrap();
     assert_eq!(queue.stats().await.unwrap().pending, 1);
     for error in [
@@ -121,7 +123,7 @@ async fn a_commit_without_a_majority_is_given_up_in_time_and_can_be_repeated() {
     for number in cluster.others(primary) {
         cluster.node(number).unpause().await;
     }
-    let enqueued = until_ok(async || queue.enqueue_many(doubtful.clone()).await).await;
+    let enqueued = wait_until_ok(async || queue.enqueue_many(doubtful.clone()).await).await;
     assert!(enqueued.iter().map(|enqueued| enqueued.id()).eq(doubtful.iter().map(|task| task.id)));
     assert_ne!(settle(&queue, &lease).await, Settled::LeaseLost);
     let stats = queue.stats().await.unwrap();

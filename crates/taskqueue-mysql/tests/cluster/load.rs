@@ -9,7 +9,7 @@ use taskqueue_mysql::{Claim, Enqueued, MysqlQueue, NewTask, Outcome, Queue, Sett
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::bed::{LIMIT, assert_unavailable, request, task, tasks, until, until_ok, wait_a_moment};
+use crate::bed::{LIMIT, assert_unavailable, request, task, tasks, wait_a_moment, wait_until, wait_until_ok};
 
 /// So many tasks with a unique key at once.
 const KEYS: usize = 3;
@@ -92,7 +92,8 @@ impl Load {
     /// Waits until so many more are completed.
     pub(crate) async fn completes(&self, more: usize) {
         let before = lock(&self.answered.completed).len();
-        until("tasks are completed", async || lock(&self.answered.completed).len() >= before + more).await;
+        wait_until("tasks are completed", async || lock(&self.answered.completed).len() >= before + more)
+            .await;
     }
 
     /// Lets each caller end what it has begun, works what is left on this queue, and asserts that all that was answered is there: each
@@ -101,10 +102,10 @@ impl Load {
         let Self { answered, callers, lease, .. } = self;
         answered.is_over.store(true, Ordering::Relaxed);
         timeout(LIMIT, callers.join_all()).await.expect("the callers are answered");
-        until("all is worked", async || {
-            until_ok(async || queue.reclaim_stale(1_000).await).await;
+        wait_until("all is worked", async || {
+            wait_until_ok(async || queue.reclaim_stale(1_000).await).await;
             answered.work(queue, (500, lease), false).await;
-            let stats = until_ok(async || queue.stats().await).await;
+            let stats = wait_until_ok(async || queue.stats().await).await;
             assert_eq!((stats.failed, stats.dead_letter), (0, 0));
             stats.pending + stats.running == 0
         })

@@ -6,15 +6,14 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 use taskqueue_conformance::{Node, Proxy, Servers};
+pub(crate) use taskqueue_conformance::{assert_unavailable, wait_a_moment, wait_until, wait_until_ok};
 use taskqueue_postgres::{
-    Claim, ClaimRequest, Error, ErrorKind, NewTask, PostgresConfig, PostgresQueue, Queue, Status, TaskType,
-    WorkerId,
+    Claim, ClaimRequest, NewTask, PostgresConfig, PostgresQueue, Queue, Status, TaskType, WorkerId,
 };
 use tokio::net::TcpStream;
 
 /// Far more than anything here takes, also on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-pub(crate) const STEP: Duration = Duration::from_millis(20);
 
 /// A primary and its replica, and the address by which queues find one of them: the primary at first.
 pub(crate) struct Cluster {
@@ -143,36 +142,6 @@ pub(crate) async fn ask(node: &Node, sql: &str) -> String {
 /// Asks until this is the answer.
 pub(crate) async fn wait_until_says(node: &Node, sql: &str, answer: &str) {
     wait_until(sql, async || ask(node, sql).await == answer).await;
-}
-
-/// Looks until it is so.
-pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
-            tokio::time::sleep(STEP).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, looking).await.unwrap_or_else(|_| panic!("never: {what}"));
-}
-
-/// Repeats a call until it succeeds; until then it may only say that the server is not available.
-pub(crate) async fn wait_until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
-    let repeating = async {
-        loop {
-            match call().await {
-                Ok(answer) => return answer,
-                Err(error) => assert_unavailable(&error),
-            }
-            tokio::time::sleep(STEP).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, repeating).await.expect("the queue recovers by itself")
-}
-
-#[track_caller]
-pub(crate) fn assert_unavailable(error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}: {error:?}");
-    assert!(error.is_transient(), "{error}");
 }
 
 pub(crate) fn mail() -> TaskType {

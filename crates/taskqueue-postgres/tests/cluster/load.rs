@@ -9,7 +9,7 @@ use taskqueue_postgres::{Enqueued, NewTask, Outcome, PostgresQueue, Queue, TaskI
 use taskqueue_worker::{Handler, TaskContext, TaskError, Worker, async_trait};
 use tokio::task::JoinSet;
 
-use crate::bed::{LIMIT, STEP, assert_unavailable, mail, task, tasks};
+use crate::bed::{LIMIT, assert_unavailable, mail, task, tasks, wait_a_moment};
 
 /// Soon over, so that what was claimed and not settled comes back within the test.
 pub(crate) const LEASE: Duration = Duration::from_secs(5);
@@ -67,11 +67,7 @@ impl Load {
     }
 }
 
-/// Between two calls: what waits at the end must be worked soon, also by a slow machine.
-async fn wait_a_moment() {
-    tokio::time::sleep(STEP).await;
-}
-
+/// Between two calls it waits a moment: what is left at the end must be worked soon, also by a slow machine.
 async fn produce(queue: PostgresQueue, answered: Arc<Answered>, batch: impl Fn() -> Vec<NewTask>) {
     while !answered.stop.load(Ordering::Relaxed) {
         wait_until_enqueued(&queue, &answered, batch()).await;
@@ -99,7 +95,7 @@ async fn wait_until_enqueued(queue: &PostgresQueue, answered: &Answered, batch: 
                 Err(error) => assert_unavailable(&error),
             }
             answered.failures.fetch_add(1, Ordering::Relaxed);
-            tokio::time::sleep(STEP).await;
+            wait_a_moment().await;
         }
     };
     let enqueued = tokio::time::timeout(LIMIT, enqueuing).await.expect("the queue recovers by itself");

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgConnection, PgPool};
+pub(crate) use taskqueue_conformance::{assert_unavailable, wait_until, wait_until_ok};
 use taskqueue_postgres::{
-    Claim, ClaimRequest, Error, ErrorKind, NewTask, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId,
+    Claim, ClaimRequest, NewTask, PostgresConfig, PostgresQueue, Queue, TaskType, WorkerId,
 };
 
 use crate::support::{direct, execute, prepares, say, server};
@@ -128,35 +129,4 @@ pub(crate) fn request(limit: usize) -> ClaimRequest {
 
 pub(crate) async fn claim_one(queue: &PostgresQueue) -> Claim {
     queue.dequeue_many(&request(1)).await.unwrap().pop().expect("a task is ready")
-}
-
-/// Asserts that an error says that the server cannot be used now and that trying again can help.
-#[track_caller]
-pub(crate) fn assert_unavailable(error: &Error) {
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}: {error:?}");
-    assert!(error.is_transient(), "{error}");
-}
-
-/// Looks until it is so, for a minute at most.
-pub(crate) async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let looking = async {
-        while !is_so().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), looking).await.expect(what);
-}
-
-/// Repeats a call until it succeeds; until then it may only say that the server is not available.
-pub(crate) async fn wait_until_ok<T>(mut call: impl AsyncFnMut() -> taskqueue_postgres::Result<T>) -> T {
-    let repeating = async {
-        loop {
-            match call().await {
-                Ok(answer) => return answer,
-                Err(error) => assert_unavailable(&error),
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), repeating).await.expect("the queue recovers by itself")
 }
