@@ -94,11 +94,22 @@ impl Cluster {
         (0..self.nodes().len()).filter(move |other| *other != number)
     }
 
-    /// Waits until each node sees them all.
+    /// Waits until each node sees them all. One that is out of a group is sent back into it, as its operator would: after it was
+    /// expelled or started it tries by itself, but after a first failure only every five minutes, or not again.
     pub(crate) async fn becomes_whole(&self) {
-        for number in 0..self.nodes().len() {
-            self.sees(number, self.nodes().len()).await;
-        }
+        let all = self.nodes().len().to_string();
+        wait_until("the cluster is whole", async || {
+            let mut whole = true;
+            for node in self.nodes() {
+                let sees_all = try_ask(node, self.kind.members()).await.is_ok_and(|seen| seen == all);
+                if !sees_all && self.kind == Kind::GroupReplication {
+                    rejoin(node).await;
+                }
+                whole &= sees_all;
+            }
+            whole
+        })
+        .await;
     }
 
     /// Waits until a node sees so many.
@@ -218,9 +229,27 @@ fn address(node: &Node) -> String {
 
 /// Says something to a node, past the proxy.
 pub(crate) async fn say(node: &Node, sql: &str) {
-    let mut connection = options(node).connect().await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    try_say(node, sql).await.unwrap();
+}
+
+async fn try_say(node: &Node, sql: &str) -> sqlx::Result<()> {
+    let mut connection = options(node).connect().await?;
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
+    connection.close().await
+}
+
+/// Sends a member that is out of its group back into it. What it answered is told when the test fails.
+async fn rejoin(node: &Node) {
+    const STATE: &str = "SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
+    let state = try_ask(node, STATE).await;
+    let again: &[&str] = match state.as_deref() {
+        Ok("OFFLINE") => &["START GROUP_REPLICATION"],
+        Ok("ERROR") => &["STOP GROUP_REPLICATION", "START GROUP_REPLICATION"],
+        _ => &[],
+    };
+    for sql in again {
+        println!("{} is {state:?}: {sql}: {:?}", address(node), try_say(node, sql).await);
+    }
 }
 
 async fn try_ask(node: &Node, sql: &'static str) -> sqlx::Result<String> {
