@@ -9,7 +9,7 @@ use crate::commands::dashboard;
 #[cfg(feature = "s3")]
 use crate::commands::scan;
 use crate::commands::{
-    cancel, cleanup, completions, enqueue, get, list, migrate, pause, reclaim, redrive, stats, work,
+    cancel, cleanup, completions, enqueue, get, list, migrate, pause, reclaim, redrive, run_now, stats, work,
 };
 use crate::demo;
 use crate::failure::EXIT_CODES_HELP;
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Dashboard(dashboard::Args),
     /// Cancel tasks that are not finished
     Cancel(cancel::Args),
+    /// Make tasks ready that are scheduled for later or wait for a retry
+    RunNow(run_now::Args),
     /// Make dead letters pending again
     Redrive(redrive::Args),
     /// Stop claims of a task type, for every worker, until it is resumed

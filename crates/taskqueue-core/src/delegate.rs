@@ -69,6 +69,7 @@ macro_rules! delegate_queue {
                     cleanup(cleanup: $crate::Cleanup) -> $crate::Result<u64>;
                     reclaim_stale(limit: usize) -> $crate::Result<$crate::Reclaimed>;
                     promote_due(limit: usize) -> $crate::Result<u64>;
+                    run_now(ids: &[$crate::TaskId]) -> $crate::Result<u64>;
                     redrive(redrive: &$crate::Redrive) -> $crate::Result<u64>;
                     pause(task_type: &$crate::TaskType) -> $crate::Result<()>;
                     resume(task_type: &$crate::TaskType) -> $crate::Result<()>;

@@ -65,7 +65,7 @@ pub struct Claim {
     pub task: Task,
     /// The right to settle it.
     pub lease: Lease,
-    /// When the task became ready last, by the queue's clock: its time at the enqueue, or when it was promoted,
+    /// When the task became ready last, by the queue's clock: its time at the enqueue, or when it was promoted, run now,
     /// released, taken back or redriven. How long it waited is counted from here. It may be later by a microsecond for
     /// each other task of the call that made it ready.
     pub ready_at: Timestamp,

@@ -225,6 +225,10 @@ impl<Q: Queue> Queue for Observed<Q> {
         self.watch(span!("promote"), self.queue.promote_due(limit)).await
     }
 
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64> {
+        self.watch(span!("run_now", Empty, ids.len()), self.queue.run_now(ids)).await
+    }
+
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         self.watch(span!("redrive"), self.queue.redrive(redrive)).await
     }

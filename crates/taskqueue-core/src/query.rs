@@ -118,7 +118,7 @@ pub struct QueueStats {
     /// The mean time from claim to completion of the completed tasks, in milliseconds; 0 when there are none.
     pub avg_processing_time_ms: f64,
     /// Since when the task that has waited longest could have been claimed: its time at the enqueue, or when it was
-    /// promoted, released, taken back or redriven. `None` where none is ready; what is scheduled for later waits for
+    /// promoted, run now, released, taken back or redriven. `None` where none is ready; what is scheduled for later waits for
     /// its time and for nobody.
     pub oldest_pending: Option<Timestamp>,
 }

@@ -163,6 +163,16 @@ pub trait Queue: Send + Sync + 'static {
     /// `InvalidInput`, `QueueClosed`, and what the database says.
     async fn promote_due(&self, limit: usize) -> Result<u64>;
 
+    /// Makes these tasks ready that wait for a time, delayed or for their retry, as if it had come: behind those of their
+    /// priority that are ready already, in the order of the ids. Attempts, unique key and the rest stay; a
+    /// [`scheduled_at`](Task::scheduled_at) that lies ahead becomes now. What does not wait is passed over: ready, running and
+    /// finished tasks, dead letters, and ids that nobody knows. Answers how many were made ready.
+    ///
+    /// # Errors
+    /// `InvalidInput` for more than [`BATCH_MAX`](crate::BATCH_MAX) ids (then nothing has changed), `QueueClosed`, and what the
+    /// database says.
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64>;
+
     /// Makes dead letters ready again with no attempts and no reclaims counted. One whose unique key is taken
     /// by now stays a dead letter. Answers how many were redriven.
     ///
@@ -208,8 +218,8 @@ pub trait Queue: Send + Sync + 'static {
     /// How long leases last unless a claim says otherwise.
     fn visibility_timeout(&self) -> Duration;
 
-    /// The signal that is raised when tasks may have become ready: by enqueue, settle, promote, reclaim and
-    /// redrive through this instance, and by a listener where the engine has one.
+    /// The signal that is raised when tasks may have become ready: by enqueue, settle, promote, reclaim,
+    /// redrive and run now through this instance, and by a listener where the engine has one.
     fn wake_up(&self) -> WakeUp;
 
     // Here the methods with a default begin. `delegate_queue!` forwards them by name, as it does those above.

@@ -57,6 +57,11 @@ impl State {
         }
     }
 
+    /// Whether a task that stands so waits for a time: its own, or that of its retry.
+    pub fn is_waiting(self) -> bool {
+        matches!(self, Self::Delayed | Self::Failed)
+    }
+
     /// The states that users see as `status`.
     pub fn of_status(status: Status) -> &'static [Self] {
         match status {

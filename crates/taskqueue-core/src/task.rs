@@ -121,7 +121,8 @@ pub struct Task {
     pub priority: Priority,
     /// JSON text, byte for byte as it was enqueued.
     pub payload: RawPayload,
-    /// When it is to run: the time of enqueue, the time asked for, or the end of a snooze.
+    /// When it is to run: the time of enqueue, the time asked for, the end of a snooze, or when somebody had it run now before
+    /// that.
     pub scheduled_at: Timestamp,
     /// When it was last claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,6 +72,9 @@ impl Queue for Scripted {
     async fn promote_due(&self, _limit: usize) -> Result<u64> {
         Err(unavailable())
     }
+    async fn run_now(&self, _ids: &[TaskId]) -> Result<u64> {
+        Err(unavailable())
+    }
     async fn redrive(&self, _redrive: &Redrive) -> Result<u64> {
         Err(unavailable())
     }

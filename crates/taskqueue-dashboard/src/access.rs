@@ -21,7 +21,7 @@ pub enum Actions {
     /// It only shows.
     #[default]
     Refused,
-    /// It may cancel and redrive tasks, and pause and resume types. Give it a [password](crate::DashboardBuilder::password),
+    /// It may cancel, run now and redrive tasks, and pause and resume types. Give it a [password](crate::DashboardBuilder::password),
     /// or nest it where only those who may do so get.
     Allowed,
 }

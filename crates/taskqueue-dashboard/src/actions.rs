@@ -33,6 +33,20 @@ pub(crate) async fn cancel(served: &Served, id: TaskId) -> Result<Status, Failur
     }
 }
 
+/// Makes a task ready that waits for a time.
+pub(crate) async fn run_now(served: &Served, id: TaskId) -> Result<(), Failure> {
+    let queue = served.asked.queue();
+    let action = async move {
+        match queue.run_now(&[id]).await? {
+            0 => Err(why_not_now(&*queue, id).await?),
+            _ => Ok(()),
+        }
+    };
+    let made_ready = served.asked.act(action).await;
+    served.statistics.forget();
+    made_ready
+}
+
 /// Makes a dead letter pending again.
 pub(crate) async fn redrive(served: &Served, id: TaskId) -> Result<(), Failure> {
     let queue = served.asked.queue();
@@ -89,17 +103,38 @@ pub(crate) async fn cancel_selected(served: &Served, ids: Vec<TaskId>) -> Done {
     done
 }
 
+/// Makes those of them ready that wait for a time.
+pub(crate) async fn run_now_selected(served: &Served, ids: Vec<TaskId>) -> Result<Done, Failure> {
+    let (selected, queue) = (ids.len() as u64, served.asked.queue());
+    let action = async move { Ok(queue.run_now(&ids).await?) };
+    let made_ready = served.asked.act(action).await;
+    served.statistics.forget();
+    Ok(done_to(made_ready?, selected, "stayed as they were: they wait for no time"))
+}
+
 /// Makes those of them that are dead letters pending again.
 pub(crate) async fn redrive_selected(served: &Served, ids: Vec<TaskId>) -> Result<Done, Failure> {
     let (selected, queue) = (ids.len() as u64, served.asked.queue());
     let action = async move { Ok(queue.redrive(&Redrive::Tasks(ids)).await?) };
     let redriven = served.asked.act(action).await;
     served.statistics.forget();
-    let redriven = redriven?;
-    let others = selected.saturating_sub(redriven);
     let why = "stayed as they were: they are no dead letters, or another task holds their unique key";
+    Ok(done_to(redriven?, selected, why))
+}
+
+/// Done to so many of those that were selected, and why not to the others.
+fn done_to(done: u64, selected: u64, why: &str) -> Done {
+    let others = selected.saturating_sub(done);
     let refused = (others > 0).then(|| format!("{} {why}", tasks(others)));
-    Ok(Done { tasks: redriven, running: 0, refused: refused.into_iter().collect() })
+    Done { tasks: done, running: 0, refused: refused.into_iter().collect() }
+}
+
+async fn why_not_now(queue: &dyn Queue, id: TaskId) -> Result<Failure, Failure> {
+    let why = match queue.get(id).await?.status {
+        Status::Pending => "ready already".to_owned(),
+        status => status.to_string(),
+    };
+    Ok(Failure::conflict(format!("task {id} waits for no time: {why}")))
 }
 
 async fn why_not(queue: &dyn Queue, id: TaskId) -> Result<Failure, Failure> {

@@ -33,6 +33,7 @@ pub(crate) fn router() -> Router<Arc<Served>> {
         .route("/tasks", get(tasks))
         .route("/tasks/{id}", get(task))
         .route("/tasks/{id}/cancel", post(cancel))
+        .route("/tasks/{id}/run-now", post(run_now))
         .route("/tasks/{id}/redrive", post(redrive_one))
         .route("/redrive", post(redrive_all))
         .route("/types/{type}/pause", post(pause))
@@ -77,6 +78,12 @@ async fn cancel(State(served): Here, Path(id): Path<String>) -> Answer<Value> {
     let id: TaskId = parsed(&id)?;
     let was = actions::cancel(&served, id).await?;
     Ok(Json(json!({ "id": id, "was": was })))
+}
+
+async fn run_now(State(served): Here, Path(id): Path<String>) -> Answer<Value> {
+    let id: TaskId = parsed(&id)?;
+    actions::run_now(&served, id).await?;
+    Ok(Json(json!({ "id": id })))
 }
 
 async fn redrive_one(State(served): Here, Path(id): Path<String>) -> Answer<Value> {

@@ -51,7 +51,7 @@ impl DashboardBuilder {
         }
     }
 
-    /// Whether tasks may be cancelled and redriven, and types paused and resumed. [`Actions::Refused`] unless set.
+    /// Whether tasks may be cancelled, run now and redriven, and types paused and resumed. [`Actions::Refused`] unless set.
     pub fn actions(mut self, actions: Actions) -> Self {
         self.actions = actions;
         self

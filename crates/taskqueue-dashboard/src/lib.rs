@@ -1,5 +1,5 @@
-//! A web dashboard for a task queue: pages that show what it holds and, where that is allowed, cancel, redrive, pause and
-//! resume; the same as JSON; and the metrics page of whoever gives one. An axum router over any [`Queue`], for a service
+//! A web dashboard for a task queue: pages that show what it holds and, where that is allowed, cancel, run now, redrive, pause
+//! and resume; the same as JSON; and the metrics page of whoever gives one. An axum router over any [`Queue`], for a service
 //! to nest where it likes.
 //!
 //! Guarantees:

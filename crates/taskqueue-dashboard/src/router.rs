@@ -49,6 +49,7 @@ where
         .route("/tasks/{id}", get(pages::task::page))
         .route("/tasks/{id}/payload", get(pages::task::payload))
         .route("/tasks/{id}/cancel", post(pages::forms::cancel))
+        .route("/tasks/{id}/run-now", post(pages::forms::run_now))
         .route("/tasks/{id}/redrive", post(pages::forms::redrive))
         .route("/redrive", get(pages::redrive::page).post(pages::redrive::run))
         .route("/types/{type}/pause", post(pages::forms::pause))

@@ -235,6 +235,16 @@ impl Queue for MemoryQueue {
         Ok(promoted)
     }
 
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64> {
+        self.check_open("run_now")?;
+        check_batch("run_now", ids.len())?;
+        let (mut store, now) = self.lock();
+        let made_ready = store.run_now(ids, now);
+        drop(store);
+        self.rouse_if(made_ready > 0);
+        Ok(made_ready)
+    }
+
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         self.check_open("redrive")?;
         redrive.validate()?;

@@ -1,7 +1,7 @@
-//! What keeps the queue in order beside the hot path: promote, reclaim, redrive, cleanup.
+//! What keeps the queue in order beside the hot path: promote, run now, reclaim, redrive, cleanup.
 
 use taskqueue_core::backend::AfterLeaseEnd;
-use taskqueue_core::{FinishedStatuses, Reclaimed, Redrive, State, Timestamp};
+use taskqueue_core::{FinishedStatuses, Reclaimed, Redrive, State, TaskId, Timestamp};
 
 use crate::index::up_to;
 use crate::rising::Slot;
@@ -17,6 +17,19 @@ impl Store {
             self.change(*slot, |row| row.promote(&mut moment));
         }
         due.len() as u64
+    }
+
+    /// Makes those of the tasks ready that wait for a time, in this order.
+    pub(crate) fn run_now(&mut self, ids: &[TaskId], now: Timestamp) -> u64 {
+        let mut moment = Moment::new(now);
+        let mut made_ready = 0;
+        for id in ids {
+            if let Some(slot) = self.rows.find(*id).filter(|slot| self.rows[*slot].state.is_waiting()) {
+                self.change(slot, |row| row.run_now(&mut moment));
+                made_ready += 1;
+            }
+        }
+        made_ready
     }
 
     /// Takes back tasks whose lease has ended, earliest end first.

@@ -178,6 +178,12 @@ impl Row {
         self.queue(moment);
     }
 
+    /// delayed or failed -> ready, before its time
+    pub(crate) fn run_now(&mut self, moment: &mut Moment) {
+        self.task.scheduled_at = self.task.scheduled_at.min(moment.now);
+        self.promote(moment);
+    }
+
     /// running -> ready or dead letter; answers which
     pub(crate) fn reclaim(&mut self, max_reclaims: u32, moment: &mut Moment) -> AfterLeaseEnd {
         let ended = EndedLease {

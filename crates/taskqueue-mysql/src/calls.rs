@@ -180,6 +180,16 @@ impl Dialect for MysqlDialect {
         promoting::promote(self, connection, shard, limit).await
     }
 
+    async fn run_now(
+        &self,
+        connection: &mut MySqlConnection,
+        (): (),
+        shard: Shard,
+        ids: &[TaskId],
+    ) -> Attempt<u64> {
+        promoting::run_now(self, connection, shard, ids).await
+    }
+
     async fn redrive(
         &self,
         connection: &mut MySqlConnection,

@@ -1,6 +1,6 @@
 //! The statements whose form decides the plan and the locks in MySQL and MariaDB, written out: insert, claim, settle,
-//! heartbeat, reclaim, promote, redrive. What is known of claims is `leases.rs`'s, what of unique keys `keys.rs`'s. It knows
-//! no connection.
+//! heartbeat, reclaim, promote, run now, redrive. What is known of claims is `leases.rs`'s, what of unique keys `keys.rs`'s.
+//! It knows no connection.
 //!
 //! `FOR UPDATE SKIP LOCKED` locks whatever it scans. So what is to be locked is found without locks or by exactly one
 //! prefix of `_pos` in its order (InnoDB appends the primary key to it, so that `ORDER BY …, id` needs no sort), and
@@ -60,6 +60,7 @@ pub(crate) struct Literal {
     pub(crate) reclaim: String,
     pub(crate) waiting: String,
     pub(crate) promote: String,
+    pub(crate) run_now: String,
     pub(crate) redrive: String,
     pub(crate) leases: Leases,
     pub(crate) keys: Keys,
@@ -77,6 +78,7 @@ impl Literal {
             reclaim: reclaim(table, now),
             waiting: waiting(table),
             promote: promote(table, now),
+            run_now: run_now(table, now),
             redrive: redrive(table, now),
             leases: Leases::new(table, now),
             keys: Keys::new(table),
@@ -352,6 +354,15 @@ fn promote(table: &TableName, now: &str) -> String {
     );
     let condition = format!("t.status IN (1, 4) AND t.due_at <= {now}");
     update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, &condition)
+}
+
+/// Arrays of id, place.
+fn run_now(table: &TableName, now: &str) -> String {
+    let assignments = format!(
+        "t.status = 0, t.queue_rank = -t.priority, t.queue_at = {now} + INTERVAL u.place MICROSECOND, \
+         t.due_at = NULL, t.scheduled_at = LEAST(t.scheduled_at, {now}), t.updated_at = {now}"
+    );
+    update_each(table, "place bigint PATH '$[1]' ERROR ON ERROR", &assignments, "t.status IN (1, 4)")
 }
 
 /// Arrays of id, place.

@@ -68,6 +68,7 @@ pub(crate) fn texts() -> Vec<(&'static str, String)> {
         ("waiting", literal.waiting.clone()),
         ("due", literal.due(2)),
         ("promote", literal.promote.clone()),
+        ("run_now", literal.run_now),
         ("redrive", literal.redrive),
         ("hold_keys", literal.keys.hold(Shard::FIRST, 2)),
         ("hold_keys_again", literal.keys.hold_again(2)),

@@ -1,11 +1,14 @@
-//! Promotion from end to end. What its statements are is `claim.rs`'s business.
+//! Promotion from end to end, of what is due and of what is to run before it is. What the statements are is `claim.rs`'s
+//! business.
+
+use std::collections::HashSet;
 
 use sqlx::MySqlConnection;
-use taskqueue_core::{Shard, TaskId};
-use taskqueue_sql::{Attempt, Row, integer, wider};
+use taskqueue_core::{Shard, State, TaskId};
+use taskqueue_sql::{Attempt, Dialect, Row, integer, wider};
 
 use crate::batch::Batch;
-use crate::claim::Standing;
+use crate::claim::{LIST_MAX, Standing};
 use crate::dialect::MysqlDialect;
 use crate::free;
 
@@ -38,6 +41,28 @@ pub(crate) async fn promote(
         }
     };
     dialect.each(connection, shard, &dialect.literal().promote, Batch::of_ready(&ready)).await
+}
+
+/// Makes these ready as far as they wait for a time, in this order; answers how many. Which of them wait is read first, without
+/// locks: the server locks a row before it looks whether it is to be changed, and would wait for a running task until the
+/// transaction ends in which its handler completes it.
+pub(crate) async fn run_now(
+    dialect: &MysqlDialect,
+    connection: &mut MySqlConnection,
+    shard: Shard,
+    ids: &[TaskId],
+) -> Attempt<u64> {
+    let mut waiting = HashSet::new();
+    for chunk in ids.chunks(LIST_MAX) {
+        for mut row in dialect.fetch(&mut *connection, dialect.statements(shard).standings(chunk)).await? {
+            // A state that nobody knows is none that waits.
+            if row.state(2).is_ok_and(State::is_waiting) {
+                waiting.insert(row.id(0)?);
+            }
+        }
+    }
+    let waiting: Vec<TaskId> = ids.iter().copied().filter(|id| waiting.contains(id)).collect();
+    dialect.each(connection, shard, &dialect.literal().run_now, Batch::of_ready(&waiting)).await
 }
 
 async fn waiting(dialect: &MysqlDialect, connection: &mut MySqlConnection, shard: Shard) -> Attempt<Kinds> {

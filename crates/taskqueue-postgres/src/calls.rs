@@ -167,6 +167,16 @@ impl Dialect for PostgresDialect {
         promoting::promote(self, connection, shard, limit).await
     }
 
+    async fn run_now(
+        &self,
+        connection: &mut PgConnection,
+        (): (),
+        shard: Shard,
+        ids: &[TaskId],
+    ) -> Attempt<u64> {
+        promoting::run_now(self, connection, shard, ids).await
+    }
+
     async fn redrive(
         &self,
         connection: &mut PgConnection,

@@ -1,5 +1,5 @@
-//! The statements whose form decides PostgreSQL's plan, written out: insert, claim, settle, reclaim, promote. It knows no
-//! connection; `docs/storage.md` says why they are so.
+//! The statements whose form decides PostgreSQL's plan, written out: insert, claim, settle, reclaim, promote, run now. It knows
+//! no connection; `docs/storage.md` says why they are so.
 
 use taskqueue_sql::TableName;
 
@@ -73,6 +73,7 @@ pub(crate) struct Literal {
     pub(crate) reclaim: String,
     pub(crate) checks: Checks,
     pub(crate) promote: String,
+    pub(crate) run_now: String,
     pub(crate) redrive: String,
     pub(crate) running_page: String,
     pub(crate) open_counts: String,
@@ -115,6 +116,7 @@ impl Literal {
             reclaim: reclaim(table),
             checks: leases::checks(table),
             promote: promote(table),
+            run_now: run_now(table),
             redrive: redrive(table),
             running_page: stats::running_page(table),
             open_counts: stats::open_counts(table),
@@ -336,6 +338,17 @@ fn promote(table: &TableName) -> String {
 pub(crate) const PROMOTED: &str = "SELECT (SELECT count(*) FROM done), (SELECT count(*) FROM due), now(), \
      last.due_at, last.queue_at, last.id FROM (SELECT 1) AS one \
      LEFT JOIN (SELECT due_at, queue_at, id FROM due ORDER BY due_at DESC, queue_at DESC, id DESC LIMIT 1) AS last ON true";
+
+/// $1 ids, $2 places, $3 shard. What does not wait is neither changed nor waited for, whoever has locked it.
+fn run_now(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} AS t SET status = 0, queue_rank = -t.priority::bigint, \
+         queue_at = now() + u.place * interval '1 microsecond', due_at = NULL, \
+         scheduled_at = least(t.scheduled_at, now()), updated_at = now() \
+         FROM unnest($1::uuid[], $2::int8[]) AS u(id, place) \
+         WHERE t.shard = $3 AND t.id = u.id AND t.status + 0 IN (1, 4)"
+    )
+}
 
 /// $1 ids, in order, $2 shard.
 fn redrive(table: &TableName) -> String {

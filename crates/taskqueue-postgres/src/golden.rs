@@ -63,6 +63,7 @@ fn texts_of(literal: Literal) -> Vec<(&'static str, String)> {
         ("lock_due_claims", literal.checks.lock),
         ("check_claims", literal.checks.check.join(";\n")),
         ("promote", literal.promote),
+        ("run_now", literal.run_now),
         ("redrive", literal.redrive),
         ("running_page", literal.running_page),
         ("open_counts", literal.open_counts),

@@ -1,9 +1,11 @@
-//! Promotion from end to end. What its statement is is `claim.rs`'s business, where it begins is `due.rs`'s.
+//! Promotion from end to end, of what is due and of what is to run before it is. What the statements are is `claim.rs`'s
+//! business, where a promotion begins is `due.rs`'s.
 
 use sqlx::PgConnection;
-use taskqueue_core::Shard;
+use taskqueue_core::{Shard, TaskId};
 use taskqueue_sql::{Attempt, Row, integer};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::dialect::PostgresDialect;
 use crate::due::Place;
@@ -26,6 +28,21 @@ pub(crate) async fn promote(
     let (promoted, to) = answered(row, limit)?;
     places.looked(shard, (from, to), began, Instant::now());
     Ok(promoted)
+}
+
+/// Makes these ready as far as they wait for a time, in this order; answers how many. They are changed in the order of their
+/// keys, so that two calls that meet wait for each other instead of deadlocking.
+pub(crate) async fn run_now(
+    dialect: &PostgresDialect,
+    connection: &mut PgConnection,
+    shard: Shard,
+    ids: &[TaskId],
+) -> Attempt<u64> {
+    let mut placed: Vec<(Uuid, i64)> = ids.iter().map(TaskId::as_uuid).zip(0..).collect();
+    placed.sort_unstable();
+    let (ids, places): (Vec<Uuid>, Vec<i64>) = placed.into_iter().unzip();
+    let query = dialect.query(&dialect.literal().run_now).bind(ids).bind(places).bind(shard.number());
+    Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
 }
 
 /// How many were promoted, and where the next look goes on.

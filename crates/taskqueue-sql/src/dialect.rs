@@ -14,34 +14,12 @@ use taskqueue_core::{
 };
 
 use crate::{
-    Attempt, Delta, Flavour, KeyedEnqueues, Options, Row, Sharding, Statement, Statements, Unsettled,
+    Access, Attempt, Delta, Flavour, KeyedEnqueues, Options, Owner, Row, Sharding, Statement, Statements,
+    Unsettled,
 };
 
 /// The current time as a dialect's statements carry it.
 pub type Now<D> = <<D as Dialect>::Flavour as Flavour>::Now;
-
-/// What a transaction is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// One statement that changes nothing.
-    Read,
-    /// Several statements that change nothing and see the same state.
-    Snapshot,
-    /// Changes that are one call of the dialect, beside which nothing must happen: no transaction of their own where
-    /// the dialect makes that call in one statement, else as `Write`.
-    Single,
-    /// Changes.
-    Write,
-}
-
-/// Whose transaction a call is part of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// The queue's own, which ends with the call.
-    Queue,
-    /// The caller's, which may stay open for long, and have any isolation level.
-    Caller,
-}
 
 /// What a claim asks of the database.
 #[derive(Debug, Clone)]
@@ -259,6 +237,15 @@ pub trait Dialect: Sized + Send + Sync + 'static {
         now: Now<Self>,
         shard: Shard,
         limit: usize,
+    ) -> Attempt<u64>;
+
+    /// Makes these ready as far as they wait for a time, in this order; answers how many. They differ.
+    async fn run_now(
+        &self,
+        connection: &mut Self::Connection,
+        now: Now<Self>,
+        shard: Shard,
+        ids: &[TaskId],
     ) -> Attempt<u64>;
 
     /// Makes these dead letters ready, in this order, with their unique keys held; answers those that were.

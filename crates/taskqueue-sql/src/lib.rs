@@ -5,6 +5,7 @@
 //! driver's errors to [`Failure`], and wraps the queue in a type of its own: inherent methods (`connect`, `enqueue_in`) cannot be
 //! added to another crate's.
 
+mod access;
 mod callers;
 mod cleanup;
 mod coalesce;
@@ -42,8 +43,9 @@ mod within;
 
 pub use taskqueue_core::Completed;
 
+pub use access::{Access, Owner};
 pub use connections::{Connections, InUse, Pool, comes_from_queue, kept_of};
-pub use dialect::{Access, Applied, Claiming, Dialect, Now, Owner, Reclaiming, Total};
+pub use dialect::{Applied, Claiming, Dialect, Now, Reclaiming, Total};
 pub use failure::{Attempt, Failure};
 pub use flavour::{Flavour, Statement, is_one_of};
 pub use keyed::KeyedEnqueues;

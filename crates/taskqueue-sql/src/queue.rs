@@ -27,7 +27,7 @@ use crate::operation::Operation;
 use crate::round::{Share, Turns};
 use crate::runner::Runner;
 use crate::settle::Settle;
-use crate::upkeep::{Cancel, FoldTotals, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume};
+use crate::upkeep::{Cancel, FoldTotals, Pause, Promote, Reclaim, RedriveAny, RedriveTasks, Resume, RunNow};
 use crate::{Claiming, Dialect, Options, Owner, flush};
 
 /// A queue in a SQL database. Cheap to clone; clones share their connections.
@@ -272,6 +272,14 @@ impl<D: Dialect> Queue for SqlQueue<D> {
         let promoted = self.round(Turns::Promote, limit, |shard, limit| Promote { limit, shard }).await?;
         self.wake_if(promoted > 0);
         Ok(promoted)
+    }
+
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64> {
+        self.check_open("run_now")?;
+        check_batch("run_now", ids.len())?;
+        let made_ready = self.run(RunNow::new(ids)).await?;
+        self.wake_if(made_ready > 0);
+        Ok(made_ready)
     }
 
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {

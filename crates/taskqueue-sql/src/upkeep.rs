@@ -1,4 +1,4 @@
-//! What operators and maintenance do: cancel, reclaim, promote, redrive, pause, resume, fold sums.
+//! What operators and maintenance do: cancel, reclaim, promote, run now, redrive, pause, resume, fold sums.
 
 use std::collections::{HashMap, HashSet};
 
@@ -126,6 +126,38 @@ impl<D: Dialect> Operation<D> for Promote {
             dialect.doubt();
         }
         Ok(promoted)
+    }
+}
+
+/// Makes these tasks ready, as far as they wait for a time.
+pub(crate) struct RunNow(Vec<TaskId>);
+
+impl RunNow {
+    /// Each once, the first time that it is named.
+    pub(crate) fn new(ids: &[TaskId]) -> Self {
+        let mut named = HashSet::new();
+        Self(ids.iter().copied().filter(|id| named.insert(*id)).collect())
+    }
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for RunNow {
+    type Answer = u64;
+    const NAME: &'static str = "run_now";
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, shards: Shards) -> Attempt<u64> {
+        let now = dialect.now();
+        let mut made_ready = 0;
+        for (shard, ids) in by_shard(shards, &self.0, |id| *id) {
+            made_ready += dialect.run_now(connection, now, shard, &ids).await?;
+        }
+        if made_ready > 0 {
+            dialect.doubt();
+        }
+        if made_ready < self.0.len() as u64 {
+            vouch(dialect, connection).await?;
+        }
+        Ok(made_ready)
     }
 }
 

@@ -222,6 +222,17 @@ impl Dialect for SqliteDialect {
         Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
     }
 
+    async fn run_now(
+        &self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+        _shard: Shard,
+        ids: &[TaskId],
+    ) -> Attempt<u64> {
+        let query = Query::constant(&self.sql.run_now).bind(now.timestamp_micros()).bind(ids_json(ids));
+        Ok(query.execute(connection).await.map_err(failure)?.rows_affected())
+    }
+
     async fn redrive(
         &self,
         connection: &mut SqliteConnection,

@@ -1,5 +1,5 @@
-//! The statements whose SQL is SQLite's own: insert, claim, settle, heartbeat, reclaim, promote, redrive. It owns
-//! their text; it runs nothing.
+//! The statements whose SQL is SQLite's own: insert, claim, settle, heartbeat, reclaim, promote, run now, redrive.
+//! It owns their text; it runs nothing.
 //!
 //! Each text is constant, whatever the size of the batch, so that it is prepared once: ids and leases come in as
 //! one JSON array, and inserts in powers of two. `seq` (the insertion order) is what an index entry ends with, so
@@ -31,6 +31,7 @@ pub(crate) struct Sql {
     pub(crate) ended: Arc<str>,
     pub(crate) reclaim: Arc<str>,
     pub(crate) promote: Arc<str>,
+    pub(crate) run_now: Arc<str>,
     pub(crate) redrive: Arc<str>,
     pub(crate) oldest_pending: Arc<str>,
 }
@@ -48,6 +49,7 @@ impl Sql {
             ended: ended(table).into(),
             reclaim: reclaim(table).into(),
             promote: promote(table).into(),
+            run_now: run_now(table).into(),
             redrive: redrive(table).into(),
             oldest_pending: oldest_pending(table).into(),
         }
@@ -177,6 +179,15 @@ fn promote(table: &TableName) -> String {
          FROM (SELECT seq, due_at FROM {table} INDEXED BY {table}_due \
          WHERE shard = {SHARD} AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2)) AS due \
          WHERE {table}.seq = due_seq"
+    )
+}
+
+/// ?1 now, ?2 ids in hex.
+fn run_now(table: &TableName) -> String {
+    format!(
+        "UPDATE {table} SET status = 0, queue_rank = -priority, queue_at = ?1 + given.key, due_at = NULL, \
+         scheduled_at = min(scheduled_at, ?1), updated_at = ?1 FROM json_each(?2) AS given WHERE {}",
+        is_given(table, "given.value", "status IN (1, 4)")
     )
 }
 

@@ -23,7 +23,7 @@ fn texts() -> Vec<(&'static str, String)> {
     let portable = samples(statements, ManualClock::default().now());
     let sql = Sql::new(&table);
     let mut texts: Vec<_> = portable.into_iter().map(|(name, statement)| (name, statement.sql)).collect();
-    let literal: [(&str, &Arc<str>); 9] = [
+    let literal: [(&str, &Arc<str>); 10] = [
         ("take", &sql.take),
         ("complete", &sql.complete),
         ("settle", &sql.settle),
@@ -31,6 +31,7 @@ fn texts() -> Vec<(&'static str, String)> {
         ("ended", &sql.ended),
         ("reclaim", &sql.reclaim),
         ("promote", &sql.promote),
+        ("run_now", &sql.run_now),
         ("redrive", &sql.redrive),
         ("oldest_pending", &sql.oldest_pending),
     ];
@@ -175,7 +176,7 @@ async fn a_long_backlog_is_walked_from_its_end_and_shows_the_same_page() {
 
 #[tokio::test]
 async fn leases_are_looked_up_by_id_one_by_one() {
-    for (name, plan) in plans(&["complete", "settle", "heartbeat", "reclaim", "redrive"]).await {
+    for (name, plan) in plans(&["complete", "settle", "heartbeat", "reclaim", "run_now", "redrive"]).await {
         assert!(plan.starts_with("SCAN given VIRTUAL TABLE"), "{name}: the given leases come first\n{plan}");
         assert!(plan.contains("SEARCH held USING INDEX tasks_id (shard=? AND id=?)"), "{name}:\n{plan}");
     }

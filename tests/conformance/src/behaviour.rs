@@ -18,6 +18,7 @@ mod ordering;
 mod pausing;
 mod reclaim;
 mod retry;
+mod run_now;
 mod scheduling;
 mod settle;
 mod stats;
@@ -395,6 +396,28 @@ macro_rules! __behaviours {
                 many_callers_that_give_up_do_not_starve_the_next
                 a_call_that_is_polled_no_further_keeps_nobody_waiting
                 a_policy_that_panics_leaves_the_task_running_and_the_queue_usable
+            }
+            run_now {
+                a_delayed_task_that_is_run_now_runs_at_once_and_once
+                a_failed_task_that_is_run_now_runs_at_once_and_once
+                a_task_whose_time_has_come_already_keeps_it
+                what_is_run_now_goes_behind_those_that_were_ready
+                tasks_that_are_run_now_in_one_call_keep_the_order_of_its_ids
+                run_now_keeps_the_priority
+                a_task_that_is_run_now_is_claimed_wherever_claims_have_come_to
+                run_now_passes_over_all_that_does_not_wait
+                run_now_leaves_a_running_task_its_lease
+                an_id_named_twice_is_run_now_once
+                a_task_that_is_run_now_holds_its_unique_key
+                ten_thousand_ids_are_the_most_of_one_run_now
+                a_settle_can_be_repeated_after_its_task_was_run_now
+                run_now_rouses_those_who_listen
+                another_instance_claims_what_this_one_runs_now
+                calls_of_run_now_at_once_make_each_task_ready_once
+                run_now_and_promotions_at_once_make_each_task_ready_once
+                of_run_now_and_cancels_at_once_each_cancelled_task_stays_so
+                a_run_now_that_is_dropped_can_be_repeated
+                retries_that_are_run_now_use_up_the_attempts
             }
             pausing {
                 a_paused_type_is_not_claimed_until_it_is_resumed

@@ -45,6 +45,7 @@ pub(crate) enum Step {
         limit: usize,
         statuses: FinishedStatuses,
     },
+    RunNow(Vec<Index>),
     RedriveTasks(Vec<Index>),
     RedriveAny(Option<&'static str>),
     Pause(&'static str),
@@ -111,6 +112,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => limit().prop_map(|limit| Step::Reclaim { limit }),
         1 => (0_u64..600, limit(), select(&CLEANED[..]))
             .prop_map(|(age_seconds, limit, statuses)| Step::Cleanup { age_seconds, limit, statuses }),
+        2 => picks().prop_map(Step::RunNow),
         1 => picks().prop_map(Step::RedriveTasks),
         1 => option::of(name()).prop_map(Step::RedriveAny),
         1 => name().prop_map(Step::Pause),

@@ -249,6 +249,18 @@ impl Model {
         Ok(promoted)
     }
 
+    pub(crate) fn run_now(&mut self, now: Timestamp, ids: &[TaskId]) -> Result<u64> {
+        check_batch("run_now", ids.len())?;
+        let mut made_ready = 0;
+        for id in ids {
+            if let Some(row) = self.row(*id).filter(|row| row.due().is_some()) {
+                row.run_now(now, made_ready);
+                made_ready += 1;
+            }
+        }
+        Ok(made_ready)
+    }
+
     pub(crate) fn redrive(&mut self, now: Timestamp, redrive: &Redrive) -> Result<u64> {
         redrive.validate()?;
         let (ids, limit) = match redrive {

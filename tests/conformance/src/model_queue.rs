@@ -110,6 +110,12 @@ impl Queue for ModelQueue {
         Ok(promoted)
     }
 
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64> {
+        let made_ready = self.open("run_now")?.run_now(self.clock.now(), ids)?;
+        self.wake_up.notify();
+        Ok(made_ready)
+    }
+
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         let redriven = self.open("redrive")?.redrive(self.clock.now(), redrive)?;
         self.wake_up.notify();

@@ -24,6 +24,8 @@ pub const ORDERED: &[&str] = &[
     "a_reclaim_takes_the_earliest_lease_ends_first_up_to_its_limit",
     "a_reclaimed_task_goes_behind_those_that_were_ready",
     "a_redriven_task_goes_behind_those_that_were_ready",
+    "what_is_run_now_goes_behind_those_that_were_ready",
+    "tasks_that_are_run_now_in_one_call_keep_the_order_of_its_ids",
     "within_a_batch_the_first_with_a_key_wins",
     "random_histories_agree_with_the_model",
 ];

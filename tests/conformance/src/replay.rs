@@ -67,10 +67,8 @@ impl Replay {
             Step::Cleanup { age_seconds, limit, statuses } => {
                 self.cleanup(Cleanup::new(Duration::from_secs(age_seconds), limit).only(statuses)).await;
             }
-            Step::RedriveTasks(picks) => {
-                let ids = picks.into_iter().filter_map(|pick| pick_of(&self.ids, pick)).collect();
-                self.redrive(Redrive::Tasks(ids)).await;
-            }
+            Step::RunNow(picks) => self.run_now(self.picked(picks)).await,
+            Step::RedriveTasks(picks) => self.redrive(Redrive::Tasks(self.picked(picks))).await,
             Step::RedriveAny(name) => {
                 self.redrive(Redrive::Any { task_type: name.map(task_type), limit: BATCH_MAX }).await;
             }
@@ -236,6 +234,12 @@ impl Replay {
         expected
     }
 
+    async fn run_now(&mut self, ids: Vec<TaskId>) {
+        let now = self.bed.now().await;
+        let expected = self.model.run_now(now, &ids).expect("the ids are few");
+        assert_eq!(self.bed.run_now(&ids).await.expect("the call is answered"), expected, "run now");
+    }
+
     async fn reclaim(&mut self, limit: usize) -> u64 {
         let now = self.bed.now().await;
         let limit = self.model.fair_limit(Times::LeaseEnd, now, limit);
@@ -278,6 +282,10 @@ impl Replay {
         let now = self.bed.now().await;
         let expected = self.model.redrive(now, &redrive).expect("the request is valid");
         assert_eq!(self.bed.redrive(&redrive).await.expect("a redrive is answered"), expected, "redriven");
+    }
+
+    fn picked(&self, picks: Vec<Index>) -> Vec<TaskId> {
+        picks.into_iter().filter_map(|pick| pick_of(&self.ids, pick)).collect()
     }
 
     async fn list(&self, filter: TaskFilter) {

@@ -15,6 +15,7 @@ mod pages;
 pub(crate) mod pause;
 pub(crate) mod reclaim;
 pub(crate) mod redrive;
+pub(crate) mod run_now;
 #[cfg(feature = "s3")]
 pub(crate) mod scan;
 pub(crate) mod stats;
@@ -50,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         #[cfg(feature = "dashboard")]
         Command::Dashboard(args) => dashboard::run(target, args).await,
         Command::Cancel(args) => cancel::run(target, args).await,
+        Command::RunNow(args) => run_now::run(target, args).await,
         Command::Redrive(args) => redrive::run(target, args).await,
         Command::Pause(args) => pause::pause(target, args).await,
         Command::Resume(args) => pause::resume(target, args).await,

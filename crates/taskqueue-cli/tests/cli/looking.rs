@@ -149,7 +149,7 @@ fn an_unknown_task_is_named_with_the_command_that_was_asked_for() {
     let program = Program::new();
     program.ok(&["migrate"]);
     let id = "0198c5d0-0000-7000-8000-000000000009";
-    for command in ["get", "cancel", "redrive"] {
+    for command in ["get", "cancel", "run-now", "redrive"] {
         let ran = program.run(&[command, id]);
         assert_eq!(ran.stderr, format!("taskqueue: {command}: task not found: {id}\n"), "{ran:?}");
     }

@@ -6,7 +6,8 @@ use crate::support::Program;
 fn completions_name_the_commands_in_every_shell() {
     let program = Program::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert!(program.ok(&["completions", shell]).contains("redrive"), "{shell}");
+        let script = program.ok(&["completions", shell]);
+        assert!(["redrive", "run-now"].iter().all(|command| script.contains(command)), "{shell}");
     }
 }
 

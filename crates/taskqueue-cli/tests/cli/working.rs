@@ -43,6 +43,42 @@ fn dead_letters_are_listed_redriven_and_cleaned_up() {
 }
 
 #[test]
+fn a_delayed_task_and_a_failed_one_are_run_now_with_their_attempts() {
+    let program = Program::new();
+    let delayed = program.ok(&["enqueue", "--type", "later", "--delay", "1h", "1"]).trim().to_owned();
+    let failed = program.enqueue("mail", "1");
+    program.ok(&["work", "--drain", "--exec", "mail=false"]);
+    let attempts = || program.json(&["get", &failed, "--json"])["attempts"].as_u64();
+    let before = attempts();
+    assert_eq!((program.status(&failed).as_str(), before > Some(0)), ("failed", true));
+    assert_eq!(program.ok(&["run-now", &delayed, &failed]), "run now: 2 tasks are ready\n");
+    let stats = program.json(&["stats", "--json"]);
+    let counts = ["pending", "scheduled", "failed"].map(|status| stats[status].as_u64());
+    assert_eq!(counts, [Some(2), Some(0), Some(0)]);
+    assert_eq!(attempts(), before);
+    program.run(&["run-now", &delayed]).refused(4, "waits for no time: ready already");
+    let worked = program.ok(&["work", "--drain", "--exec", "mail=cat", "--exec", "later=cat"]);
+    assert_eq!(worked, "worked: 2 completed\n");
+    program.run(&["run-now", &failed]).refused(4, "waits for no time: completed");
+}
+
+#[test]
+fn one_that_waits_for_no_time_does_not_stop_the_others() {
+    let program = Program::new();
+    let ids = ["1", "2"].map(|payload| {
+        program.ok(&["enqueue", "--type", "mail", "--delay", "1h", payload]).trim().to_owned()
+    });
+    let ready = program.enqueue("mail", "3");
+    let unknown = "0198c5d0-0000-7000-8000-000000000001";
+    let ran = program.run(&["run-now", &ids[0], unknown, &ready, &ids[1]]);
+    ran.refused(3, "2 other tasks are ready");
+    ran.refused(3, unknown);
+    ran.refused(3, "waits for no time: ready already");
+    assert_eq!(program.json(&["stats", "--json"])["scheduled"].as_u64(), Some(0));
+    assert_eq!(program.run(&["run-now"]).code, 2, "which, has to be said");
+}
+
+#[test]
 fn a_drain_which_removes_nothing_refuses_to_be_told_what_to_remove() {
     let program = Program::new();
     for retention in ["--retention", "--dead-letter-retention"] {

@@ -36,6 +36,16 @@ pub(crate) async fn cancel(
     Ok(see(&root, &format!("tasks/{id}")))
 }
 
+pub(crate) async fn run_now(
+    State(served): Here,
+    root: Root,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id: TaskId = parsed(&id)?;
+    actions::run_now(&served, id).await?;
+    Ok(see(&root, &format!("tasks/{id}")))
+}
+
 pub(crate) async fn redrive(
     State(served): Here,
     root: Root,
@@ -72,8 +82,9 @@ pub(crate) async fn selected(State(served): Here, root: Root, form: Bytes) -> Re
     let ids = fields.ids(PAGE_SIZE_MAX)?;
     let (done, became) = match fields.get("action") {
         Some("cancel") => (actions::cancel_selected(&served, ids).await, "cancelled"),
+        Some("run-now") => (actions::run_now_selected(&served, ids).await?, "ready"),
         Some("redrive") => (actions::redrive_selected(&served, ids).await?, "pending again"),
-        _ => return Err(Failure::invalid("the action is neither cancel nor redrive")),
+        _ => return Err(Failure::invalid("the action is none of cancel, run-now and redrive")),
     };
     let verb = if done.tasks == 1 { "is" } else { "are" };
     let running = match done.running {

@@ -24,6 +24,8 @@ struct View {
     payload: Shown,
     payload_bytes: usize,
     is_running: bool,
+    /// For its time, or for that of its retry.
+    is_waiting: bool,
 }
 
 /// Something of a task's life, with its time.
@@ -47,6 +49,7 @@ pub(crate) async fn page(State(served): Here, root: Root, Path(id): Path<String>
         fields: fields(&task),
         events: events(&task, now),
         is_running: task.status == Status::Running,
+        is_waiting: is_waiting(&task, now),
         payload,
         payload_bytes,
         task,
@@ -61,6 +64,14 @@ pub(crate) async fn payload(State(served): Here, Path(id): Path<String>) -> Resu
     let text = served.payloads.text(&task.payload).ok_or_else(Failure::no_page)?;
     let name = format!("attachment; filename=\"payload-{id}.json\"");
     Ok(([(CONTENT_TYPE, "application/json".to_owned()), (CONTENT_DISPOSITION, name)], text).into_response())
+}
+
+/// Whether it waits for a time. One whose time has come is ready, or is within a moment.
+fn is_waiting(task: &Task, now: Timestamp) -> bool {
+    match task.status {
+        Status::Pending => task.scheduled_at > now,
+        status => status == Status::Failed,
+    }
 }
 
 /// What stands in the table, by the names of the program's `get`.

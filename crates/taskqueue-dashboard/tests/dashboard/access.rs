@@ -27,6 +27,8 @@ async fn it_is_read_only_unless_actions_are_allowed() {
     for path in [
         format!("/tasks/{id}/cancel"),
         format!("/api/tasks/{id}/cancel"),
+        format!("/tasks/{id}/run-now"),
+        format!("/api/tasks/{id}/run-now"),
         "/types/mail/pause".to_owned(),
         "/api/types/mail/pause".to_owned(),
         "/redrive".to_owned(),

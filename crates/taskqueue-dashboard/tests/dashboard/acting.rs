@@ -1,8 +1,10 @@
 //! What the buttons do.
 
-use taskqueue_memory::{MemoryQueue, NewTask, Queue, Status, TaskFilter, TaskId};
+use taskqueue_memory::{MemoryQueue, NewTask, Outcome, Queue, Status, TaskFilter, TaskId};
 
-use crate::support::{acting_on, claim, dead_letters, enqueue, full, get, post, task_type};
+use crate::support::{
+    HOUR, acting_on, claim, dead_letters, enqueue, enqueue_later, full, get, post, task_type,
+};
 
 async fn status(queue: &MemoryQueue, id: TaskId) -> Status {
     queue.get(id).await.expect("it is there").status
@@ -34,6 +36,42 @@ async fn a_task_is_cancelled_and_a_dead_letter_redriven_once() {
         assert!(again.status == 409 && again.body.contains(refusal), "{again:?}");
     }
     assert_eq!(post(&app, "/tasks/0198c5d0-0000-7000-8000-000000000009/cancel", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_task_that_waits_has_a_button_to_run_now_which_works_once() {
+    let queue = MemoryQueue::new();
+    let app = acting_on(&queue);
+    let failed = enqueue(&queue, "mail", 1).await[0];
+    let lease = claim(&queue, "mail", "busy").await.remove(0).lease;
+    get(&app, &format!("/tasks/{failed}")).await.shows_not("run-now");
+    queue.settle(lease, Outcome::retry_after("no", HOUR)).await.expect("the lease is live");
+    for id in [failed, enqueue_later(&queue, "mail", 1).await[0]] {
+        let path = format!("/tasks/{id}/run-now");
+        get(&app, &format!("/tasks/{id}")).await.shows(&[&path, &format!("/tasks/{id}/cancel")]);
+        let done = post(&app, &path, "").await;
+        assert_eq!((done.status, done.header("location")), (303, format!("../../tasks/{id}").as_str()));
+        assert_eq!(status(&queue, id).await, Status::Pending);
+        get(&app, &format!("/tasks/{id}")).await.shows_not("run-now");
+        let again = post(&app, &path, "").await;
+        assert!(again.status == 409 && again.body.contains("waits for no time: ready already"), "{again:?}");
+    }
+    let stats = queue.stats().await.expect("it is open");
+    assert_eq!((stats.pending, stats.scheduled, stats.failed), (2, 0, 0));
+    assert_eq!(post(&app, "/tasks/0198c5d0-0000-7000-8000-000000000009/run-now", "").await.status, 404);
+}
+
+#[tokio::test]
+async fn those_that_are_selected_are_run_now_and_others_stay() {
+    let queue = MemoryQueue::new();
+    let mut ids = enqueue_later(&queue, "mail", 3).await;
+    ids.extend(dead_letters(&queue, "other", 1, "no").await);
+    let app = acting_on(&queue);
+    get(&app, "/tasks").await.shows(&["value=\"run-now\""]);
+    let done = post(&app, "/tasks", &selected("run-now", &ids[1..])).await;
+    done.shows(&["2 tasks are ready.", "1 task stayed as they were: they wait for no time"]);
+    let stats = queue.stats().await.expect("it is open");
+    assert_eq!((stats.pending, stats.scheduled, stats.dead_letter), (3, 1, 1));
 }
 
 #[tokio::test]

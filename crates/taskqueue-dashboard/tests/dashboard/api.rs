@@ -118,6 +118,11 @@ async fn a_program_acts_with_the_bearer_token() {
     assert_eq!(paused, serde_json::json!({ "type": "mail", "is_paused": true }));
     let cancelled = send(format!("/api/tasks/{id}/cancel")).await;
     assert_eq!(cancelled, serde_json::json!({ "id": id, "was": "pending" }));
+    assert_eq!(send(format!("/api/tasks/{id}/run-now")).await["error"]["kind"], "conflict");
+    let later = crate::support::enqueue_later(&queue, "other", 1).await[0];
+    assert_eq!(send(format!("/api/tasks/{later}/run-now")).await, serde_json::json!({ "id": later }));
+    assert_eq!(queue.stats().await.expect("it is open").scheduled, 0);
+    queue.cancel(later).await.expect("it is there");
     assert_eq!(send(format!("/api/tasks/{id}/redrive")).await["error"]["kind"], "conflict");
     crate::support::dead_letters(&queue, "other", 3, "no").await;
     assert_eq!(send("/api/redrive?type=other".to_owned()).await["redriven"], 3);

@@ -23,11 +23,13 @@ const PAGES: [&str; 5] = [
 ];
 const ACTIONS: [(&str, &str); 6] = [
     ("/tasks/0198c5d0-0000-7000-8000-000000000009/cancel", ""),
+    ("/tasks/0198c5d0-0000-7000-8000-000000000009/run-now", ""),
     ("/tasks/0198c5d0-0000-7000-8000-000000000009/redrive", ""),
     ("/types/mail/pause", ""),
     ("/types/mail/resume", ""),
     ("/redrive", "type=mail"),
     ("/tasks", "action=redrive&id=0198c5d0-0000-7000-8000-000000000009"),
+    ("/tasks", "action=run-now&id=0198c5d0-0000-7000-8000-000000000009"),
 ];
 
 fn over(spy: &Spy) -> Router {

@@ -108,7 +108,7 @@ impl Drop for UnderWay {
     }
 }
 
-delegate_queue!(Spy, |spy| spy.queue, except cancel, get, list, stats, redrive, pause, resume);
+delegate_queue!(Spy, |spy| spy.queue, except cancel, get, list, stats, run_now, redrive, pause, resume);
 
 impl Spy {
     async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
@@ -131,6 +131,10 @@ impl Spy {
         self.seen().stats.fetch_add(1, Ordering::SeqCst);
         self.asked("stats").await?;
         self.queue.stats().await
+    }
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64> {
+        self.asked("run_now").await?;
+        self.queue.run_now(ids).await
     }
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         self.asked("redrive").await?;

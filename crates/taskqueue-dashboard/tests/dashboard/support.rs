@@ -13,6 +13,8 @@ use taskqueue_memory::{
 };
 use tower::ServiceExt as _;
 
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
 /// What a request was answered.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -36,6 +38,11 @@ impl Answer {
         for text in texts {
             assert!(self.body.contains(text), "it does not show {text:?}: {}", self.body);
         }
+    }
+
+    #[track_caller]
+    pub(crate) fn shows_not(&self, text: &str) {
+        assert!(self.status == 200 && !self.body.contains(text), "it shows {text:?}: {self:?}");
     }
 }
 
@@ -76,8 +83,20 @@ pub(crate) fn task_type(name: &str) -> TaskType {
 }
 
 pub(crate) async fn enqueue(queue: &MemoryQueue, name: &str, tasks: usize) -> Vec<TaskId> {
-    let task = |n: usize| NewTask::raw(name, format!("{{\"n\":{n}}}")).expect("a valid task");
-    let enqueued = queue.enqueue_many((0..tasks).map(task).collect()).await.expect("there is room");
+    enqueue_all(queue, numbered(name, tasks).collect()).await
+}
+
+/// So many tasks that are due in an hour.
+pub(crate) async fn enqueue_later(queue: &MemoryQueue, name: &str, tasks: usize) -> Vec<TaskId> {
+    enqueue_all(queue, numbered(name, tasks).map(|task| task.delay(HOUR)).collect()).await
+}
+
+fn numbered(name: &str, tasks: usize) -> impl Iterator<Item = NewTask> {
+    (0..tasks).map(move |n| NewTask::raw(name, format!("{{\"n\":{n}}}")).expect("a valid task"))
+}
+
+async fn enqueue_all(queue: &MemoryQueue, tasks: Vec<NewTask>) -> Vec<TaskId> {
+    let enqueued = queue.enqueue_many(tasks).await.expect("there is room");
     enqueued.into_iter().map(taskqueue_memory::Enqueued::id).collect()
 }
 
@@ -109,7 +128,7 @@ pub(crate) async fn full() -> MemoryQueue {
     let done = claim(&queue, "done", "worker-1").await.remove(0);
     queue.complete(done.lease).await.expect("the lease is live");
     let retried = claim(&queue, "retried", "worker-1").await.remove(0);
-    let retry = Retry::After(Duration::from_secs(3600));
+    let retry = Retry::After(HOUR);
     queue.settle(retried.lease, Outcome::Fail { error: "once more".into(), retry }).await.expect("live");
     let cancelled = claim(&queue, "cancelled", "worker-1").await.remove(0);
     queue.cancel(cancelled.task.id).await.expect("it is there");

@@ -126,6 +126,23 @@ async fn what_became_ready_long_ago_behind_a_cursor_is_claimed_by_a_scan(server:
     assert_eq!(claim(&scanning, 2).await.len(), 1);
 }
 
+/// One of a rank that was claimed before, and one of a rank of which no place is known.
+async fn what_is_run_now_is_claimed_without_a_scan(server: Server) {
+    let (producer, database) = fresh(server).await;
+    let queue = scanning(&database, HARDLY_EVER).await;
+    let waiting = [5, 9].map(|priority| of_kind(&("mail", priority)).delay(Duration::from_secs(3600)));
+    let ids = [waiting[0].id, waiting[1].id];
+    producer.enqueue_many(waiting.into()).await.unwrap();
+    producer.enqueue(of_kind(&("mail", 5))).await.unwrap();
+    assert_eq!(claim(&queue, 2).await.len(), 1);
+    assert!(claim(&queue, 2).await.is_empty(), "it goes by its cursor");
+
+    producer.run_now(&ids[..1]).await.unwrap();
+    assert_eq!(claim(&queue, 2).await.len(), 1, "it is ahead of every cursor");
+    queue.run_now(&ids).await.unwrap();
+    assert_eq!(claim(&queue, 2).await.len(), 1, "the cursors are forgotten");
+}
+
 /// A rank of which no place is known, and scans that rest after each one.
 async fn an_idle_queue_finds_what_only_a_scan_finds(server: Server) {
     let (producer, database) = fresh(server).await;
@@ -140,6 +157,7 @@ async fn an_idle_queue_finds_what_only_a_scan_finds(server: Server) {
 }
 
 on! {
+    what_is_run_now_is_claimed_without_a_scan
     what_others_have_locked_is_not_taken_for_all_there_is
     an_idle_queue_finds_what_only_a_scan_finds
     what_a_scan_of_one_type_did_not_come_to_goes_before_less_urgent_tasks_of_others

@@ -332,6 +332,20 @@ async fn a_task_that_a_callers_transaction_completes_costs_no_other_its_lease(se
     assert_eq!(committed, [Heartbeat::Extended, Heartbeat::Lost, Heartbeat::Extended]);
 }
 
+async fn a_running_task_that_others_have_locked_keeps_no_task_from_being_run_now(server: Server) {
+    let (queue, database) = impatient(server).await;
+    queue.enqueue(task()).await.unwrap();
+    let running = claim(&queue, 1).await.pop().unwrap().task.id;
+    let waiting = queue.enqueue(task().delay(Duration::from_secs(3600))).await.unwrap();
+    let mut locked = locks_task(&database, running).await;
+
+    let made_ready = queue.run_now(&[running, waiting]).await;
+    locked.execute("ROLLBACK").await.unwrap();
+
+    assert_eq!(made_ready.unwrap(), 1);
+    assert_eq!(claim(&queue, 2).await.pop().unwrap().task.id, waiting);
+}
+
 /// As a connection does that dies without a word in the middle of a heartbeat, and whose session the server keeps.
 async fn a_claim_that_others_keep_locked_costs_no_other_claim_its_leases(server: Server) {
     let database = server.database().await;
@@ -366,6 +380,7 @@ on! {
     a_task_that_a_callers_transaction_completes_costs_no_other_its_lease
     a_locked_task_keeps_no_other_from_being_taken_back
     a_locked_task_keeps_no_other_from_becoming_ready
+    a_running_task_that_others_have_locked_keeps_no_task_from_being_run_now
     what_is_known_of_claims_keeps_no_task_from_being_taken_back_while_it_is_locked
     a_key_that_is_locked_keeps_no_other_task_from_becoming_a_dead_letter
     a_locked_task_keeps_no_other_from_being_cleaned_up

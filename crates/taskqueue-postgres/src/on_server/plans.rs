@@ -64,6 +64,7 @@ fn values(name: &str) -> &'static str {
         "reclaim" => {
             "ARRAY[uuid '00000000-0000-0000-0000-000000018d00'], '{7}', '{f}', '{no}', '{0}', 0::int2"
         }
+        "run_now" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], '{0}', 0::int2",
         "redrive" => "ARRAY[uuid '00000000-0000-0000-0000-000000000007'], 0::int2",
         "ended" => "10, 0::int2, '2000-01-01'",
         "promote" => "10, 0::int2, '2000-01-01', '2000-01-01', '00000000-0000-0000-0000-000000000000'",
@@ -86,7 +87,7 @@ const ID_THEN_SHARD: &str = "'00000000-0000-0000-0000-000000000001', 0::int2";
 const ID_AND_SHARD: &str = "0, '00000000-0000-0000-0000-000000000001'";
 
 /// The guarded statements. Listings and the redrive of any are guarded by `PORTABLE`, with their values in the text.
-const LITERAL: [&str; 27] = [
+const LITERAL: [&str; 28] = [
     "claim",
     "claim_many",
     "claim_of_64",
@@ -106,6 +107,7 @@ const LITERAL: [&str; 27] = [
     "lock_due_claims",
     "check_claims",
     "promote",
+    "run_now",
     "redrive",
     "cleanup_edge",
     "cleanup",

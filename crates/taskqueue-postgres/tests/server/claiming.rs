@@ -233,6 +233,25 @@ async fn what_is_behind_more_locked_tasks_than_a_claim_reads_is_found_in_each_cl
 }
 
 /// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
+/// One of a rank that was claimed before, and one of a rank of which no place is known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_run_now_is_claimed_without_a_scan() {
+    let (scratch, producer) = Scratch::with_queue().await;
+    let queue = without_scans(&scratch).await;
+    let waiting = [5, 9].map(|priority| of_kind(&("mail", priority)).delay(Duration::from_secs(3600)));
+    let ids = [waiting[0].id, waiting[1].id];
+    producer.enqueue_many(waiting.into()).await.unwrap();
+    producer.enqueue(of_kind(&("mail", 5))).await.unwrap();
+    let claim = async || queue.dequeue_many(&of_types(&["mail"], 2)).await.unwrap().len();
+    assert_eq!(claim().await, 1);
+    assert_eq!(claim().await, 0, "it goes by its cursor");
+
+    producer.run_now(&ids[..1]).await.unwrap();
+    assert_eq!(claim().await, 1, "it is ahead of every cursor");
+    queue.run_now(&ids).await.unwrap();
+    assert_eq!(claim().await, 1, "the cursors are forgotten");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another() {
     let (scratch, producer) = Scratch::with_queue().await;

@@ -133,6 +133,24 @@ async fn a_completion_and_its_follow_ups_commit_or_roll_back_with_the_callers_ro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_a_callers_transaction_completes_keeps_no_task_from_being_run_now() {
+    let (scratch, queue) = Scratch::with_queue().await;
+    queue.enqueue(task()).await.unwrap();
+    let lease = claim_one(&queue).await.lease;
+    let waiting = queue.enqueue(task().delay(std::time::Duration::from_secs(3600))).await.unwrap();
+    let mut connection = scratch.connect().await;
+
+    let mut open = connection.begin().await.unwrap();
+    queue.complete_in(&mut open, lease.clone()).await.unwrap();
+    let ids = [lease.task_id, waiting];
+    let made_ready = tokio::time::timeout(PATIENCE, queue.run_now(&ids)).await;
+    open.commit().await.unwrap();
+
+    assert_eq!(made_ready.expect("it waits for nobody").unwrap(), 1);
+    assert_eq!(queue.get(lease.task_id).await.unwrap().status, Status::Completed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_whose_completion_rolled_back_settles_as_if_nothing_had_been() {
     let (scratch, queue) = Scratch::with_queue().await;
     let id = queue.enqueue(task()).await.unwrap();

@@ -32,6 +32,7 @@ pub(crate) async fn every_call_on_a_closed_queue_says_so(harness: &dyn Harness) 
     assert_kind(bed.cleanup(Cleanup::new(Duration::ZERO, 1)).await, closed);
     assert_kind(bed.reclaim_stale(1).await, closed);
     assert_kind(bed.promote_due(1).await, closed);
+    assert_kind(bed.run_now(&[id]).await, closed);
     assert_kind(bed.redrive(&Redrive::Tasks(vec![id])).await, closed);
     assert_kind(bed.pause(&task_type("task")).await, closed);
     assert_kind(bed.resume(&task_type("task")).await, closed);

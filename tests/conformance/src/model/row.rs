@@ -74,6 +74,12 @@ impl Row {
         }
     }
 
+    pub(super) fn run_now(&mut self, now: Timestamp, place: u64) {
+        self.enter(State::Ready, now);
+        self.queue_at = now + Duration::from_micros(place);
+        self.task.scheduled_at = self.task.scheduled_at.min(now);
+    }
+
     pub(super) fn place(&self) -> Place {
         (-i64::from(self.task.priority.0), self.queue_at)
     }

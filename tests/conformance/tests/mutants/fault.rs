@@ -48,6 +48,9 @@ pub(crate) enum Fault {
     LostLeasesAreExtended,
     ReclaimsIgnoreTheirLimit,
     PromotionsIgnoreTheirLimit,
+    RunNowDoesNothing,
+    RunNowCountsTwice,
+    RunNowIsARedriveToo,
     ResumeDoesNothing,
     NothingOutlivesItsInstance,
 }

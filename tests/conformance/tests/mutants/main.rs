@@ -153,6 +153,17 @@ caught! {
     promotions_over_their_limit_are_caught: PromotionsIgnoreTheirLimit
         by promotion_takes_the_earliest_due_first_up_to_its_limit
         random_histories_agree_with_the_model;
+    a_run_now_that_does_nothing_is_caught: RunNowDoesNothing
+        by a_delayed_task_that_is_run_now_runs_at_once_and_once a_failed_task_that_is_run_now_runs_at_once_and_once
+        run_now_keeps_the_priority
+        random_histories_agree_with_the_model;
+    a_run_now_that_counts_too_many_is_caught: RunNowCountsTwice
+        by an_id_named_twice_is_run_now_once calls_of_run_now_at_once_make_each_task_ready_once
+        run_now_and_promotions_at_once_make_each_task_ready_once
+        random_histories_agree_with_the_model;
+    a_run_now_of_dead_letters_is_caught: RunNowIsARedriveToo
+        by run_now_passes_over_all_that_does_not_wait retries_that_are_run_now_use_up_the_attempts
+        random_histories_agree_with_the_model;
     a_resume_that_does_nothing_is_caught: ResumeDoesNothing
         by a_paused_type_is_not_claimed_until_it_is_resumed resume_once_undoes_any_number_of_pauses;
     tasks_that_end_with_their_instance_are_caught: NothingOutlivesItsInstance

@@ -289,6 +289,16 @@ impl Queue for Mutant {
         self.queue.promote_due(if is_limited { limit } else { BATCH_MAX }).await
     }
 
+    async fn run_now(&self, ids: &[TaskId]) -> Result<u64> {
+        match self.fault {
+            Fault::RunNowDoesNothing => return Ok(0),
+            Fault::RunNowCountsTwice => return Ok(self.queue.run_now(ids).await? * 2),
+            Fault::RunNowIsARedriveToo => drop(self.queue.redrive(&Redrive::Tasks(ids.to_vec())).await),
+            _ => {}
+        }
+        self.queue.run_now(ids).await
+    }
+
     async fn redrive(&self, redrive: &Redrive) -> Result<u64> {
         match (self.fault, redrive) {
             (Fault::RedriveIgnoresTheType, Redrive::Any { limit, .. }) => {

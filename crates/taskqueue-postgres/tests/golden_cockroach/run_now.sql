@@ -1,0 +1,1 @@
+UPDATE tasks AS t SET status = 0, queue_rank = -t.priority::bigint, queue_at = now() + u.place * interval '1 microsecond', due_at = NULL, scheduled_at = least(t.scheduled_at, now()), updated_at = now() FROM unnest($1::uuid[], $2::int8[]) AS u(id, place) WHERE t.shard = $3 AND t.id = u.id AND t.status + 0 IN (1, 4)

@@ -1,0 +1,1 @@
+UPDATE tasks SET status = 0, queue_rank = -priority, queue_at = ?1 + given.key, due_at = NULL, scheduled_at = min(scheduled_at, ?1), updated_at = ?1 FROM json_each(?2) AS given WHERE tasks.seq = (SELECT held.seq FROM tasks AS held INDEXED BY tasks_id WHERE held.shard = 0 AND held.id = unhex(given.value) AND held.status IN (1, 4))
