@@ -10,7 +10,7 @@ use crate::target::Target;
 const EXAMPLES: &str = "\
 Examples:
   taskqueue run-now 0198c5d0-0000-7000-8000-000000000001
-  taskqueue list --all --status failed --type mail --json-lines | jq -r .id | xargs -r taskqueue run-now
+  taskqueue list --all --status failed --json-lines | jq -r .id | xargs -r taskqueue run-now
 
 A delayed task is not waited for any longer, nor is the retry of a failed one. It goes behind those of its priority that are \
 ready already; its attempts stay counted. A dead letter is `redrive`'s.";
