@@ -232,7 +232,6 @@ async fn what_is_behind_more_locked_tasks_than_a_claim_reads_is_found_in_each_cl
     assert!(claimed.iter().any(|claim| claim.task.task_type.as_str() == "report"));
 }
 
-/// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
 /// One of a rank that was claimed before, and one of a rank of which no place is known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_run_now_is_claimed_without_a_scan() {
@@ -252,6 +251,7 @@ async fn what_is_run_now_is_claimed_without_a_scan() {
     assert_eq!(claim().await, 1, "the cursors are forgotten");
 }
 
+/// A full scan that was cut off does not know what lies behind its limit, and the next one is hours away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_of_task_that_a_scan_did_not_come_to_are_claimed_in_order_without_another() {
     let (scratch, producer) = Scratch::with_queue().await;
