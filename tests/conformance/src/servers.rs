@@ -63,8 +63,10 @@ impl Servers {
         let mut servers = Self { holder, stdin, nodes: Vec::new() };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("it says where the servers are");
+        assert!(!line.is_empty(), "the program that holds servers has ended");
         let said: serde_json::Value = serde_json::from_str(&line).expect("what it says is JSON");
-        let nodes = said["nodes"].as_array().unwrap_or_else(|| panic!("no server: {line}"));
+        let why = || said["error"].as_str().unwrap_or(&line);
+        let nodes = said["nodes"].as_array().unwrap_or_else(|| panic!("no server: {}", why()));
         let text = |value: &serde_json::Value| value.as_str().expect("a node has it").to_owned();
         let node =
             |it: &serde_json::Value| Node { container: text(&it["container"]), url: text(&it["url"]).into() };
@@ -117,6 +119,18 @@ impl Node {
     /// When the program fails.
     pub async fn run(&self, command: &[&str]) -> String {
         self.docker(&["exec"], command).await
+    }
+
+    /// The last lines of its log, for people.
+    pub async fn last_lines(&self) -> String {
+        let arguments = ["logs", "--tail", "40", &self.container].map(str::to_owned);
+        let log = tokio::task::spawn_blocking(move || Command::new("docker").args(arguments).output());
+        match log.await.expect("docker is asked") {
+            Ok(log) => {
+                [log.stdout, log.stderr].map(|part| String::from_utf8_lossy(&part).into_owned()).concat()
+            }
+            Err(error) => format!("docker cannot be run: {error}"),
+        }
     }
 
     async fn docker(&self, before: &[&str], after: &[&str]) -> String {

@@ -146,7 +146,8 @@ async fn group_replication(asked: &Asked<'_>, network: &str) -> Result<Vec<Serve
     for (node, server) in nodes.iter().enumerate() {
         let is_first = if node == 0 { "ON" } else { "OFF" };
         let join = JOIN.replace("{password}", PASSWORD).replace("{is_first}", is_first);
-        say(server, &client, &join).await.with_context(|| format!("have member {node} join"))?;
+        let joined = say(server, &client, &join).await.with_context(|| format!("have member {node} join"));
+        server.with_last_lines(joined).await?;
     }
     let online =
         "SELECT COUNT(*) FROM performance_schema.replication_group_members WHERE member_state = 'ONLINE'";
@@ -181,7 +182,8 @@ async fn wait_until(server: &Server, client: &[&str], question: &str, answer: &s
             sleep(POLL).await;
         }
     };
-    timeout(START_MAX, asking).await.with_context(|| format!("{question} never answered {answer}"))
+    let answered = timeout(START_MAX, asking).await;
+    server.with_last_lines(answered.with_context(|| format!("{question} never answered {answer}"))).await
 }
 
 #[cfg(test)]

@@ -4,12 +4,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use futures::StreamExt as _;
 use testcontainers::bollard::models::{NetworkCreateRequest, PortBinding};
+use testcontainers::bollard::query_parameters::LogsOptionsBuilder;
 use testcontainers::core::client::docker_client_instance;
 use testcontainers::core::{ExecCommand, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
+use tokio::time::{sleep, timeout};
 
 use crate::answer::answers;
 use crate::cluster::Cluster;
@@ -19,6 +22,8 @@ use crate::recipe::{BEHIND, Recipe};
 /// The slowest first start on a busy machine of two cores took half a minute.
 pub(crate) const START_MAX: Duration = Duration::from_secs(180);
 pub(crate) const POLL: Duration = Duration::from_millis(100);
+/// So much of its log says why a server does not work.
+const LAST_LINES: usize = 20;
 
 type Container = ContainerAsync<GenericImage>;
 /// A container that is to be started.
@@ -100,9 +105,12 @@ impl Asked<'_> {
         let Self { recipe, image, .. } = self;
         let container = request.start().await.with_context(|| format!("start {image}"))?;
         let port = container.get_host_port_ipv4(recipe.port.tcp()).await.context("the published port")?;
-        let answered = tokio::time::timeout(START_MAX, wait_for_answer(recipe, &container, port)).await;
-        answered.with_context(|| format!("{image} did not answer within {} s", START_MAX.as_secs()))??;
-        Ok(Server { url: recipe.url(port), container })
+        let server = Server { url: recipe.url(port), container };
+        let answered = timeout(START_MAX, server.wait_for_answer(recipe, port)).await;
+        let in_time = || format!("{image} did not answer within {} s", START_MAX.as_secs());
+        let started = answered.with_context(in_time).flatten();
+        server.with_last_lines(started).await?;
+        Ok(server)
     }
 }
 
@@ -116,27 +124,51 @@ impl Server {
     pub(crate) async fn run(&self, command: &[&str]) -> Result<String> {
         let mut ran = self.container.exec(ExecCommand::new(command.iter().copied())).await?;
         let (said, complained) = (ran.stdout_to_vec().await?, ran.stderr_to_vec().await?);
-        if ran.exit_code().await? != Some(0) {
-            bail!("{}", String::from_utf8_lossy(&complained).trim_end())
+        // It has closed both, and may not be known to have ended yet.
+        let code = loop {
+            match ran.exit_code().await? {
+                Some(code) => break code,
+                None => sleep(POLL).await,
+            }
+        };
+        if code != 0 {
+            bail!("exit code {code}: {}", String::from_utf8_lossy(&complained).trim_end())
         }
         Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
+    }
+
+    async fn wait_for_answer(&self, recipe: &Recipe, port: u16) -> Result<()> {
+        while !answers(recipe.protocol, recipe.user, port).await {
+            if !self.container.is_running().await? {
+                bail!("the server ended");
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// What went wrong with it says the last lines of its log, too.
+    pub(crate) async fn with_last_lines<T>(&self, result: Result<T>) -> Result<T> {
+        let Err(error) = result else { return result };
+        let lines = self.last_lines().await.unwrap_or_else(|error| format!("(not to be had: {error:#})"));
+        Err(anyhow!("{error:#}\nThe last lines of its log:\n{}", lines.trim_end()))
+    }
+
+    async fn last_lines(&self) -> Result<String> {
+        let tail =
+            LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&LAST_LINES.to_string()).build();
+        let docker = docker_client_instance().await?;
+        let mut parts = docker.logs(self.id(), Some(tail));
+        let mut lines = String::new();
+        while let Some(part) = parts.next().await {
+            lines += &part?.to_string();
+        }
+        Ok(lines)
     }
 }
 
 fn split_tag(image: &str) -> (&str, &str) {
     image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).unwrap_or((image, "latest"))
-}
-
-async fn wait_for_answer(recipe: &Recipe, container: &Container, port: u16) -> Result<()> {
-    while !answers(recipe.protocol, recipe.user, port).await {
-        if !container.is_running().await? {
-            let said = container.stderr_to_vec().await.unwrap_or_default();
-            let said = String::from_utf8_lossy(&said).trim_end().to_owned();
-            bail!("the server ended: {}", said.lines().last().unwrap_or("it said nothing"));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

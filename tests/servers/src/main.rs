@@ -17,12 +17,12 @@ mod sweep;
 mod wanted;
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 
 use anyhow::Result;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use serde::Serialize;
 use tokio::sync::oneshot;
-use tokio::task::{JoinSet, LocalSet};
 
 use crate::container::{Asked, Server};
 use crate::owner::Owner;
@@ -62,16 +62,14 @@ enum Held {
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<Wanted> = arguments.iter().map(|it| Wanted::parse(it)).collect::<Result<_>>()?;
-    let owner = Arc::new(Owner::take()?);
+    let owner = Owner::take()?;
     if let Err(error) = sweep::orphans().await {
         eprintln!("what a killed run left behind could not be looked for: {error:#}");
     }
     let mut held = Vec::new();
-    // What a container's program prints cannot be waited for on several threads.
-    let one_thread = LocalSet::new();
     tokio::select! {
         () = told_to_end() => {}
-        () = one_thread.run_until(hold(wanted, &owner, &mut held)) => {}
+        () = hold(wanted, &owner, &mut held) => {}
     }
     for server in held {
         match server {
@@ -115,18 +113,13 @@ async fn signalled() {
     tokio::signal::ctrl_c().await.ok();
 }
 
-/// Starts all at once, says of each what became of it, and keeps them. It does not return.
-async fn hold(wanted: Vec<Wanted>, owner: &Arc<Owner>, held: &mut Vec<Held>) {
-    let mut starting = JoinSet::new();
-    for wanted in wanted {
-        let owner = owner.clone();
-        starting.spawn_local(async move {
-            let started = start(&wanted, &owner).await;
-            (wanted.text, started)
-        });
-    }
-    while let Some(joined) = starting.join_next().await {
-        let (wanted, started) = joined.expect("starting a server does not panic");
+/// Starts all at once, says of each what became of it, and keeps them. It does not return. All of it is one task: a container that is
+/// dropped waits for its removal, for which neither a task of several threads (what a container's program prints cannot be waited
+/// for there) nor a `LocalSet` will do: there the drop panics, and nobody is told why the server did not start.
+async fn hold(wanted: Vec<Wanted>, owner: &Owner, held: &mut Vec<Held>) {
+    let start = |wanted: Wanted| async move { (start(&wanted, owner).await, wanted.text) };
+    let mut starting: FuturesUnordered<_> = wanted.into_iter().map(start).collect();
+    while let Some((started, wanted)) = starting.next().await {
         let line = match started {
             Ok((server, line)) => {
                 held.push(server);
