@@ -112,7 +112,7 @@ async fn a_store_whose_answers_are_lost_and_that_dies_costs_no_record() {
     let breaking = async {
         wait_until(async || !objects(&store, &bucket).await.is_empty()).await;
         proxy.kill().await;
-        proxy.resume().await;
+        proxy.resume();
     };
     let (report, ()) = tokio::join!(ship(100, broken, bucket.clone()), breaking);
     assert_eq!((report.completed, report.dead_lettered), (100, 0));

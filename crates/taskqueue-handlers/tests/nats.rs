@@ -122,7 +122,7 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_stream_nothing() 
     wait_until(async || stream.info().await.unwrap().state.messages > 1).await;
     proxy.hold();
     proxy.kill().await;
-    proxy.resume().await;
+    proxy.resume();
     assert!(delivering.await.unwrap() > 0, "no attempt failed: nothing was broken");
     let mut arrived = stored_events(&mut stream).await;
     arrived.sort();
@@ -158,7 +158,7 @@ async fn a_server_that_pauses_and_dies_in_mid_delivery_costs_a_subscriber_nothin
     assert!(!late.deliver(&notification("late")).await.unwrap_err().is_permanent());
     drop(late);
     proxy.kill().await;
-    proxy.resume().await;
+    proxy.resume();
     assert!(delivering.await.unwrap() > 0, "no attempt failed: nothing was broken");
     received(&mut subscriber, &keys(50)).await;
 }

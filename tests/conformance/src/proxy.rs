@@ -5,17 +5,15 @@ use std::mem;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-/// How long it is tried to listen again.
-const LISTEN_MAX: Duration = Duration::from_secs(30);
+/// So many clients may wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// As much is read at once.
 const READ_SIZE: usize = 1 << 16;
 
@@ -50,6 +48,8 @@ enum Way {
 /// A proxy on a port of 127.0.0.1. Its connections end with it.
 pub struct Proxy {
     address: SocketAddr,
+    /// Keeps the port, also while nobody listens on it: given up, it could become that of another program's connection.
+    _port: TcpSocket,
     inside: Arc<Inside>,
     /// None while connections are refused.
     accepting: Mutex<Option<JoinHandle<()>>>,
@@ -76,7 +76,8 @@ impl Proxy {
         upstream: &str,
         rules: impl Fn(usize, &[u8]) -> Fate + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+        let port = bind(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = port.local_addr().expect("it is bound");
         let inside = Arc::new(Inside {
             upstream: Mutex::new(upstream.to_owned()),
             rules: Box::new(rules),
@@ -84,9 +85,8 @@ impl Proxy {
             connections: AtomicUsize::new(0),
             cut: Mutex::new(watch::Sender::new(())),
         });
-        let address = listener.local_addr().expect("it is bound");
-        let accepting = Mutex::new(Some(tokio::spawn(accept(listener, Arc::clone(&inside)))));
-        Self { address, inside, accepting }
+        let accepting = Mutex::new(Some(tokio::spawn(accept(listen(address), Arc::clone(&inside)))));
+        Self { address, _port: port, inside, accepting }
     }
 
     /// Where it listens.
@@ -143,9 +143,9 @@ impl Proxy {
     }
 
     /// Takes connections again.
-    pub async fn resume(&self) {
-        let listener = wait_to_listen(self.address).await;
-        *lock(&self.accepting) = Some(tokio::spawn(accept(listener, Arc::clone(&self.inside))));
+    pub fn resume(&self) {
+        let accepting = accept(listen(self.address), Arc::clone(&self.inside));
+        *lock(&self.accepting) = Some(tokio::spawn(accepting));
     }
 }
 
@@ -162,16 +162,19 @@ fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Listens on a port that was given up. Another program may hold it for a moment, for a connection of its own.
-async fn wait_to_listen(address: SocketAddr) -> TcpListener {
-    let began = Instant::now();
-    loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => return listener,
-            Err(error) => assert!(began.elapsed() < LISTEN_MAX, "{address}: {error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+fn listen(address: SocketAddr) -> TcpListener {
+    bind(address).listen(BACKLOG).expect("the port is kept for it")
+}
+
+/// A socket at this address beside others of ours.
+fn bind(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("there are sockets");
+    #[cfg(unix)]
+    socket.set_reuseport(true).expect("a socket can share its port");
+    #[cfg(not(unix))]
+    socket.set_reuseaddr(true).expect("a socket can share its port");
+    socket.bind(address).expect("a port is free");
+    socket
 }
 
 async fn accept(listener: TcpListener, inside: Arc<Inside>) {
@@ -314,14 +317,25 @@ mod tests {
 
         proxy.hold();
         let mut asking = std::pin::pin!(ask(&mut client));
-        tokio::time::timeout(Duration::from_millis(50), &mut asking).await.unwrap_err();
+        tokio::time::timeout(std::time::Duration::from_millis(50), &mut asking).await.unwrap_err();
         proxy.pass();
         assert_eq!(asking.await.unwrap(), b'1');
 
         proxy.refuse().await;
         TcpStream::connect(proxy.address()).await.unwrap_err();
-        proxy.resume().await;
+        proxy.resume();
         TcpStream::connect(proxy.address()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_that_refuses_is_nobody_elses() {
+        let proxy = Proxy::before(&named("1").await).await;
+        proxy.refuse().await;
+
+        let taken = TcpListener::bind(proxy.address()).await.unwrap_err();
+        assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
+        let refused = TcpStream::connect(proxy.address()).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]

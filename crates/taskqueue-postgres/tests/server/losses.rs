@@ -121,7 +121,7 @@ async fn a_server_that_is_down_is_unavailable_in_time_and_used_again_when_it_is_
     proxy.kill().await;
     let first = in_time(queue.complete(lease.clone())).await.unwrap_err();
     let second = in_time(queue.enqueue(task())).await.unwrap_err();
-    proxy.resume().await;
+    proxy.resume();
     wait_until_ok(async || queue.complete(lease.clone()).await).await;
 
     assert_unavailable(&first);
