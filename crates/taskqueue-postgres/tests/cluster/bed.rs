@@ -166,6 +166,18 @@ pub(crate) async fn claim_one(queue: &PostgresQueue) -> Claim {
     claims.pop().expect("a task is ready")
 }
 
+/// Claims until there are so many. What is behind a queue's cursors, as all that another server has may be, is looked for less often
+/// where that takes long.
+pub(crate) async fn claim_all(queue: &PostgresQueue, count: usize) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    wait_until("all are claimed", async || {
+        claims.extend(wait_until_ok(async || queue.dequeue_many(&request(count)).await).await);
+        claims.len() >= count
+    })
+    .await;
+    claims
+}
+
 /// Asserts that the statistics are what a count of the rows gives.
 pub(crate) async fn assert_stats_match_the_rows(queue: &PostgresQueue, node: &Node) {
     let stats = queue.stats().await.unwrap();

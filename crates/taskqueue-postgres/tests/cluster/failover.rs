@@ -1,7 +1,5 @@
 //! The primary is killed and the replica, which has all that was answered, takes over.
 
-use std::time::Duration;
-
 use taskqueue_postgres::{BATCH_MAX, Outcome, PostgresQueue, Queue, Settled, Settlement, TaskFilter};
 
 use crate::bed::{
@@ -99,6 +97,6 @@ async fn after_a_failover_workers_hear_of_one_anothers_tasks_again() {
     tokio::time::timeout(LIMIT, listener.notified()).await.unwrap();
     wait_until_ok(async || here.enqueue(task()).await).await;
 
-    tokio::time::timeout(Duration::from_secs(2), listener.notified()).await.expect("it is told");
+    tokio::time::timeout(LIMIT, listener.notified()).await.expect("it is told");
     claim_one(&elsewhere).await;
 }

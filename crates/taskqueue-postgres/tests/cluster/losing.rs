@@ -8,7 +8,8 @@ use taskqueue_postgres::{
 };
 
 use crate::bed::{
-    Cluster, assert_stats_match_the_rows, claim_one, request, say, task, tasks, wait_until, wait_until_ok,
+    Cluster, assert_stats_match_the_rows, claim_all, claim_one, request, say, task, tasks, wait_until,
+    wait_until_ok,
 };
 
 /// Claims start at the cursors from the first one on.
@@ -31,8 +32,7 @@ async fn a_worker_whose_claim_was_lost_can_settle_neither_the_task_nor_the_next_
     cluster.fail_over().await;
 
     assert_eq!(complete(&queue, &one).await, Settled::LeaseLost, "nobody has claimed it yet");
-    let next = wait_until_ok(async || queue.dequeue_many(&request(2)).await).await;
-    assert_eq!(next.len(), ids.len(), "both are ready again");
+    let next = claim_all(&queue, ids.len()).await;
     let of_one = next.iter().find(|claim| claim.task.id == one.task_id).unwrap();
     assert_eq!(of_one.lease.number, one.number, "the number of the lost claim is given again");
     assert_eq!(complete(&queue, &one).await, Settled::LeaseLost);
@@ -72,7 +72,7 @@ async fn what_was_lost_can_be_enqueued_again_and_totals_count_what_is_there() {
     assert_eq!(queue.get(kept).await.unwrap().status, Status::Pending);
     let again = queue.enqueue_many(lost.to_vec()).await.unwrap();
     assert_eq!(again, lost.each_ref().map(|task| Enqueued::Created(task.id)));
-    let claims = queue.dequeue_many(&request(9)).await.unwrap();
+    let claims = claim_all(&queue, 3).await;
     let done = claims.into_iter().map(|claim| Settlement::new(claim.lease, Outcome::done())).collect();
     assert_eq!(queue.settle_many(done).await.unwrap(), [Settled::Applied; 3]);
     // The fold and the check of claims go by what the new server has.
