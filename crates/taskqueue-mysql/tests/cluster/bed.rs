@@ -12,9 +12,16 @@ use taskqueue_mysql::{
     Claim, ClaimRequest, MysqlConfig, MysqlQueue, NewTask, Queue, Result, TaskId, TaskType, WorkerId,
 };
 use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 
 /// Far more than anything here takes, also on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// In which a cluster heals, also where a member has to try again: it gives up to join after a minute.
+const HEALED_MAX: Duration = Duration::from_secs(180);
+/// A member that is out of its group tries by itself at first.
+const ALONE_MAX: Duration = Duration::from_secs(10);
+/// How long one node is waited for where others can be asked.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a statement of these queues may take.
 pub(crate) const STATEMENT: Duration = Duration::from_secs(10);
 
@@ -42,6 +49,23 @@ impl Kind {
                  WHERE member_state = 'ONLINE'"
             }
         }
+    }
+
+    /// What a node sees of the cluster, for people, with the end of its log.
+    async fn seen_by(self, node: &Node) -> String {
+        let question = match self {
+            Self::Galera => {
+                "SELECT GROUP_CONCAT(variable_name, ' ', variable_value SEPARATOR ', ') FROM information_schema.global_status \
+                 WHERE variable_name IN ('WSREP_CLUSTER_SIZE', 'WSREP_CLUSTER_STATUS', 'WSREP_LOCAL_STATE_COMMENT')"
+            }
+            Self::GroupReplication => {
+                "SELECT CONCAT(GROUP_CONCAT(member_host, ' ', member_state, ' ', member_role SEPARATOR ', '), \
+                 '; super_read_only ', @@super_read_only) \
+                 FROM performance_schema.replication_group_members"
+            }
+        };
+        let seen = timeout(ANSWER_MAX, try_ask(node, question)).await;
+        format!("\n{} sees {seen:?}. The last lines of its log:\n{}", address(node), node.last_lines().await)
     }
 }
 
@@ -94,31 +118,68 @@ impl Cluster {
         (0..self.nodes().len()).filter(move |other| *other != number)
     }
 
-    /// Waits until each node sees them all. One that is out of a group is sent back into it, as its operator would: after it was
-    /// expelled or started it tries by itself, but after a first failure only every five minutes, or not again.
+    /// Waits until each node sees them all.
     pub(crate) async fn becomes_whole(&self) {
-        let all = self.nodes().len().to_string();
-        wait_until("the cluster is whole", async || {
-            let mut whole = true;
-            for node in self.nodes() {
-                let sees_all = try_ask(node, self.kind.members()).await.is_ok_and(|seen| seen == all);
-                if !sees_all && self.kind == Kind::GroupReplication {
-                    rejoin(node).await;
-                }
-                whole &= sees_all;
+        self.heals(async || {
+            for number in 0..self.nodes().len() {
+                self.sees(number, self.nodes().len()).await;
             }
-            whole
         })
         .await;
+    }
+
+    /// Waits until each member of a group writes.
+    pub(crate) async fn all_write(&self) {
+        self.heals(async || {
+            for number in 0..self.nodes().len() {
+                self.primary_among([number]).await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits for what a test begins with or leaves. A member that stays out of a group meanwhile is sent back into it, as its operator
+    /// would: by itself it tries once when it was started, and once when it was expelled, and then only five minutes later.
+    async fn heals(&self, is_healed: impl AsyncFn()) {
+        let healing = async {
+            while timeout(ALONE_MAX, is_healed()).await.is_err() {
+                for node in self.nodes().iter().filter(|_| self.kind == Kind::GroupReplication) {
+                    rejoin(node).await;
+                }
+            }
+        };
+        if timeout(HEALED_MAX, healing).await.is_err() {
+            self.never("the cluster heals").await;
+        }
     }
 
     /// Waits until a node sees so many.
     pub(crate) async fn sees(&self, number: usize, members: usize) {
         let (node, members) = (self.node(number), members.to_string());
-        wait_until("the members are in order", async || {
+        self.wait_until("the members are in order", async || {
             try_ask(node, self.kind.members()).await.is_ok_and(|seen| seen == members)
         })
         .await;
+    }
+
+    /// Looks until it is so.
+    async fn wait_until(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        let looking = async {
+            while !is_so().await {
+                wait_a_moment().await;
+            }
+        };
+        if timeout(LIMIT, looking).await.is_err() {
+            self.never(what).await;
+        }
+    }
+
+    /// Fails the test, with what each node sees of the cluster.
+    async fn never(&self, what: &str) -> ! {
+        for node in self.nodes() {
+            println!("{}", self.kind.seen_by(node).await);
+        }
+        panic!("never: {what}");
     }
 
     /// Which node writes: on Galera the first, since all do.
@@ -135,7 +196,7 @@ impl Cluster {
              WHERE member_id = @@server_uuid AND member_role = 'PRIMARY' AND member_state = 'ONLINE' \
              AND NOT @@super_read_only";
         let (members, mut found): (Vec<usize>, _) = (members.into_iter().collect(), None);
-        wait_until("there is a primary", async || {
+        self.wait_until("there is a primary", async || {
             for member in &members {
                 let is_primary = try_ask(self.node(*member), IS_PRIMARY).await;
                 found = is_primary.is_ok_and(|is_primary| is_primary == "1").then_some(*member).or(found);
@@ -238,17 +299,19 @@ async fn try_say(node: &Node, sql: &str) -> sqlx::Result<()> {
     connection.close().await
 }
 
-/// Sends a member that is out of its group back into it. What it answered is told when the test fails.
+/// Sends a member that is out of its group back into it. One that tries by itself just then is waited for by the server. What it
+/// answered is told when the test fails.
 async fn rejoin(node: &Node) {
     const STATE: &str = "SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
-    let state = try_ask(node, STATE).await;
-    let again: &[&str] = match state.as_deref() {
-        Ok("OFFLINE") => &["START GROUP_REPLICATION"],
-        Ok("ERROR") => &["STOP GROUP_REPLICATION", "START GROUP_REPLICATION"],
+    let state = timeout(ANSWER_MAX, try_ask(node, STATE)).await;
+    let again: &[&str] = match state.as_ref().map(|state| state.as_deref()) {
+        Ok(Ok("OFFLINE")) => &["START GROUP_REPLICATION"],
+        Ok(Ok("ERROR")) => &["STOP GROUP_REPLICATION", "START GROUP_REPLICATION"],
         _ => &[],
     };
+    println!("{} is {state:?}", address(node));
     for sql in again {
-        println!("{} is {state:?}: {sql}: {:?}", address(node), try_say(node, sql).await);
+        println!("{}: {sql}: {:?}", address(node), try_say(node, sql).await);
     }
 }
 
