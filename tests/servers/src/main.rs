@@ -113,9 +113,9 @@ async fn signalled() {
     tokio::signal::ctrl_c().await.ok();
 }
 
-/// Starts all at once, says of each what became of it, and keeps them. It does not return. All of it is one task: a container that is
-/// dropped waits for its removal, for which neither a task of several threads (what a container's program prints cannot be waited
-/// for there) nor a `LocalSet` will do: there the drop panics, and nobody is told why the server did not start.
+/// Starts all at once, says of each what became of it, and keeps them. It does not return. All of it is one task: a container that
+/// is dropped waits for its removal, for which neither a task of several threads (what a container's program prints cannot be
+/// waited for there) nor a `LocalSet` will do: there the drop panics, and nobody is told why the server did not start.
 async fn hold(wanted: Vec<Wanted>, owner: &Owner, held: &mut Vec<Held>) {
     let start = |wanted: Wanted| async move { (start(&wanted, owner).await, wanted.text) };
     let mut starting: FuturesUnordered<_> = wanted.into_iter().map(start).collect();

@@ -138,8 +138,9 @@ impl Cluster {
         .await;
     }
 
-    /// Waits for what a test begins with or leaves. A member that stays out of a group meanwhile is sent back into it, as its operator
-    /// would: by itself it tries once when it was started, and once when it was expelled, and then only five minutes later.
+    /// Waits for what a test begins with or leaves. A member that stays out of a group meanwhile is sent back into it, as its
+    /// operator would: by itself it tries once when it was started, and once when it was expelled, and then only five minutes
+    /// later.
     async fn heals(&self, is_healed: impl AsyncFn()) {
         let healing = async {
             while timeout(ALONE_MAX, is_healed()).await.is_err() {

@@ -166,8 +166,8 @@ pub(crate) async fn claim_one(queue: &PostgresQueue) -> Claim {
     claims.pop().expect("a task is ready")
 }
 
-/// Claims until there are so many. What is behind a queue's cursors, as all that another server has may be, is looked for less often
-/// where that takes long.
+/// Claims until there are so many. What is behind a queue's cursors, as all that another server has may be, is looked for less
+/// often where that takes long.
 pub(crate) async fn claim_all(queue: &PostgresQueue, count: usize) -> Vec<Claim> {
     let mut claims = Vec::new();
     wait_until("all are claimed", async || {
