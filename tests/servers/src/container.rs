@@ -9,7 +9,7 @@ use futures::StreamExt as _;
 use testcontainers::bollard::models::{NetworkCreateRequest, PortBinding};
 use testcontainers::bollard::query_parameters::LogsOptionsBuilder;
 use testcontainers::core::client::docker_client_instance;
-use testcontainers::core::{ExecCommand, IntoContainerPort};
+use testcontainers::core::{ExecCommand, ExecResult, IntoContainerPort};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, ContainerRequest, GenericImage, ImageExt};
 use tokio::time::{sleep, timeout};
@@ -124,13 +124,7 @@ impl Server {
     pub(crate) async fn run(&self, command: &[&str]) -> Result<String> {
         let mut ran = self.container.exec(ExecCommand::new(command.iter().copied())).await?;
         let (said, complained) = (ran.stdout_to_vec().await?, ran.stderr_to_vec().await?);
-        // It has closed both, and may not be known to have ended yet.
-        let code = loop {
-            match ran.exit_code().await? {
-                Some(code) => break code,
-                None => sleep(POLL).await,
-            }
-        };
+        let code = wait_for_code(&ran).await?;
         if code != 0 {
             bail!("exit code {code}: {}", String::from_utf8_lossy(&complained).trim_end())
         }
@@ -164,6 +158,16 @@ impl Server {
             lines += &part?.to_string();
         }
         Ok(lines)
+    }
+}
+
+/// How a program ended that has closed its output. It may not be known to have ended yet.
+async fn wait_for_code(ran: &ExecResult) -> Result<i64> {
+    loop {
+        match ran.exit_code().await? {
+            Some(code) => return Ok(code),
+            None => sleep(POLL).await,
+        }
     }
 }
 

@@ -99,9 +99,10 @@ impl Cluster {
         let proxy = Proxy::before(&address(&servers.nodes()[0])).await;
         let cluster = Self { kind, proxy, database, servers: Some(servers), between };
         cluster.becomes_whole().await;
-        let primary = cluster.primary().await;
-        cluster.lead_to(primary);
-        say(cluster.node(primary), &format!("CREATE DATABASE {}", cluster.database)).await;
+        // A group that has only just become whole may take nothing for a moment.
+        let made = format!("CREATE DATABASE IF NOT EXISTS {}", cluster.database);
+        cluster.heals(async || cluster.takes(&made).await).await;
+        cluster.lead_to(cluster.primary().await);
         cluster
     }
 
@@ -136,6 +137,11 @@ impl Cluster {
             }
         })
         .await;
+    }
+
+    /// Repeats something until the primary takes it.
+    pub(crate) async fn takes(&self, sql: &str) {
+        self.wait_until(sql, async || try_say(self.node(self.primary().await), sql).await.is_ok()).await;
     }
 
     /// Waits for what a test begins with or leaves. A member that stays out of a group meanwhile is sent back into it, as its
@@ -302,7 +308,7 @@ async fn try_say(node: &Node, sql: &str) -> sqlx::Result<()> {
 
 /// Sends a member that is out of its group back into it. One that tries by itself just then is waited for by the server. What it
 /// answered is told when the test fails.
-async fn rejoin(node: &Node) {
+pub(crate) async fn rejoin(node: &Node) {
     const STATE: &str = "SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
     let state = timeout(ANSWER_MAX, try_ask(node, STATE)).await;
     let again: &[&str] = match state.as_ref().map(|state| state.as_deref()) {

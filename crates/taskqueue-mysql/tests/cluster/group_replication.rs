@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
 use crate::bed::{
-    Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, wait_until, wait_until_ok,
+    Cluster, Kind, STATEMENT, assert_unavailable, claim_one, rejoin, say, task, wait_until, wait_until_ok,
 };
 use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with, settle};
 
@@ -55,7 +55,7 @@ async fn nothing_is_lost_with_a_primary_that_leaves_under_load() {
         cluster.primary_among(cluster.others(primary)).await
     };
     assert_nothing_is_lost_with(&cluster, leave).await;
-    say(cluster.node(primary), "START GROUP_REPLICATION").await;
+    rejoin(cluster.node(primary)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,13 +136,12 @@ async fn a_commit_without_a_majority_is_given_up_in_time_and_can_be_repeated() {
 /// A group whose members all write, for as long as this is.
 async fn several_primaries(test: impl AsyncFnOnce(&Cluster)) {
     let cluster = cluster().await;
-    let primary = cluster.node(cluster.primary().await);
-    say(primary, "SELECT group_replication_switch_to_multi_primary_mode()").await;
+    cluster.takes("SELECT group_replication_switch_to_multi_primary_mode()").await;
     cluster.all_write().await;
     test(&cluster).await;
     // The mode is not changed without one of them.
     cluster.becomes_whole().await;
-    say(primary, "SELECT group_replication_switch_to_single_primary_mode()").await;
+    cluster.takes("SELECT group_replication_switch_to_single_primary_mode()").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
