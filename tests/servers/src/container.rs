@@ -104,8 +104,11 @@ impl Asked<'_> {
     pub(crate) async fn server(&self, request: Request) -> Result<Server> {
         let Self { recipe, image, .. } = self;
         let container = request.start().await.with_context(|| format!("start {image}"))?;
-        let port = container.get_host_port_ipv4(recipe.port.tcp()).await.context("the published port")?;
-        let server = Server { url: recipe.url(port), container };
+        let mut server = Server { url: String::new(), container };
+        // One that has ended already publishes none.
+        let port = server.container.get_host_port_ipv4(recipe.port.tcp()).await.context("the published port");
+        let port = server.with_last_lines(port).await?;
+        server.url = recipe.url(port);
         let answered = timeout(START_MAX, server.wait_for_answer(recipe, port)).await;
         let in_time = || format!("{image} did not answer within {} s", START_MAX.as_secs());
         let started = answered.with_context(in_time).flatten();
