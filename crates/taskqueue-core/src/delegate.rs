@@ -64,6 +64,7 @@ macro_rules! delegate_queue {
                         -> $crate::Result<Vec<$crate::Heartbeat>>;
                     cancel(id: $crate::TaskId) -> $crate::Result<$crate::Cancelled>;
                     get(id: $crate::TaskId) -> $crate::Result<$crate::Task>;
+                    holder(task_type: &$crate::TaskType, unique_key: &str) -> $crate::Result<Option<$crate::Task>>;
                     list(filter: &$crate::TaskFilter) -> $crate::Result<$crate::TaskPage>;
                     stats() -> $crate::Result<$crate::QueueStats>;
                     cleanup(cleanup: $crate::Cleanup) -> $crate::Result<u64>;

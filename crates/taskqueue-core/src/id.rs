@@ -274,7 +274,7 @@ impl<'de> Deserialize<'de> for WorkerId {
 }
 
 /// A hash folded to 16 bits: stable across versions, since stored ids depend on it.
-fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
+pub(crate) fn unique_bits(task_type: &TaskType, key: &str) -> u16 {
     let hash = fnv1a_64(task_type.as_str().bytes().chain([0]).chain(key.bytes()));
     (hash ^ (hash >> 16) ^ (hash >> 32) ^ (hash >> 48)) as u16
 }

@@ -234,13 +234,8 @@ impl NewTask {
             }
             _ => {}
         }
-        if let Some(key) = &self.unique_key
-            && (key.is_empty() || key.len() > UNIQUE_KEY_BYTES_MAX || key.contains('\0'))
-        {
-            return Err(self.invalid(format!(
-                "unique key is not 1 to {UNIQUE_KEY_BYTES_MAX} bytes without NUL; it has {}",
-                key.len()
-            )));
+        if let Some(key) = &self.unique_key {
+            check_unique_key(OPERATION, &self.task_type, key).map_err(|error| error.task(self.id))?;
         }
         if let Some(region) = &self.region {
             check_region(OPERATION, region)?;
@@ -263,6 +258,21 @@ impl NewTask {
     fn invalid_payload(&self, message: String) -> Error {
         Error::invalid_payload(OPERATION, format!("{message} (task type {})", self.task_type)).task(self.id)
     }
+}
+
+/// Checks a unique key's form, wherever one is given.
+///
+/// # Errors
+/// `InvalidInput` when it is empty, longer than 200 bytes or has a NUL.
+pub fn check_unique_key(operation: &'static str, task_type: &TaskType, key: &str) -> Result<()> {
+    if (1..=UNIQUE_KEY_BYTES_MAX).contains(&key.len()) && !key.contains('\0') {
+        return Ok(());
+    }
+    let message = format!(
+        "unique key is not 1 to {UNIQUE_KEY_BYTES_MAX} bytes without NUL; it has {} (task type {task_type})",
+        key.len()
+    );
+    Err(Error::invalid_input(operation, message))
 }
 
 /// Checks a region's form, wherever one is given.

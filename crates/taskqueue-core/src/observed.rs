@@ -198,6 +198,10 @@ impl<Q: Queue> Queue for Observed<Q> {
         self.watch(span!("get"), self.queue.get(id)).await
     }
 
+    async fn holder(&self, task_type: &TaskType, unique_key: &str) -> Result<Option<Task>> {
+        self.watch(span!("holder"), self.queue.holder(task_type, unique_key)).await
+    }
+
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
         self.watch(span!("list"), self.queue.list(filter)).await
     }

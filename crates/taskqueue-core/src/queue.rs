@@ -126,6 +126,24 @@ pub trait Queue: Send + Sync + 'static {
     /// `TaskNotFound`, `QueueClosed`, and what the database says.
     async fn get(&self, id: TaskId) -> Result<Task>;
 
+    /// The unfinished task of this type (pending, running or failed) that holds this unique key, at this moment; none where nobody
+    /// does. It is found by what keeps keys unique, however many tasks there are.
+    ///
+    /// ```
+    /// use taskqueue_core::{Cancelled, Queue, Result, TaskType};
+    ///
+    /// /// Cancels by key. Whoever takes the key meanwhile has another id, and stays.
+    /// async fn cancel_holder(queue: &dyn Queue, mail: &TaskType, key: &str) -> Result<Option<Cancelled>> {
+    ///     let Some(holder) = queue.holder(mail, key).await? else { return Ok(None) };
+    ///     queue.cancel(holder.id).await.map(Some)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` for a key that no task can have, as [`enqueue_many`](Queue::enqueue_many) says it; `QueueClosed`, and what
+    /// the database says.
+    async fn holder(&self, task_type: &TaskType, unique_key: &str) -> Result<Option<Task>>;
+
     /// A page of the tasks that pass the filter, by id from the highest to the lowest.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Shards: the parts that a task table is kept in. A task's shard is a pure function of its id, so that every statement
 //! about a task can name it. It knows no database, and not what a backend gains by it.
 
-use crate::{Error, NewTask, Result, TaskId};
+use crate::id::unique_bits;
+use crate::{Error, NewTask, Result, TaskId, TaskType};
 
 /// The most shards of one table.
 pub const SHARDS_MAX: u16 = 1024;
@@ -39,6 +40,11 @@ impl Shards {
         Shard(id.low_bits() % self.0)
     }
 
+    /// The shard of all tasks of this type with this unique key.
+    pub fn of_unique_key(self, task_type: &TaskType, key: &str) -> Shard {
+        Shard(unique_bits(task_type, key) % self.0)
+    }
+
     /// Every shard, in order.
     pub fn all(self) -> impl Iterator<Item = Shard> + Send {
         (0..self.0).map(Shard)
@@ -57,7 +63,7 @@ impl Shards {
     /// `InvalidInput` when its id was given and puts it elsewhere.
     pub fn check(self, task: &NewTask) -> Result<()> {
         let Some(key) = &task.unique_key else { return Ok(()) };
-        if self == Self::ONE || self.of(task.id) == self.of(task.id.with_unique_key(&task.task_type, key)) {
+        if self == Self::ONE || self.of(task.id) == self.of_unique_key(&task.task_type, key) {
             return Ok(());
         }
         let message = format!(
@@ -130,6 +136,8 @@ mod tests {
             let (one, other) = (task().unique_key(key), task().unique_key(key));
             assert_ne!(one.id, other.id);
             assert_eq!(shards(SHARDS_MAX).of(one.id), shards(SHARDS_MAX).of(other.id));
+            let named = shards(SHARDS_MAX).of_unique_key(&one.task_type, &key.to_string());
+            assert_eq!(named, shards(SHARDS_MAX).of(one.id), "the key alone names it");
             let made = TaskId::for_unique_key(&task().task_type, &key.to_string());
             for task in [one, task().id(made).unique_key(key), task().unique_key(key).id(made)] {
                 shards(SHARDS_MAX).check(&task).expect("it is where its key is");

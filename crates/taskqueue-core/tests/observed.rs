@@ -57,6 +57,9 @@ impl Queue for Scripted {
     async fn get(&self, _id: TaskId) -> Result<Task> {
         Err(unavailable())
     }
+    async fn holder(&self, _task_type: &TaskType, _unique_key: &str) -> Result<Option<Task>> {
+        Err(unavailable())
+    }
     async fn list(&self, _filter: &TaskFilter) -> Result<TaskPage> {
         Err(unavailable())
     }

@@ -39,6 +39,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_core::backend::{Decision, check_visibility_timeout, decide_batch};
 use taskqueue_core::batches::{check_batch, check_limit, prepare_batch};
+use taskqueue_core::new_task::check_unique_key;
 pub use taskqueue_core::*;
 
 pub use crate::config::MemoryConfig;
@@ -195,6 +196,12 @@ impl Queue for MemoryQueue {
     async fn get(&self, id: TaskId) -> Result<Task> {
         self.check_open("get")?;
         self.lock().0.get(id)
+    }
+
+    async fn holder(&self, task_type: &TaskType, unique_key: &str) -> Result<Option<Task>> {
+        self.check_open("holder")?;
+        check_unique_key("holder", task_type, unique_key)?;
+        Ok(self.lock().0.holder(task_type, unique_key))
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {

@@ -1,6 +1,8 @@
 //! What is read and changes nothing: get, list, statistics.
 
-use taskqueue_core::{Error, QueueStats, Result, State, Status, Task, TaskFilter, TaskId, TaskPage};
+use taskqueue_core::{
+    Error, QueueStats, Result, State, Status, Task, TaskFilter, TaskId, TaskPage, TaskType,
+};
 
 use crate::index::TypeIndex;
 use crate::store::Store;
@@ -10,6 +12,11 @@ impl Store {
     pub(crate) fn get(&self, id: TaskId) -> Result<Task> {
         let slot = self.rows.find(id).ok_or_else(|| Error::task_not_found("get", id))?;
         Ok(self.rows[slot].task.clone())
+    }
+
+    /// The task that holds this key.
+    pub(crate) fn holder(&self, task_type: &TaskType, key: &str) -> Option<Task> {
+        self.slot_of_holder(task_type, key).map(|slot| self.rows[slot].task.clone())
     }
 
     /// A page of the tasks that pass the filter.

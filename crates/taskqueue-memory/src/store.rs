@@ -213,10 +213,13 @@ impl Store {
     }
 
     fn is_held(&self, task_type: &TaskType, key: &str, leaving: &[Leaving]) -> bool {
-        let number = self.indexes.known_number_of(task_type);
-        number
-            .and_then(|number| self.indexes.holder(number, key))
+        self.slot_of_holder(task_type, key)
             .is_some_and(|holder| !leaving.iter().any(|Leaving { slot, .. }| *slot == holder))
+    }
+
+    /// The row that holds this key.
+    pub(crate) fn slot_of_holder(&self, task_type: &TaskType, key: &str) -> Option<Slot> {
+        self.indexes.holder(self.indexes.known_number_of(task_type)?, key)
     }
 }
 

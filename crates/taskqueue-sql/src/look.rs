@@ -1,9 +1,10 @@
-//! What changes nothing: get, list, stats, the paused types, the engine's version and its clock.
+//! What changes nothing: get, the holder of a key, list, stats, the paused types, the engine's version and its
+//! clock.
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Error, QueueStats, Shard, Shards, State, Status, Task, TaskFilter, TaskId, TaskPage, TaskType,
-    Timestamp,
+    Backend, Error, QueueStats, Shard, Shards, State, Status, Task, TaskFilter, TaskId, TaskPage,
+    TaskType, Timestamp,
 };
 
 use crate::operation::{Operation, readable, type_of};
@@ -30,6 +31,34 @@ impl<D: Dialect> Operation<D> for Get {
             Some(row) => row.task(),
             None => Err(Error::task_not_found("get", self.0).into()),
         }
+    }
+}
+
+/// Reads the task that holds a unique key, in the one shard where the key can be held.
+pub(crate) struct Holder {
+    pub(crate) task_type: TaskType,
+    pub(crate) unique_key: String,
+}
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for Holder {
+    type Answer = Option<Task>;
+    const NAME: &'static str = "holder";
+
+    fn access(&self, _shards: Shards) -> Access {
+        Access::Read
+    }
+
+    async fn run(
+        &self,
+        dialect: &D,
+        connection: &mut D::Connection,
+        shards: Shards,
+    ) -> Attempt<Option<Task>> {
+        let Self { task_type, unique_key } = self;
+        let statements = dialect.statements(shards.of_unique_key(task_type, unique_key));
+        let mut rows = dialect.fetch(connection, statements.holder(task_type, unique_key)).await?;
+        rows.pop().map(Row::task).transpose()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_core::backend::{check_visibility_timeout, decide_batch};
 use taskqueue_core::batches::{check_batch, check_limit, prepare_batch};
+use taskqueue_core::new_task::check_unique_key;
 use taskqueue_core::{
     Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, ErrorKind, Heartbeat, Lease,
     LeaseToken, NewTask, Queue, QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, Shard, Status,
@@ -22,7 +23,7 @@ use crate::coalesce::{Call, Coalescer};
 use crate::dequeue::Dequeue;
 use crate::enqueue::Enqueue;
 use crate::heartbeat::Extend;
-use crate::look::{Get, List, Now, Paused, Stats, Version};
+use crate::look::{Get, Holder, List, Now, Paused, Stats, Version};
 use crate::operation::Operation;
 use crate::round::{Share, Turns};
 use crate::runner::Runner;
@@ -237,6 +238,12 @@ impl<D: Dialect> Queue for SqlQueue<D> {
     async fn get(&self, id: TaskId) -> Result<Task> {
         self.check_open("get")?;
         self.run(Get(id)).await
+    }
+
+    async fn holder(&self, task_type: &TaskType, unique_key: &str) -> Result<Option<Task>> {
+        self.check_open("holder")?;
+        check_unique_key("holder", task_type, unique_key)?;
+        self.run(Holder { task_type: task_type.clone(), unique_key: unique_key.to_owned() }).await
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {

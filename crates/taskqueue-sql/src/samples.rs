@@ -41,6 +41,7 @@ pub fn samples<F: Flavour>(statements: Statements<'_, F>, now: F::Now) -> Vec<(&
         ("list_filtered", statements.list(&filtered)),
         ("standings", statements.standings(&ids)),
         ("holders", statements.holders(&welcome, &["a", "b"])),
+        ("holder", statements.holder(&welcome, "a")),
         ("position", statements.position(id)),
         ("cancel", statements.cancel(now, id, State::Running)),
         ("finished", statements.finished(State::Completed, welcome.as_str(), (now, day), 10)),

@@ -82,17 +82,22 @@ impl<'a, F: Flavour> Statements<'a, F> {
 
     /// Who holds unique keys of a type: key, id.
     pub fn holders(&self, task_type: &TaskType, keys: &[&str]) -> Statement {
-        let at = |column| Expr::col((HOLDER, column));
-        let mut select = self.held();
-        select.columns([UniqueKey, Id].map(|column| (HOLDER, column)));
+        let mut select = self.held_by_tasks();
         select
-            .and_where(at(Type).eq(task_type.as_str()))
-            .and_where(at(UniqueKey).is_in(keys.iter().copied()));
-        if F::KEYS_APART {
-            let task = |column| Expr::col((self.table_name(), column));
-            let is_its_task = task(Column::Shard).eq(at(Column::Shard)).and(task(Id).eq(at(Id)));
-            select.inner_join(self.table.reference(TASKS), is_its_task);
-        }
+            .columns([UniqueKey, Id].map(|column| (HOLDER, column)))
+            .and_where(of_holder(Type).eq(task_type.as_str()))
+            .and_where(of_holder(UniqueKey).is_in(keys.iter().copied()));
+        self.render(&select)
+    }
+
+    /// The task that holds a unique key, as [`TASK_COLUMNS`].
+    pub fn holder(&self, task_type: &TaskType, key: &str) -> Statement {
+        let task = if F::KEYS_APART { self.table.name() } else { HOLDER };
+        let mut select = self.held_by_tasks();
+        select
+            .columns(TASK_COLUMNS.map(|column| (task.to_owned(), column)))
+            .and_where(of_holder(Type).eq(task_type.as_str()))
+            .and_where(of_holder(UniqueKey).eq(key));
         self.render(&select)
     }
 
@@ -259,7 +264,6 @@ impl<'a, F: Flavour> Statements<'a, F> {
     /// Dead letters whose unique key, if any, nobody holds.
     fn that_can_go(&self, is_dead_letter: Expr) -> SelectStatement {
         let at = |column| Expr::col((self.table_name(), column));
-        let of_holder = |column| Expr::col((HOLDER, column));
         let mut holder = self.held();
         holder
             .expr(Expr::cust("1"))
@@ -271,14 +275,25 @@ impl<'a, F: Flavour> Statements<'a, F> {
         select
     }
 
+    /// Of the unique keys that are held, as [`HOLDER`], by tasks that are there.
+    fn held_by_tasks(&self) -> SelectStatement {
+        let mut select = self.held();
+        if F::KEYS_APART {
+            let task = |column| Expr::col((self.table_name(), column));
+            let is_in_its_shard = task(Column::Shard).eq(of_holder(Column::Shard));
+            let is_its_task = is_in_its_shard.and(task(Id).eq(of_holder(Id)));
+            select.inner_join(self.table.reference(TASKS), is_its_task);
+        }
+        select
+    }
+
     /// Of the unique keys that are held, as [`HOLDER`].
     fn held(&self) -> SelectStatement {
-        let at = |column| Expr::col((HOLDER, column));
         let mut select = Query::select();
         let table = self.table.reference(if F::KEYS_APART { KEYS } else { TASKS });
-        select.from_as(table, HOLDER).and_where(at(Column::Shard).eq(self.shard.number()));
+        select.from_as(table, HOLDER).and_where(of_holder(Column::Shard).eq(self.shard.number()));
         if !F::KEYS_APART {
-            select.and_where(at(UniqueHeld).eq(Expr::cust("1")));
+            select.and_where(of_holder(UniqueHeld).eq(Expr::cust("1")));
         }
         select
     }
@@ -334,6 +349,11 @@ impl<'a, F: Flavour> Statements<'a, F> {
         let (sql, values) = statement.build(F::Builder::default());
         Statement { sql, values: values.0 }
     }
+}
+
+/// A column of the row that says who holds a unique key.
+fn of_holder(column: Column) -> Expr {
+    Expr::col((HOLDER, column))
 }
 
 /// The finished states.

@@ -190,6 +190,12 @@ async fn tasks_given_by_id_are_looked_up_by_id_however_many() {
 }
 
 #[tokio::test]
+async fn the_task_that_holds_a_key_is_found_by_the_index_of_keys() {
+    let (_, plan) = plans(&["holder"]).await.remove(0);
+    assert_eq!(plan, "SEARCH holder USING INDEX tasks_unique (shard=? AND type=? AND unique_key=?)");
+}
+
+#[tokio::test]
 async fn open_tasks_are_counted_from_the_index_alone_and_promotion_reads_only_what_is_due() {
     let found = plans(&["open_counts", "promote"]).await;
     assert!(

@@ -303,6 +303,12 @@ macro_rules! __behaviours {
                 a_reclaim_into_the_dead_letters_gives_the_key_free
                 keys_of_different_types_do_not_meet
                 keys_are_compared_byte_for_byte
+                an_unfinished_task_is_found_by_its_key
+                a_finished_task_is_not_found_by_its_key
+                a_redriven_task_is_found_by_its_key_again
+                a_task_is_found_by_its_own_key_and_type_alone
+                a_task_can_be_cancelled_by_its_key
+                another_instance_finds_a_task_by_its_key
                 within_a_batch_the_first_with_a_key_wins
                 tasks_without_a_key_never_meet
                 a_key_can_be_held_again_and_again

@@ -9,6 +9,9 @@ use taskqueue_core::{FinishedStatuses, Status};
 /// The types of every history.
 pub(crate) const TYPES: [&str; 3] = ["a", "b", "c"];
 
+/// The unique keys of every history.
+const KEYS: std::ops::Range<u8> = 0..3;
+
 /// What cleanups remove.
 const CLEANED: [FinishedStatuses; 4] = [
     FinishedStatuses::ALL,
@@ -50,6 +53,7 @@ pub(crate) enum Step {
     RedriveAny(Option<&'static str>),
     Pause(&'static str),
     Resume(&'static str),
+    Holder(&'static str, u8),
     List {
         task_type: Option<&'static str>,
         status: Option<Status>,
@@ -117,6 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => option::of(name()).prop_map(Step::RedriveAny),
         1 => name().prop_map(Step::Pause),
         2 => name().prop_map(Step::Resume),
+        3 => (name(), KEYS).prop_map(|(name, key)| Step::Holder(name, key)),
         1 => (option::of(name()), option::of(select(&Status::ALL[..])), limit(), 0_usize..3)
             .prop_map(|(task_type, status, limit, offset)| Step::List { task_type, status, limit, offset }),
     ]
@@ -131,7 +136,7 @@ fn draft() -> impl Strategy<Value = Draft> {
     let name = select(&TYPES[..]);
     let priority = select(&[5, 5, 10, 0, -1][..]);
     let region = option::weighted(0.2, select(&["eu", "us"][..]));
-    let key = option::weighted(0.3, 0_u8..3);
+    let key = option::weighted(0.3, KEYS);
     let repeats = option::weighted(0.1, any::<Index>());
     (any::<u128>(), repeats, name, priority, when, 1_u32..6, key, region).prop_map(
         |(id, repeats, task_type, priority, when, max_retries, key, region)| Draft {

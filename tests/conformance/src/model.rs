@@ -9,6 +9,7 @@ use std::time::Duration;
 use taskqueue_core::backend::{Decision, check_visibility_timeout, decide_batch};
 use taskqueue_core::batches::{check_batch, check_limit, validate_batch};
 use taskqueue_core::clock::{add, subtract};
+use taskqueue_core::new_task::check_unique_key;
 use taskqueue_core::{
     Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, Error, Heartbeat, Lease, LeaseToken, NewTask,
     QueueStats, Reclaimed, Redrive, Result, Settled, Settlement, State, Status, Task, TaskFilter, TaskId,
@@ -46,17 +47,17 @@ impl Model {
             return Enqueued::Repeated(task.id);
         }
         if let Some(key) = &task.unique_key
-            && let Some(holder) = self.holder(&task.task_type, key)
+            && let Some(holder) = self.holder_of(&task.task_type, key)
         {
-            return Enqueued::Duplicate(holder);
+            return Enqueued::Duplicate(holder.id);
         }
         let id = task.id;
         self.rows.push(Row::new(task, now, place));
         Enqueued::Created(id)
     }
 
-    fn holder(&self, task_type: &TaskType, key: &str) -> Option<TaskId> {
-        self.rows.iter().find(|row| row.holds(task_type, key)).map(|row| row.task.id)
+    fn holder_of(&self, task_type: &TaskType, key: &str) -> Option<&Task> {
+        self.rows.iter().find(|row| row.holds(task_type, key)).map(|row| &row.task)
     }
 
     /// A call that leaves more unfinished tasks than before and than the capacity allows never happened.
@@ -157,6 +158,11 @@ impl Model {
     pub(crate) fn get(&self, id: TaskId) -> Result<Task> {
         let row = self.rows.iter().find(|row| row.task.id == id);
         row.map(|row| row.task.clone()).ok_or_else(|| Error::task_not_found("get", id))
+    }
+
+    pub(crate) fn holder(&self, task_type: &TaskType, key: &str) -> Result<Option<Task>> {
+        check_unique_key("holder", task_type, key)?;
+        Ok(self.holder_of(task_type, key).cloned())
     }
 
     pub(crate) fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
@@ -280,7 +286,7 @@ impl Model {
         let Some(Task { status: Status::DeadLetter, task_type, unique_key, .. }) = self.get(id).ok() else {
             return false;
         };
-        if unique_key.is_some_and(|key| self.holder(&task_type, &key).is_some()) {
+        if unique_key.is_some_and(|key| self.holder_of(&task_type, &key).is_some()) {
             return false;
         }
         let row = self.row(id).expect("the dead letter exists");

@@ -86,6 +86,10 @@ impl Queue for ModelQueue {
         self.open("get")?.get(id)
     }
 
+    async fn holder(&self, task_type: &TaskType, unique_key: &str) -> Result<Option<Task>> {
+        self.open("holder")?.holder(task_type, unique_key)
+    }
+
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
         self.open("list")?.list(filter)
     }

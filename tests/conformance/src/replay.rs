@@ -80,6 +80,7 @@ impl Replay {
                 self.bed.resume(&task_type(name)).await.expect("a resume is answered");
                 self.model.resume(&task_type(name));
             }
+            Step::Holder(name, key) => self.holder(&task_type(name), &key.to_string()).await,
             Step::List { task_type: name, status, limit, offset } => {
                 let task_type = name.map(task_type);
                 self.list(TaskFilter { task_type, status, limit, offset, ..TaskFilter::default() }).await;
@@ -286,6 +287,12 @@ impl Replay {
 
     fn picked(&self, picks: Vec<Index>) -> Vec<TaskId> {
         picks.into_iter().filter_map(|pick| pick_of(&self.ids, pick)).collect()
+    }
+
+    async fn holder(&self, task_type: &TaskType, key: &str) {
+        let found = self.bed.holder(task_type, key).await.expect("a key is looked for");
+        let expected = self.model.holder(task_type, key).expect("the key is valid");
+        self.assert_all_agree(found.as_slice(), expected.as_slice());
     }
 
     async fn list(&self, filter: TaskFilter) {

@@ -186,8 +186,10 @@ async fn the_key_of_a_task_that_was_deleted_by_hand_is_free(server: Server) {
     let mut connection = database.connect().await;
     sqlx::query("DELETE FROM tasks WHERE unique_key = 'k'").execute(&mut connection).await.unwrap();
 
+    let found = queue.holder(&keyed("k").task_type, "k").await.unwrap();
     let answers = queue.enqueue_many(["k", "l"].map(keyed).into()).await.unwrap();
 
+    assert_eq!(found, None, "a key is held by a task");
     let [Enqueued::Created(created), Enqueued::Duplicate(_)] = answers[..] else { panic!("{answers:?}") };
     let holder: Vec<u8> = sqlx::query_scalar("SELECT id FROM tasks_keys WHERE unique_key = 'k'")
         .fetch_one(&mut connection)

@@ -118,8 +118,8 @@ const LITERAL: [&str; 28] = [
     "oldest_pending",
 ];
 
-const PORTABLE: [&str; 6] =
-    ["task", "list", "list_dead_letters", "position", "dead_letters", "dead_letters_of_type"];
+const PORTABLE: [&str; 7] =
+    ["task", "holder", "list", "list_dead_letters", "position", "dead_letters", "dead_letters_of_type"];
 
 /// A database with tasks of all kinds.
 async fn filled() -> Database {
@@ -147,6 +147,7 @@ fn statement(name: &str) -> (String, String) {
             (literal.ahead.unwrap().claim_many.serving(64).to_owned(), values(name).to_owned())
         }
         "list" => (text(name), "0, 100".to_owned()),
+        "holder" => (text(name), "0, 'rare', 'k'".to_owned()),
         "dead_letters" => (text(name), "0, 0, 10".to_owned()),
         "dead_letters_of_type" => (text(name), "0, 0, 'rare', 10".to_owned()),
         "list_dead_letters" => {
@@ -187,6 +188,8 @@ async fn guard(connection: &mut PgConnection, settings: &str) {
         let sorts = lines.iter().any(|line| line.contains("Sort"));
         assert!(!name.ends_with("_edge") || !sorts, "{name} sorts the table ({settings}):\n{plan}");
         assert!(name != "oldest_pending" || !sorts, "{name} reads all ready tasks ({settings}):\n{plan}");
+        let is_by_key = name != "holder" || plan.contains("tasks_unique");
+        assert!(is_by_key, "{name} walks over other tasks ({settings}):\n{plan}");
         let walks_dead = !name.starts_with("cleanup_dead") || plan.contains("tasks_dead");
         assert!(walks_dead, "{name} walks over other tasks ({settings}):\n{plan}");
         // Those of a claim are named by its subquery.

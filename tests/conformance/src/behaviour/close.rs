@@ -27,6 +27,7 @@ pub(crate) async fn every_call_on_a_closed_queue_says_so(harness: &dyn Harness) 
     assert_kind(bed.heartbeat_many(std::slice::from_ref(&lease), None).await, closed);
     assert_kind(bed.cancel(id).await, closed);
     assert_kind(bed.get(id).await, closed);
+    assert_kind(bed.holder(&task_type("task"), "k").await, closed);
     assert_kind(bed.list(&TaskFilter::default()).await, closed);
     assert_kind(bed.stats().await, closed);
     assert_kind(bed.cleanup(Cleanup::new(Duration::ZERO, 1)).await, closed);

@@ -51,10 +51,15 @@ pub(crate) async fn a_task_is_scheduled_in_the_years_1_to_9999(harness: &dyn Har
 pub(crate) async fn a_unique_key_is_one_to_two_hundred_bytes(harness: &dyn Harness) -> Verdict {
     let bed = Bed::new(harness).await;
     for bad in [String::new(), "k".repeat(UNIQUE_KEY_BYTES_MAX + 1), "é".repeat(101), "a\0b".to_owned()] {
-        assert_refused(&bed, task().unique_key(bad), ErrorKind::InvalidInput).await?;
+        assert_refused(&bed, task().unique_key(&bad), ErrorKind::InvalidInput).await?;
+        let enqueued = assert_kind(bed.enqueue(task().unique_key(&bad)).await, ErrorKind::InvalidInput);
+        let asked_for = assert_kind(bed.holder(&task_type("task"), &bad).await, ErrorKind::InvalidInput);
+        let told = |error: taskqueue_core::Error| error.to_string().replacen(error.operation(), "", 1);
+        assert_eq!(told(asked_for), told(enqueued), "both say the same of it");
     }
     for good in ["k".repeat(UNIQUE_KEY_BYTES_MAX), "é".repeat(100), "😀".repeat(50)] {
         let id = bed.enqueue(task().unique_key(&good)).await?;
+        assert_eq!(bed.holder(&task_type("task"), &good).await?.map(|task| task.id), Some(id));
         assert_eq!(bed.get(id).await?.unique_key, Some(good));
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Unique keys: one unfinished task of a type with a key; a finished one never stands in the way.
 
-use taskqueue_core::{Cleanup, Enqueued, ErrorKind, Outcome, Status};
+use taskqueue_core::{Cancelled, Cleanup, Enqueued, ErrorKind, Outcome, Redrive, Result, Status, Task};
 
-use crate::bed::{Bed, HOUR, MINUTE, SECOND, assert_kind, ids, of, task};
+use crate::bed::{Bed, HOUR, MINUTE, SECOND, assert_kind, ids, of, task, task_type};
 use crate::{Harness, Verdict};
 
 pub(crate) async fn a_second_task_with_the_key_is_a_duplicate_of_the_first(harness: &dyn Harness) -> Verdict {
@@ -17,7 +17,7 @@ pub(crate) async fn a_second_task_with_the_key_is_a_duplicate_of_the_first(harne
 }
 
 /// Brings a holder of a key to a status and says whether it still holds the key.
-async fn holds_in(harness: &dyn Harness, status: Status) -> Result<bool, crate::Unmet> {
+async fn holds_in(harness: &dyn Harness, status: Status) -> std::result::Result<bool, crate::Unmet> {
     let bed = Bed::new(harness).await;
     let id = bed.bring_to(status, task().unique_key("k")).await?;
     let second = task().unique_key("k");
@@ -84,6 +84,78 @@ pub(crate) async fn keys_are_compared_byte_for_byte(harness: &dyn Harness) -> Ve
     let batch: Vec<_> = keys.iter().map(|key| task().unique_key(key)).collect();
     let expected: Vec<_> = crate::bed::new_ids(&batch).into_iter().map(Enqueued::Created).collect();
     assert_eq!(bed.enqueue_many(batch).await?, expected);
+    Ok(())
+}
+
+/// The holder of the key `k` of the type `task`.
+async fn holder(bed: &Bed) -> Result<Option<Task>> {
+    bed.holder(&task_type("task"), "k").await
+}
+
+pub(crate) async fn an_unfinished_task_is_found_by_its_key(harness: &dyn Harness) -> Verdict {
+    for status in [Status::Pending, Status::Running, Status::Failed] {
+        let bed = Bed::new(harness).await;
+        assert_eq!(holder(&bed).await?, None, "nobody has enqueued it");
+        let id = bed.bring_to(status, task().unique_key("k").region("eu").metadata("tenant", "7")).await?;
+        assert_eq!(holder(&bed).await?, Some(bed.get(id).await?), "{status}");
+    }
+    let bed = Bed::new(harness).await;
+    let id = bed.enqueue(task().unique_key("k").delay(HOUR)).await?;
+    assert_eq!(holder(&bed).await?, Some(bed.get(id).await?), "one for later");
+    Ok(())
+}
+
+pub(crate) async fn a_finished_task_is_not_found_by_its_key(harness: &dyn Harness) -> Verdict {
+    for status in [Status::Completed, Status::DeadLetter, Status::Cancelled] {
+        let bed = Bed::new(harness).await;
+        bed.bring_to(status, task().unique_key("k")).await?;
+        assert_eq!(holder(&bed).await?, None, "{status}");
+        let next = bed.enqueue(task().unique_key("k")).await?;
+        assert_eq!(holder(&bed).await?.map(|task| task.id), Some(next), "the one beside it is ({status})");
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_redriven_task_is_found_by_its_key_again(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let id = bed.bring_to(Status::DeadLetter, task().unique_key("k")).await?;
+    assert_eq!(bed.redrive(&Redrive::Tasks(vec![id])).await?, 1);
+    assert_eq!(holder(&bed).await?, Some(bed.get(id).await?));
+    Ok(())
+}
+
+pub(crate) async fn a_task_is_found_by_its_own_key_and_type_alone(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let batch = [("a", "k"), ("b", "k"), ("a", "K"), ("a", "k "), ("a", "é")];
+    for (name, key) in batch {
+        bed.enqueue(of(name).unique_key(key)).await?;
+    }
+    bed.enqueue(of("a")).await?;
+    for (name, key) in batch {
+        let found = bed.holder(&task_type(name), key).await?.expect("it is held");
+        assert_eq!((found.task_type.as_str(), found.unique_key.as_deref()), (name, Some(key)));
+    }
+    for (name, key) in [("c", "k"), ("b", "K"), ("a", "k  "), ("a", "e"), ("a", "%"), ("a", "_")] {
+        assert_eq!(bed.holder(&task_type(name), key).await?, None, "{name} {key:?}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_task_can_be_cancelled_by_its_key(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    bed.enqueue_many(vec![of("other").unique_key("k"), task(), task().unique_key("k")]).await?;
+    let id = holder(&bed).await?.expect("it is held").id;
+    assert_eq!(bed.cancel(id).await?, Cancelled::From(Status::Pending));
+    assert_eq!((holder(&bed).await?, bed.status(id).await?), (None, Status::Cancelled));
+    assert_eq!(bed.stats().await?.pending, 2, "the others stay");
+    Ok(())
+}
+
+pub(crate) async fn another_instance_finds_a_task_by_its_key(harness: &dyn Harness) -> Verdict {
+    let bed = Bed::new(harness).await;
+    let other = bed.reopen().await?;
+    let id = bed.enqueue(task().unique_key("k")).await?;
+    assert_eq!(other.holder(&task_type("task"), "k").await?.map(|task| task.id), Some(id));
     Ok(())
 }
 

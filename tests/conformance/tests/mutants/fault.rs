@@ -24,6 +24,7 @@ pub(crate) enum Fault {
     ReleaseIsASnooze,
     KeysAreNeverReleased,
     KeysMeetAcrossTypes,
+    FinishedTasksAreFoundByTheirKeys,
     ListSkipsARow,
     SpacesInPayloadsAreLost,
     TheLargestPayloadIsRefused,

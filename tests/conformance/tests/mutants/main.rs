@@ -99,6 +99,8 @@ caught! {
     keys_that_meet_across_types_are_caught: KeysMeetAcrossTypes
         by keys_of_different_types_do_not_meet
         random_histories_agree_with_the_model;
+    finished_tasks_that_are_found_by_their_keys_are_caught: FinishedTasksAreFoundByTheirKeys
+        by a_finished_task_is_not_found_by_its_key random_histories_agree_with_the_model;
     a_listing_that_skips_a_row_is_caught: ListSkipsARow
         by pages_show_every_task_once tasks_that_come_between_pages_shift_no_page;
     payloads_that_are_normalised_are_caught: SpacesInPayloadsAreLost

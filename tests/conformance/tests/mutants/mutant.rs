@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use taskqueue_conformance::{Fixture, Harness, ModelHarness, Options};
 use taskqueue_core::{
-    BATCH_MAX, Backend, Cancelled, Claim, ClaimRequest, Cleanup, Enqueued, FinishedStatuses, Heartbeat,
-    Lease, NewTask, Outcome, Priority, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result,
-    RetryPolicy, Schedule, Settled, Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType,
-    Timestamp, VISIBILITY_TIMEOUT_DEFAULT, WakeUp,
+    BATCH_MAX, Claim, ClaimRequest, Cleanup, Enqueued, FinishedStatuses, Heartbeat, Lease, NewTask, Outcome,
+    Priority, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result, RetryPolicy, Schedule, Settled,
+    Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, VISIBILITY_TIMEOUT_DEFAULT,
+    delegate_queue,
 };
 
 use crate::fault::Fault;
@@ -133,8 +133,14 @@ impl Mutant {
     }
 }
 
-#[async_trait]
-impl Queue for Mutant {
+delegate_queue!(
+    Mutant,
+    |mutant| mutant.queue,
+    except enqueue_many, dequeue_many, settle_many, heartbeat_many, get, holder, list, stats, cleanup, reclaim_stale, promote_due,
+    run_now, redrive, pause, resume, now, close
+);
+
+impl Mutant {
     async fn enqueue_many(&self, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>> {
         if self.has(Fault::CloseBreaksCallsInFlight) {
             self.break_if_closed_meanwhile().await;
@@ -240,12 +246,17 @@ impl Queue for Mutant {
         self.queue.heartbeat_many(&leases, timeout).await
     }
 
-    async fn cancel(&self, id: TaskId) -> Result<Cancelled> {
-        self.queue.cancel(id).await
-    }
-
     async fn get(&self, id: TaskId) -> Result<Task> {
         Ok(self.show(self.queue.get(id).await?))
+    }
+
+    async fn holder(&self, task_type: &TaskType, key: &str) -> Result<Option<Task>> {
+        if !self.has(Fault::FinishedTasksAreFoundByTheirKeys) {
+            return Ok(self.queue.holder(task_type, key).await?.map(|task| self.show(task)));
+        }
+        let filter = TaskFilter { task_type: Some(task_type.clone()), ..TaskFilter::default() };
+        let tasks = self.queue.list(&filter).await?.tasks;
+        Ok(tasks.into_iter().rev().find(|task| task.unique_key.as_deref() == Some(key)))
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<TaskPage> {
@@ -316,14 +327,6 @@ impl Queue for Mutant {
         if self.has(Fault::ResumeDoesNothing) { Ok(()) } else { self.queue.resume(task_type).await }
     }
 
-    async fn paused(&self) -> Result<Vec<TaskType>> {
-        self.queue.paused().await
-    }
-
-    async fn backend(&self) -> Result<Backend> {
-        self.queue.backend().await
-    }
-
     async fn now(&self) -> Result<Timestamp> {
         let now = self.queue.now().await?;
         Ok(if self.has(Fault::AnotherClockIsTold) { now - HOUR } else { now })
@@ -334,14 +337,6 @@ impl Queue for Mutant {
         if !self.has(Fault::CloseDoesNothing) {
             self.queue.close().await;
         }
-    }
-
-    fn visibility_timeout(&self) -> Duration {
-        self.queue.visibility_timeout()
-    }
-
-    fn wake_up(&self) -> WakeUp {
-        self.queue.wake_up()
     }
 }
 
