@@ -45,6 +45,9 @@ fn tasks_are_enqueued_listed_shown_and_counted(server: Server) {
     assert_eq!(program.ok(&["get", &id, "--payload"]), "{\"to\":  \"größe\"}");
     program.run(&["enqueue", "--type", "mail", "--unique-key", "k", "1"]);
     program.run(&["enqueue", "--type", "mail", "--unique-key", "k", "1"]).refused(4, "unique key");
+    let held = program.json(&["get", "--type", "mail", "--unique-key", "k", "--json"]);
+    assert_eq!(held["unique_key"], "k");
+    program.run(&["get", "--type", "order", "--unique-key", "k"]).refused(3, "holds the unique key");
     let lines: String = (0..25).map(|n| format!("{{\"type\":\"order\",\"payload\":{n}}}\n")).collect();
     assert_eq!(program.run_with_input(&["enqueue", "--json-lines"], &lines).stdout, "enqueued 25 tasks\n");
     let page = program.json(&["list", "--type", "order", "--limit", "20", "--json"]);

@@ -1,9 +1,12 @@
-//! `cancel`: cancels tasks that are not finished, those of some ids or all of a type or status. All is in `all`.
+//! `cancel`: cancels tasks that are not finished: those of some ids, the one that holds a unique key, or all of a type or status.
+//! All is in `all`.
 
 mod all;
 
+use clap::ArgGroup;
 use taskqueue_core::{Cancelled, Queue, Status, TaskId, TaskType};
 
+use super::keyed;
 use crate::connect;
 use crate::failure::{Code, Failure, Outcome};
 use crate::output;
@@ -13,11 +16,14 @@ use crate::values;
 const EXAMPLES: &str = "\
 Examples:
   taskqueue cancel 0198c5d0-0000-7000-8000-000000000001
+  taskqueue cancel --type mail --unique-key user-7
   taskqueue cancel --all --type mail --status pending
   taskqueue cancel --all --type mail --yes
   taskqueue list --all --type mail --json-lines | jq -r 'select(.priority < 5).id' | xargs -r taskqueue cancel
 
 A running task's worker finds out at its next heartbeat; what it reports then changes nothing.
+
+--unique-key cancels the task of the type that holds the key now, and lets the key go; it never cancels another one.
 
 --all cancels nothing without --yes: it says how many tasks it would cancel, with exit code 2. Each task is taken once; \
 tasks that are enqueued or change their status meanwhile may be passed over. `taskqueue pause TYPE` beforehand keeps workers \
@@ -25,17 +31,23 @@ from claiming more.";
 
 /// Cancels tasks that are pending, waiting for a retry, or running.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = ArgGroup::new("of_a_type").args(["all", "unique_key"]))]
 pub(crate) struct Args {
     /// The tasks' ids
-    #[arg(required_unless_present = "all", conflicts_with_all = ["all", "task_type", "status", "region", "yes"])]
+    #[arg(
+        required_unless_present_any = ["all", "unique_key"],
+        conflicts_with_all = ["of_a_type", "task_type", "status", "region", "yes"],
+    )]
     ids: Vec<TaskId>,
     /// All tasks that are not finished
     #[arg(long)]
     all: bool,
-    /// With --all: only of this type
-    #[arg(long = "type", value_name = "TYPE", requires = "all")]
+    /// With --unique-key: the task's type. With --all: only of this type
+    #[arg(long = "type", value_name = "TYPE", requires = "of_a_type")]
     task_type: Option<TaskType>,
+    /// The task of --type that holds this unique key
+    #[arg(long, value_name = "KEY", requires = "task_type", conflicts_with_all = ["status", "region", "yes"])]
+    unique_key: Option<String>,
     /// With --all: only in this status
     #[arg(long, requires = "all", value_parser = values::status(&all::UNFINISHED))]
     status: Option<Status>,
@@ -50,9 +62,19 @@ pub(crate) struct Args {
 /// Cancels those that were named, or all.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let outcome = if args.all { all::cancel(&queue, &args).await } else { given(&queue, args.ids).await };
+    let outcome = match (&args.task_type, &args.unique_key) {
+        (Some(task_type), Some(key)) => holder(&queue, task_type, key).await,
+        _ if args.all => all::cancel(&queue, &args).await,
+        _ => given(&queue, args.ids).await,
+    };
     queue.close().await;
     outcome
+}
+
+/// Cancels the task that holds the key. If it finishes meanwhile, that is told: whoever takes the key next stays.
+async fn holder(queue: &impl Queue, task_type: &TaskType, key: &str) -> Outcome {
+    let id = keyed::holder(queue, task_type, key).await?.id;
+    output::line(judge(id, queue.cancel(id).await?)?)
 }
 
 /// Cancels each task; one that cannot be cancelled does not stop the others, and the first such is what the

@@ -1,12 +1,12 @@
-//! `get`: shows one task.
+//! `get`: shows one task, which its id names or the unique key that it holds.
 
 use std::io::IsTerminal;
 
-use taskqueue_core::{Queue, Task, TaskId};
+use taskqueue_core::{Queue, Task, TaskId, TaskType};
 
-use super::shown;
+use super::{keyed, shown};
 use crate::connect;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{self, Align, Table};
 use crate::target::Target;
 
@@ -14,14 +14,24 @@ const EXAMPLES: &str = "\
 Examples:
   taskqueue get 0198c5d0-0000-7000-8000-000000000001
   taskqueue get 0198c5d0-0000-7000-8000-000000000001 --json | jq .status
-  taskqueue get 0198c5d0-0000-7000-8000-000000000001 --payload > payload.json";
+  taskqueue get 0198c5d0-0000-7000-8000-000000000001 --payload > payload.json
+  taskqueue get --type mail --unique-key user-7
+
+A unique key is held while its task is not finished: with --type and --unique-key the task is shown that holds it now.";
 
 /// Shows one task: where it stands, and what it carries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The task's id
-    id: TaskId,
+    #[arg(required_unless_present = "unique_key", conflicts_with_all = ["task_type", "unique_key"])]
+    id: Option<TaskId>,
+    /// With --unique-key: the task's type
+    #[arg(long = "type", value_name = "TYPE", requires = "unique_key")]
+    task_type: Option<TaskType>,
+    /// In the place of an id: the unique key that the task holds
+    #[arg(long, value_name = "KEY", requires = "task_type")]
+    unique_key: Option<String>,
     /// Print the task as JSON
     #[arg(long, conflicts_with = "payload")]
     json: bool,
@@ -33,7 +43,11 @@ pub(crate) struct Args {
 /// Prints the task.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let task = queue.get(args.id).await?;
+    let task = match (args.id, &args.task_type, &args.unique_key) {
+        (Some(id), ..) => queue.get(id).await?,
+        (None, Some(task_type), Some(key)) => keyed::holder(&queue, task_type, key).await?,
+        (None, ..) => return Err(Failure::usage("name a task by its id, or by --type and --unique-key")),
+    };
     queue.close().await;
     if args.json {
         output::json(&task)

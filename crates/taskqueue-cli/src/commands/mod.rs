@@ -8,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod dashboard;
 pub(crate) mod enqueue;
 pub(crate) mod get;
+mod keyed;
 pub(crate) mod list;
 mod log;
 pub(crate) mod migrate;

@@ -77,6 +77,51 @@ fn cancel_says_what_the_task_was_and_refuses_a_finished_one() {
 }
 
 #[test]
+fn a_task_is_shown_and_cancelled_by_the_unique_key_that_it_holds() {
+    let program = Program::new();
+    let enqueue =
+        |name| program.ok(&["enqueue", "--type", name, "--unique-key", "user-7", "1"]).trim().to_owned();
+    let (other, first) = (enqueue("other"), enqueue("mail"));
+    let by_key = ["--type", "mail", "--unique-key", "user-7"];
+    assert!(program.ok(&[&["get"], &by_key[..]].concat()).contains(&first));
+    assert_eq!(program.json(&[&["get", "--json"], &by_key[..]].concat())["id"], *first);
+    let cancel = [&["cancel"], &by_key[..]].concat();
+    assert_eq!(program.ok(&cancel), format!("cancelled {first} (was pending)\n"));
+    let nobody = "no unfinished task of type mail holds the unique key \"user-7\"";
+    program.run(&cancel).refused(3, nobody);
+    program.run(&[&["get"], &by_key[..]].concat()).refused(3, nobody);
+    let next = enqueue("mail");
+    assert_eq!(program.ok(&cancel), format!("cancelled {next} (was pending)\n"), "the key was free");
+    assert_eq!((program.status(&other), program.status(&first)), ("pending".into(), "cancelled".into()));
+}
+
+#[test]
+fn a_key_is_asked_for_with_its_type_and_without_ids() {
+    let program = Program::new();
+    let id = program.enqueue("mail", "1");
+    for args in [
+        &["get"][..],
+        &["get", "--type", "mail"],
+        &["get", "--unique-key", "k"],
+        &["get", &id, "--type", "mail", "--unique-key", "k"],
+        &["cancel"],
+        &["cancel", "--type", "mail"],
+        &["cancel", "--unique-key", "k"],
+        &["cancel", &id, "--type", "mail", "--unique-key", "k"],
+        &["cancel", "--all", "--type", "mail", "--unique-key", "k"],
+        &["cancel", "--status", "pending", "--type", "mail", "--unique-key", "k"],
+        &["cancel", "--yes", "--type", "mail", "--unique-key", "k"],
+    ] {
+        let ran = program.run(args);
+        assert!(ran.code == 2 && !ran.stderr.is_empty(), "{args:?}: {ran:?}");
+    }
+    program
+        .run(&["get", "--type", "mail", "--unique-key", ""])
+        .refused(2, "unique key is not 1 to 200 bytes");
+    assert_eq!(program.status(&id), "pending");
+}
+
+#[test]
 fn a_missing_task_and_a_missing_database_are_not_found() {
     let program = Program::new();
     let id = "0198c5d0-0000-7000-8000-000000000009";
