@@ -1,14 +1,17 @@
-//! A list of tasks: a page of those that pass the filter in its URL, the newest first. Dead letters are such a list.
+//! A list of tasks: a page of those that pass the filter in its URL, the newest first. Dead letters are such a list. It has a field
+//! for the id of a task, which leads to that task's page.
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
 use taskqueue_core::{Status, Task, TaskFilter, TaskId, TaskType, Timestamp};
 
-use super::{Frame, Page, render};
-use crate::filter::{self, Fields};
+use super::{Frame, Page, render, see};
+use crate::failure::Failure;
+use crate::filter::{self, Fields, parsed};
 use crate::listed;
 use crate::place::Root;
-use crate::served::Here;
+use crate::served::{Here, Served};
 use crate::shown::{Moment, cut};
 
 const ERROR_CHARS_MAX: usize = 80;
@@ -43,10 +46,24 @@ struct Row {
     error: String,
 }
 
-/// Shows it.
-pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQuery) -> Page {
+/// Shows it. With an `id`, which stands alone then, it leads to that task's page.
+pub(crate) async fn page(
+    State(served): Here,
+    root: Root,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Failure> {
     let fields = Fields::read(query.unwrap_or_default().as_bytes());
-    fields.only(&["type", "status", "region", "after"])?;
+    if let Some(id) = fields.get("id") {
+        fields.only(&["id"])?;
+        // What was copied may have a blank or a line end around it.
+        let id: TaskId = parsed(id.trim())?;
+        return Ok(see(&root, &format!("tasks/{id}")));
+    }
+    list(&served, root, &fields).await.map(IntoResponse::into_response)
+}
+
+async fn list(served: &Served, root: Root, fields: &Fields) -> Page {
+    fields.only(&["type", "status", "region", "after", "id"])?;
     let filter = fields.filter(served.page_size)?;
     let queue = served.asked.queue();
     let asked_for = filter.clone();
@@ -60,7 +77,7 @@ pub(crate) async fn page(State(served): Here, root: Root, RawQuery(query): RawQu
     let is_of_dead_letters = filter.status == Some(Status::DeadLetter);
     let title = if is_of_dead_letters { "Dead letters" } else { "Tasks" };
     render(&Tasks {
-        frame: Frame::new(title, root, &served),
+        frame: Frame::new(title, root, served),
         rows,
         statuses: Status::ALL.map(|status| (status, filter.status == Some(status))),
         list: filter::query(&filter, filter.after),

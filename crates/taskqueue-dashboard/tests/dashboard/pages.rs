@@ -87,6 +87,28 @@ async fn a_page_with_a_misspelt_filter_is_refused_and_lists_nothing() {
 }
 
 #[tokio::test]
+async fn a_task_is_opened_by_the_id_that_is_given_beside_a_list() {
+    let queue = MemoryQueue::new();
+    let id = enqueue(&queue, "mail", 1).await[0];
+    let app = Router::new().nest("/a/queue", acting_on(&queue));
+    let lists = ["/a/queue/tasks", "/a/queue/tasks?status=dead_letter"];
+    for list in lists {
+        get(&app, list).await.shows(&["<label>task id <input name=\"id\""]);
+    }
+    for given in [id.to_string(), format!("+{id}%0A")] {
+        let led = get(&app, &format!("/a/queue/tasks?id={given}")).await;
+        let path = resolved(lists[0], led.header("location"));
+        assert_eq!((led.status, path), (303, format!("/a/queue/tasks/{id}?")));
+    }
+    get(&app, &format!("/a/queue/tasks/{id}")).await.shows(&[&id.to_string(), "pending"]);
+    get(&app, "/a/queue/tasks?id=").await.shows(&[&id.to_string(), "<h1>Tasks</h1>"]);
+    let refused = get(&app, "/a/queue/tasks?id=nonsense").await;
+    assert!(refused.status == 400 && refused.body.contains("&#34;nonsense&#34;"), "{refused:?}");
+    let unclear = get(&app, &format!("/a/queue/tasks?id={id}&type=mail")).await;
+    assert!(unclear.status == 400 && unclear.body.contains("is none of id"), "{unclear:?}");
+}
+
+#[tokio::test]
 async fn dead_letters_are_listed_with_their_errors() {
     let app = acting_on(&full().await);
     let page = get(&app, "/tasks?status=dead_letter").await;
