@@ -31,6 +31,13 @@ enum Tables {
     Migrated { shards: Option<u16> },
 }
 
+/// A queue, and what its tables were before.
+pub(crate) struct Opened {
+    pub(crate) queue: Arc<dyn Queue>,
+    /// The version of the schema before it was migrated, 0 where there was none. None where nothing was to be migrated.
+    pub(crate) version_before: Option<i64>,
+}
+
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl Tables {
     /// What is asked for. Else a queue goes by what its table was made with.
@@ -64,12 +71,12 @@ pub(crate) async fn existing_or_new(target: &Target) -> Outcome<Arc<dyn Queue>> 
 
 /// The queue in a database, its tables created or upgraded; also the file, if it is a SQLite file. New tables get so
 /// many shards; with none said, one.
-pub(crate) async fn migrated(target: &Target, shards: Option<u16>) -> Outcome<Arc<dyn Queue>> {
+pub(crate) async fn migrated(target: &Target, shards: Option<u16>) -> Outcome<Opened> {
     let engine = target.engine()?;
     if shards.is_some() && !engine.has_shards() {
         return Err(Failure::usage(format!("--shards is for servers; {engine} keeps all tasks in one")));
     }
-    open(target, Tables::Migrated { shards }).await
+    opened(target, Tables::Migrated { shards }).await
 }
 
 /// Whether there is nothing yet: no file, or an empty one.
@@ -81,6 +88,10 @@ fn is_missing(place: &Place) -> bool {
 }
 
 async fn open(target: &Target, tables: Tables) -> Outcome<Arc<dyn Queue>> {
+    opened(target, tables).await.map(|opened| opened.queue)
+}
+
+async fn opened(target: &Target, tables: Tables) -> Outcome<Opened> {
     let engine = target.engine()?;
     let table = target.table(engine)?;
     let opened = match engine {
@@ -93,15 +104,15 @@ async fn open(target: &Target, tables: Tables) -> Outcome<Arc<dyn Queue>> {
         #[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
         engine => return Err(not_built(engine)),
     };
-    let queue = opened.map_err(|error| Failure::from(error).context(target))?;
+    let opened = opened.map_err(|error| Failure::from(error).context(target))?;
     // The cheapest question that needs the tables: without them, say so now and not at each claim of a worker.
     let asked = match tables {
-        Tables::Migrated { .. } => return Ok(queue),
-        Tables::Expected => queue.paused().await,
-        Tables::Awaited => once_migrated(|| queue.paused()).await,
+        Tables::Migrated { .. } => return Ok(opened),
+        Tables::Expected => opened.queue.paused().await,
+        Tables::Awaited => once_migrated(|| opened.queue.paused()).await,
     };
     asked.map_err(|error| Failure::opening(error).context(target))?;
-    Ok(queue)
+    Ok(opened)
 }
 
 /// Asks until the tables are there, or for as long as they may be in the making.
@@ -121,42 +132,48 @@ where
 }
 
 #[cfg(feature = "sqlite")]
-async fn sqlite(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Arc<dyn Queue>> {
+async fn sqlite(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Opened> {
     use taskqueue_sqlite::{SqliteConfig, SqliteQueue};
     let config = SqliteConfig::new(url)?.table(table);
     let queue = SqliteQueue::with_config(config).await?;
+    let mut version_before = None;
     if matches!(tables, Tables::Migrated { .. }) {
+        version_before = Some(queue.schema_version().await?);
         queue.migrate().await?;
     }
-    Ok(Arc::new(queue))
+    Ok(Opened { queue: Arc::new(queue), version_before })
 }
 
 #[cfg(feature = "postgres")]
-async fn postgres(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Arc<dyn Queue>> {
+async fn postgres(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Opened> {
     use taskqueue_postgres::{PostgresConfig, PostgresQueue};
     let mut config = PostgresConfig::url(url)?;
     config.options.table = table;
     config.acquire_timeout = SERVER_WAIT;
     config.shards = tables.shards();
     let queue = PostgresQueue::with_config(config).await?;
+    let mut version_before = None;
     if matches!(tables, Tables::Migrated { .. }) {
+        version_before = Some(queue.schema_version().await?);
         queue.migrate().await?;
     }
-    Ok(Arc::new(queue))
+    Ok(Opened { queue: Arc::new(queue), version_before })
 }
 
 #[cfg(feature = "mysql")]
-async fn mysql(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Arc<dyn Queue>> {
+async fn mysql(url: &str, table: TableName, tables: Tables) -> taskqueue_core::Result<Opened> {
     use taskqueue_mysql::{MysqlConfig, MysqlQueue};
     let mut config = MysqlConfig::url(url)?;
     config.options.table = table;
     config.acquire_timeout = SERVER_WAIT;
     config.shards = tables.shards();
     let queue = MysqlQueue::with_config(config).await?;
+    let mut version_before = None;
     if matches!(tables, Tables::Migrated { .. }) {
+        version_before = Some(queue.schema_version().await?);
         queue.migrate().await?;
     }
-    Ok(Arc::new(queue))
+    Ok(Opened { queue: Arc::new(queue), version_before })
 }
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]

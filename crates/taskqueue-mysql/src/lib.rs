@@ -136,6 +136,15 @@ impl MysqlQueue {
         sharding.learn(table, Some(recorded)).map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
+    /// The version of the schema that the database has; 0 where the queue's tables are not there. [`migrate`](Self::migrate)
+    /// brings it to the newest one that this program knows.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    pub async fn schema_version(&self) -> Result<i64> {
+        self.sql.schema_version().await
+    }
+
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
     /// gives back to it, rolls back what dropped futures left open and turns autocommit on: a round trip more for each. On its own pool the server
     /// ends statements of the service, too, that take as long as [`statement_timeout`](MysqlConfig::statement_timeout). Closing

@@ -99,6 +99,20 @@ async fn migrators_at_once_agree(server: Server) {
     assert_eq!(queue.stats().await.unwrap().pending, 1, "migrating again changes nothing");
 }
 
+async fn the_version_of_the_tables_is_told_and_is_none_before_they_are_made(server: Server) {
+    let database = server.database().await;
+    let mut as_vitess = database.config();
+    as_vitess.engine = Some(Engine::Vitess);
+    for config in [as_vitess, database.config()] {
+        let queue = MysqlQueue::with_config(config).await.unwrap();
+        assert_eq!(queue.schema_version().await.unwrap(), 0);
+        queue.migrate().await.unwrap();
+        assert_eq!(queue.schema_version().await.unwrap(), 5);
+        let drop_all = "DROP TABLE tasks, tasks_keys, tasks_leases, tasks_paused, tasks_totals, tasks_shards, tasks_migrations";
+        database.connect().await.execute(drop_all).await.unwrap();
+    }
+}
+
 async fn a_migration_that_was_cut_short_is_taken_up_again(server: Server) {
     let (queue, database) = fresh(server).await;
     let mut connection = database.connect().await;
@@ -315,6 +329,7 @@ async fn a_pool_of_the_callers_may_have_any_isolation_level(server: Server) {
 on! {
     empty_polls_and_enqueues_never_stand_in_each_others_way
     migrators_at_once_agree
+    the_version_of_the_tables_is_told_and_is_none_before_they_are_made
     a_migration_that_was_cut_short_is_taken_up_again
     a_schema_of_a_newer_program_is_refused
     the_settings_for_vitess_do

@@ -137,6 +137,15 @@ impl PostgresQueue {
         learned.map(drop).map_err(|failure| failure.into_error("migrate"))
     }
 
+    /// The version of the schema that the database has; 0 where the queue's tables are not there. [`migrate`](Self::migrate)
+    /// brings it to the newest one that this program knows.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    pub async fn schema_version(&self) -> Result<i64> {
+        self.sql.schema_version().await
+    }
+
     /// The pool that the queue uses. Once it was asked for, the queue's own pool looks at each connection that the service
     /// gives back to it and closes those with an open transaction, which dropped `begin` futures leave: a round trip more
     /// for each. On the queue's own pool the service's statements, too, wait no longer for a lock than

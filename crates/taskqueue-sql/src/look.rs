@@ -1,9 +1,9 @@
-//! What changes nothing: get, the holder of a key, list, stats, the paused types, the engine's version and its
-//! clock.
+//! What changes nothing: get, the holder of a key, list, stats, the paused types, the engine's version,
+//! the schema's, and the clock.
 
 use async_trait::async_trait;
 use taskqueue_core::{
-    Backend, Error, QueueStats, Shard, Shards, State, Status, Task, TaskFilter, TaskId, TaskPage,
+    Backend, Error, ErrorKind, QueueStats, Shard, Shards, State, Status, Task, TaskFilter, TaskId, TaskPage,
     TaskType, Timestamp,
 };
 
@@ -273,6 +273,34 @@ impl<D: Dialect> Operation<D> for Version {
 
     async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<Backend> {
         dialect.backend(connection).await
+    }
+}
+
+/// Reads the version of the schema. Where there is no table of versions it is 0.
+pub(crate) struct SchemaVersion;
+
+#[async_trait]
+impl<D: Dialect> Operation<D> for SchemaVersion {
+    type Answer = i64;
+    const NAME: &'static str = "schema_version";
+    const ASKS_FOR_TASKS: bool = false;
+
+    fn access(&self, _shards: Shards) -> Access {
+        Access::Read
+    }
+
+    async fn run(&self, dialect: &D, connection: &mut D::Connection, _shards: Shards) -> Attempt<i64> {
+        let statement = dialect.statements(Shard::FIRST).schema_version();
+        let mut rows = dialect.fetch(connection, statement).await?;
+        let row = rows.first_mut().ok_or_else(|| Failure::malformed("a maximum gave no row".to_owned()))?;
+        row.integer(0)
+    }
+
+    fn rescue(&self, failure: Failure) -> Attempt<i64> {
+        match failure {
+            Failure::Database { kind: ErrorKind::NotMigrated, .. } => Ok(0),
+            failure => Err(failure),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use crate::coalesce::{Call, Coalescer};
 use crate::dequeue::Dequeue;
 use crate::enqueue::Enqueue;
 use crate::heartbeat::Extend;
-use crate::look::{Get, Holder, List, Now, Paused, Stats, Version};
+use crate::look::{Get, Holder, List, Now, Paused, SchemaVersion, Stats, Version};
 use crate::operation::Operation;
 use crate::round::{Share, Turns};
 use crate::runner::Runner;
@@ -50,6 +50,15 @@ impl<D: Dialect> SqlQueue<D> {
     /// The dialect.
     pub fn dialect(&self) -> &D {
         &self.0.dialect
+    }
+
+    /// The version of the schema that the database has; 0 where the queue's tables are not there.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    pub async fn schema_version(&self) -> Result<i64> {
+        self.check_open("schema_version")?;
+        self.run(SchemaVersion).await
     }
 
     /// Rouses the workers that wait for this queue, here and in other processes where the engine can.

@@ -221,6 +221,12 @@ impl<'a, F: Flavour> Statements<'a, F> {
         self.render(&select)
     }
 
+    /// The newest version that was applied to the schema, in one row, of a few. 0 if none was.
+    pub fn schema_version(&self) -> Statement {
+        let sql = format!("SELECT coalesce(max(version), 0) FROM {}", self.table.migrations());
+        Statement { sql, values: Vec::new() }
+    }
+
     /// How many shards there are, in one row.
     pub fn shards(&self) -> Statement {
         let mut select = Query::select();

@@ -114,6 +114,15 @@ impl SqliteQueue {
         })?;
         done.map_err(|failure| failure.into_error("migrate"))
     }
+
+    /// The version of the schema that the database has; 0 where the queue's tables are not there. [`migrate`](Self::migrate)
+    /// brings it to the newest one that this program knows.
+    ///
+    /// # Errors
+    /// `QueueClosed`, and what the database says.
+    pub async fn schema_version(&self) -> Result<i64> {
+        self.sql.schema_version().await
+    }
 }
 
 delegate_queue!(SqliteQueue, |queue| queue.sql);

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use sqlx::{Connection, SqliteConnection};
+use taskqueue_migrations::Engine;
 use taskqueue_sqlite::{ErrorKind, NewTask, Queue, SqliteQueue};
 use tempfile::TempDir;
 
@@ -32,6 +33,19 @@ async fn a_database_that_was_not_migrated_says_so() {
         assert!(error.to_string().contains("migrate"), "{error}");
         assert!(!error.is_transient());
     }
+}
+
+#[tokio::test]
+async fn the_version_of_the_tables_is_told_and_is_none_before_they_are_made() {
+    let folder = folder();
+    let queue = SqliteQueue::connect(folder.path().join("q.db").to_str().unwrap()).await.unwrap();
+
+    let before = queue.schema_version().await.unwrap();
+    queue.migrate().await.unwrap();
+
+    assert_eq!((before, queue.schema_version().await.unwrap()), (0, Engine::Sqlite.newest()));
+    queue.close().await;
+    assert_eq!(queue.schema_version().await.unwrap_err().kind(), ErrorKind::QueueClosed);
 }
 
 #[tokio::test]

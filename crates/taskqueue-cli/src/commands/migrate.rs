@@ -1,9 +1,11 @@
 //! `migrate`: creates or upgrades the tables, or prints the SQL that does.
 
+use std::fmt::Display;
+
 use taskqueue_core::Queue;
 use taskqueue_migrations::Engine;
 
-use crate::connect;
+use crate::connect::{self, Opened};
 use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::target::Target;
@@ -47,14 +49,20 @@ pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     if args.print {
         return print(target, &args);
     }
-    let queue = connect::migrated(target, args.shards).await?;
+    let Opened { queue, version_before } = connect::migrated(target, args.shards).await?;
     let backend = queue.backend().await?;
     queue.close().await;
-    let newest = target.engine()?.newest();
-    output::line(format!(
-        "the tables in {target} are up to date: version {newest} ({} {})",
-        backend.name, backend.version
-    ))
+    let done = became(target, version_before.unwrap_or_default(), target.engine()?.newest());
+    output::line(format!("{done} ({} {})", backend.name, backend.version))
+}
+
+/// What was done to the tables: they were at the one version, 0 where there were none, and are at the other.
+fn became(place: impl Display, from: i64, to: i64) -> String {
+    match from {
+        0 => format!("made the tables in {place}: version {to}"),
+        from if from == to => format!("the tables in {place} are up to date already: version {to}"),
+        from => format!("upgraded the tables in {place} from version {from} to {to}"),
+    }
 }
 
 fn print(target: &Target, args: &Args) -> Outcome {
@@ -68,4 +76,14 @@ fn print(target: &Target, args: &Args) -> Outcome {
     }
     let table = target.table(engine)?;
     output::write(&engine.script(table.as_str(), args.after, args.shards.unwrap_or(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_says_from_which_version_to_which() {
+        assert_eq!(became("tasks.db", 3, 5), "upgraded the tables in tasks.db from version 3 to 5");
+    }
 }

@@ -45,7 +45,7 @@ impl Place {
     pub(super) async fn open(&self) -> Outcome<Arc<dyn Queue>> {
         match self.target.place()? {
             Leads::File(_) => connect::existing_or_new(&self.target).await,
-            Leads::Server(_) => connect::migrated(&self.target, None).await,
+            Leads::Server(_) => connect::migrated(&self.target, None).await.map(|opened| opened.queue),
         }
     }
 

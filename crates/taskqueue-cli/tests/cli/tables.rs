@@ -1,16 +1,29 @@
 //! Databases and their tables: `migrate`, its printed SQL, and what is refused.
 
 use sqlx::ConnectOptions;
+use taskqueue_migrations::Engine;
 
+use crate::sql;
 use crate::support::Program;
 
 #[test]
-fn migrate_can_be_repeated_and_names_the_database() {
-    let program = Program::new();
-    for _ in 0..2 {
+fn migrate_says_what_it_did_to_which_database_and_can_be_repeated() {
+    let (program, newest) = (Program::new(), Engine::Sqlite.newest());
+    for done in ["made the tables in other.db", "the tables in other.db are up to date already"] {
         let text = program.ok(&["migrate", "--database", "sqlite:other.db"]);
-        assert!(text.starts_with("the tables in other.db are up to date: version "), "{text}");
+        assert!(text.starts_with(&format!("{done}: version {newest} (sqlite 3.")), "{text}");
     }
+}
+
+#[test]
+fn an_upgrade_is_told_with_the_version_of_before() {
+    let (program, newest) = (Program::new(), Engine::Sqlite.newest());
+    program.ok(&["migrate"]);
+    // What later ones bring is on SQLite nothing but the record.
+    sql(&program, "DELETE FROM tasks_migrations WHERE version > 3", "SELECT 0");
+    let text = program.ok(&["migrate"]);
+    let upgraded = format!("upgraded the tables in taskqueue.db from version 3 to {newest} (");
+    assert!(text.starts_with(&upgraded), "{text}");
 }
 
 #[test]

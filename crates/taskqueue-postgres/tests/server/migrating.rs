@@ -61,6 +61,19 @@ async fn where_there_is_something_to_do_it_is_not_passed_over() {
     role.drop(&scratch).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_version_of_the_tables_is_told_and_is_none_before_they_are_made() {
+    let scratch = Scratch::new().await;
+    let in_schema = scratch.queue_with(|config| config.schema = Some("work".to_owned())).await;
+    for queue in [scratch.queue().await, in_schema] {
+        assert_eq!(queue.schema_version().await.unwrap(), 0);
+        queue.migrate().await.unwrap();
+        assert_eq!(queue.schema_version().await.unwrap(), 5);
+    }
+    say(&mut scratch.connect().await, OF_BEFORE.to_owned()).await.unwrap();
+    assert_eq!(scratch.queue().await.schema_version().await.unwrap(), 2);
+}
+
 /// The tables of version 2.
 const OF_BEFORE: &str = "DELETE FROM tasks_migrations WHERE version > 2; DROP INDEX tasks_due_order; \
     CREATE INDEX tasks_due ON tasks (shard, due_at) WHERE due_at IS NOT NULL";
