@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::MySqlPool;
 use sqlx::mysql::MySqlConnectOptions;
+use sqlx::{ConnectOptions as _, MySqlPool};
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::cursor::Scanning;
@@ -16,6 +16,9 @@ use crate::Engine;
 
 /// The server's clock. Unlike `NOW` it does not depend on the session's time zone.
 pub(crate) const NOW: &str = "UTC_TIMESTAMP(6)";
+
+/// From when on the driver calls a statement slow.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The settings of a MySQL or MariaDB queue.
 #[derive(Debug, Clone)]
@@ -121,7 +124,7 @@ impl MysqlConfig {
                 "the database URL names no database; expected mysql://USER@HOST:PORT/DATABASE",
             ));
         }
-        Ok(Self::from(Source::Url(Box::new(options))))
+        Ok(Self::from(Source::Url(Box::new(with_quiet_log(options)))))
     }
 
     /// A queue that shares the service's pool. The pool's sessions keep their settings; the queue's transactions ask
@@ -201,6 +204,13 @@ impl fmt::Debug for Source {
     }
 }
 
+/// What the driver tells of statements, which is their whole text, never what is bound: of slow ones at debug, where its default is
+/// warn, and a service would get pages of SQL whenever others hold locks; of all others at trace.
+fn with_quiet_log(options: MySqlConnectOptions) -> MySqlConnectOptions {
+    let level = |name: &str| name.parse().expect("it is a level");
+    options.log_statements(level("trace")).log_slow_statements(level("debug"), SLOW)
+}
+
 #[cfg(test)]
 mod tests {
     use taskqueue_core::ErrorKind;
@@ -246,5 +256,15 @@ mod tests {
         assert!(none_at_all.validate().expect_err("0").to_string().contains("shards"));
         let impatient = MysqlConfig { statement_timeout: Duration::from_secs(5), ..config() };
         assert!(impatient.validate().expect_err("5s").to_string().contains("statement_timeout"));
+    }
+
+    #[test]
+    fn the_driver_tells_the_text_of_slow_statements_at_debug_and_of_others_at_trace() {
+        let Source::Url(options) = MysqlConfig::url("mysql://ada@host/q").unwrap().source else {
+            panic!("a URL")
+        };
+        let options = format!("{options:?}");
+        let levels = "statements_level: Trace, slow_statements_level: Debug";
+        assert!(options.contains(levels), "{options}");
     }
 }

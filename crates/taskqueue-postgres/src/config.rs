@@ -5,14 +5,17 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, PgPool};
 use taskqueue_core::clock::DURATION_MAX;
 use taskqueue_core::{Error, Result, Shards};
 use taskqueue_sql::cursor::Scanning;
 use taskqueue_sql::{Completed, Options, TableName, WakeUpMode, known_parameters};
 
 use crate::claim::Rank;
+
+/// From when on the driver calls a statement slow.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// Which server speaks PostgreSQL's protocol at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +176,7 @@ impl PostgresConfig {
                  disable, allow, prefer, require, verify-ca or verify-full",
             )
         })?;
-        Ok(Self::from(Source::Url(Box::new(options))))
+        Ok(Self::from(Source::Url(Box::new(with_quiet_log(options)))))
     }
 
     /// A queue that shares the service's pool. Its own hooks and settings stay as they are: futures of `begin` that
@@ -268,6 +271,13 @@ impl fmt::Debug for Source {
     }
 }
 
+/// What the driver tells of statements, which is their whole text, never what is bound: of slow ones at debug, where its default is
+/// warn, and a service would get pages of SQL whenever others hold locks; of all others at trace.
+fn with_quiet_log(options: PgConnectOptions) -> PgConnectOptions {
+    let level = |name: &str| name.parse().expect("it is a level");
+    options.log_statements(level("trace")).log_slow_statements(level("debug"), SLOW)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,5 +296,15 @@ mod tests {
         let impatient = PostgresConfig { statement_timeout: Duration::ZERO, ..config() };
         assert!(impatient.validate().expect_err("0").to_string().contains("statement_timeout"));
         config().validate().expect("the defaults are in range");
+    }
+
+    #[test]
+    fn the_driver_tells_the_text_of_slow_statements_at_debug_and_of_others_at_trace() {
+        let options = format!(
+            "{:?}",
+            PostgresConfig::url("postgres://ada@host/q").expect("it is a URL").connect_options()
+        );
+        let levels = "statements_level: Trace, slow_statements_level: Debug";
+        assert!(options.contains(levels), "{options}");
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use taskqueue_core::{Clock, Error, Result, RetryPolicy, SystemClock};
 use taskqueue_sql::{Completed, Options, TableName, WakeUpMode};
@@ -13,6 +14,8 @@ pub const BUSY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// How many connections read unless configured otherwise.
 pub const READERS_DEFAULT: u32 = 4;
 
+/// From when on the driver calls a statement slow.
+const SLOW: Duration = Duration::from_secs(1);
 /// Rows that the driver's thread may read ahead: a batch of the usual size without a switch of threads.
 const ROWS_AHEAD: usize = 512;
 /// Negative: kibibytes. 16 MiB keep the upper levels of the indexes of ten million tasks.
@@ -179,6 +182,7 @@ impl SqliteConfig {
             .row_buffer_size(ROWS_AHEAD)
             .pragma("cache_size", CACHE_SIZE)
             .foreign_keys(false);
+        let options = with_quiet_log(options);
         match &self.place {
             Place::Memory => options.filename(":memory:"),
             Place::File(path) => {
@@ -234,9 +238,15 @@ fn place(database: &str) -> Result<Place> {
     Ok(Place::File(Path::new(path).to_owned()))
 }
 
+/// What the driver tells of statements, which is their whole text, never what is bound: of slow ones at debug, where its default is
+/// warn, and a service would get pages of SQL whenever others hold locks; of all others at trace.
+fn with_quiet_log(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    let level = |name: &str| name.parse().expect("it is a level");
+    options.log_statements(level("trace")).log_slow_statements(level("debug"), SLOW)
+}
+
 #[cfg(test)]
 mod tests {
-    use sqlx::ConnectOptions as _;
     use taskqueue_core::ErrorKind;
 
     use super::*;
@@ -293,5 +303,12 @@ mod tests {
     fn a_config_without_readers_is_refused() {
         let config = SqliteConfig::new("q.db").unwrap().readers(0);
         assert_eq!(config.validate().expect_err("no readers").kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn the_driver_tells_the_text_of_slow_statements_at_debug_and_of_others_at_trace() {
+        let options = format!("{:?}", SqliteConfig::new("q.db").unwrap().reader());
+        let levels = "statements_level: Trace, slow_statements_level: Debug";
+        assert!(options.contains(levels), "{options}");
     }
 }
