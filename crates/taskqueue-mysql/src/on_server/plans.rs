@@ -155,7 +155,7 @@ fn locks_leases(name: &str) -> bool {
 
 async fn guard(variable: &str) {
     let plans = plans(variable).await;
-    assert_eq!(plans.len(), 51, "every literal statement but the insert is guarded");
+    assert_eq!(plans.len(), 52, "every literal statement but the insert is guarded");
     for (name, steps) in plans {
         if name.starts_with("list_of_few") {
             guard_page(name, &steps);
