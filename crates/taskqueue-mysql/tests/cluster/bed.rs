@@ -150,14 +150,42 @@ impl Cluster {
     async fn heals(&self, is_healed: impl AsyncFn()) {
         let healing = async {
             while timeout(ALONE_MAX, is_healed()).await.is_err() {
-                for node in self.nodes().iter().filter(|_| self.kind == Kind::GroupReplication) {
-                    rejoin(node).await;
+                if self.kind == Kind::GroupReplication {
+                    for number in 0..self.nodes().len() {
+                        self.rejoin(number).await;
+                    }
                 }
             }
         };
         if timeout(HEALED_MAX, healing).await.is_err() {
             self.never("the cluster heals").await;
         }
+    }
+
+    /// Sends a member that is out of its group back into it, in the group's mode: one that was out while that changed is refused
+    /// else. One that tries by itself just then is waited for by the server.
+    pub(crate) async fn rejoin(&self, number: usize) {
+        const STATE: &str = "SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
+        const MODE: &str = "SELECT CONCAT('SET PERSIST group_replication_enforce_update_everywhere_checks = OFF; \
+             SET PERSIST group_replication_single_primary_mode = ', @@group_replication_single_primary_mode, '; \
+             SET PERSIST group_replication_enforce_update_everywhere_checks = ', \
+             @@group_replication_enforce_update_everywhere_checks) \
+             FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid AND member_state = 'ONLINE'";
+        let node = self.node(number);
+        let state = timeout(ANSWER_MAX, try_ask(node, STATE)).await;
+        println!("{} is {state:?}", address(node));
+        match state.as_ref().map(|state| state.as_deref()) {
+            Ok(Ok("OFFLINE")) => {}
+            Ok(Ok("ERROR")) => tell(node, "STOP GROUP_REPLICATION").await,
+            _ => return,
+        }
+        for other in self.others(number) {
+            if let Ok(Ok(mode)) = timeout(ANSWER_MAX, try_ask(self.node(other), MODE)).await {
+                tell(node, &mode).await;
+                break;
+            }
+        }
+        tell(node, "START GROUP_REPLICATION").await;
     }
 
     /// Waits until a node sees so many.
@@ -306,20 +334,9 @@ async fn try_say(node: &Node, sql: &str) -> sqlx::Result<()> {
     connection.close().await
 }
 
-/// Sends a member that is out of its group back into it. One that tries by itself just then is waited for by the server. What it
-/// answered is told when the test fails.
-pub(crate) async fn rejoin(node: &Node) {
-    const STATE: &str = "SELECT member_state FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid";
-    let state = timeout(ANSWER_MAX, try_ask(node, STATE)).await;
-    let again: &[&str] = match state.as_ref().map(|state| state.as_deref()) {
-        Ok(Ok("OFFLINE")) => &["START GROUP_REPLICATION"],
-        Ok(Ok("ERROR")) => &["STOP GROUP_REPLICATION", "START GROUP_REPLICATION"],
-        _ => &[],
-    };
-    println!("{} is {state:?}", address(node));
-    for sql in again {
-        println!("{}: {sql}: {:?}", address(node), try_say(node, sql).await);
-    }
+/// What it answered is told when the test fails.
+async fn tell(node: &Node, sql: &str) {
+    println!("{}: {sql}: {:?}", address(node), try_say(node, sql).await);
 }
 
 async fn try_ask(node: &Node, sql: &'static str) -> sqlx::Result<String> {

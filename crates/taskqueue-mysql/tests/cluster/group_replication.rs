@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::all_nodes::{assert_ids_and_keys_meet, assert_workers_share_the_tasks};
 use crate::bed::{
-    Cluster, Kind, STATEMENT, assert_unavailable, claim_one, rejoin, say, task, wait_until, wait_until_ok,
+    Cluster, Kind, STATEMENT, assert_unavailable, claim_one, say, task, wait_until, wait_until_ok,
 };
 use crate::losing::{assert_leases_outlast, assert_nothing_is_lost_with, settle};
 
@@ -55,7 +55,7 @@ async fn nothing_is_lost_with_a_primary_that_leaves_under_load() {
         cluster.primary_among(cluster.others(primary)).await
     };
     assert_nothing_is_lost_with(&cluster, leave).await;
-    rejoin(cluster.node(primary)).await;
+    cluster.rejoin(primary).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
