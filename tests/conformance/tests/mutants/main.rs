@@ -1,10 +1,11 @@
 //! The suite can fail: each queue here breaks one promise, and the behaviours that speak of it see that.
 
 mod fault;
+mod harness;
 mod mutant;
 
 use fault::Fault;
-use mutant::MutantHarness;
+use harness::MutantHarness;
 use taskqueue_conformance::{BEHAVIOURS, Report, run};
 
 /// A behaviour that draws its histories at random may miss a fault in one run; it may not in so many.

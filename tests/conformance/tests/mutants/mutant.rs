@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use taskqueue_conformance::{Fixture, Harness, ModelHarness, Options};
 use taskqueue_core::{
     BATCH_MAX, Claim, ClaimRequest, Cleanup, Enqueued, FinishedStatuses, Heartbeat, Lease, NewTask, Outcome,
-    Priority, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result, RetryPolicy, Schedule, Settled,
-    Settlement, Status, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, VISIBILITY_TIMEOUT_DEFAULT,
-    delegate_queue,
+    Priority, Queue, QueueStats, RawPayload, Reclaimed, Redrive, Result, Schedule, Settled, Settlement,
+    Status, Task, TaskFilter, TaskId, TaskPage, TaskType, Timestamp, delegate_queue,
 };
 
 use crate::fault::Fault;
@@ -19,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 /// What the wrapper must remember to misbehave.
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     leases: HashMap<TaskId, Lease>,
     last_claim: Option<Claim>,
     keys: HashMap<(Option<TaskType>, String), TaskId>,
@@ -28,10 +25,10 @@ struct Memory {
     is_closed: bool,
 }
 
-struct Mutant {
-    queue: Arc<dyn Queue>,
-    fault: Fault,
-    memory: Arc<Mutex<Memory>>,
+pub(crate) struct Mutant {
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) fault: Fault,
+    pub(crate) memory: Arc<Mutex<Memory>>,
 }
 
 impl Mutant {
@@ -337,66 +334,5 @@ impl Mutant {
         if !self.has(Fault::CloseDoesNothing) {
             self.queue.close().await;
         }
-    }
-}
-
-/// Makes queues with a fault.
-pub(crate) struct MutantHarness(pub(crate) Fault);
-
-struct MutantFixture {
-    fixture: Box<dyn Fixture>,
-    fault: Fault,
-    memory: Arc<Mutex<Memory>>,
-}
-
-impl MutantFixture {
-    fn spoil(&self, queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
-        Arc::new(Mutant { queue, fault: self.fault, memory: self.memory.clone() })
-    }
-}
-
-#[async_trait]
-impl Harness for MutantHarness {
-    async fn fresh(&self, mut options: Options) -> Box<dyn Fixture> {
-        match self.0 {
-            Fault::ReclaimIsNotCapped => options.max_reclaims = u32::MAX,
-            Fault::TheLargestPayloadIsRefused => options.payload_bytes_max -= 1,
-            Fault::CapacityIsIgnored => options.capacity = None,
-            Fault::TheVisibilityTimeoutIsIgnored => options.visibility_timeout = VISIBILITY_TIMEOUT_DEFAULT,
-            Fault::TheRetryPolicyIsIgnored => options.retry = RetryPolicy::fixed(Duration::from_secs(1)),
-            _ => {}
-        }
-        let fixture = ModelHarness.fresh(options).await;
-        Box::new(MutantFixture { fixture, fault: self.0, memory: Arc::default() })
-    }
-
-    fn supports_capacity(&self) -> bool {
-        true
-    }
-}
-
-#[async_trait]
-impl Fixture for MutantFixture {
-    fn queue(&self) -> Arc<dyn Queue> {
-        self.spoil(self.fixture.queue())
-    }
-
-    async fn reopen(&self) -> Option<Arc<dyn Queue>> {
-        if self.fault == Fault::NothingOutlivesItsInstance {
-            return Some(ModelHarness.fresh(Options::default()).await.queue());
-        }
-        Some(self.spoil(self.fixture.reopen().await?))
-    }
-
-    async fn now(&self) -> Timestamp {
-        self.fixture.now().await
-    }
-
-    async fn advance(&self, by: Duration) {
-        self.fixture.advance(by).await;
-    }
-
-    fn clock_is_manual(&self) -> bool {
-        true
     }
 }
