@@ -93,6 +93,24 @@ where
     failures
 }
 
+/// Does something to each of these tasks; to how many. One that refuses does not stop the others, and the first such is what the exit
+/// code tells, with what became of the others, said of one and of several. A database that has gone does.
+async fn count_of<Answer>(
+    ids: Vec<TaskId>,
+    call: impl Fn(TaskId) -> Answer,
+    [one_other, others]: [&str; 2],
+) -> Outcome<u64>
+where
+    Answer: Future<Output = Outcome>,
+{
+    let mut done = 0;
+    match first_of(each(ids, call, |()| done += 1).await) {
+        None => Ok(done),
+        Some(failure) if done == 0 => Err(failure),
+        Some(failure) => Err(failure.note(output::count(done, one_other, others))),
+    }
+}
+
 /// The failure that the exit code tells, of those that did not stop the command. The others are told here.
 fn first_of(failures: Vec<Failure>) -> Option<Failure> {
     let mut failures = failures.into_iter();

@@ -42,7 +42,13 @@ pub(crate) struct Args {
 /// Redrives, and says how many.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let redriven = if args.all { all(&queue, &args).await? } else { given(&queue, args.ids).await? };
+    let redriven = match args.all {
+        true => all(&queue, &args).await?,
+        false => {
+            let others = ["other task is pending again", "other tasks are pending again"];
+            super::count_of(args.ids, |id| one(&queue, id), others).await?
+        }
+    };
     queue.close().await;
     output::line(format!(
         "redriven: {}",
@@ -84,22 +90,6 @@ async fn page<Q: Queue>(queue: &Q, pages: &mut Pages<'_, Q>, limit: usize) -> Ou
         return Ok(None);
     }
     Ok(Some(queue.redrive(&Redrive::Tasks(ids)).await?))
-}
-
-/// Redrives each; one that cannot be redriven does not stop the others, and the first such is what the exit code tells.
-/// A database that has gone does.
-async fn given(queue: &impl Queue, ids: Vec<TaskId>) -> Outcome<u64> {
-    let mut redriven = 0;
-    let refused = super::each(ids, |id| one(queue, id), |()| redriven += 1).await;
-    match super::first_of(refused) {
-        None => Ok(redriven),
-        Some(failure) if redriven == 0 => Err(failure),
-        Some(failure) => {
-            let others =
-                output::count(redriven, "other task is pending again", "other tasks are pending again");
-            Err(failure.note(others))
-        }
-    }
 }
 
 async fn one(queue: &impl Queue, id: TaskId) -> Outcome {

@@ -27,23 +27,10 @@ pub(crate) struct Args {
 /// Makes them ready, and says how many.
 pub(crate) async fn run(target: &Target, args: Args) -> Outcome {
     let queue = connect::existing(target).await?;
-    let made_ready = given(&queue, args.ids).await?;
+    let others = ["other task is ready", "other tasks are ready"];
+    let made_ready = super::count_of(args.ids, |id| one(&queue, id), others).await?;
     queue.close().await;
     output::line(format!("run now: {}", output::count(made_ready, "task is ready", "tasks are ready")))
-}
-
-/// Makes each ready; one that waits for no time does not stop the others, and the first such is what the exit code tells. A
-/// database that has gone does.
-async fn given(queue: &impl Queue, ids: Vec<TaskId>) -> Outcome<u64> {
-    let mut made_ready = 0;
-    let refused = super::each(ids, |id| one(queue, id), |()| made_ready += 1).await;
-    match super::first_of(refused) {
-        None => Ok(made_ready),
-        Some(failure) if made_ready == 0 => Err(failure),
-        Some(failure) => {
-            Err(failure.note(output::count(made_ready, "other task is ready", "other tasks are ready")))
-        }
-    }
 }
 
 async fn one(queue: &impl Queue, id: TaskId) -> Outcome {
